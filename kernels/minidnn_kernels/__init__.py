@@ -1,0 +1,1 @@
+"""SIMD kernels on raw memory, generated through llvmlite and Numba."""

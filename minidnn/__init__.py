@@ -1,0 +1,1 @@
+"""minidnn: fast CPU inference from plain Python."""

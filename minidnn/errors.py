@@ -1,0 +1,34 @@
+"""The exceptions minidnn raises.
+
+`MXNetError` keeps MXNet's name, so that ``except mx.MXNetError`` in an existing script still catches
+what it meant to catch. Where a standard Python exception says it better (`ValueError` for a wrong
+value, `TypeError` for a wrong type), the classes below are that exception as well.
+"""
+
+from __future__ import annotations
+
+__all__ = ["DataError", "GraphError", "MXNetError", "OpError", "ShapeError", "TypeMismatchError"]
+
+
+class MXNetError(Exception):
+    """Base of every error minidnn raises on its own account."""
+
+
+class OpError(MXNetError, ValueError):
+    """An operator got an attribute or an input it cannot work with."""
+
+
+class ShapeError(OpError):
+    """A shape or a rank does not fit."""
+
+
+class TypeMismatchError(OpError, TypeError):
+    """A dtype does not fit."""
+
+
+class GraphError(MXNetError, ValueError):
+    """A graph is malformed: a cycle, an unknown op, a missing input."""
+
+
+class DataError(MXNetError, ValueError):
+    """A file or an array from outside is damaged, truncated or refused."""

@@ -1,0 +1,328 @@
+"""The one registry of operators.
+
+An `Op` says everything the rest of the system needs to know about an operator, once: its name, its
+typed attributes with defaults and checks, the names of its inputs, how shapes and dtypes follow from
+the inputs, and what it computes (a NumPy reference). Tracing, graph passes, the JSON reader, shape
+inference, the fallback executor and the tests all read the same entry.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from minidnn.errors import GraphError, OpError
+
+__all__ = ["REQUIRED", "Attr", "Attrs", "Op", "TensorType", "get_op", "list_ops", "register"]
+
+
+class _Required:
+    def __repr__(self) -> str:
+        return "REQUIRED"
+
+
+REQUIRED = _Required()
+
+
+@dataclass(frozen=True)
+class TensorType:
+    """Shape and dtype of a tensor: all that is known of a value before it is computed."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @staticmethod
+    def of(array: Any) -> TensorType:
+        return TensorType(tuple(int(n) for n in array.shape), np.dtype(array.dtype))
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    def __str__(self) -> str:
+        return f"{self.dtype}[{', '.join(map(str, self.shape))}]"
+
+
+def _parse_literal(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return text
+
+
+def _to_bool(value: Any) -> bool:
+    if isinstance(value, (bool, np.bool_, int, np.integer)):
+        return bool(value)
+    if isinstance(value, str) and value.lower() in {"true", "false", "1", "0"}:
+        return value.lower() in {"true", "1"}
+    raise ValueError(value)
+
+
+def _to_int(value: Any) -> int:
+    if isinstance(value, str):
+        value = _parse_literal(value)
+    if isinstance(value, (bool, np.bool_)) or (isinstance(value, float) and value.is_integer()):
+        return int(value)
+    if isinstance(value, (int, np.integer)):
+        return int(value)
+    raise ValueError(value)
+
+
+def _to_float(value: Any) -> float:
+    if isinstance(value, (int, float, np.integer, np.floating, str)):
+        return float(value)
+    raise ValueError(value)
+
+
+def _to_ints(value: Any) -> tuple[int | None, ...]:
+    if isinstance(value, str):
+        value = _parse_literal(value)
+    if isinstance(value, (int, np.integer)):
+        value = (value,)
+    if isinstance(value, (tuple, list, np.ndarray)):
+        return tuple(None if v is None else _to_int(v) for v in value)
+    raise ValueError(value)
+
+
+def _to_tree(value: Any) -> Any:
+    """Nested tuples of ints (``pad_width``), or a scalar."""
+    if isinstance(value, str):
+        value = _parse_literal(value)
+    if isinstance(value, (tuple, list)):
+        return tuple(_to_tree(v) for v in value)
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    raise ValueError(value)
+
+
+def _to_str(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(value)
+    return value
+
+
+def _to_dtype(value: Any) -> np.dtype[Any]:
+    return np.dtype(value)
+
+
+_CONVERTERS: dict[str, Callable[[Any], Any]] = {
+    "bool": _to_bool,
+    "int": _to_int,
+    "float": _to_float,
+    "ints": _to_ints,
+    "str": _to_str,
+    "dtype": _to_dtype,
+    "tree": _to_tree,
+}
+
+
+@dataclass(frozen=True)
+class Attr:
+    """One typed attribute of an operator.
+
+    Args:
+        name: the attribute's name, as users pass it.
+        kind: ``bool``, ``int``, ``float``, ``str``, ``ints`` (a tuple of ints, or of ints and None),
+            ``dtype`` or ``tree`` (nested tuples of numbers).
+        default: the default; `REQUIRED` where there is none. A default of None makes None legal.
+        choices: the legal values, where they can be listed.
+        low: the smallest legal number (of every element, for ``ints``).
+    """
+
+    name: str
+    kind: str
+    default: Any = REQUIRED
+    choices: tuple[Any, ...] | None = None
+    low: float | None = None
+
+    def convert(self, op: str, value: Any) -> Any:
+        """The value in its declared type; accepts the strings of MXNet's JSON too."""
+        if value is None or (isinstance(value, str) and value == "None"):
+            if self.default is None:
+                return None
+            raise OpError(f"{op}: attribute {self.name!r} must be a {self.kind}, got None")
+        try:
+            result = _CONVERTERS[self.kind](value)
+        except (ValueError, TypeError, OverflowError):
+            raise OpError(f"{op}: attribute {self.name!r} must be a {self.kind}, got {value!r}") from None
+        if self.choices is not None and result not in self.choices:
+            raise OpError(f"{op}: attribute {self.name!r} must be one of {list(self.choices)}, got {value!r}")
+        if self.low is not None:
+            numbers = result if isinstance(result, tuple) else (result,)
+            if any(n is not None and n < self.low for n in numbers):
+                raise OpError(f"{op}: attribute {self.name!r} must be at least {self.low}, got {value!r}")
+        return result
+
+
+class Attrs(Mapping[str, Any]):
+    """Checked attributes of one node: an immutable, hashable mapping that also reads as ``attrs.kernel``."""
+
+    __slots__ = ("_hash", "_items")
+
+    def __init__(self, items: Mapping[str, Any]) -> None:
+        object.__setattr__(self, "_items", dict(items))
+        object.__setattr__(self, "_hash", None)
+
+    def __getitem__(self, key: str) -> Any:
+        return self._items[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        try:
+            return self._items[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError("attributes of a node are immutable; use replace()")
+
+    def __hash__(self) -> int:
+        if self._hash is None:
+            object.__setattr__(self, "_hash", hash(frozenset(self._items.items())))
+        return self._hash  # type: ignore[no-any-return]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Attrs) and self._items == other._items
+
+    def __repr__(self) -> str:
+        return f"Attrs({self._items})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Attrs, (self._items,))
+
+    def replace(self, **changes: Any) -> Attrs:
+        return Attrs({**self._items, **changes})
+
+
+InferFn = Callable[[Attrs, Sequence[TensorType]], Sequence[TensorType]]
+ReferenceFn = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Op:
+    """Everything there is to know about one operator.
+
+    Args:
+        name: snake_case name, unique.
+        infer: ``(attrs, input types) -> output types``; raises `ShapeError`, `TypeMismatchError` or
+            `OpError` on inputs that do not fit. It is the check in front of every kernel.
+        reference: ``(attrs, *arrays) -> array or tuple of arrays``, in plain NumPy: what the op means.
+        inputs: names of the inputs, or a function of the attributes that gives them.
+        attrs: the typed attributes.
+        kind: how passes and lowering may treat it:
+            ``elementwise`` (output element i depends on the broadcast inputs' elements i only),
+            ``anchor`` (a matmul-like op whose kernel can carry an elementwise tail),
+            ``normalization``, ``pooling``, ``reduction``, ``shape`` (moves data, computes nothing),
+            ``other``.
+        parameters: those inputs that hold weights: constant during inference.
+        infer_parameters: ``(attrs, data type) -> {input name: shape}``, for deferred shapes.
+        mxnet: names of the same operator in MXNet's symbol JSON.
+        outputs: number of outputs, or a function of the attributes that gives it.
+        check: a further check of the attributes together; raises `OpError`.
+    """
+
+    name: str
+    infer: InferFn
+    reference: ReferenceFn
+    inputs: tuple[str, ...] | Callable[[Attrs], tuple[str, ...]]
+    attrs: tuple[Attr, ...] = ()
+    kind: str = "other"
+    parameters: frozenset[str] = frozenset()
+    infer_parameters: Callable[[Attrs, TensorType], dict[str, tuple[int, ...]]] | None = None
+    mxnet: tuple[str, ...] = ()
+    outputs: int | Callable[[Attrs], int] = 1
+    check: Callable[[Attrs], None] | None = None
+    _attr_by_name: dict[str, Attr] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_attr_by_name", {a.name: a for a in self.attrs})
+
+    def input_names(self, attrs: Attrs) -> tuple[str, ...]:
+        return self.inputs(attrs) if callable(self.inputs) else self.inputs
+
+    def num_outputs(self, attrs: Attrs) -> int:
+        return self.outputs(attrs) if callable(self.outputs) else self.outputs
+
+    def make_attrs(self, values: Mapping[str, Any]) -> Attrs:
+        """Attributes checked, converted and completed with their defaults.
+
+        Raises:
+            OpError: an unknown attribute, a missing one, or a value that does not fit.
+        """
+        unknown = [name for name in values if name not in self._attr_by_name]
+        if unknown:
+            raise OpError(f"{self.name}: unknown attribute {unknown[0]!r}; it has {sorted(self._attr_by_name)}")
+        result: dict[str, Any] = {}
+        for attr in self.attrs:
+            if attr.name in values:
+                result[attr.name] = attr.convert(self.name, values[attr.name])
+            elif attr.default is REQUIRED:
+                raise OpError(f"{self.name}: attribute {attr.name!r} is required")
+            else:
+                result[attr.name] = attr.default
+        made = Attrs(result)
+        if self.check is not None:
+            self.check(made)
+        return made
+
+    def infer_types(self, attrs: Attrs, types: Sequence[TensorType]) -> tuple[TensorType, ...]:
+        """Output types; the number of inputs is checked here, the rest by the op's own `infer`."""
+        names = self.input_names(attrs)
+        if len(types) != len(names):
+            raise OpError(f"{self.name}: expected {len(names)} inputs {list(names)}, got {len(types)}")
+        return tuple(self.infer(attrs, types))
+
+    def compute(self, attrs: Attrs, *arrays: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], ...]:
+        """The reference result, always as a tuple of arrays of the inferred types."""
+        expected = self.infer_types(attrs, [TensorType.of(a) for a in arrays])
+        result = self.reference(attrs, *arrays)
+        results = result if isinstance(result, tuple) else (result,)
+        return tuple(np.asarray(r, dtype=t.dtype).reshape(t.shape) for r, t in zip(results, expected, strict=True))
+
+
+_OPS: dict[str, Op] = {}
+_MXNET_NAMES: dict[str, str] = {}
+
+
+def register(op: Op) -> Op:
+    """Add an operator; its name and its MXNet names must be new."""
+    if op.name in _OPS:
+        raise ValueError(f"operator {op.name!r} is registered twice")
+    _OPS[op.name] = op
+    for name in op.mxnet:
+        if _MXNET_NAMES.setdefault(name, op.name) != op.name:
+            raise ValueError(f"MXNet name {name!r} is taken by {_MXNET_NAMES[name]!r}")
+    return op
+
+
+def get_op(name: str) -> Op:
+    """The operator of that name, or of that MXNet name.
+
+    Raises:
+        GraphError: there is none.
+    """
+    op = _OPS.get(name) or _OPS.get(_MXNET_NAMES.get(name, ""))
+    if op is None:
+        raise GraphError(f"unknown operator {name!r}")
+    return op
+
+
+def list_ops() -> tuple[str, ...]:
+    return tuple(sorted(_OPS))

@@ -1,0 +1,233 @@
+"""The graph: immutable nodes, and `Symbol`, a view on some of their outputs.
+
+A `Node` is an operator applied to inputs, or a variable (``op is None``). A fused node (op ``fused``)
+holds a graph of its own, its ``subgraph``, whose variables ``in0``, ``in1``, ... are the node's inputs;
+what it computes is what the subgraph computes, so shape inference and the reference need no case of
+their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from minidnn.errors import GraphError, OpError
+from minidnn.ops.registry import Attrs, Op, TensorType, get_op, register
+
+__all__ = ["FUSED", "NO_ATTRS", "Entry", "Graph", "Node", "evaluate", "infer_types", "make_fused", "make_node", "make_variable"]
+
+NO_ATTRS = Attrs({})
+
+
+def _not_alone(*_: Any) -> Any:
+    raise GraphError("a fused node has no meaning without its subgraph")
+
+
+FUSED = register(Op("fused", infer=_not_alone, reference=_not_alone, inputs=(), kind="fused"))
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """One operation, or one variable.
+
+    Args:
+        op: the operator, or None for a variable.
+        name: unique within a graph.
+        attrs: the operator's checked attributes; empty for a variable.
+        inputs: where the inputs come from.
+        subgraph: the graph inside a fused node.
+        hints: what is known beside the semantics: ``shape``, ``dtype`` and ``init`` of a variable,
+            what a pass wants to tell a reader (``with_bn``, ``with_act``, ...) of a fused node.
+    """
+
+    op: Op | None
+    name: str
+    attrs: Attrs = NO_ATTRS
+    inputs: tuple[Entry, ...] = ()
+    subgraph: Graph | None = None
+    hints: Attrs = field(default=NO_ATTRS)
+
+    @property
+    def is_variable(self) -> bool:
+        return self.op is None
+
+    @property
+    def op_name(self) -> str:
+        return "null" if self.op is None else self.op.name
+
+    @property
+    def num_outputs(self) -> int:
+        if self.op is None:
+            return 1
+        if self.subgraph is not None:
+            return len(self.subgraph.outputs)
+        return self.op.num_outputs(self.attrs)
+
+    def infer_types(self, types: Sequence[TensorType]) -> tuple[TensorType, ...]:
+        """Output types from input types; an error names this node.
+
+        Raises:
+            OpError: the inputs do not fit.
+        """
+        assert self.op is not None
+        try:
+            if self.subgraph is not None:
+                feed = {f"in{i}": t for i, t in enumerate(types)}
+                return tuple(infer_types(self.subgraph, feed)[e] for e in self.subgraph.outputs)
+            return self.op.infer_types(self.attrs, types)
+        except OpError as error:
+            raise type(error)(f"node {self.name!r}: {error}") from None
+
+    def compute(self, arrays: Sequence[np.ndarray[Any, Any]]) -> tuple[np.ndarray[Any, Any], ...]:
+        """Output arrays by the NumPy references."""
+        assert self.op is not None
+        if self.subgraph is not None:
+            feed = {f"in{i}": a for i, a in enumerate(arrays)}
+            return evaluate(self.subgraph, feed)
+        return self.op.compute(self.attrs, *arrays)
+
+    def __getitem__(self, index: int) -> Entry:
+        return Entry(self, index)
+
+    def __repr__(self) -> str:
+        return f"<{self.op_name} {self.name}>"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Output number `index` of `node`."""
+
+    node: Node
+    index: int = 0
+
+    def __str__(self) -> str:
+        return self.node.name if self.node.num_outputs == 1 else f"{self.node.name}:{self.index}"
+
+
+class Graph:
+    """Some outputs, and everything they are computed from. Immutable."""
+
+    __slots__ = ("_order", "outputs")
+
+    outputs: tuple[Entry, ...]
+
+    def __init__(self, outputs: Iterable[Entry]) -> None:
+        self.outputs = tuple(outputs)
+        self._order: tuple[Node, ...] | None = None
+
+    def nodes(self) -> tuple[Node, ...]:
+        """All nodes, inputs before users: depth first from the outputs, in order of inputs."""
+        if self._order is None:
+            self._order = tuple(_topological(self.outputs))
+        return self._order
+
+    def variables(self) -> tuple[Node, ...]:
+        return tuple(n for n in self.nodes() if n.is_variable)
+
+    def operations(self) -> tuple[Node, ...]:
+        return tuple(n for n in self.nodes() if not n.is_variable)
+
+    def consumers(self) -> dict[Entry, list[Node]]:
+        """Who reads each entry; a node that reads it twice stands twice. Graph outputs do not count."""
+        result: dict[Entry, list[Node]] = {}
+        for node in self.nodes():
+            for entry in node.inputs:
+                result.setdefault(entry, []).append(node)
+        return result
+
+    def rewrite(self, change: Callable[[Node, tuple[Entry, ...]], Sequence[Entry] | None]) -> Graph:
+        """The graph with nodes replaced, inputs before users.
+
+        `change` gets a node and its already rewritten inputs and gives the entries that stand for the
+        node's outputs from now on, or None to keep the node.
+        """
+        new: dict[Entry, Entry] = {}
+        for node in self.nodes():
+            inputs = tuple(new[e] for e in node.inputs)
+            replaced = change(node, inputs)
+            if replaced is None:
+                kept = node if inputs == node.inputs else make_like(node, inputs)
+                replaced = [kept[i] for i in range(node.num_outputs)]
+            for i, entry in enumerate(replaced):
+                new[node[i]] = entry
+        return type(self)(new[e] for e in self.outputs)
+
+
+def _topological(outputs: Sequence[Entry]) -> Iterator[Node]:
+    done: set[int] = set()
+    for output in outputs:
+        stack: list[tuple[Node, int]] = [(output.node, 0)]
+        while stack:
+            node, position = stack.pop()
+            if id(node) in done:
+                continue
+            if position < len(node.inputs):
+                stack.append((node, position + 1))
+                child = node.inputs[position].node
+                if id(child) not in done:
+                    stack.append((child, 0))
+            else:
+                done.add(id(node))
+                yield node
+
+
+def make_variable(name: str, **hints: Any) -> Entry:
+    return Entry(Node(None, name, hints=Attrs(hints)))
+
+
+def make_node(op: Op | str, name: str, inputs: Sequence[Entry], attrs: Mapping[str, Any] | None = None) -> Node:
+    """A node with checked attributes."""
+    op = get_op(op) if isinstance(op, str) else op
+    made = attrs if isinstance(attrs, Attrs) else op.make_attrs(attrs or {})
+    wanted = op.input_names(made)
+    if len(inputs) != len(wanted):
+        raise GraphError(f"node {name!r}: {op.name} takes {len(wanted)} inputs {list(wanted)}, got {len(inputs)}")
+    return Node(op, name, made, tuple(inputs))
+
+
+def make_fused(name: str, inputs: Sequence[Entry], subgraph: Graph, hints: Mapping[str, Any] | None = None) -> Node:
+    """A fused node; `subgraph` has one variable for each input, named ``in0``, ``in1``, ...
+
+    The variables are matched by name, so the order in which the subgraph's nodes use them is free.
+    """
+    return Node(FUSED, name, NO_ATTRS, tuple(inputs), subgraph, Attrs(dict(hints or {})))
+
+
+def make_like(node: Node, inputs: tuple[Entry, ...]) -> Node:
+    return Node(node.op, node.name, node.attrs, inputs, node.subgraph, node.hints)
+
+
+def infer_types(graph: Graph, feed: Mapping[str, TensorType]) -> dict[Entry, TensorType]:
+    """The type of every entry, from the types of the variables.
+
+    Raises:
+        GraphError: a variable has no type.
+        OpError: the types do not fit; the message names the node.
+    """
+    types: dict[Entry, TensorType] = {}
+    for node in graph.nodes():
+        if node.is_variable:
+            if node.name not in feed:
+                raise GraphError(f"no type is known for variable {node.name!r}")
+            types[node[0]] = feed[node.name]
+        else:
+            for i, t in enumerate(node.infer_types([types[e] for e in node.inputs])):
+                types[node[i]] = t
+    return types
+
+
+def evaluate(graph: Graph, feed: Mapping[str, np.ndarray[Any, Any]]) -> tuple[np.ndarray[Any, Any], ...]:
+    """The outputs by the operators' NumPy references: slow, plain, and the truth the tests compare with."""
+    values: dict[Entry, np.ndarray[Any, Any]] = {}
+    for node in graph.nodes():
+        if node.is_variable:
+            if node.name not in feed:
+                raise GraphError(f"no value is given for variable {node.name!r}")
+            values[node[0]] = feed[node.name]
+        else:
+            for i, value in enumerate(node.compute([values[e] for e in node.inputs])):
+                values[node[i]] = value
+    return tuple(values[e] for e in graph.outputs)
