@@ -9,13 +9,14 @@ inference, the fallback executor and the tests all read the same entry.
 from __future__ import annotations
 
 import ast
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from minidnn.errors import GraphError, OpError
+from minidnn.errors import GraphError, OpError, ShapeError
 
 __all__ = ["REQUIRED", "Attr", "Attrs", "Op", "TensorType", "get_op", "list_ops", "register"]
 
@@ -45,7 +46,11 @@ class TensorType:
 
     @property
     def size(self) -> int:
-        return int(np.prod(self.shape, dtype=np.int64))
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        return self.size * self.dtype.itemsize
 
     def __str__(self) -> str:
         return f"{self.dtype}[{', '.join(map(str, self.shape))}]"
@@ -235,7 +240,8 @@ class Op:
         infer_parameters: ``(attrs, data type) -> {input name: shape}``, for deferred shapes.
         mxnet: names of the same operator in MXNet's symbol JSON.
         outputs: number of outputs, or a function of the attributes that gives it.
-        check: a further check of the attributes together; raises `OpError`.
+        check: a further check of the attributes together; raises `OpError`, or gives the attributes
+            completed where a default depends on another attribute (``stride`` on the rank of ``kernel``).
     """
 
     name: str
@@ -248,7 +254,7 @@ class Op:
     infer_parameters: Callable[[Attrs, TensorType], dict[str, tuple[int, ...]]] | None = None
     mxnet: tuple[str, ...] = ()
     outputs: int | Callable[[Attrs], int] = 1
-    check: Callable[[Attrs], None] | None = None
+    check: Callable[[Attrs], Attrs | None] | None = None
     _attr_by_name: dict[str, Attr] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -278,16 +284,19 @@ class Op:
             else:
                 result[attr.name] = attr.default
         made = Attrs(result)
-        if self.check is not None:
-            self.check(made)
-        return made
+        completed = self.check(made) if self.check is not None else None
+        return made if completed is None else completed
 
     def infer_types(self, attrs: Attrs, types: Sequence[TensorType]) -> tuple[TensorType, ...]:
         """Output types; the number of inputs is checked here, the rest by the op's own `infer`."""
         names = self.input_names(attrs)
         if len(types) != len(names):
             raise OpError(f"{self.name}: expected {len(names)} inputs {list(names)}, got {len(types)}")
-        return tuple(self.infer(attrs, types))
+        outputs = tuple(self.infer(attrs, types))
+        for output in outputs:
+            if output.nbytes > _MAX_BYTES:
+                raise ShapeError(f"{self.name}: an output of {output} would take {output.nbytes} bytes")
+        return outputs
 
     def compute(self, attrs: Attrs, *arrays: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], ...]:
         """The reference result, always as a tuple of arrays of the inferred types."""
@@ -296,6 +305,9 @@ class Op:
         results = result if isinstance(result, tuple) else (result,)
         return tuple(np.asarray(r, dtype=t.dtype).reshape(t.shape) for r, t in zip(results, expected, strict=True))
 
+
+# What a 48-bit address space holds: below it no offset a kernel computes in int64 can overflow.
+_MAX_BYTES = 1 << 47
 
 _OPS: dict[str, Op] = {}
 _MXNET_NAMES: dict[str, str] = {}

@@ -1,0 +1,29 @@
+"""The registry of operators, one module a family. Importing this package registers them all."""
+
+from __future__ import annotations
+
+from minidnn.ops import (
+    activation,
+    convolution,
+    dense,
+    elementwise,
+    normalization,
+    pooling,
+)
+from minidnn.ops.registry import Attr, Attrs, Op, TensorType, get_op, list_ops, register
+
+__all__ = [
+    "Attr",
+    "Attrs",
+    "Op",
+    "TensorType",
+    "activation",
+    "convolution",
+    "dense",
+    "elementwise",
+    "get_op",
+    "list_ops",
+    "normalization",
+    "pooling",
+    "register",
+]
