@@ -1,0 +1,113 @@
+"""PyTorch's zip file: one folder with ``data.pkl``, ``data/KEY`` for each storage, and ``byteorder``.
+
+PyTorch stores every entry uncompressed. Compressed entries are refused, and the entries together may not be
+longer than the file: no entry can unfold into more than is there.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Iterable
+from typing import Any, BinaryIO, Literal
+
+import numpy as np
+
+from minidnn.errors import DataError
+from minidnn.interop._pickle_machine import read_pickle, shorten
+from minidnn.interop._torch_tensors import GLOBALS, Storage, Storages
+
+__all__ = ["ZipFile"]
+
+_ENCRYPTED = 0x1
+_BYTE_ORDERS: dict[bytes, Literal["<", ">"]] = {b"little": "<", b"big": ">"}
+_MAX_SMALL = 64  # bytes; ``byteorder`` holds one word
+_ZIP_ERRORS = (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError, OverflowError)
+
+
+class ZipFile:
+    """An open zip file: its object, and its storages on demand."""
+
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        try:
+            self._zip = zipfile.ZipFile(file)
+        except _ZIP_ERRORS as error:
+            raise DataError(f"damaged or truncated zip file: {error}") from None
+        self._entries = _check_entries(self._zip.infolist(), size)
+        pickles = [name for name in self._entries if name.count("/") == 1 and name.endswith("/data.pkl")]
+        if len(pickles) != 1:
+            raise DataError(f"a zip file, but not a PyTorch checkpoint: {len(pickles)} entries named FOLDER/data.pkl")
+        self._folder = pickles[0].removesuffix("data.pkl")
+        order = self._bytes("byteorder", _MAX_SMALL) if self._folder + "byteorder" in self._entries else b"little"
+        if order not in _BYTE_ORDERS:
+            raise DataError(f"entry byteorder says neither little nor big but {shorten(order.decode('latin-1'))!r}")
+        self._order = _BYTE_ORDERS[order]
+        data = self._bytes("data.pkl", size)
+        storages = Storages()
+        self.object: Any = read_pickle(
+            io.BytesIO(data), len(data), GLOBALS, lambda identity: storages.load(identity, legacy=False)
+        )
+        for storage in storages.by_key.values():
+            entry = self._entry(f"data/{storage.key}")
+            if entry.file_size != storage.nbytes:
+                raise DataError(
+                    f"storage {shorten(storage.key)}: {storage.count} elements need {storage.nbytes} bytes, "
+                    f"the entry has {entry.file_size}"
+                )
+
+    def _entry(self, name: str) -> zipfile.ZipInfo:
+        if self._folder + name not in self._entries:
+            raise DataError(f"entry {shorten(name)} is not in the file")
+        return self._entries[self._folder + name]
+
+    def _bytes(self, name: str, limit: int) -> bytes:
+        entry = self._entry(name)
+        if entry.file_size > limit:
+            raise DataError(f"entry {shorten(name)} has {entry.file_size} bytes, more than the {limit} it may have")
+        data = bytearray(entry.file_size)
+        self._read_into(entry, memoryview(data))
+        return bytes(data)
+
+    def _read_into(self, entry: zipfile.ZipInfo, buffer: memoryview) -> None:
+        done = 0
+        try:
+            with self._zip.open(entry) as source:
+                while done < len(buffer):
+                    count = source.readinto(buffer[done:])  # type: ignore[attr-defined]
+                    if not count:
+                        break
+                    done += count
+                source.read(1)  # reaching the end is what makes zipfile compare the checksum
+        except _ZIP_ERRORS as error:
+            raise DataError(f"entry {shorten(entry.filename)} is damaged: {error}") from None
+        if done < len(buffer):
+            raise DataError(f"entry {shorten(entry.filename)} is truncated: {done} of {len(buffer)} bytes")
+
+    def read(self, storages: Iterable[Storage]) -> dict[str, np.ndarray[Any, Any]]:
+        """The raw elements of these storages, by key."""
+        result: dict[str, np.ndarray[Any, Any]] = {}
+        for storage in storages:
+            if self._order == ">" and storage.type.name == "UntypedStorage":
+                raise DataError(f"storage {storage.key}: untyped bytes of a big-endian machine cannot be read")
+            raw = np.empty(storage.count, storage.type.stored.newbyteorder(self._order))
+            self._read_into(self._entry(f"data/{storage.key}"), raw.view(np.uint8).data)
+            result[storage.key] = raw
+        return result
+
+
+def _check_entries(entries: list[zipfile.ZipInfo], size: int) -> dict[str, zipfile.ZipInfo]:
+    result: dict[str, zipfile.ZipInfo] = {}
+    total = 0
+    for entry in entries:
+        name = shorten(entry.filename)
+        if entry.filename in result:
+            raise DataError(f"entry {name} is in the zip file twice")
+        if entry.flag_bits & _ENCRYPTED:
+            raise DataError(f"entry {name} is encrypted")
+        if entry.compress_type != zipfile.ZIP_STORED or entry.compress_size != entry.file_size:
+            raise DataError(f"entry {name} is compressed; PyTorch writes its files uncompressed")
+        result[entry.filename] = entry
+        total += entry.file_size
+    if total > size:
+        raise DataError(f"damaged or truncated zip file: its entries claim {total} bytes, the file has {size}")
+    return result
