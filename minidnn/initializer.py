@@ -1,0 +1,404 @@
+"""Initializers of parameters, as ``mx.init``; users add their own by subclassing `Initializer`.
+
+An initializer is called with a descriptor (the parameter's name, a `str`) and the array to fill in place.
+All random numbers come from the generator that ``mx.random.seed`` starts.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import re
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+
+from minidnn.random import generator
+
+__all__ = [
+    "Bilinear",
+    "Constant",
+    "InitDesc",
+    "Initializer",
+    "MSRAPrelu",
+    "Mixed",
+    "Normal",
+    "One",
+    "Orthogonal",
+    "Uniform",
+    "Xavier",
+    "Zero",
+    "alias",
+    "create",
+    "register",
+]
+
+_logger = logging.getLogger(__name__)
+_registry: dict[str, type[Initializer]] = {}
+_Class = TypeVar("_Class", bound="type[Initializer]")
+
+
+class InitDesc(str):
+    """The name of what is to be initialized, with what else is known of it.
+
+    Args:
+        name: the parameter's name.
+        attrs: ``{"__init__": initializer}`` where the parameter has one of its own.
+        global_init: the initializer to fall back to.
+    """
+
+    __slots__ = ("attrs", "global_init")
+
+    attrs: dict[str, Any]
+    global_init: Initializer | None
+
+    def __new__(
+        cls, name: str, attrs: Mapping[str, Any] | None = None, global_init: Initializer | None = None
+    ) -> InitDesc:
+        desc = super().__new__(cls, name)
+        desc.attrs = dict(attrs or {})
+        desc.global_init = global_init
+        return desc
+
+
+class Initializer:
+    """Base of all initializers: a subclass overrides `_init_weight`, and the others where it must.
+
+    Args:
+        kwargs: the arguments that `dumps` writes down, so that `create` can make the same one again.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        self._kwargs = kwargs
+        self._verbose = False
+        self._print_func: Callable[[Any], str] = _root_mean_square
+
+    def set_verbosity(self, verbose: bool = False, print_func: Callable[[Any], str] | None = None) -> Initializer:
+        """Log every initialized parameter with a statistic of its values (default: their root mean square)."""
+        self._verbose = verbose
+        self._print_func = print_func or _root_mean_square
+        return self
+
+    def dumps(self) -> str:
+        """The initializer as JSON: ``'["normal", {"sigma": 0.5}]'``; `create` reads it."""
+        arguments = {k: np.asarray(v).tolist() if hasattr(v, "shape") else v for k, v in self._kwargs.items()}
+        return json.dumps([type(self).__name__.lower(), arguments])
+
+    def __call__(self, desc: str, arr: Any) -> None:
+        """Fill `arr` by the descriptor's own initializer, else by what its name ends in.
+
+        Raises:
+            ValueError: the name ends in nothing known and there is no initializer of its own.
+        """
+        attrs = desc.attrs if isinstance(desc, InitDesc) else {}
+        if isinstance(desc, InitDesc) and desc.global_init is None:
+            desc.global_init = self
+        own = attrs.get("__init__")
+        if own:
+            create(own)._init_weight(desc, arr)
+        elif desc.endswith("weight"):
+            self._init_weight(desc, arr)
+        elif desc.endswith("bias"):
+            self._init_bias(desc, arr)
+        elif desc.endswith("gamma"):
+            self._init_gamma(desc, arr)
+        elif desc.endswith("beta"):
+            self._init_beta(desc, arr)
+        elif desc.endswith("min"):
+            self._init_zero(desc, arr)
+        elif desc.endswith("max"):
+            self._init_one(desc, arr)
+        else:
+            self._init_default(desc, arr)
+        if getattr(self, "_verbose", False):
+            _logger.info("Initialized %s as %s: %s", desc, own or type(self).__name__, self._print_func(arr))
+
+    def _init_weight(self, desc: str, arr: Any) -> None:
+        raise NotImplementedError(f"{type(self).__name__} must override _init_weight")
+
+    def _init_zero(self, desc: str, arr: Any) -> None:
+        arr[:] = 0
+
+    def _init_one(self, desc: str, arr: Any) -> None:
+        arr[:] = 1
+
+    def _init_bias(self, desc: str, arr: Any) -> None:
+        self._init_zero(desc, arr)
+
+    def _init_gamma(self, desc: str, arr: Any) -> None:
+        self._init_one(desc, arr)
+
+    def _init_beta(self, desc: str, arr: Any) -> None:
+        self._init_zero(desc, arr)
+
+    def _init_default(self, desc: str, arr: Any) -> None:
+        raise ValueError(
+            f"Unknown initialization pattern for {desc}. Default initialization is now limited to "
+            '"weight", "bias", "gamma" (1.0), and "beta" (0.0). '
+            "Please give the Parameter an initializer of its own (init=...)"
+        )
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Initializer):
+            return NotImplemented
+        return type(self) is type(other) and self.dumps() == other.dumps()
+
+    def __hash__(self) -> int:
+        return hash(self.dumps())
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self._kwargs.items())})"
+
+
+def _root_mean_square(arr: Any) -> str:
+    return str(math.sqrt(float(np.mean(np.square(np.asarray(arr), dtype=np.float64)))))
+
+
+def register(klass: _Class) -> _Class:
+    """A class decorator: the initializer can be asked for by its lower-case class name from now on."""
+    return _register_as(klass.__name__, klass)
+
+
+def alias(*names: str) -> Callable[[_Class], _Class]:
+    """A class decorator: further names under which `create` finds the initializer."""
+
+    def decorate(klass: _Class) -> _Class:
+        for name in names:
+            _register_as(name, klass)
+        return klass
+
+    return decorate
+
+
+def _register_as(name: str, klass: _Class) -> _Class:
+    if not (isinstance(klass, type) and issubclass(klass, Initializer)):
+        raise TypeError(f"can only register subclasses of Initializer, got {klass!r}")
+    existing = _registry.get(name.lower())
+    if existing not in (None, klass):
+        warnings.warn(f"initializer {klass!r} registered as {name.lower()!r} replaces {existing!r}", stacklevel=3)
+    _registry[name.lower()] = klass
+    return klass
+
+
+def create(init: str | Initializer, **kwargs: Any) -> Initializer:
+    """An initializer from itself, from its name (``"xavier"``) or from what `Initializer.dumps` wrote.
+
+    Raises:
+        ValueError: no initializer of that name is registered.
+    """
+    if isinstance(init, Initializer):
+        return init
+    if not isinstance(init, str):
+        raise TypeError(f"expected an initializer or the name of one, got {type(init).__name__}")
+    name = init
+    if init.startswith("["):
+        try:
+            name, arguments = json.loads(init)
+            kwargs = {**arguments, **kwargs}
+        except (ValueError, TypeError, RecursionError):
+            raise ValueError(f"not an initializer's JSON: {init!r}") from None
+    klass = _registry.get(str(name).lower())
+    if klass is None:
+        raise ValueError(f"no initializer {name!r} is registered; there are {sorted(_registry)}")
+    return klass(**kwargs)
+
+
+class Mixed(Initializer):
+    """Chooses an initializer by the parameter's name: the first regular expression that matches decides.
+
+    Raises:
+        ValueError: nothing matches a name; a last pattern ``".*"`` matches all.
+    """
+
+    def __init__(self, patterns: Sequence[str], initializers: Sequence[str | Initializer]) -> None:
+        if len(patterns) != len(initializers):
+            raise ValueError(f"Mixed takes one initializer for each pattern, got {len(initializers)}, {len(patterns)}")
+        super().__init__(patterns=list(patterns), initializers=[create(i).dumps() for i in initializers])
+        self.map = [(re.compile(p), create(i)) for p, i in zip(patterns, initializers, strict=True)]
+
+    def __call__(self, desc: str, arr: Any) -> None:
+        self._init_weight(desc, arr)
+
+    def _init_weight(self, desc: str, arr: Any) -> None:
+        for pattern, init in self.map:
+            if pattern.match(desc):
+                # The chosen one goes by the name's ending; the descriptor's own initializer may be this object.
+                return init(InitDesc(desc), arr)
+        raise ValueError(
+            f"Parameter name {desc} did not match any pattern. Consider adding a '.*' pattern at the end "
+            "with a default initializer."
+        )
+
+
+@register
+@alias("zeros")
+class Zero(Initializer):
+    """All zeros."""
+
+    def _init_weight(self, desc: str, arr: Any) -> None:
+        arr[:] = 0
+
+
+@register
+@alias("ones")
+class One(Initializer):
+    """All ones."""
+
+    def _init_weight(self, desc: str, arr: Any) -> None:
+        arr[:] = 1
+
+
+@register
+class Constant(Initializer):
+    """A given value: a number, or an array of the parameter's shape."""
+
+    def __init__(self, value: Any) -> None:
+        super().__init__(value=value)
+        self.value = value
+
+    def _init_weight(self, desc: str, arr: Any) -> None:
+        arr[:] = self.value
+
+
+@register
+class Uniform(Initializer):
+    """Uniform in [-scale, scale)."""
+
+    def __init__(self, scale: float = 0.07) -> None:
+        super().__init__(scale=scale)
+        self.scale = scale
+
+    def _init_weight(self, desc: str, arr: Any) -> None:
+        _fill_uniform(arr, self.scale)
+
+
+@register
+class Normal(Initializer):
+    """Normal, with mean 0 and standard deviation `sigma`."""
+
+    def __init__(self, sigma: float = 0.01) -> None:
+        super().__init__(sigma=sigma)
+        self.sigma = sigma
+
+    def _init_weight(self, desc: str, arr: Any) -> None:
+        _fill_normal(arr, self.sigma)
+
+
+@register
+class Orthogonal(Initializer):
+    """`scale` times a matrix with orthonormal rows or columns, https://arxiv.org/abs/1312.6120.
+
+    An array of shape (n, ...) counts as the matrix (n, product of the rest).
+    """
+
+    def __init__(self, scale: float = 1.414, rand_type: Literal["uniform", "normal"] = "uniform") -> None:
+        if rand_type not in ("uniform", "normal"):
+            raise ValueError(f"Orthogonal: rand_type must be 'uniform' or 'normal', got {rand_type!r}")
+        super().__init__(scale=scale, rand_type=rand_type)
+        self.scale = scale
+        self.rand_type = rand_type
+
+    def _init_weight(self, desc: str, arr: Any) -> None:
+        shape = (arr.shape[0], math.prod(arr.shape[1:]))
+        draw = generator()
+        matrix = draw.uniform(-1.0, 1.0, shape) if self.rand_type == "uniform" else draw.normal(0.0, 1.0, shape)
+        left, _, right = np.linalg.svd(matrix, full_matrices=False)
+        basis = left if left.shape == shape else right
+        arr[:] = (self.scale * basis.reshape(arr.shape)).astype(arr.dtype)
+
+
+@register
+class Xavier(Initializer):
+    """Keeps the scale of activations through the layers (Glorot and Bengio, 2010).
+
+    With fan_in = product(shape[1:]) and fan_out = shape[0] * product(shape[2:]) the scale is
+    ``sqrt(magnitude / factor)``.
+
+    Args:
+        rnd_type: ``uniform`` in [-scale, scale), or ``gaussian`` with standard deviation scale.
+        factor_type: the factor is fan_in (``in``), fan_out (``out``) or their mean (``avg``).
+        magnitude: see above.
+    """
+
+    def __init__(
+        self,
+        rnd_type: Literal["uniform", "gaussian"] = "uniform",
+        factor_type: Literal["avg", "in", "out"] = "avg",
+        magnitude: float = 3,
+    ) -> None:
+        if rnd_type not in ("uniform", "gaussian"):
+            raise ValueError(f"{type(self).__name__}: rnd_type must be 'uniform' or 'gaussian', got {rnd_type!r}")
+        if factor_type not in ("avg", "in", "out"):
+            raise ValueError(f"{type(self).__name__}: factor_type must be 'avg', 'in' or 'out', got {factor_type!r}")
+        super().__init__(rnd_type=rnd_type, factor_type=factor_type, magnitude=magnitude)
+        self.rnd_type = rnd_type
+        self.factor_type = factor_type
+        self.magnitude = float(magnitude)
+
+    def _init_weight(self, desc: str, arr: Any) -> None:
+        shape = arr.shape
+        if len(shape) < 2:
+            raise ValueError(
+                f"{type(self).__name__} initializer cannot be applied to vector {desc}. It requires at least 2D."
+            )
+        window = math.prod(shape[2:])
+        fan_in, fan_out = shape[1] * window, shape[0] * window
+        factor = {"avg": (fan_in + fan_out) / 2, "in": fan_in, "out": fan_out}[self.factor_type]
+        scale = math.sqrt(self.magnitude / factor)
+        if self.rnd_type == "uniform":
+            _fill_uniform(arr, scale)
+        else:
+            _fill_normal(arr, scale)
+
+
+@register
+class MSRAPrelu(Xavier):
+    """Xavier's, gaussian, for layers followed by a (leaky) ReLU, https://arxiv.org/abs/1502.01852.
+
+    Args:
+        factor_type: as in `Xavier`.
+        slope: of the negative half axis; the magnitude is ``2 / (1 + slope**2)``.
+    """
+
+    def __init__(self, factor_type: Literal["avg", "in", "out"] = "avg", slope: float = 0.25) -> None:
+        super().__init__("gaussian", factor_type, 2.0 / (1 + slope**2))
+        self._kwargs = {"factor_type": factor_type, "slope": slope}
+
+
+@register
+class Bilinear(Initializer):
+    """The kernel of bilinear upsampling in the last two axes of a 4-d deconvolution weight."""
+
+    def _init_weight(self, desc: str, arr: Any) -> None:
+        if len(arr.shape) != 4:
+            raise ValueError(f"Bilinear initializer requires a 4-d array for {desc}, got shape {tuple(arr.shape)}")
+        height, width = arr.shape[2:]
+        factor = math.ceil(width / 2)
+        centre = (2 * factor - 1 - factor % 2) / (2 * factor)
+        rows = 1 - np.abs(np.arange(height) / factor - centre)
+        columns = 1 - np.abs(np.arange(width) / factor - centre)
+        arr[:] = np.broadcast_to(np.outer(rows, columns), arr.shape).astype(arr.dtype)
+
+
+def _fill_uniform(arr: Any, scale: float) -> None:
+    dtype = np.dtype(arr.dtype)
+    if dtype in (np.float32, np.float64):
+        values = generator().random(arr.shape, dtype=dtype.type)
+        values *= 2 * scale
+        values -= scale
+        arr[:] = values
+    else:
+        arr[:] = generator().uniform(-scale, scale, arr.shape).astype(dtype)
+
+
+def _fill_normal(arr: Any, sigma: float) -> None:
+    dtype = np.dtype(arr.dtype)
+    if dtype in (np.float32, np.float64):
+        values = generator().standard_normal(arr.shape, dtype=dtype.type)
+        values *= sigma
+        arr[:] = values
+    else:
+        arr[:] = generator().normal(0, sigma, arr.shape).astype(dtype)
