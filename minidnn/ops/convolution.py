@@ -38,7 +38,7 @@ def complete_spatial(op: str, attrs: Attrs, defaults: dict[str, int]) -> Attrs:
     if attrs.layout not in (None, LAYOUTS[rank]):
         raise OpError(f"{op}: layout must be {LAYOUTS[rank]} for a kernel of {rank} numbers, got {attrs.layout}")
     for name in ("kernel", *defaults):
-        if None in attrs[name]:
+        if None in (attrs[name] or ()):
             raise OpError(f"{op}: {name} must be all integers, got {attrs[name]}")
     return attrs.replace(**changes, layout=LAYOUTS[rank])
 

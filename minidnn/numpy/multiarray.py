@@ -1,0 +1,401 @@
+"""`ndarray`: the array users hold, with data, or without while a network is traced."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from minidnn import dispatch
+from minidnn.device import Device, current_device
+from minidnn.errors import MXNetError, ShapeError, TypeMismatchError
+from minidnn.numpy.indexing import is_basic, record_basic, to_numpy_key
+from minidnn.numpy.methods import ArrayMethods
+from minidnn.numpy.operators import ArrayOperators
+from minidnn.ops.registry import TensorType
+from minidnn.symbol import trace as tracing
+
+if TYPE_CHECKING:
+    from minidnn.symbol.graph import Entry
+    from minidnn.symbol.trace import Trace
+
+__all__ = ["ndarray"]
+
+_SHOWN_WITHOUT_DTYPE = frozenset({np.dtype(np.float32), np.dtype(np.bool_)})
+
+
+class _Buffer:
+    """Memory that several arrays may be views of; `version` counts the writes to it."""
+
+    __slots__ = ("version",)
+
+    def __init__(self) -> None:
+        self.version = 0
+
+
+class ndarray(ArrayOperators, ArrayMethods):
+    """An n-dimensional array, as `mx.np.ndarray` of MXNet 2.
+
+    Make one with `mx.np.array`, `mx.np.zeros` and their like. Basic indexing gives views, as in NumPy.
+    NumPy's functions accept it, and give arrays of this class back; ``np.asarray(x)`` is a read-only view.
+    """
+
+    __slots__ = ("__weakref__", "_buffer", "_data", "_entry", "_kernels", "_kernels_version", "_trace", "_type")
+
+    _data: np.ndarray[Any, Any] | None
+    _type: TensorType
+    _entry: Entry | None
+    _trace: Trace | None
+    _buffer: _Buffer
+    _kernels: dict[Any, Any]
+    _kernels_version: int
+
+    def __init__(self) -> None:
+        raise TypeError("use mx.np.array, mx.np.zeros, mx.np.empty, ... to make an array")
+
+    @classmethod
+    def _wrap(cls, data: np.ndarray[Any, Any], base: ndarray | None = None) -> ndarray:
+        """An array around `data`, which belongs to it from now on, or is a view on the memory of `base`."""
+        self = object.__new__(cls)
+        self._data = data
+        self._type = TensorType(data.shape, data.dtype)
+        self._entry = self._trace = None
+        self._buffer = _Buffer() if base is None else base._buffer
+        self._kernels, self._kernels_version = {}, self._buffer.version
+        return self
+
+    @classmethod
+    def _traced(cls, entry: Entry, type_: TensorType, trace: Trace) -> ndarray:
+        """An array without data: `entry` of the graph that `trace` is recording."""
+        self = object.__new__(cls)
+        self._data = None
+        self._type = type_
+        self._entry, self._trace = entry, trace
+        self._buffer = _Buffer()
+        self._kernels, self._kernels_version = {}, 0
+        return self
+
+    # ---- what is known of it ---------------------------------------------------------------------
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._type.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self._type.dtype
+
+    @property
+    def ndim(self) -> int:
+        return len(self._type.shape)
+
+    @property
+    def size(self) -> int:
+        return self._type.size
+
+    @property
+    def itemsize(self) -> int:
+        return self._type.dtype.itemsize
+
+    @property
+    def nbytes(self) -> int:
+        return self._type.nbytes
+
+    @property
+    def T(self) -> ndarray:
+        return self.transpose()
+
+    @property
+    def device(self) -> Device:
+        return current_device()
+
+    @property
+    def ctx(self) -> Device:
+        return current_device()
+
+    @property
+    def context(self) -> Device:
+        return current_device()
+
+    @property
+    def stype(self) -> str:
+        """Storage type: always ``default`` (dense)."""
+        return "default"
+
+    @property
+    def grad(self) -> None:
+        """None: nothing is differentiated here."""
+        return
+
+    @property
+    def _version(self) -> int:
+        """Number of writes to the memory so far, through this array or any view of it."""
+        return self._buffer.version
+
+    @property
+    def _compiled(self) -> dict[Any, Any]:
+        """The engine's scratch: kernels that baked this array in. Empty again after any write to the memory."""
+        if self._kernels_version != self._buffer.version:
+            self._kernels, self._kernels_version = {}, self._buffer.version
+        return self._kernels
+
+    # ---- reading ---------------------------------------------------------------------------------
+
+    def _read(self, what: str) -> np.ndarray[Any, Any]:
+        """The data.
+
+        Raises:
+            MXNetError: there is none, since the array is traced.
+        """
+        if self._data is None:
+            assert self._entry is not None
+            raise tracing.no_data(self._entry, what)
+        return self._data
+
+    def asnumpy(self) -> np.ndarray[Any, Any]:
+        """A C-contiguous copy as a NumPy array."""
+        return np.array(self._read("asnumpy()"), order="C")
+
+    def wait_to_read(self) -> None:
+        """Returns at once: every operator has finished when its call returns."""
+        self._read("wait_to_read()")
+
+    def wait_to_write(self) -> None:
+        """Returns at once."""
+
+    def item(self, *args: Any) -> Any:
+        """One element as a Python scalar."""
+        return self._read("item()").item(*args)
+
+    def tolist(self) -> Any:
+        """Nested lists of Python scalars."""
+        return self._read("tolist()").tolist()
+
+    def asscalar(self) -> Any:
+        """The only element as a Python scalar.
+
+        Raises:
+            ValueError: there are more elements, or none.
+        """
+        return self.item()
+
+    def __bool__(self) -> bool:
+        return bool(self._read("bool()"))
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __index__(self) -> int:
+        if self.size != 1 or self.dtype.kind not in "iu":
+            raise TypeError(f"only integer arrays with one element can be used as an index, got {self._type}")
+        return int(self.item())
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("len() of an array without dimensions")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[ndarray]:
+        if not self.shape:
+            raise TypeError("iteration over an array without dimensions")
+        return (self[i] for i in range(self.shape[0]))
+
+    def __contains__(self, value: Any) -> bool:
+        return bool((self == value).any())
+
+    def __repr__(self) -> str:
+        if self._data is None:
+            return f"<traced {self._type} {self._entry}>"
+        end = ")" if self.dtype in _SHOWN_WITHOUT_DTYPE and self.size else f", dtype={self.dtype})"
+        if not self.size:
+            end = f", shape={self.shape}{end}"
+        return f"array({np.array2string(self._data, separator=', ', prefix='array(', suffix=end)}{end}"
+
+    def __str__(self) -> str:
+        return repr(self) if self._data is None else str(self._data)
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec and not self.shape else format(str(self), spec)
+
+    # ---- copies and conversions ------------------------------------------------------------------
+
+    def astype(self, dtype: Any, order: str = "K", casting: str = "unsafe", subok: bool = True, copy: bool = True) -> ndarray:
+        """The elements in another dtype.
+
+        Args:
+            dtype: bool, an integer or a float.
+            order, subok: accepted for NumPy's sake.
+            casting: ``unsafe``; NumPy's stricter rules are checked too.
+            copy: with False the array itself is given back where the dtype is already right.
+
+        Raises:
+            TypeMismatchError: a dtype that is not supported, or that `casting` forbids.
+        """
+        wanted = np.dtype(dtype)
+        if not np.can_cast(self.dtype, wanted, casting):  # type: ignore[arg-type]
+            raise TypeMismatchError(f"cannot cast {self.dtype} to {wanted} by the rule {casting!r}")
+        if not copy and wanted == self.dtype:
+            return self
+        return dispatch.invoke_one("cast", self, dtype=wanted)
+
+    def copy(self, order: str = "C") -> ndarray:
+        """An array of its own with the same elements."""
+        if self._data is None:
+            return dispatch.invoke_one("identity", self)
+        return self._wrap(np.array(self._data, order="C"))
+
+    def copyto(self, other: ndarray | Device) -> ndarray:
+        """Write the elements into `other`, or copy them to a device.
+
+        Raises:
+            ShapeError: `other` is an array of another shape.
+        """
+        if isinstance(other, Device):
+            return self.copy()
+        if not isinstance(other, ndarray):
+            raise TypeMismatchError(f"copyto() wants an array or a device, got {type(other).__name__}")
+        if other is self:
+            return other
+        return other._assign(self, casting="unsafe")
+
+    def to_device(self, device: Device) -> ndarray:
+        """The array itself: there is one device."""
+        Device(device)
+        return self
+
+    def as_in_ctx(self, ctx: Device) -> ndarray:
+        """The array itself: there is one device."""
+        return self.to_device(ctx)
+
+    def as_in_context(self, context: Device) -> ndarray:
+        """The array itself: there is one device."""
+        return self.to_device(context)
+
+    def as_np_ndarray(self) -> ndarray:
+        """The array itself."""
+        return self
+
+    def as_nd_ndarray(self) -> ndarray:
+        """The array itself: MXNet's two kinds of arrays are one here."""
+        return self
+
+    def tostype(self, stype: str) -> ndarray:
+        """The array itself.
+
+        Raises:
+            MXNetError: `stype` is not ``default``; there are no sparse arrays.
+        """
+        if stype != "default":
+            raise MXNetError(f"there are only dense arrays (stype 'default'), got {stype!r}")
+        return self
+
+    def detach(self) -> ndarray:
+        """The array itself: nothing is differentiated here."""
+        return self
+
+    def attach_grad(self, grad_req: str = "write", stype: str | None = None) -> None:
+        """Always an error, unless `grad_req` is ``null``.
+
+        Raises:
+            MXNetError: minidnn is for inference.
+        """
+        if grad_req != "null":
+            raise MXNetError("minidnn is for inference: arrays have no gradients; train elsewhere and load the weights")
+
+    def backward(self, *args: Any, **kwargs: Any) -> None:
+        """Always an error.
+
+        Raises:
+            MXNetError: minidnn is for inference.
+        """
+        self.attach_grad()
+
+    # ---- indexing and writing --------------------------------------------------------------------
+
+    def __getitem__(self, key: Any) -> ndarray:
+        if self._data is None:
+            return record_basic(self, key)
+        key = to_numpy_key(key)
+        if not is_basic(key):
+            return self._wrap(np.asarray(self._data[key]))
+        parts = key if isinstance(key, tuple) else (key,)
+        # With an ellipsis NumPy gives a view even where one element is left.
+        view = self._data[parts if any(p is Ellipsis for p in parts) else (*parts, Ellipsis)]
+        return self._wrap(view, base=self)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        if self._data is None:
+            assert self._entry is not None
+            raise tracing.no_data(self._entry, "writing to elements")
+        if isinstance(value, ndarray):
+            value = value._read("writing a traced array into a concrete one")
+        self._data[to_numpy_key(key)] = value
+        self._buffer.version += 1
+
+    def fill(self, value: Any) -> None:
+        """Write `value` to every element."""
+        self[...] = value
+
+    def _assign(self, value: ndarray, casting: Any = "same_kind") -> ndarray:
+        """Write `value` to the whole array: the second half of ``x += y``.
+
+        While tracing, the array object stands for `value` from then on.
+        """
+        if value.shape != self.shape:
+            raise ShapeError(f"an array of shape {value.shape} cannot be written into one of shape {self.shape}")
+        if not np.can_cast(value.dtype, self.dtype, casting):
+            raise TypeMismatchError(f"{value.dtype} results cannot be written into an array of {self.dtype} in place")
+        if self._data is not None:
+            if value._data is None:
+                assert value._entry is not None
+                raise tracing.no_data(value._entry, "writing in place into an array that is not traced")
+            np.copyto(self._data, value._data, casting=casting)
+            self._buffer.version += 1
+            return self
+        assert self._entry is not None and self._trace is not None
+        if self._trace.may_be_aliased(self._entry):
+            raise MXNetError(
+                f"writing in place to {str(self._entry)!r} cannot be traced, since it may share memory with another "
+                "array (an input, a parameter, or a view); write x = x + y instead of x += y"
+            )
+        self._entry = value.astype(self.dtype, copy=False)._entry
+        return self
+
+    # ---- NumPy -----------------------------------------------------------------------------------
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        data = self._read("conversion to NumPy")
+        if copy or (dtype is not None and np.dtype(dtype) != data.dtype):
+            if copy is False:
+                raise ValueError(f"an array of {data.dtype} cannot become {dtype} without a copy")
+            return np.array(data, dtype=dtype)
+        view = data.view()
+        view.flags.writeable = False
+        return view
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        from minidnn.numpy.protocol import apply_ufunc
+
+        return apply_ufunc(ufunc, method, inputs, kwargs)
+
+    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        from minidnn.numpy.protocol import apply_function
+
+        return apply_function(func, args, kwargs)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _from_numpy, (self.asnumpy(),)
+
+    def __copy__(self) -> ndarray:
+        return self.copy()
+
+    def __deepcopy__(self, memo: Any) -> ndarray:
+        return self.copy()
+
+
+def _from_numpy(data: np.ndarray[Any, Any]) -> ndarray:
+    return ndarray._wrap(dispatch.as_native(data))

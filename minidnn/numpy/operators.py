@@ -1,0 +1,207 @@
+"""Python's operators on arrays."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from minidnn import dispatch
+from minidnn.numpy import multiarray
+
+if TYPE_CHECKING:
+    from minidnn.numpy.multiarray import ndarray
+
+__all__ = ["ArrayOperators", "binary"]
+
+_Array = TypeVar("_Array", bound="ArrayOperators")
+
+# What a < b is called when the scalar stands on the left.
+_MIRRORED = {"less": "greater", "greater": "less", "less_equal": "greater_equal", "greater_equal": "less_equal"}
+_REVERSIBLE = frozenset(
+    {"subtract", "true_divide", "floor_divide", "mod", "fmod", "power", "arctan2", "copysign"}
+)
+# Beyond it not every integer is a float64, in which the scalar operators keep their scalar.
+_EXACT = 2**53
+
+
+def _is_scalar(x: Any) -> bool:
+    return isinstance(x, (bool, int, float, np.bool_, np.integer, np.floating))
+
+
+def binary(name: str, a: Any, b: Any) -> ndarray:
+    """A binary operator between arrays, or between an array and a scalar on either side.
+
+    Scalars are weak: Python's and NumPy's alike take the array's dtype where they can.
+    """
+    if _is_scalar(a) and _is_scalar(b):
+        a = multiarray.ndarray._wrap(np.asarray(a, np.float32 if isinstance(a, (float, np.floating)) else None))
+    scalar, array, op = (a, b, f"r{name}") if _is_scalar(a) else (b, a, name)
+    if not _is_scalar(scalar):
+        return dispatch.invoke_one(name, a, b)
+    is_int = not isinstance(scalar, (float, np.floating))
+    if is_int and abs(int(scalar)) > _EXACT:
+        wide = multiarray.ndarray._wrap(np.asarray(scalar, np.int64 if int(scalar) < 2**63 else np.uint64))
+        return dispatch.invoke_one(name, *((wide, array) if scalar is a else (array, wide)))
+    if op != name and name not in _REVERSIBLE:
+        op = _MIRRORED.get(name, name)
+    return dispatch.invoke_one(f"{op}_scalar", array, scalar=float(scalar), is_int=is_int)
+
+
+def _operator(name: str, a: Any, b: Any) -> Any:
+    for x in (a, b):
+        if not (_is_scalar(x) or isinstance(x, (ArrayOperators, np.ndarray))):
+            return NotImplemented
+    return binary(name, a, b)
+
+
+class ArrayOperators:
+    """Arithmetic, comparison and bit operators, reflected and in place."""
+
+    __slots__ = ()
+    # NumPy's own arrays step back from the operators they meet us in.
+    __array_priority__ = 1000.0
+
+    def _assign(self: _Array, value: ndarray) -> _Array:
+        raise NotImplementedError
+
+    def _in_place(self: _Array, name: str, other: Any) -> _Array:
+        result = _operator(name, self, other)
+        return result if result is NotImplemented else self._assign(result)
+
+    def __add__(self, other: Any) -> ndarray:
+        return _operator("add", self, other)  # type: ignore[no-any-return]
+
+    def __radd__(self, other: Any) -> ndarray:
+        return _operator("add", other, self)  # type: ignore[no-any-return]
+
+    def __iadd__(self: _Array, other: Any) -> _Array:
+        return self._in_place("add", other)
+
+    def __sub__(self, other: Any) -> ndarray:
+        return _operator("subtract", self, other)  # type: ignore[no-any-return]
+
+    def __rsub__(self, other: Any) -> ndarray:
+        return _operator("subtract", other, self)  # type: ignore[no-any-return]
+
+    def __isub__(self: _Array, other: Any) -> _Array:
+        return self._in_place("subtract", other)
+
+    def __mul__(self, other: Any) -> ndarray:
+        return _operator("multiply", self, other)  # type: ignore[no-any-return]
+
+    def __rmul__(self, other: Any) -> ndarray:
+        return _operator("multiply", other, self)  # type: ignore[no-any-return]
+
+    def __imul__(self: _Array, other: Any) -> _Array:
+        return self._in_place("multiply", other)
+
+    def __truediv__(self, other: Any) -> ndarray:
+        return _operator("true_divide", self, other)  # type: ignore[no-any-return]
+
+    def __rtruediv__(self, other: Any) -> ndarray:
+        return _operator("true_divide", other, self)  # type: ignore[no-any-return]
+
+    def __itruediv__(self: _Array, other: Any) -> _Array:
+        return self._in_place("true_divide", other)
+
+    def __floordiv__(self, other: Any) -> ndarray:
+        return _operator("floor_divide", self, other)  # type: ignore[no-any-return]
+
+    def __rfloordiv__(self, other: Any) -> ndarray:
+        return _operator("floor_divide", other, self)  # type: ignore[no-any-return]
+
+    def __ifloordiv__(self: _Array, other: Any) -> _Array:
+        return self._in_place("floor_divide", other)
+
+    def __mod__(self, other: Any) -> ndarray:
+        return _operator("mod", self, other)  # type: ignore[no-any-return]
+
+    def __rmod__(self, other: Any) -> ndarray:
+        return _operator("mod", other, self)  # type: ignore[no-any-return]
+
+    def __imod__(self: _Array, other: Any) -> _Array:
+        return self._in_place("mod", other)
+
+    def __pow__(self, other: Any) -> ndarray:
+        return _operator("power", self, other)  # type: ignore[no-any-return]
+
+    def __rpow__(self, other: Any) -> ndarray:
+        return _operator("power", other, self)  # type: ignore[no-any-return]
+
+    def __ipow__(self: _Array, other: Any) -> _Array:
+        return self._in_place("power", other)
+
+    def __matmul__(self, other: Any) -> ndarray:
+        if not isinstance(other, (ArrayOperators, np.ndarray)):
+            return NotImplemented
+        return dispatch.invoke_one("matmul", self, other)
+
+    def __rmatmul__(self, other: Any) -> ndarray:
+        if not isinstance(other, (ArrayOperators, np.ndarray)):
+            return NotImplemented
+        return dispatch.invoke_one("matmul", other, self)
+
+    def __imatmul__(self: _Array, other: Any) -> _Array:
+        result = self.__matmul__(other)
+        return result if result is NotImplemented else self._assign(result)  # type: ignore[return-value]
+
+    def __and__(self, other: Any) -> ndarray:
+        return _operator("bitwise_and", self, other)  # type: ignore[no-any-return]
+
+    def __rand__(self, other: Any) -> ndarray:
+        return _operator("bitwise_and", other, self)  # type: ignore[no-any-return]
+
+    def __iand__(self: _Array, other: Any) -> _Array:
+        return self._in_place("bitwise_and", other)
+
+    def __or__(self, other: Any) -> ndarray:
+        return _operator("bitwise_or", self, other)  # type: ignore[no-any-return]
+
+    def __ror__(self, other: Any) -> ndarray:
+        return _operator("bitwise_or", other, self)  # type: ignore[no-any-return]
+
+    def __ior__(self: _Array, other: Any) -> _Array:
+        return self._in_place("bitwise_or", other)
+
+    def __xor__(self, other: Any) -> ndarray:
+        return _operator("bitwise_xor", self, other)  # type: ignore[no-any-return]
+
+    def __rxor__(self, other: Any) -> ndarray:
+        return _operator("bitwise_xor", other, self)  # type: ignore[no-any-return]
+
+    def __ixor__(self: _Array, other: Any) -> _Array:
+        return self._in_place("bitwise_xor", other)
+
+    def __eq__(self, other: object) -> Any:
+        return _operator("equal", self, other)
+
+    def __ne__(self, other: object) -> Any:
+        return _operator("not_equal", self, other)
+
+    def __lt__(self, other: Any) -> ndarray:
+        return _operator("less", self, other)  # type: ignore[no-any-return]
+
+    def __le__(self, other: Any) -> ndarray:
+        return _operator("less_equal", self, other)  # type: ignore[no-any-return]
+
+    def __gt__(self, other: Any) -> ndarray:
+        return _operator("greater", self, other)  # type: ignore[no-any-return]
+
+    def __ge__(self, other: Any) -> ndarray:
+        return _operator("greater_equal", self, other)  # type: ignore[no-any-return]
+
+    # Arrays are told apart by identity in sets and dictionaries, as in MXNet.
+    __hash__ = object.__hash__
+
+    def __neg__(self) -> ndarray:
+        return dispatch.invoke_one("negative", self)
+
+    def __pos__(self) -> ndarray:
+        return dispatch.invoke_one("identity", self)
+
+    def __abs__(self) -> ndarray:
+        return dispatch.invoke_one("abs", self)
+
+    def __invert__(self) -> ndarray:
+        return dispatch.invoke_one("bitwise_not", self)
