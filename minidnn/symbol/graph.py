@@ -1,4 +1,4 @@
-"""The graph: immutable nodes, and `Symbol`, a view on some of their outputs.
+"""The graph: immutable nodes, and `Graph`, a view on some of their outputs.
 
 A `Node` is an operator applied to inputs, or a variable (``op is None``). A fused node (op ``fused``)
 holds a graph of its own, its ``subgraph``, whose variables ``in0``, ``in1``, ... are the node's inputs;
@@ -17,7 +17,19 @@ import numpy as np
 from minidnn.errors import GraphError, OpError
 from minidnn.ops.registry import Attrs, Op, TensorType, get_op, register
 
-__all__ = ["FUSED", "NO_ATTRS", "Entry", "Graph", "Node", "evaluate", "infer_types", "make_fused", "make_node", "make_variable"]
+__all__ = [
+    "FUSED",
+    "NO_ATTRS",
+    "Entry",
+    "Graph",
+    "Node",
+    "evaluate",
+    "infer_types",
+    "make_fused",
+    "make_like",
+    "make_node",
+    "make_variable",
+]
 
 NO_ATTRS = Attrs({})
 

@@ -1,0 +1,54 @@
+"""Graph passes: functions ``Graph -> Graph`` that know operators and never machines.
+
+What a pass knows of shapes and dtypes it reads from the hints of the graph's variables
+(`minidnn.symbol.infer`); where they say nothing it leaves alone what it cannot prove right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from minidnn.passes.fold_batch_norm import fold_batch_norm
+from minidnn.passes.fuse_elementwise import fuse_elementwise
+from minidnn.passes.fuse_epilogues import fuse_epilogues
+from minidnn.passes.remove_identities import remove_identities
+from minidnn.symbol.debug import debug_print
+from minidnn.symbol.graph import Graph
+from minidnn.symbol.printing import format_graph
+
+__all__ = [
+    "FUSION_PASSES",
+    "Pass",
+    "fold_batch_norm",
+    "fuse_elementwise",
+    "fuse_epilogues",
+    "remove_identities",
+    "run_passes",
+]
+
+Pass = Callable[[Graph], Graph]
+
+FUSION_PASSES: tuple[tuple[str, Pass], ...] = (
+    ("remove_identities", remove_identities),
+    ("fold_batch_norm", fold_batch_norm),
+    ("fuse_epilogues", fuse_epilogues),
+    ("fuse_elementwise", fuse_elementwise),
+)
+
+
+def run_passes(graph: Graph, passes: Sequence[tuple[str, Pass]] = FUSION_PASSES) -> Graph:
+    """The graph after all passes, one after the other.
+
+    ``MINIDNN_DEBUG=graph`` shows it before and after, ``MINIDNN_DEBUG=passes`` after each pass.
+    """
+    debug_print("graph", f"before {len(passes)} passes", lambda: format_graph(graph))
+    result = graph
+    for name, transform in passes:
+        result = transform(result)
+        _show(name, result)
+    debug_print("graph", f"after {len(passes)} passes", lambda: format_graph(result))
+    return result
+
+
+def _show(name: str, graph: Graph) -> None:
+    debug_print("passes", f"after {name}: {len(graph.operations())} operations", lambda: format_graph(graph))

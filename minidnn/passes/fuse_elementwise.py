@@ -1,0 +1,66 @@
+"""Elementwise operations without an anchor become one pass over memory instead of several."""
+
+from __future__ import annotations
+
+from minidnn.passes.regions import MAX_REGION, GraphView, Region, data_inputs, fuse_regions, reads_as_parameter
+from minidnn.symbol.graph import Graph, Node
+
+__all__ = ["fuse_elementwise"]
+
+
+def fuse_elementwise(graph: Graph) -> Graph:
+    """Make one fused node of every region of two or more elementwise operations of one shape with one exit.
+
+    Batch normalizations count as elementwise; those of one region normalize the same axis.
+    """
+    view = GraphView(graph)
+    taken: set[Node] = set()
+    regions: list[Region] = []
+    for node in reversed(view.operations):
+        if node in taken or not view.can_join(node, node[0]):
+            continue
+        region = _grow_backwards(view, node, taken)
+        if len(region) > 1:
+            taken.update(region)
+            regions.append(region)
+    return fuse_regions(graph, regions) if regions else graph
+
+
+def _grow_backwards(view: GraphView, exit_: Node, taken: set[Node]) -> Region:
+    """The operations all of whose readers belong to the region, from its exit on backwards.
+
+    Candidates are looked at from the last to the first, so all readers of one have been decided before it.
+    """
+    region = {exit_}
+    axes = _normalized_axes(view, exit_)
+    candidates = {e.node for e in data_inputs(exit_)}
+    while candidates and len(region) < MAX_REGION:
+        node = max(candidates, key=view.position.__getitem__)
+        candidates.remove(node)
+        together = axes | _normalized_axes(view, node)
+        if node in taken or len(together) > 1 or not _can_precede(view, node, exit_, region):
+            continue
+        axes = together
+        region.add(node)
+        candidates.update(e.node for e in data_inputs(node))
+    return sorted(region, key=view.position.__getitem__)
+
+
+def _can_precede(view: GraphView, node: Node, exit_: Node, region: set[Node]) -> bool:
+    """Whether `node` is elementwise, of the shape of the exit, and read by the region alone."""
+    if not view.can_join(node, exit_[0]) or view.is_output(node[0]):
+        return False
+    readers = view.consumers(node[0])
+    if any(reader not in region or reads_as_parameter(reader, node[0]) for reader in readers):
+        return False
+    if view.same_shape(node[0], exit_[0]):
+        return True
+    # A reader of this value alone keeps its shape, and has that of the exit.
+    return any(set(data_inputs(reader)) == {node[0]} for reader in readers)
+
+
+def _normalized_axes(view: GraphView, node: Node) -> set[int]:
+    if node.op_name != "batch_norm":
+        return set()
+    ndim = view.ndim(node[0])
+    return {node.attrs.axis if ndim is None else node.attrs.axis % ndim}

@@ -1,0 +1,109 @@
+"""Names and hints of fused nodes: what a reader sees of a fusion, in MXNet's words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from minidnn.symbol.graph import Entry, Graph, Node, make_fused
+
+__all__ = ["ANCHORS", "find_anchor", "name_fused_nodes"]
+
+# The operators whose kernel carries an elementwise tail, by the word for them in names.
+ANCHORS = {
+    "convolution": "conv",
+    "deconvolution": "deconv",
+    "fully_connected": "dense",
+    "batch_dot": "matmul",
+    "matmul": "matmul",
+}
+
+_ACTIVATIONS = frozenset({
+    "activation",
+    "clip",
+    "gelu",
+    "hard_sigmoid",
+    "hard_swish",
+    "leaky_relu",
+    "log_sigmoid",
+    "mish",
+    "relu",
+    "sigmoid",
+    "silu",
+    "softrelu",
+    "softsign",
+    "tanh",
+})
+_SHORT = {
+    "batch_norm": "bn",
+    "maximum": "max",
+    "minimum": "min",
+    "multiply": "mul",
+    "subtract": "sub",
+    "true_divide": "div",
+}
+_MAX_WORDS = 8
+_HINTS = ("with_bn", "with_act", "with_sum", "with_postsum_act")
+
+
+def find_anchor(node: Node) -> Node | None:
+    """The anchor: the node itself, or the one inside a fused node; None where there is none."""
+    if node.subgraph is not None:
+        return next((n for n in node.subgraph.operations() if n.op_name in ANCHORS), None)
+    return node if node.op_name in ANCHORS else None
+
+
+def name_fused_nodes(graph: Graph) -> Graph:
+    """The graph with fused nodes named ``fused_<anchor>_<tail>_<n>``, n counting in topological order.
+
+    A fused node with an anchor gets MXNet's hints too, each ``'true'`` or not there: ``with_bn``; ``with_sum``, it
+    adds another tensor; ``with_act``, an activation before the sum; ``with_postsum_act``, one after it.
+    """
+    taken = {node.name for node in graph.nodes() if node.subgraph is None}
+    count = 0
+
+    def change(node: Node, inputs: tuple[Entry, ...]) -> Sequence[Entry] | None:
+        nonlocal count
+        if node.subgraph is None:
+            return None
+        stem = _stem(node.subgraph)
+        while f"{stem}_{count}" in taken:
+            count += 1
+        hints = {key: value for key, value in node.hints.items() if key not in _HINTS}
+        named = make_fused(f"{stem}_{count}", inputs, node.subgraph, hints | _mxnet_hints(node))
+        count += 1
+        return [named[i] for i in range(named.num_outputs)]
+
+    return graph.rewrite(change)
+
+
+def _stem(subgraph: Graph) -> str:
+    family, tail = "elementwise", []
+    for node in subgraph.operations():
+        if node.op_name in ANCHORS:
+            family = ANCHORS[node.op_name]
+        else:
+            tail.append(_word(node.op_name))
+    words = tail[:_MAX_WORDS] + (["more"] if len(tail) > _MAX_WORDS else [])
+    return "_".join(["fused", family, *words])
+
+
+def _word(op: str) -> str:
+    if op in _ACTIVATIONS:
+        return "act"
+    op = op.removesuffix("_scalar")
+    return _SHORT.get(op) or _SHORT.get(op.removeprefix("r")) or op
+
+
+def _mxnet_hints(node: Node) -> dict[str, str]:
+    assert node.subgraph is not None
+    if find_anchor(node) is None:
+        return {}
+    found: set[str] = set()
+    for inner in node.subgraph.operations():
+        if inner.op_name == "batch_norm":
+            found.add("with_bn")
+        elif inner.op_name == "add":
+            found.add("with_sum")
+        elif inner.op_name in _ACTIVATIONS:
+            found.add("with_postsum_act" if "with_sum" in found else "with_act")
+    return {key: "true" for key in _HINTS if key in found}

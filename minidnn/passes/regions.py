@@ -1,0 +1,160 @@
+"""Regions: sets of nodes that become one fused node. What may join one, and the step that makes the node.
+
+A region is a list of nodes in topological order. Its last node is the exit: the only one whose value anything
+outside reads. Every other value leads to the exit, so a path that leaves a region starts at its exit and cannot come
+back, for the graph has no cycle; neither has the graph of fused nodes, whatever disjoint regions are chosen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from minidnn.errors import OpError
+from minidnn.ops.registry import TensorType
+from minidnn.passes.naming import name_fused_nodes
+from minidnn.symbol.graph import Entry, Graph, Node, make_fused, make_variable
+from minidnn.symbol.infer import known_types
+from minidnn.symbol.roles import input_roles
+
+__all__ = [
+    "MAX_REGION",
+    "GraphView",
+    "Region",
+    "data_inputs",
+    "fuse_regions",
+    "parameters_are_variables",
+    "reads_as_parameter",
+]
+
+Region = list[Node]
+
+# More operations than any network chains; a bound on what one kernel has to hold.
+MAX_REGION = 64
+
+_FLOAT32 = np.dtype(np.float32)
+
+
+class GraphView:
+    """A graph with what is asked of it again and again: readers, outputs, types, positions."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.operations = graph.operations()
+        self.types = known_types(graph)
+        self.position = {node: i for i, node in enumerate(graph.nodes())}
+        self._consumers = graph.consumers()
+        self._outputs = frozenset(graph.outputs)
+
+    def consumers(self, entry: Entry) -> list[Node]:
+        """The nodes that read the entry, each once."""
+        return list(dict.fromkeys(self._consumers.get(entry, ())))
+
+    def is_output(self, entry: Entry) -> bool:
+        return entry in self._outputs
+
+    def only_consumer(self, entry: Entry) -> Node | None:
+        """The node that reads the entry, if it is one and reads it once and the graph does not give it back."""
+        readers = self._consumers.get(entry, ())
+        return readers[0] if len(readers) == 1 and not self.is_output(entry) else None
+
+    def ndim(self, entry: Entry) -> int | None:
+        known = self.types.get(entry)
+        return None if known is None else known.ndim
+
+    def can_join(self, node: Node, value: Entry) -> bool:
+        """Whether `node` maps floats elementwise to the same float dtype, that of `value` where they are known.
+
+        A batch normalization counts: at inference it is a multiplication and an addition per channel.
+        """
+        if node.op is None or node.subgraph is not None or node.num_outputs != 1:
+            return False
+        if node.op.name == "batch_norm":
+            if not parameters_are_variables(node):
+                return False
+        elif node.op.kind != "elementwise" or not _keeps_float32(node):
+            return False
+        dtypes = {self.types[e].dtype for e in (value, node[0], *data_inputs(node)) if e in self.types}
+        return len(dtypes) <= 1 and all(dtype.kind == "f" for dtype in dtypes)
+
+    def same_shape(self, first: Entry, second: Entry) -> bool:
+        """Whether both shapes are known and equal."""
+        a, b = self.types.get(first), self.types.get(second)
+        return a is not None and b is not None and a.shape == b.shape
+
+
+def data_inputs(node: Node) -> list[Entry]:
+    """The inputs of an operation that are not parameters."""
+    return [e for e, role in zip(node.inputs, input_roles(node), strict=True) if not role.is_parameter]
+
+
+def reads_as_parameter(node: Node, entry: Entry) -> bool:
+    """Whether an operation takes the entry as one of its parameters."""
+    return any(e == entry and role.is_parameter for e, role in zip(node.inputs, input_roles(node), strict=True))
+
+
+def parameters_are_variables(node: Node) -> bool:
+    """Whether every parameter of an operation is a variable, not something computed."""
+    return all(
+        e.node.is_variable for e, role in zip(node.inputs, input_roles(node), strict=True) if role.is_parameter
+    )
+
+
+def _keeps_float32(node: Node) -> bool:
+    """Whether float32 in gives float32 out: no comparison, no cast to something else."""
+    assert node.op is not None
+    probe = [TensorType((1,) if role.is_parameter else (1, 1), _FLOAT32) for role in input_roles(node)]
+    try:
+        return node.op.infer_types(node.attrs, probe)[0].dtype == _FLOAT32
+    except OpError:
+        return False
+
+
+def fuse_regions(graph: Graph, regions: Sequence[Region]) -> Graph:
+    """The graph with every region made into one fused node; regions are disjoint. Names are given anew."""
+    region_of_exit = {region[-1]: region for region in regions}
+    members = {node for region in regions for node in region}
+    renewed: dict[Entry, Entry] = {}
+
+    def change(node: Node, inputs: tuple[Entry, ...]) -> Sequence[Entry] | None:
+        if node in members:
+            renewed.update(zip(node.inputs, inputs, strict=True))
+        region = region_of_exit.get(node)
+        return None if region is None else [_fuse(region, renewed)[0]]
+
+    return name_fused_nodes(graph.rewrite(change))
+
+
+def _fuse(region: Region, renewed: Mapping[Entry, Entry]) -> Node:
+    """The fused node of a region whose inputs from outside are now `renewed`."""
+    inside: dict[Entry, Entry] = {}
+    variables: dict[Entry, Entry] = {}
+    names: set[str] = set()
+
+    def operand(entry: Entry) -> Entry:
+        if entry in inside:
+            return inside[entry]
+        outer = renewed[entry]
+        if outer not in variables:
+            variables[outer] = make_variable(f"in{len(variables)}")
+        return variables[outer]
+
+    def place(node: Node, inputs: Sequence[Entry]) -> Node:
+        # A trailing underscore keeps in0, in1, ... for the inputs, and names apart that were so outside.
+        name = node.name
+        while name in names or (name.startswith("in") and name[2:].isdigit()):
+            name += "_"
+        names.add(name)
+        return Node(node.op, name, node.attrs, tuple(inputs), node.subgraph, node.hints)
+
+    for node in region:
+        operands = [operand(e) for e in node.inputs]
+        if node.subgraph is None:
+            inside[node[0]] = place(node, operands)[0]
+            continue
+        local = {v[0]: operands[int(v.name[2:])] for v in node.subgraph.variables()}
+        for inner in node.subgraph.operations():
+            placed = place(inner, [local[e] for e in inner.inputs])
+            local.update({inner[i]: placed[i] for i in range(inner.num_outputs)})
+        inside[node[0]] = local[node.subgraph.outputs[0]]
+    return make_fused("fused", list(variables), Graph([inside[region[-1][0]]]))

@@ -1,0 +1,132 @@
+"""Shapes and dtypes as far as they are known: from what is given, from hints, from operators.
+
+`minidnn.symbol.graph.infer_types` wants the type of every variable. Here a variable may be unknown; the
+shape of a parameter then follows from the data it meets (`Op.infer_parameters`), and what does not
+follow stays unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from minidnn.errors import OpError
+from minidnn.ops.registry import TensorType
+from minidnn.symbol.graph import Entry, Graph, Node, make_variable
+
+__all__ = ["hinted_type", "known_types", "with_types"]
+
+_DEFAULT_DTYPE = np.dtype(np.float32)
+
+
+def hinted_type(variable: Node) -> TensorType | None:
+    """The type that a variable's hints ``shape`` and ``dtype`` give; None unless every dimension is known.
+
+    A dimension that is None, zero (as in MXNet 1) or negative (as in MXNet 2) is unknown. Without a
+    dtype it is float32.
+    """
+    shape = variable.hints.get("shape")
+    if not isinstance(shape, tuple) or not all(isinstance(n, int) and n > 0 for n in shape):
+        return None
+    return TensorType(shape, _hinted_dtype(variable) or _DEFAULT_DTYPE)
+
+
+def known_types(
+    graph: Graph,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    dtypes: Mapping[str, Any] | None = None,
+) -> dict[Entry, TensorType]:
+    """The type of every entry for which it is known.
+
+    Args:
+        graph: the graph.
+        shapes: shapes of variables by name; they go before the hints.
+        dtypes: dtypes of variables by name; they go before the hints.
+
+    Raises:
+        OpError: the types that are known do not fit; the message names the node.
+    """
+    given: dict[str, TensorType] = {}
+    chosen: dict[str, np.dtype[Any]] = {name: np.dtype(dtype) for name, dtype in (dtypes or {}).items()}
+    for variable in graph.variables():
+        hinted = hinted_type(variable)
+        shape = (shapes or {}).get(variable.name)
+        dtype = chosen.get(variable.name) or _hinted_dtype(variable)
+        if shape is not None:
+            given[variable.name] = TensorType(tuple(int(n) for n in shape), dtype or _DEFAULT_DTYPE)
+        elif hinted is not None:
+            given[variable.name] = TensorType(hinted.shape, dtype or hinted.dtype)
+        if dtype is not None:
+            chosen[variable.name] = dtype
+    return _propagate(graph, given, chosen)
+
+
+def with_types(graph: Graph, types: Mapping[str, TensorType]) -> Graph:
+    """The graph with these types as the hints of its variables."""
+
+    def change(node: Node, _: tuple[Entry, ...]) -> Sequence[Entry] | None:
+        if not node.is_variable or node.name not in types:
+            return None
+        wanted = types[node.name]
+        return [make_variable(node.name, **{**node.hints, "shape": wanted.shape, "dtype": wanted.dtype})]
+
+    return graph.rewrite(change)
+
+
+def _hinted_dtype(variable: Node) -> np.dtype[Any] | None:
+    dtype = variable.hints.get("dtype")
+    return None if dtype is None else np.dtype(dtype)
+
+
+def _propagate(
+    graph: Graph, given: Mapping[str, TensorType], dtypes: Mapping[str, np.dtype[Any]]
+) -> dict[Entry, TensorType]:
+    types = {v[0]: given[v.name] for v in graph.variables() if v.name in given}
+    for node in graph.operations():
+        inputs = [types.get(e) for e in node.inputs]
+        if any(t is None for t in inputs):
+            wanted = [dtypes.get(e.node.name) if e.node.is_variable else None for e in node.inputs]
+            found = _inside(node, inputs, wanted) if node.subgraph is not None else _parameters(node, inputs, wanted)
+            for entry, known in zip(node.inputs, found, strict=True):
+                if known is not None and entry.node.is_variable:
+                    types.setdefault(entry, known)
+            inputs = [types.get(e) for e in node.inputs]
+        complete = [t for t in inputs if t is not None]
+        if len(complete) == len(inputs):
+            for i, t in enumerate(node.infer_types(complete)):
+                types[node[i]] = t
+    return types
+
+
+def _parameters(
+    node: Node, inputs: Sequence[TensorType | None], dtypes: Sequence[np.dtype[Any] | None]
+) -> Sequence[TensorType | None]:
+    """The input types, those of parameters completed from the type of the first input."""
+    assert node.op is not None
+    data = inputs[0] if inputs else None
+    if node.op.infer_parameters is None or data is None:
+        return inputs
+    try:
+        shapes = node.op.infer_parameters(node.attrs, data)
+    except OpError as error:
+        raise type(error)(f"node {node.name!r}: {error}") from None
+    default = data.dtype if data.dtype.kind == "f" else _DEFAULT_DTYPE
+    result = list(inputs)
+    for i, name in enumerate(node.op.input_names(node.attrs)):
+        if result[i] is None and name in shapes:
+            result[i] = TensorType(tuple(shapes[name]), dtypes[i] or default)
+    return result
+
+
+def _inside(
+    node: Node, inputs: Sequence[TensorType | None], dtypes: Sequence[np.dtype[Any] | None]
+) -> Sequence[TensorType | None]:
+    """The input types of a fused node, completed by what its subgraph says."""
+    assert node.subgraph is not None
+    given = {f"in{i}": t for i, t in enumerate(inputs) if t is not None}
+    wanted = {f"in{i}": d for i, d in enumerate(dtypes) if d is not None}
+    types = _propagate(node.subgraph, given, wanted)
+    by_name = {v.name: types.get(v[0]) for v in node.subgraph.variables()}
+    return [t if t is not None else by_name.get(f"in{i}") for i, t in enumerate(inputs)]

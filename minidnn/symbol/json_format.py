@@ -1,0 +1,296 @@
+"""MXNet's symbol JSON: ``nodes``, ``arg_nodes``, ``node_row_ptr``, ``heads``, ``attrs``.
+
+Attributes are strings, as MXNet writes them; what is known beside the semantics (a variable's shape and
+dtype) stands in attributes between double underscores. The graph inside a fused node is the one element of
+the node's ``subgraphs``. A graph read back is the graph that was written, to the last bit of a float.
+
+The reader trusts nothing: its memory is bounded by the size of the text, which is bounded, and whatever is
+wrong is a `DataError` or a `GraphError` that names the node.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from minidnn.errors import DataError, GraphError, OpError
+from minidnn.ops.registry import Attrs, Op, get_op
+from minidnn.symbol.graph import FUSED, Entry, Graph, Node, make_fused, make_node, make_variable
+from minidnn.symbol.literals import format_literal, format_text, parse_literal
+
+__all__ = ["MAX_BYTES", "MAX_NODES", "attrs_to_strings", "from_json", "hints_to_strings", "to_json"]
+
+# A text of the largest networks people run has about one megabyte; the JSON parser needs some twenty times the
+# text's size when it is made of nothing but empty lists.
+MAX_BYTES = 32 << 20
+MAX_NODES = 100_000
+_MAX_NESTING = 4
+_MAX_ATTRIBUTE = 1 << 16
+_MAX_OUTPUTS = 1 << 16
+_MAX_RANK = 32
+_VERSION = {"is_np_shape": ["int", 1], "mxnet_version": ["int", 20000]}
+
+# mshadow's type codes, which MXNet writes as a variable's __dtype__.
+_DTYPE_OF_CODE = dict(enumerate(("float32", "float64", "float16", "uint8", "int32", "int8", "int64", "bool")))
+_CODE_OF_DTYPE = {name: code for code, name in _DTYPE_OF_CODE.items()}
+
+
+# ---- writing ------------------------------------------------------------------------------------
+
+
+def to_json(graph: Graph) -> str:
+    """The graph as MXNet's symbol JSON, one node a line.
+
+    Raises:
+        GraphError: two nodes have one name, or fused nodes are nested too deeply.
+    """
+    fields = _write_graph(graph, 0)
+    lines = ",\n    ".join(json.dumps(node) for node in fields.pop("nodes"))
+    rest = "".join(f',\n  {json.dumps(key)}: {json.dumps(value)}' for key, value in fields.items())
+    return f'{{\n  "nodes": [\n    {lines}\n  ]{rest}\n}}\n'
+
+
+def attrs_to_strings(op: Op, attrs: Attrs) -> dict[str, str]:
+    """The attributes of an operation as the strings of its JSON."""
+    kinds = {attr.name: attr.kind for attr in op.attrs}
+    return {name: _attr_to_string(kinds[name], value) for name, value in attrs.items()}
+
+
+def hints_to_strings(node: Node) -> dict[str, str]:
+    """The hints of a node as the strings of its JSON; those of a fused node are attributes like any other."""
+    bare = node.subgraph is not None
+    return {key if bare else f"__{key}__": _hint_to_string(key, value) for key, value in node.hints.items()}
+
+
+def _write_graph(graph: Graph, depth: int) -> dict[str, Any]:
+    if depth > _MAX_NESTING:
+        raise GraphError(f"fused nodes are nested more than {_MAX_NESTING} deep")
+    number: dict[Node, int] = {}
+    names: set[str] = set()
+    nodes: list[dict[str, Any]] = []
+    row_ptr = [0]
+    for node in graph.nodes():
+        if node.name in names:
+            raise GraphError(f"two nodes are named {node.name!r}")
+        names.add(node.name)
+        number[node] = len(nodes)
+        nodes.append(_write_node(node, number, depth))
+        row_ptr.append(row_ptr[-1] + node.num_outputs)
+    return {
+        "nodes": nodes,
+        "arg_nodes": [number[v] for v in graph.variables()],
+        "node_row_ptr": row_ptr,
+        "heads": [[number[e.node], e.index, 0] for e in graph.outputs],
+        "attrs": _VERSION,
+    }
+
+
+def _write_node(node: Node, number: Mapping[Node, int], depth: int) -> dict[str, Any]:
+    strings = hints_to_strings(node)
+    if node.op is not None and node.subgraph is None:
+        strings |= attrs_to_strings(node.op, node.attrs)
+    name = "null" if node.op is None else (node.op.mxnet or (node.op.name,))[0]
+    fields: dict[str, Any] = {"op": name, "name": node.name}
+    if strings:
+        fields["attrs"] = strings
+    fields["inputs"] = [[number[e.node], e.index, 0] for e in node.inputs]
+    if node.subgraph is not None:
+        fields["subgraphs"] = [_write_graph(node.subgraph, depth + 1)]
+    return fields
+
+
+def _attr_to_string(kind: str, value: Any) -> str:
+    if value is None:
+        return "None"
+    if kind == "dtype":
+        return str(np.dtype(value).name)
+    return format_literal(value) if kind == "tree" else str(value)
+
+
+def _hint_to_string(key: str, value: Any) -> str:
+    if key == "dtype":
+        name: str = np.dtype(value).name
+        return str(_CODE_OF_DTYPE.get(name, name))
+    return format_text(value)
+
+
+# ---- reading ------------------------------------------------------------------------------------
+
+
+def from_json(text: str) -> Graph:
+    """The graph that `text` describes.
+
+    Raises:
+        DataError: the text is not JSON, is too large, or is not of the form.
+        GraphError: an unknown operator, a cycle, a missing input, attributes that do not fit, a name
+            that stands twice. The message names the node.
+    """
+    if not isinstance(text, str):
+        raise DataError(f"symbol JSON must be a string, got {type(text).__name__}")
+    if len(text) > MAX_BYTES:
+        raise DataError(f"symbol JSON of {len(text)} characters: more than {MAX_BYTES} are refused")
+    try:
+        fields = json.loads(text, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise DataError("symbol JSON is nested too deeply") from None
+    except ValueError as error:
+        raise DataError(f"not a symbol JSON: {error}") from None
+    return _Reader().read_graph(fields, "symbol JSON", 0)
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not a JSON value")
+
+
+class _Reader:
+    """Reads one text; counts nodes over all its graphs."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def read_graph(self, fields: Any, where: str, depth: int) -> Graph:
+        if depth > _MAX_NESTING:
+            raise DataError(f"{where}: subgraphs are nested more than {_MAX_NESTING} deep")
+        _want(isinstance(fields, dict), f"{where} must be an object with 'nodes' and 'heads'", fields)
+        rows = _field(fields, "nodes", list, where)
+        heads = _field(fields, "heads", list, where)
+        self._count += len(rows)
+        if self._count > MAX_NODES:
+            raise DataError(f"{where}: more than {MAX_NODES} nodes are refused")
+        nodes: list[Node] = []
+        names: set[str] = set()
+        for position, row in enumerate(rows):
+            node = self._read_node(row, nodes, f"{where}, node {position}", depth)
+            if node.name in names:
+                raise GraphError(f"{where}: two nodes are named {node.name!r}")
+            names.add(node.name)
+            nodes.append(node)
+        if not heads:
+            raise GraphError(f"{where}: 'heads' is empty: a graph needs an output")
+        return Graph(_entries(heads, nodes, f"{where}, 'heads'", len(rows)))
+
+    def _read_node(self, row: Any, nodes: Sequence[Node], where: str, depth: int) -> Node:
+        _want(isinstance(row, dict), f"{where} must be an object", row)
+        name = _field(row, "name", str, where)
+        _want(0 < len(name) <= _MAX_ATTRIBUTE and _is_text(name), f"{where}: 'name' must be a short text", name)
+        where = f"{where} ({_shown(name)})"
+        op_name = _field(row, "op", str, where)
+        strings = _strings(row, where)
+        inputs = list(_entries(_field(row, "inputs", list, where), nodes, where, None))
+        subgraphs = row.get("subgraphs", [])
+        _want(isinstance(subgraphs, list), f"{where}: 'subgraphs' must be a list", subgraphs)
+        hints = {key[2:-2]: value for key, value in strings.items() if _is_hint(key)}
+        attrs = {key: value for key, value in strings.items() if not _is_hint(key)}
+        if op_name == "null":
+            _want(not inputs, f"{where}: a variable has no inputs", inputs)
+            return make_variable(name, **_read_hints(hints | attrs, where)).node
+        try:
+            op = get_op(op_name)
+        except GraphError:
+            raise GraphError(f"{where}: unknown operator {_shown(op_name)}") from None
+        if op is FUSED:
+            _want(len(subgraphs) == 1, f"{where}: a fused node has one subgraph", len(subgraphs))
+            subgraph = self.read_graph(subgraphs[0], where, depth + 1)
+            _check_subgraph(subgraph, len(inputs), where)
+            return make_fused(name, inputs, subgraph, _read_hints(hints | attrs, where))
+        _want(not subgraphs, f"{where}: only a fused node has subgraphs", len(subgraphs))
+        return _read_operation(op, name, inputs, attrs, _read_hints(hints, where), where)
+
+
+def _read_operation(
+    op: Op, name: str, inputs: Sequence[Entry], attrs: Mapping[str, str], hints: Mapping[str, Any], where: str
+) -> Node:
+    # An operator with a variable number of inputs builds the list of their names: not for any number.
+    count = attrs.get("num_args", "0")
+    if count.isascii() and count.isdigit() and (len(count) > 9 or int(count) > len(inputs)):
+        raise GraphError(f"{where}: 'num_args' is {_shown(count)}, but the node has {len(inputs)} inputs")
+    try:
+        node = make_node(op, name, inputs, attrs)
+        outputs = node.num_outputs
+    except (OpError, GraphError) as error:
+        raise GraphError(f"{where}: {error}") from None
+    if outputs > _MAX_OUTPUTS:
+        raise GraphError(f"{where}: {outputs} outputs: more than {_MAX_OUTPUTS} are refused")
+    return Node(node.op, node.name, node.attrs, node.inputs, hints=Attrs(hints))
+
+
+def _entries(rows: Any, nodes: Sequence[Node], where: str, total: int | None) -> Iterator[Entry]:
+    """Entries from ``[node, output]`` or ``[node, output, version]``; only earlier nodes may be meant."""
+    for row in rows:
+        is_pair = isinstance(row, list) and len(row) in (2, 3) and all(type(n) is int for n in row)
+        _want(is_pair, f"{where}: an input must be [node, output, version]", row)
+        number, index = row[0], row[1]
+        if not 0 <= number < len(nodes):
+            hint = "an input must come before its user; the graph has a cycle, or its nodes are out of order"
+            raise GraphError(f"{where}: there is no node {number} " + (f"before it: {hint}" if total is None else ""))
+        if not 0 <= index < nodes[number].num_outputs:
+            name, outputs = nodes[number].name, nodes[number].num_outputs
+            raise GraphError(f"{where}: wants output {index} of node {name!r}, which has {outputs}")
+        yield nodes[number][index]
+
+
+def _check_subgraph(subgraph: Graph, inputs: int, where: str) -> None:
+    wanted = {f"in{i}" for i in range(inputs)}
+    unknown = [v.name for v in subgraph.variables() if v.name not in wanted]
+    if unknown:
+        raise GraphError(f"{where}: its subgraph reads {unknown[0]!r}, but the node has inputs in0 .. in{inputs - 1}")
+
+
+def _strings(row: Mapping[str, Any], where: str) -> dict[str, str]:
+    strings: dict[str, str] = row.get("attrs", {})
+    _want(isinstance(strings, dict), f"{where}: 'attrs' must be an object", strings)
+    for key, text in strings.items():
+        _want(isinstance(text, str), f"{where}: attribute {_shown(key)} must be a string", text)
+        if len(text) > _MAX_ATTRIBUTE:
+            raise DataError(f"{where}: attribute {_shown(key)} has {len(text)} characters, at most {_MAX_ATTRIBUTE}")
+    return strings
+
+
+def _is_hint(key: str) -> bool:
+    return len(key) > 4 and key.startswith("__") and key.endswith("__")
+
+
+def _read_hints(strings: Mapping[str, str], where: str) -> dict[str, Any]:
+    hints: dict[str, Any] = {key: parse_literal(text) for key, text in strings.items()}
+    if "shape" in hints:
+        shape = hints["shape"]
+        is_shape = isinstance(shape, tuple) and len(shape) <= _MAX_RANK
+        is_shape = is_shape and all(n is None or (type(n) is int and abs(n) < 1 << 63) for n in shape)
+        _want(is_shape or shape is None, f"{where}: '__shape__' must be a tuple of integers", strings["shape"])
+    if "dtype" in hints:
+        code = hints["dtype"]
+        try:
+            hints["dtype"] = np.dtype(_DTYPE_OF_CODE[code] if type(code) is int else strings["dtype"])
+        except (KeyError, TypeError, ValueError):
+            raise DataError(f"{where}: '__dtype__' must be a dtype, got {_shown(strings['dtype'])}") from None
+    return hints
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _field(row: Mapping[str, Any], key: str, kind: type, where: str) -> Any:
+    if key not in row:
+        raise DataError(f"{where}: {key!r} is missing")
+    _want(isinstance(row[key], kind), f"{where}: {key!r} must be a {kind.__name__}", row[key])
+    return row[key]
+
+
+def _want(holds: bool, wanted: str, got: Any) -> None:
+    if not holds:
+        raise DataError(f"{wanted}, got {_shown(got)}")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, (dict, list)):
+        return f"a {type(value).__name__} of {len(value)}"
+    text = ascii(value)
+    return text if len(text) <= 80 else text[:77] + "..."

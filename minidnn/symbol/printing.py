@@ -1,0 +1,98 @@
+"""A graph as a table: one row a node, the nodes inside a fused node indented below it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from minidnn.errors import OpError
+from minidnn.ops.registry import REQUIRED, Attrs, Op, TensorType
+from minidnn.symbol.graph import Entry, Graph, Node
+from minidnn.symbol.infer import known_types
+from minidnn.symbol.json_format import attrs_to_strings, hints_to_strings
+from minidnn.symbol.roles import parameter_variables
+
+__all__ = ["describe_attrs", "describe_node", "format_graph", "printable"]
+
+_HEADINGS = ("name", "op", "inputs", "attributes", "type")
+_WIDTHS = (40, 20, 48, 56, 32)
+
+
+def format_graph(graph: Graph) -> str:
+    """The table, with types where hints give them. Parameters show only as inputs of their readers."""
+    try:
+        types = known_types(graph)
+    except OpError:
+        types = {}
+    rows = [_HEADINGS, *_rows(graph, types, "", {})]
+    rows.append(("outputs", "", ", ".join(printable(str(e)) for e in graph.outputs), "", ""))
+    widths = [min(limit, max(len(row[i]) for row in rows)) for i, limit in enumerate(_WIDTHS)]
+    lines = [
+        "  ".join(_clip(cell, width).ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+    rule = "-" * max(map(len, lines))
+    return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
+
+
+def describe_attrs(node: Node) -> str:
+    """The attributes that differ from their defaults, and the hints of an operation, as ``key=value`` words."""
+    if node.op is None:
+        return ""
+    words = hints_to_strings(node)
+    if node.subgraph is None:
+        defaults = _defaults(node.op, node.attrs)
+        strings = attrs_to_strings(node.op, node.attrs)
+        words = {key: text for key, text in strings.items() if node.attrs[key] != defaults.get(key, REQUIRED)} | words
+    return " ".join(f"{key}={printable(text)}" for key, text in words.items())
+
+
+def describe_node(node: Node) -> str:
+    """The operator, for a fused node those inside: ``convolution + batch_norm + activation``."""
+    if node.subgraph is None:
+        return node.op_name
+    return " + ".join(describe_node(inner) for inner in node.subgraph.operations())
+
+
+def printable(text: str) -> str:
+    """`text` without anything a terminal would obey."""
+    return text if text.isprintable() else ascii(text)[1:-1]
+
+
+def _rows(
+    graph: Graph, types: Mapping[Entry, TensorType], indent: str, outer: Mapping[str, str]
+) -> Iterator[tuple[str, ...]]:
+    hidden = set(parameter_variables(graph))
+    for node in graph.nodes():
+        if node.is_variable and (node in hidden or node.name in outer):
+            continue
+        inputs = ", ".join(outer.get(e.node.name, printable(str(e))) for e in node.inputs)
+        shown = ", ".join(str(types[node[i]]) for i in range(node.num_outputs) if node[i] in types)
+        op = "input" if node.is_variable else node.op_name
+        yield indent + printable(node.name), op, inputs, describe_attrs(node), shown
+        if node.subgraph is not None:
+            names = {f"in{i}": printable(str(e)) for i, e in enumerate(node.inputs)}
+            yield from _rows(node.subgraph, _types_inside(node, types), indent + "  ", names)
+
+
+def _defaults(op: Op, attrs: Attrs) -> Mapping[str, Any]:
+    """The attributes as they are when only the required ones are given (a stride's default has the kernel's rank)."""
+    required = {attr.name for attr in op.attrs if attr.default is REQUIRED}
+    try:
+        made = op.make_attrs({name: attrs[name] for name in required})
+    except OpError:
+        return {attr.name: attr.default for attr in op.attrs}
+    return {name: value for name, value in made.items() if name not in required}
+
+
+def _types_inside(node: Node, types: Mapping[Entry, TensorType]) -> dict[Entry, TensorType]:
+    assert node.subgraph is not None
+    given: Sequence[tuple[str, TensorType]] = [
+        (f"in{i}", types[e]) for i, e in enumerate(node.inputs) if e in types
+    ]
+    shapes = {name: t.shape for name, t in given}
+    return known_types(node.subgraph, shapes, {name: t.dtype for name, t in given})
+
+
+def _clip(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"

@@ -1,0 +1,58 @@
+"""What part a variable plays: data, parameter, or auxiliary state (running statistics)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from minidnn.symbol.graph import Graph, Node
+
+__all__ = ["DATA", "Role", "auxiliary_variables", "input_roles", "parameter_variables", "variable_roles"]
+
+_AUXILIARY = frozenset({"running_mean", "running_var", "moving_mean", "moving_var"})
+
+
+@dataclass(frozen=True)
+class Role:
+    """What an operator calls an input, and whether it is one of its parameters."""
+
+    name: str
+    is_parameter: bool
+
+    @property
+    def is_auxiliary(self) -> bool:
+        return self.is_parameter and self.name in _AUXILIARY
+
+
+DATA = Role("data", False)
+
+
+def input_roles(node: Node) -> tuple[Role, ...]:
+    """The role of each input of an operation; an input of a fused node plays the role it plays inside."""
+    assert node.op is not None
+    if node.subgraph is None:
+        return tuple(Role(name, name in node.op.parameters) for name in node.op.input_names(node.attrs))
+    inside = {variable.name: role for variable, role in variable_roles(node.subgraph).items()}
+    return tuple(inside.get(f"in{i}", DATA) for i in range(len(node.inputs)))
+
+
+def variable_roles(graph: Graph) -> dict[Node, Role]:
+    """The role of every variable: its first reader's, unless another reader takes it as data.
+
+    A variable that nobody reads (the graph gives it back as it is) is data.
+    """
+    roles: dict[Node, Role] = {}
+    for node in graph.operations():
+        for entry, role in zip(node.inputs, input_roles(node), strict=True):
+            if entry.node.is_variable and (entry.node not in roles or not role.is_parameter):
+                roles[entry.node] = role
+    return {variable: roles.get(variable, DATA) for variable in graph.variables()}
+
+
+def auxiliary_variables(graph: Graph) -> tuple[Node, ...]:
+    """Variables that hold running statistics, in topological order."""
+    return tuple(variable for variable, role in variable_roles(graph).items() if role.is_auxiliary)
+
+
+def parameter_variables(graph: Graph) -> tuple[Node, ...]:
+    """Variables that some operator takes as a parameter (running statistics included), in topological order."""
+    return tuple(variable for variable, role in variable_roles(graph).items() if role.is_parameter)
