@@ -144,7 +144,7 @@ class ArrayOperators:
 
     def __imatmul__(self: _Array, other: Any) -> _Array:
         result = self.__matmul__(other)
-        return result if result is NotImplemented else self._assign(result)  # type: ignore[return-value]
+        return result if result is NotImplemented else self._assign(result)
 
     def __and__(self, other: Any) -> ndarray:
         return _operator("bitwise_and", self, other)  # type: ignore[no-any-return]

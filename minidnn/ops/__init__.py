@@ -7,8 +7,12 @@ from minidnn.ops import (
     convolution,
     dense,
     elementwise,
+    indexing,
     normalization,
     pooling,
+    reduction,
+    shape,
+    slicing,
 )
 from minidnn.ops.registry import Attr, Attrs, Op, TensorType, get_op, list_ops, register
 
@@ -22,8 +26,12 @@ __all__ = [
     "dense",
     "elementwise",
     "get_op",
+    "indexing",
     "list_ops",
     "normalization",
     "pooling",
+    "reduction",
     "register",
+    "shape",
+    "slicing",
 ]

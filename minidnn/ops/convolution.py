@@ -112,7 +112,7 @@ def _compute_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
 def _convolution(attrs: Attrs, data: Array, weight: Array, bias: Array | None = None) -> Array:
     """A sum over the kernel's taps of (filters × channels) · (channels × output pixels)."""
     dtype = _compute_dtype(data.dtype)
-    rank, groups = len(attrs.kernel), attrs.num_group
+    groups = attrs.num_group
     padded = np.pad(data.astype(dtype, copy=False), [(0, 0), (0, 0), *((p, p) for p in attrs.pad)])
     out_spatial = tuple(
         (n - d * (k - 1) - 1) // s + 1
@@ -128,10 +128,10 @@ def _convolution(attrs: Attrs, data: Array, weight: Array, bias: Array | None = 
             for t, d, o, s in zip(tap, attrs.dilate, out_spatial, attrs.stride, strict=True)
         )
         x = padded[(slice(None), slice(None), *window)].reshape(batch, groups, per_group, -1)
-        out += w[(..., *tap)] @ x if per_group > 1 else w[(..., *tap)] * x
+        at_tap = w[(slice(None), slice(None), slice(None), *tap)]
+        out += at_tap @ x if per_group > 1 else at_tap * x
     if bias is not None:
         out += bias.astype(dtype, copy=False).reshape(groups, -1, 1)
-    assert len(out_spatial) == rank
     return out.reshape(batch, attrs.num_filter, *out_spatial)
 
 
@@ -183,7 +183,7 @@ def _deconvolution(attrs: Attrs, data: Array, weight: Array, bias: Array | None 
             slice(t * d, t * d + (n - 1) * s + 1, s)
             for t, d, n, s in zip(tap, attrs.dilate, spatial, attrs.stride, strict=True)
         )
-        product = np.swapaxes(w[(..., *tap)], 1, 2) @ x
+        product = np.swapaxes(w[(slice(None), slice(None), slice(None), *tap)], 1, 2) @ x
         out[(slice(None), slice(None), *window)] += product.reshape(batch, attrs.num_filter, *spatial)
     out = out[(slice(None), slice(None), *(slice(pad, pad + size) for size, pad in geometry))]
     if bias is not None:

@@ -88,11 +88,7 @@ def _per_element(function: Callable[[float], float]) -> Callable[[Array], Array]
 def _logistic(x: Array) -> Array:
     # exp of a non-positive number only: no overflow on either side.
     small = np.exp(-np.abs(x))
-    return np.where(x >= 0, 1, small) / (1 + small)
-
-
-def _fix(x: Array) -> Array:
-    return np.trunc(x)
+    return np.asarray(np.where(x >= 0, 1, small) / (1 + small))
 
 
 # Results of the same dtype as the input.
@@ -105,11 +101,11 @@ _SAME: dict[str, tuple[Callable[[Array], Any], tuple[str, ...]]] = {
     "floor": (np.floor, ("_npi_floor", "floor")),
     "ceil": (np.ceil, ("_npi_ceil", "ceil")),
     "trunc": (np.trunc, ("_npi_trunc", "trunc")),
-    "fix": (_fix, ("_npi_fix", "fix")),
+    "fix": (np.trunc, ("_npi_fix", "fix")),
     "rint": (np.rint, ("_npi_rint", "rint")),
     # Halves go away from zero, as MXNet 1.x rounds; NumPy's round is `rint`.
     "round": (lambda x: np.copysign(np.floor(np.abs(x) + 0.5), x), ("round",)),
-    "identity": (lambda x: x, ("_np_copy", "_copy", "identity", "BlockGrad", "_npx_stop_gradient", "make_loss")),
+    "identity": (lambda x: x, ("_npi_copy", "_copy", "identity", "BlockGrad", "_npx_stop_gradient", "make_loss")),
 }
 
 # Results in floats; computed in at least float32.
@@ -189,7 +185,26 @@ for _name, (_function, _mxnet) in _FLOAT.items():
 for _name, (_function, _mxnet) in _PREDICATES.items():
     _register_unary(_name, _function, _mxnet, lambda t: BOOL)
 
-UNARY = (*_SAME, *_FLOAT, *_PREDICATES)
+
+
+def _infer_bitwise_not(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
+    if types[0].dtype not in INTEGERS and types[0].dtype != BOOL:
+        raise TypeMismatchError(f"bitwise_not: input must be an integer or a bool, got {types[0]}")
+    return [types[0]]
+
+
+register(
+    Op(
+        "bitwise_not",
+        _infer_bitwise_not,
+        lambda attrs, x: np.bitwise_not(x),
+        ("data",),
+        kind="elementwise",
+        mxnet=("_npi_bitwise_not",),
+    )
+)
+
+UNARY = (*_SAME, *_FLOAT, *_PREDICATES, "bitwise_not")
 
 
 # name: NumPy's function, kind of result, MXNet names, whether a reversed scalar form exists (r*_scalar).

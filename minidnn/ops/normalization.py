@@ -58,7 +58,8 @@ def _batch_norm(attrs: Attrs, data: Array, gamma: Array, beta: Array, mean: Arra
             scale = scale * gamma
         shift = beta - mean * scale
         dtype = np.promote_types(data.dtype, np.float32)
-        return data * _along(scale, axis, data.ndim).astype(dtype) + _along(shift, axis, data.ndim).astype(dtype)
+        scaled = data * _along(scale, axis, data.ndim).astype(dtype)
+        return np.asarray(scaled + _along(shift, axis, data.ndim).astype(dtype))
 
 
 def _vectors(names: Sequence[str], axis: int | None = None) -> Callable[[Attrs, TensorType], dict[str, tuple[int, ...]]]:

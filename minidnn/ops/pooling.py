@@ -74,7 +74,8 @@ def _infer(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
         size = pooling_output_size(n, k, s, p, attrs.pooling_convention)
         if (size - 1) * s >= n + p:
             raise ShapeError(
-                f"{op}: stride {attrs.stride} puts the last window of kernel {attrs.kernel} behind the input; data is {data}"
+                f"{op}: stride {attrs.stride} puts the last window of kernel {attrs.kernel} behind the input; "
+                f"data is {data}"
             )
         spatial.append(size)
     return [TensorType((*data.shape[:2], *spatial), data.dtype)]

@@ -117,7 +117,8 @@ def _to_str(value: Any) -> str:
 
 
 def _to_dtype(value: Any) -> np.dtype[Any]:
-    return np.dtype(value)
+    dtype: np.dtype[Any] = np.dtype(value)
+    return dtype
 
 
 _CONVERTERS: dict[str, Callable[[Any], Any]] = {

@@ -1,0 +1,410 @@
+"""Operators that give the same elements another shape or order."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from minidnn.errors import OpError, ShapeError
+from minidnn.ops.checks import broadcast_shapes, normalize_axes, normalize_axis, want_dtype, want_min_rank
+from minidnn.ops.registry import Attr, Attrs, Op, TensorType, register
+
+__all__ = ["npx_reshape_shape", "numbered"]
+
+Array = np.ndarray[Any, Any]
+
+
+def numbered(attrs: Attrs) -> tuple[str, ...]:
+    """Names of the inputs of an operator that takes ``num_args`` of them."""
+    return tuple(f"arg{i}" for i in range(attrs.num_args))
+
+
+def _inferred(op: str, data: TensorType, shape: Sequence[int]) -> tuple[int, ...]:
+    """`shape` with its one -1, if there is one, replaced by what is left over."""
+    known = math.prod(n for n in shape if n != -1)
+    wrong = ShapeError(
+        f"{op}: data of shape {data.shape} ({data.size} elements) does not fit into shape {tuple(shape)}"
+    )
+    if -1 in shape:
+        if list(shape).count(-1) > 1:
+            raise ShapeError(f"{op}: only one dimension can be -1, got {tuple(shape)}")
+        if known == 0 or data.size % known:
+            raise wrong
+        return tuple(data.size // known if n == -1 else n for n in shape)
+    if known != data.size:
+        raise wrong
+    return tuple(shape)
+
+
+def _check_newshape(op: str, low: int) -> Any:
+    def check(attrs: Attrs) -> None:
+        if any(n is None or n < low for n in attrs.newshape):
+            raise OpError(f"{op}: the numbers of the new shape must be at least {low}, got {attrs.newshape}")
+
+    return check
+
+
+def _infer_reshape(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
+    return [TensorType(_inferred("reshape", types[0], attrs.newshape), types[0].dtype)]
+
+
+_ORDER = Attr("order", "str", "C", choices=("C", "F", "A"))
+
+register(
+    Op(
+        "reshape",
+        _infer_reshape,
+        lambda attrs, x: x.reshape(attrs.newshape, order=attrs.order),
+        ("data",),
+        attrs=(Attr("newshape", "ints"), _ORDER),
+        kind="shape",
+        mxnet=("_npi_reshape", "_np_reshape"),
+        check=_check_newshape("reshape", -1),
+    )
+)
+
+
+def npx_reshape_shape(data: TensorType, newshape: Sequence[int], reverse: bool = False) -> tuple[int, ...]:
+    """The shape that npx.reshape's special codes describe.
+
+    -1 takes what is left over, -2 copies a dimension, -3 drops one of size one, -4 copies all that remain,
+    -5 merges two, -6 splits one into the two numbers that follow (one of them may be -1). With `reverse`
+    both shapes are read from the back.
+
+    Raises:
+        ShapeError: the codes do not fit the shape.
+    """
+    op = "npx_reshape"
+    source = data.shape[::-1] if reverse else data.shape
+    codes = list(newshape)[::-1] if reverse else list(newshape)
+    result: list[int] = []
+    position = i = 0
+
+    def take(count: int, code: int) -> tuple[int, ...]:
+        nonlocal position
+        taken = source[position : position + count]
+        if len(taken) < count:
+            raise ShapeError(
+                f"{op}: code {code} in {tuple(newshape)} needs more dimensions than shape {data.shape} has"
+            )
+        position += count
+        return taken
+
+    while i < len(codes):
+        code = codes[i]
+        i += 1
+        if code >= -1:
+            result.append(code)
+            position += 1
+        elif code == -2:
+            result.extend(take(1, code))
+        elif code == -3:
+            if take(1, code) != (1,):
+                raise ShapeError(
+                    f"{op}: code -3 in {tuple(newshape)} drops a dimension of size 1 only; data is {data.shape}"
+                )
+        elif code == -4:
+            result.extend(take(max(len(source) - position, 0), code))
+        elif code == -5:
+            result.append(math.prod(take(2, code)))
+        else:
+            result.extend(_split(data, newshape, take(1, code)[0], codes[i : i + 2]))
+            i += 2
+    shape = _inferred(op, data, result)
+    return shape[::-1] if reverse else shape
+
+
+def _split(data: TensorType, newshape: Sequence[int], size: int, parts: Sequence[int]) -> tuple[int, int]:
+    """The two numbers after -6, with a -1 among them resolved."""
+    if len(parts) == 2 and min(parts) >= -1 and max(parts) > 0:
+        first, second = parts
+        first = size // second if first == -1 else first
+        second = size // first if second == -1 and first else second
+        if first * second == size:
+            return first, second
+    raise ShapeError(
+        f"npx_reshape: code -6 in {tuple(newshape)} must be followed by two numbers whose product is {size}; "
+        f"data is {data.shape}"
+    )
+
+
+def _infer_npx_reshape(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
+    return [TensorType(npx_reshape_shape(types[0], attrs.newshape, attrs.reverse), types[0].dtype)]
+
+
+register(
+    Op(
+        "npx_reshape",
+        _infer_npx_reshape,
+        lambda attrs, x: x.reshape(
+            npx_reshape_shape(TensorType.of(x), attrs.newshape, attrs.reverse), order=attrs.order
+        ),
+        ("data",),
+        attrs=(Attr("newshape", "ints"), Attr("reverse", "bool", False), _ORDER),
+        kind="shape",
+        mxnet=("_npx_reshape",),
+        check=_check_newshape("npx_reshape", -6),
+    )
+)
+
+
+def _infer_reshape_like(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
+    return [TensorType(_inferred("reshape_like", types[0], types[1].shape), types[0].dtype)]
+
+
+register(
+    Op(
+        "reshape_like",
+        _infer_reshape_like,
+        lambda attrs, x, like: x.reshape(like.shape),
+        ("lhs", "rhs"),
+        kind="shape",
+        mxnet=("reshape_like", "_npx_reshape_like"),
+    )
+)
+
+
+def _infer_flatten(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
+    want_min_rank("flatten", "data", types[0], 1)
+    shape = types[0].shape
+    return [TensorType((shape[0], math.prod(shape[1:])), types[0].dtype)]
+
+
+register(
+    Op(
+        "flatten",
+        _infer_flatten,
+        lambda attrs, x: x.reshape(x.shape[0], math.prod(x.shape[1:])),
+        ("data",),
+        kind="shape",
+        mxnet=("Flatten", "flatten", "_npx_batch_flatten"),
+    )
+)
+
+
+def _permutation(attrs: Attrs, ndim: int) -> tuple[int, ...]:
+    if not attrs.axes:
+        return tuple(reversed(range(ndim)))
+    if None in attrs.axes:
+        raise OpError(f"transpose: axes must be all integers, got {attrs.axes}")
+    axes = tuple(normalize_axis("transpose", axis, ndim, "axes") for axis in attrs.axes)
+    if sorted(axes) != list(range(ndim)):
+        raise ShapeError(f"transpose: axes must be a permutation of the {ndim} dimensions, got {attrs.axes}")
+    return axes
+
+
+def _infer_transpose(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
+    shape = types[0].shape
+    return [TensorType(tuple(shape[a] for a in _permutation(attrs, len(shape))), types[0].dtype)]
+
+
+register(
+    Op(
+        "transpose",
+        _infer_transpose,
+        lambda attrs, x: x.transpose(_permutation(attrs, x.ndim)),
+        ("data",),
+        attrs=(Attr("axes", "ints", None),),
+        kind="shape",
+        mxnet=("_npi_transpose", "transpose"),
+    )
+)
+
+
+def _infer_swapaxes(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
+    shape = list(types[0].shape)
+    a, b = (normalize_axis("swapaxes", attrs[name], len(shape), name) for name in ("dim1", "dim2"))
+    shape[a], shape[b] = shape[b], shape[a]
+    return [TensorType(tuple(shape), types[0].dtype)]
+
+
+register(
+    Op(
+        "swapaxes",
+        _infer_swapaxes,
+        lambda attrs, x: np.swapaxes(x, attrs.dim1, attrs.dim2),
+        ("data",),
+        attrs=(Attr("dim1", "int", 0), Attr("dim2", "int", 0)),
+        kind="shape",
+        mxnet=("SwapAxis", "_npi_swapaxes", "swapaxes"),
+    )
+)
+
+
+def _infer_moveaxis(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
+    op, shape = "moveaxis", types[0].shape
+    if len(attrs.source) != len(attrs.destination):
+        raise OpError(f"{op}: source and destination must be of one length, got {attrs.source} and {attrs.destination}")
+    source = [normalize_axis(op, a, len(shape), "source") for a in attrs.source]
+    destination = [normalize_axis(op, a, len(shape), "destination") for a in attrs.destination]
+    if len(set(source)) < len(source) or len(set(destination)) < len(destination):
+        raise OpError(f"{op}: an axis stands twice in {attrs.source} or {attrs.destination}")
+    order = [n for n in range(len(shape)) if n not in source]
+    for to, axis in sorted(zip(destination, source, strict=True)):
+        order.insert(to, axis)
+    return [TensorType(tuple(shape[a] for a in order), types[0].dtype)]
+
+
+register(
+    Op(
+        "moveaxis",
+        _infer_moveaxis,
+        lambda attrs, x: np.moveaxis(x, attrs.source, attrs.destination),
+        ("data",),
+        attrs=(Attr("source", "ints"), Attr("destination", "ints")),
+        kind="shape",
+        mxnet=("_npi_moveaxis",),
+    )
+)
+
+
+def _infer_expand_dims(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
+    shape = list(types[0].shape)
+    shape.insert(normalize_axis("expand_dims", attrs.axis, len(shape) + 1), 1)
+    return [TensorType(tuple(shape), types[0].dtype)]
+
+
+register(
+    Op(
+        "expand_dims",
+        _infer_expand_dims,
+        lambda attrs, x: np.expand_dims(x, attrs.axis),
+        ("data",),
+        attrs=(Attr("axis", "int"),),
+        kind="shape",
+        mxnet=("_npi_expand_dims", "expand_dims"),
+    )
+)
+
+
+def _infer_squeeze(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
+    op, shape = "squeeze", types[0].shape
+    if attrs.axis is None:
+        return [TensorType(tuple(n for n in shape if n != 1), types[0].dtype)]
+    axes = normalize_axes(op, attrs.axis, len(shape))
+    if any(shape[a] != 1 for a in axes):
+        raise ShapeError(f"{op}: only dimensions of size 1 can be dropped, got axis={attrs.axis} of shape {shape}")
+    return [TensorType(tuple(n for i, n in enumerate(shape) if i not in axes), types[0].dtype)]
+
+
+register(
+    Op(
+        "squeeze",
+        _infer_squeeze,
+        lambda attrs, x: np.squeeze(x, attrs.axis),
+        ("data",),
+        attrs=(Attr("axis", "ints", None),),
+        kind="shape",
+        mxnet=("_npi_squeeze", "squeeze"),
+    )
+)
+
+
+def _infer_broadcast_to(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
+    wanted = TensorType(tuple(attrs.shape), types[0].dtype)
+    if broadcast_shapes("broadcast_to", [types[0], wanted]) != wanted.shape:
+        raise ShapeError(f"broadcast_to: data of shape {types[0].shape} does not broadcast to {wanted.shape}")
+    return [wanted]
+
+
+register(
+    Op(
+        "broadcast_to",
+        _infer_broadcast_to,
+        lambda attrs, x: np.broadcast_to(x, attrs.shape),
+        ("data",),
+        attrs=(Attr("shape", "ints", low=0),),
+        kind="shape",
+        mxnet=("_npi_broadcast_to",),
+    )
+)
+
+
+def _broadcast_like_shape(attrs: Attrs, lhs: tuple[int, ...], rhs: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of lhs with its `lhs_axes` as large as the `rhs_axes` of rhs; the shape of rhs without axes."""
+    op = "broadcast_like"
+    if attrs.lhs_axes is None and attrs.rhs_axes is None:
+        return rhs
+    if attrs.lhs_axes is None or attrs.rhs_axes is None or len(attrs.lhs_axes) != len(attrs.rhs_axes):
+        raise OpError(f"{op}: lhs_axes and rhs_axes must match, got {attrs.lhs_axes} and {attrs.rhs_axes}")
+    shape = list(lhs)
+    for a, b in zip(attrs.lhs_axes, attrs.rhs_axes, strict=True):
+        shape[normalize_axis(op, a, len(lhs), "lhs_axes")] = rhs[normalize_axis(op, b, len(rhs), "rhs_axes")]
+    return tuple(shape)
+
+
+def _infer_broadcast_like(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
+    lhs, rhs = types
+    wanted = TensorType(_broadcast_like_shape(attrs, lhs.shape, rhs.shape), lhs.dtype)
+    if broadcast_shapes("broadcast_like", [lhs, wanted]) != wanted.shape:
+        raise ShapeError(f"broadcast_like: lhs of shape {lhs.shape} does not broadcast to {wanted.shape}")
+    return [wanted]
+
+
+register(
+    Op(
+        "broadcast_like",
+        _infer_broadcast_like,
+        lambda attrs, x, like: np.broadcast_to(x, _broadcast_like_shape(attrs, x.shape, like.shape)),
+        ("lhs", "rhs"),
+        attrs=(Attr("lhs_axes", "ints", None), Attr("rhs_axes", "ints", None)),
+        kind="shape",
+        mxnet=("broadcast_like", "_npx_broadcast_like"),
+    )
+)
+
+
+def _infer_concatenate(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
+    op, first = "concatenate", types[0]
+    want_min_rank(op, "arg0", first, 1)
+    axis = normalize_axis(op, attrs.axis, first.ndim)
+    for i, t in enumerate(types[1:], 1):
+        want_dtype(op, f"arg{i}", t, first.dtype, "arg0")
+        if t.ndim != first.ndim or any(
+            a != b for j, (a, b) in enumerate(zip(t.shape, first.shape, strict=True)) if j != axis
+        ):
+            raise ShapeError(f"{op}: inputs may differ along axis {axis} only, got shapes {first.shape} and {t.shape}")
+    size = sum(t.shape[axis] for t in types)
+    return [TensorType((*first.shape[:axis], size, *first.shape[axis + 1 :]), first.dtype)]
+
+
+_NUM_ARGS = Attr("num_args", "int", low=1)
+
+register(
+    Op(
+        "concatenate",
+        _infer_concatenate,
+        lambda attrs, *arrays: np.concatenate(arrays, attrs.axis),
+        numbered,
+        attrs=(_NUM_ARGS, Attr("axis", "int", 0)),
+        kind="shape",
+        mxnet=("_npi_concatenate", "Concat", "concat"),
+    )
+)
+
+
+def _infer_stack(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
+    op, first = "stack", types[0]
+    for i, t in enumerate(types[1:], 1):
+        want_dtype(op, f"arg{i}", t, first.dtype, "arg0")
+        if t.shape != first.shape:
+            raise ShapeError(f"{op}: all inputs must have one shape, got {first.shape} and {t.shape}")
+    shape = list(first.shape)
+    shape.insert(normalize_axis(op, attrs.axis, first.ndim + 1), len(types))
+    return [TensorType(tuple(shape), first.dtype)]
+
+
+register(
+    Op(
+        "stack",
+        _infer_stack,
+        lambda attrs, *arrays: np.stack(arrays, attrs.axis),
+        numbered,
+        attrs=(_NUM_ARGS, Attr("axis", "int", 0)),
+        kind="shape",
+        mxnet=("_npi_stack", "stack"),
+    )
+)
