@@ -1,0 +1,94 @@
+"""From LLVM IR to object code for any CPU LLVM knows, and from object code to an address on this one."""
+
+from __future__ import annotations
+
+import threading
+from functools import cache
+from typing import Any
+
+import llvmlite
+import llvmlite.binding as llvm
+
+from minidnn_kernels.isa import Isa
+
+__all__ = ["TOOLCHAIN", "Loader", "emit_asm", "emit_object"]
+
+# Object code is only good for the versions that made it.
+TOOLCHAIN = f"llvmlite-{llvmlite.__version__}-llvm-{'.'.join(map(str, llvm.llvm_version_info))}"
+
+# LLVM is not promised to be safe to enter from several threads, nor is building modules in one context.
+_LLVM_LOCK = threading.Lock()
+
+
+@cache
+def _initialized() -> bool:
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    return True
+
+
+def _target_machine(isa: Isa) -> Any:
+    _initialized()
+    target = llvm.Target.from_triple(isa.triple)
+    return target.create_target_machine(
+        cpu=isa.cpu, features=isa.features, opt=3, reloc="pic", codemodel="default", jit=False
+    )
+
+
+def _optimized(ir_text: str, isa: Isa) -> tuple[Any, Any]:
+    machine = _target_machine(isa)
+    module = llvm.parse_assembly(ir_text)
+    module.triple = isa.triple
+    module.data_layout = str(machine.target_data)
+    module.verify()
+    tuning = llvm.create_pipeline_tuning_options(speed_level=3)
+    # The generators place every register by hand: LLVM's own unrolling only spills them.
+    tuning.loop_unrolling = False
+    tuning.slp_vectorization = False
+    tuning.loop_vectorization = False
+    builder = llvm.create_pass_builder(machine, tuning)
+    builder.getModulePassManager().run(module, builder)
+    return module, machine
+
+
+def emit_object(ir_text: str, isa: Isa) -> bytes:
+    """Position-independent object code (ELF) for that ISA.
+
+    Raises:
+        RuntimeError: LLVM refuses the IR.
+    """
+    with _LLVM_LOCK:
+        module, machine = _optimized(ir_text, isa)
+        return bytes(machine.emit_object(module))
+
+
+def emit_asm(ir_text: str, isa: Isa) -> str:
+    """Assembly text for that ISA, on any machine: what the tests read."""
+    with _LLVM_LOCK:
+        module, machine = _optimized(ir_text, isa)
+        return str(machine.emit_assembly(module))
+
+
+class Loader:
+    """Object code in memory, ready to call. What is loaded stays loaded as long as the loader."""
+
+    def __init__(self) -> None:
+        self._engines: list[Any] = []
+
+    def load(self, object_code: bytes, symbol: str) -> int:
+        """The address of `symbol`.
+
+        Raises:
+            RuntimeError: the object cannot be loaded or has no such symbol.
+        """
+        with _LLVM_LOCK:
+            _initialized()
+            machine = llvm.Target.from_default_triple().create_target_machine(codemodel="jitdefault", jit=True)
+            engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+            engine.add_object_file(llvm.ObjectFileRef.from_data(object_code))
+            engine.finalize_object()
+            address = int(engine.get_function_address(symbol))
+            self._engines.append(engine)
+        if not address:
+            raise RuntimeError(f"object code has no symbol {symbol!r}")
+        return address

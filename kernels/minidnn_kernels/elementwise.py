@@ -1,0 +1,69 @@
+"""Elementwise kernels: one row of the output from one row of each operand, by an epilogue alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from minidnn_kernels.epilogue import Epilogue
+from minidnn_kernels.isa import Isa
+from minidnn_kernels.simd import Simd, Value, const, new_function
+
+__all__ = ["ARGUMENTS", "MAX_OUTER", "ElementwiseArguments", "ElementwiseSpec"]
+
+# context: address of [address of the output row, address of each operand's row]
+# count:   elements in the row
+ARGUMENTS = ("context", "count", "unused")
+
+# Loops around the row.
+MAX_OUTER = 4
+
+
+@dataclass(frozen=True)
+class ElementwiseArguments:
+    """Positions in the argument row of `elementwise_loop`; counts in elements, strides in bytes."""
+
+    KERNEL: int = 0
+    TENSORS: int = 1  # the output and the operands
+    INNER: int = 2  # elements of a row
+    CHUNK: int = 3  # elements a call does at most
+    CHUNKS: int = 4
+    OUTER: int = 5  # rows in all
+    SHAPE: int = 6  # MAX_OUTER extents, the outermost first
+    TENSOR: int = 6 + MAX_OUTER  # from here, for each tensor: address, MAX_OUTER strides, stride within the row
+
+
+@dataclass(frozen=True)
+class ElementwiseSpec:
+    """Value 0 of the epilogue is operand 0. Operands are ``tensor`` (contiguous in the row) or ``scalar``."""
+
+    epilogue: Epilogue
+
+    @property
+    def name(self) -> str:
+        return f"f32_elementwise__{self.epilogue.name}"
+
+    def emit(self, isa: Isa) -> str:
+        """LLVM IR of the row kernel, one function of `ARGUMENTS`."""
+        module, function, builder = new_function(self.name, ARGUMENTS)
+        s = Simd(builder, isa)
+        context, count, _ = function.args
+        kinds = self.epilogue.operands
+        output = s.load_i64(context)
+        rows = [s.load_i64(s.add(context, const(8 * (i + 1)))) for i in range(len(kinds))]
+        scalars = {i: s.load_splat(rows[i]) for i, kind in enumerate(kinds) if kind == "scalar"}
+
+        def body(index: Value, mask: Value | None) -> None:
+            offset = s.mul(index, const(4))
+
+            def load(i: int) -> Value:
+                return scalars[i] if i in scalars else s.load(s.add(rows[i], offset), mask)
+
+            s.store(self.epilogue.emit(s, load(0), load), s.add(output, offset), mask)
+
+        whole = builder.and_(count, const(-s.lanes))
+        with s.loop(const(0), whole, s.lanes, []) as loop:
+            body(loop.index, None)
+        with builder.if_then(builder.icmp_signed("<", whole, count)):
+            body(whole, s.first_lanes(builder.sub(count, whole)))
+        builder.ret_void()
+        return str(module)

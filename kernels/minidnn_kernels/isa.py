@@ -1,0 +1,113 @@
+"""The ISA table: one row is everything the generators need to know about a family of CPUs.
+
+Adding a machine is adding a row. Nothing else in the package asks what CPU it runs on.
+"""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from functools import cache
+
+import llvmlite.binding as llvm
+
+__all__ = ["ISAS", "Isa", "best_isa", "get_isa", "host_arch", "host_features", "host_supports"]
+
+
+@dataclass(frozen=True)
+class Isa:
+    """One row.
+
+    Args:
+        name: how users name it (``MINIDNN_ISA=avx2``).
+        arch: ``x86_64`` or ``aarch64``.
+        triple: LLVM's target triple for emitting code on any host.
+        cpu: the CPU LLVM generates code for.
+        features: LLVM features switched on or off beside the CPU's own.
+        requires: features (LLVM's names) a host must have.
+        lanes: float32 elements in a vector register.
+        registers: vector registers.
+        max_rows: most rows of the matmul tile, for the widest tile at that row count (see `tile_fits`).
+        fma: whether a fused multiply-add is one instruction.
+        masked: whether masked loads and stores are instructions (else the tail goes through a buffer).
+    """
+
+    name: str
+    arch: str
+    triple: str
+    cpu: str
+    features: str
+    requires: frozenset[str]
+    lanes: int
+    registers: int
+    max_rows: int
+    fma: bool
+    masked: bool
+
+    def tile_fits(self, rows: int, vectors: int) -> bool:
+        """Whether a rows x vectors tile stays in registers: accumulators, one row of B, one broadcast."""
+        return rows * vectors + vectors + 1 <= self.registers
+
+
+_X86 = "x86_64-unknown-linux-gnu"
+_ARM = "aarch64-unknown-linux-gnu"
+
+# From the least to the most capable, architecture by architecture.
+ISAS: tuple[Isa, ...] = (
+    Isa("sse", "x86_64", _X86, "x86-64", "", frozenset({"sse2"}), 4, 16, 6, fma=False, masked=False),
+    Isa("avx2", "x86_64", _X86, "x86-64-v3", "", frozenset({"avx2", "fma", "bmi2"}), 8, 16, 6, fma=True, masked=True),
+    Isa(
+        "avx512",
+        "x86_64",
+        _X86,
+        "x86-64-v4",
+        # LLVM would otherwise split 512-bit vectors in two on this generic CPU.
+        "-prefer-256-bit",
+        frozenset({"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512cd"}),
+        16,
+        32,
+        14,
+        fma=True,
+        masked=True,
+    ),
+    Isa("neon", "aarch64", _ARM, "generic", "+neon", frozenset(), 4, 32, 12, fma=True, masked=False),
+)
+
+
+def host_arch() -> str:
+    machine = platform.machine().lower()
+    return {"amd64": "x86_64", "arm64": "aarch64"}.get(machine, machine)
+
+
+@cache
+def host_features() -> frozenset[str]:
+    """Features of this CPU that the operating system lets programs use, by LLVM's names."""
+    return frozenset(name for name, on in llvm.get_host_cpu_features().items() if on)
+
+
+def host_supports(isa: Isa) -> bool:
+    return isa.arch == host_arch() and isa.requires <= host_features()
+
+
+def get_isa(name: str) -> Isa:
+    """The row of that name.
+
+    Raises:
+        ValueError: there is none; the message lists those there are.
+    """
+    for isa in ISAS:
+        if isa.name == name:
+            return isa
+    raise ValueError(f"unknown ISA {name!r}; known: {', '.join(isa.name for isa in ISAS)}")
+
+
+def best_isa() -> Isa:
+    """The most capable row this machine supports.
+
+    Raises:
+        RuntimeError: there is none.
+    """
+    for isa in reversed(ISAS):
+        if host_supports(isa):
+            return isa
+    raise RuntimeError(f"no kernels for this machine: {host_arch()} with {sorted(host_features())}")

@@ -1,0 +1,64 @@
+"""The loops around the tile: matmul, convolution of any rank, dense layers; and how their operands lie in memory.
+
+C[m, n] = epilogue(sum over taps t and depth d of A[m, t, d] · B[t, d, n]), for each image and each group.
+A's row pointers come from a table of pixel indices (`pixel_table` of the caller): int32, laid out
+[strip][tap][row], -1 for padding, the same for every image.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["MAX_POINTERS", "Arguments", "pack_panels", "table_strips"]
+
+# Row pointers a part keeps on its stack: strips in a block x taps x rows may not be more.
+MAX_POINTERS = 8192
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Positions in the argument row, in order. Addresses and pitches are in bytes, counts in elements."""
+
+    TILE: int = 0  # microkernel for whole panels
+    TAIL_TILE: int = 1  # microkernel for the last panel of a group, if columns are missing
+    SOURCE: int = 2
+    ZEROS: int = 3  # a row of `depth` zeros
+    IMAGE_PITCH: int = 4  # of A
+    PIXEL_PITCH: int = 5
+    SOURCE_GROUP: int = 6  # from one group's channels to the next's
+    TABLE: int = 7
+    TAPS: int = 8
+    DEPTH: int = 9
+    WEIGHTS: int = 10
+    PANEL_PITCH: int = 11
+    WEIGHT_GROUP: int = 12
+    ROWS: int = 13  # of the tile
+    COLUMNS: int = 14  # of a panel
+    PIXELS: int = 15  # rows of C per image
+    BLOCK_STRIPS: int = 16
+    BLOCKS: int = 17  # blocks of strips per image
+    GROUPS: int = 18
+    GROUP_COLUMNS: int = 19  # columns of C per group
+    BLOCK_PANELS: int = 20
+    PANEL_BLOCKS: int = 21  # blocks of panels per group
+    CONTEXT: int = 22  # the tile's context begins here
+
+
+def table_strips(pixels: int, rows: int) -> int:
+    return -(-pixels // rows)
+
+
+def pack_panels(weights: np.ndarray, columns: int) -> np.ndarray:
+    """Weights [groups, taps, depth, n] to panels [groups, ceil(n / columns), taps, depth, columns], zero-filled."""
+    groups, taps, depth, n = weights.shape
+    panels = -(-n // columns)
+    packed = np.zeros((groups, panels, taps, depth, columns), weights.dtype)
+    whole = n // columns
+    if whole:
+        split = weights[..., : whole * columns].reshape(groups, taps, depth, whole, columns)
+        packed[:, :whole] = split.transpose(0, 3, 1, 2, 4)
+    if whole < panels:
+        packed[:, whole, :, :, : n - whole * columns] = weights[..., whole * columns :]
+    return packed

@@ -1,0 +1,58 @@
+"""Loops around the microkernels are plain Python, compiled by Numba; this turns one into a kernel.
+
+Every kernel has one signature, ``void kernel(intp args, intp part, intp parts)``: `args` is the address
+of a row of int64, and the kernel does its `part` of `parts`. A loop function takes these three, reads its
+arguments with `load`, and calls a microkernel by address with `call`. It must not allocate, raise or touch
+a Python object; `loop_ir` refuses one that does.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["KERNEL_ARGUMENTS", "loop_ir"]
+
+KERNEL_ARGUMENTS = 3
+
+# What compiled loops may call: nothing of Python's or Numba's runtime.
+_ALLOWED_EXTERNALS = re.compile(r"llvm\..*|mem(set|cpy|move)|sched_yield")
+
+
+def loop_ir(function: Callable[..., Any], symbol: str, arguments: int = KERNEL_ARGUMENTS) -> str:
+    """LLVM IR with one exported function ``void symbol(i64 ...)`` that does what `function` does.
+
+    Raises:
+        RuntimeError: the function needs Python's runtime (it allocates, raises or prints).
+    """
+    import llvmlite.binding as llvm
+    from numba import cfunc, types
+
+    signature = types.void(*[types.intp] * arguments)
+    compiled = cfunc(signature, nopython=True, error_model="numpy", boundscheck=False)(function)
+    native = compiled.native_name.removeprefix("cfunc.")
+    # Numba's own wrapper reports a failing status through Python. A loop has no failing status, so this
+    # wrapper drops it, and with it every reference to the runtime.
+    names = [f"%a{i}" for i in range(arguments)]
+    typed = ", ".join(f"i64 {name}" for name in names)
+    wrapper = f"""
+define void @{symbol}({typed}) {{
+  %result = alloca ptr
+  %error = alloca ptr
+  %status = call i32 @{native}(ptr %result, ptr %error, {typed})
+  ret void
+}}
+"""
+    module = llvm.parse_assembly(compiled.inspect_llvm() + wrapper)
+    for other in module.functions:
+        if not other.is_declaration and other.name != symbol:
+            other.linkage = "internal"
+    passes = llvm.create_new_module_pass_manager()
+    passes.add_global_dead_code_eliminate_pass()
+    machine = llvm.Target.from_default_triple().create_target_machine()
+    passes.run(module, llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options()))
+    for other in module.functions:
+        if other.is_declaration and not _ALLOWED_EXTERNALS.fullmatch(other.name):
+            raise RuntimeError(f"loop {symbol!r} needs {other.name!r} of a runtime that kernels do not have")
+    return str(module)

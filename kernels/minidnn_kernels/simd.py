@@ -1,0 +1,223 @@
+"""A small vocabulary over llvmlite's IR builder: float32 vectors, addresses as integers.
+
+Kernels are written in these words; nothing below names an instruction set. Addresses are 64-bit
+integers in bytes, as in the argument tables the kernels are called with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from llvmlite import ir
+
+from minidnn_kernels.isa import Isa
+
+__all__ = ["F32", "I1", "I32", "I64", "VOID", "Loop", "Simd", "Value", "const", "new_function"]
+
+I1 = ir.IntType(1)
+I32 = ir.IntType(32)
+I64 = ir.IntType(64)
+F32 = ir.FloatType()
+VOID = ir.VoidType()
+
+Value = Any  # llvmlite has no types of its own
+
+
+def const(value: int) -> Value:
+    """An address-sized integer constant."""
+    return ir.Constant(I64, value)
+
+
+def new_function(name: str, arguments: Sequence[str]) -> tuple[ir.Module, Any, ir.IRBuilder]:
+    """A module with one function ``void name(i64 ...)``, and a builder at its entry."""
+    module = ir.Module(name=name)
+    function = ir.Function(module, ir.FunctionType(VOID, [I64] * len(arguments)), name)
+    for value, argument in zip(function.args, arguments, strict=True):
+        value.name = argument
+    return module, function, ir.IRBuilder(function.append_basic_block("entry"))
+
+
+class Simd:
+    """The vocabulary, bound to a builder and an ISA."""
+
+    def __init__(self, builder: ir.IRBuilder, isa: Isa) -> None:
+        self.builder = builder
+        self.isa = isa
+        self.lanes = isa.lanes
+        self.vector = ir.VectorType(F32, self.lanes)
+        self.int_vector = ir.VectorType(I32, self.lanes)
+        self.mask_type = ir.VectorType(I1, self.lanes)
+
+    # --- integers and addresses -------------------------------------------------------------
+
+    def add(self, *terms: Value) -> Value:
+        total = terms[0]
+        for term in terms[1:]:
+            total = self.builder.add(total, term)
+        return total
+
+    def mul(self, a: Value, b: Value) -> Value:
+        return self.builder.mul(a, b)
+
+    def smaller(self, a: Value, b: Value) -> Value:
+        """The smaller of two signed integers."""
+        return self.builder.select(self.builder.icmp_signed("<", a, b), a, b)
+
+    def pointer(self, address: Value, pointee: Any) -> Value:
+        return self.builder.inttoptr(address, pointee.as_pointer())
+
+    def load_i64(self, address: Value) -> Value:
+        return self.builder.load(self.pointer(address, I64), align=8)
+
+    # --- float32 vectors --------------------------------------------------------------------
+
+    def splat(self, value: float | Value) -> Value:
+        """A vector with every lane the same, from a Python number or a scalar."""
+        if isinstance(value, (int, float)):
+            return ir.Constant(self.vector, [float(value)] * self.lanes)
+        undefined = ir.Constant(value.type if isinstance(value.type, ir.VectorType) else self.vector, ir.Undefined)
+        first = self.builder.insert_element(undefined, value, ir.Constant(I32, 0))
+        zeros = ir.Constant(self.int_vector, [0] * self.lanes)
+        return self.builder.shuffle_vector(first, undefined, zeros)
+
+    def load_splat(self, address: Value) -> Value:
+        """One float32 from memory, in every lane."""
+        return self.splat(self.builder.load(self.pointer(address, F32), align=4))
+
+    def load(self, address: Value, mask: Value | None = None) -> Value:
+        """A vector from memory; lanes off in `mask` are not read and come as zero."""
+        pointer = self.pointer(address, self.vector)
+        if mask is None:
+            return self.builder.load(pointer, align=4)
+        intrinsic = self._intrinsic(
+            f"llvm.masked.load.v{self.lanes}f32.p0",
+            self.vector,
+            [self.vector.as_pointer(), I32, self.mask_type, self.vector],
+        )
+        zero = ir.Constant(self.vector, None)
+        return self.builder.call(intrinsic, [pointer, ir.Constant(I32, 4), mask, zero])
+
+    def store(self, value: Value, address: Value, mask: Value | None = None) -> None:
+        """A vector to memory; lanes off in `mask` are not written."""
+        pointer = self.pointer(address, self.vector)
+        if mask is None:
+            self.builder.store(value, pointer, align=4)
+            return
+        intrinsic = self._intrinsic(
+            f"llvm.masked.store.v{self.lanes}f32.p0",
+            VOID,
+            [self.vector, self.vector.as_pointer(), I32, self.mask_type],
+        )
+        self.builder.call(intrinsic, [value, pointer, ir.Constant(I32, 4), mask])
+
+    def first_lanes(self, count: Value) -> Value:
+        """A mask with the first `count` lanes on (all of them from `lanes` up, none below 1)."""
+        narrow = self.builder.trunc(self.smaller(count, const(self.lanes)), I32)
+        indices = ir.Constant(self.int_vector, list(range(self.lanes)))
+        return self.builder.icmp_signed("<", indices, self._splat_i32(narrow))
+
+    def _splat_i32(self, value: Value) -> Value:
+        undefined = ir.Constant(self.int_vector, ir.Undefined)
+        first = self.builder.insert_element(undefined, value, ir.Constant(I32, 0))
+        return self.builder.shuffle_vector(first, undefined, ir.Constant(self.int_vector, [0] * self.lanes))
+
+    def splat_int(self, value: int) -> Value:
+        return ir.Constant(self.int_vector, [value] * self.lanes)
+
+    def fma(self, a: Value, b: Value, c: Value) -> Value:
+        """a * b + c; fused where that is one instruction, two roundings elsewhere."""
+        if not self.isa.fma:
+            return self.builder.fadd(self.builder.fmul(a, b), c)
+        vector = self.vector
+        return self.builder.call(self._intrinsic(f"llvm.fma.v{self.lanes}f32", vector, [vector] * 3), [a, b, c])
+
+    def unary(self, intrinsic: str, a: Value) -> Value:
+        """An LLVM intrinsic of one vector: ``fabs``, ``sqrt``, ``floor``, ``ceil``, ``trunc``, ``rint``."""
+        vector = self.vector
+        return self.builder.call(self._intrinsic(f"llvm.{intrinsic}.v{self.lanes}f32", vector, [vector]), [a])
+
+    def binary(self, intrinsic: str, a: Value, b: Value) -> Value:
+        """An LLVM intrinsic of two vectors: ``maximum``, ``minimum`` (NaN wins), ``copysign``."""
+        vector = self.vector
+        return self.builder.call(self._intrinsic(f"llvm.{intrinsic}.v{self.lanes}f32", vector, [vector] * 2), [a, b])
+
+    def at_least(self, a: Value, bound: Value) -> Value:
+        """max(a, bound), one instruction; a NaN in `a` stays."""
+        return self.builder.select(self.builder.fcmp_ordered(">", bound, a), bound, a)
+
+    def at_most(self, a: Value, bound: Value) -> Value:
+        """min(a, bound), one instruction; a NaN in `a` stays."""
+        return self.builder.select(self.builder.fcmp_ordered("<", bound, a), bound, a)
+
+    def where(self, comparison: str, a: Value, b: Value, then: Value, otherwise: Value) -> Value:
+        """Lanewise ``then if a comparison b else otherwise``; false where a or b is NaN."""
+        return self.builder.select(self.builder.fcmp_ordered(comparison, a, b), then, otherwise)
+
+    def as_int(self, a: Value) -> Value:
+        return self.builder.bitcast(a, self.int_vector)
+
+    def as_float(self, a: Value) -> Value:
+        return self.builder.bitcast(a, self.vector)
+
+    def reduce(self, a: Value, combine: Callable[[Value, Value], Value]) -> Value:
+        """All lanes combined into lane 0 by halving, in a fixed order; the result is a scalar."""
+        width = self.lanes
+        while width > 1:
+            width //= 2
+            order = [(i + width) % self.lanes if i < width else i for i in range(self.lanes)]
+            shuffled = self.builder.shuffle_vector(a, a, ir.Constant(self.int_vector, order))
+            a = combine(a, shuffled)
+        return self.builder.extract_element(a, ir.Constant(I32, 0))
+
+    # --- control ----------------------------------------------------------------------------
+
+    @contextmanager
+    def loop(self, start: Value, stop: Value, step: int, carried: Sequence[Value]) -> Iterator[Loop]:
+        """``for index in range(start, stop, step)`` with values carried round; may run no times.
+
+        Inside the block, read ``loop.index`` and ``loop.values`` and give the next values to
+        ``loop.next``; after it, ``loop.results`` holds the values of the last round.
+        """
+        builder = self.builder
+        before = builder.block
+        head = builder.append_basic_block("head")
+        body = builder.append_basic_block("body")
+        after = builder.append_basic_block("after")
+        builder.branch(head)
+        builder.position_at_end(head)
+        index = builder.phi(I64)
+        index.add_incoming(start, before)
+        phis = [builder.phi(value.type) for value in carried]
+        for phi, value in zip(phis, carried, strict=True):
+            phi.add_incoming(value, before)
+        builder.cbranch(builder.icmp_signed("<", index, stop), body, after)
+        builder.position_at_end(body)
+        loop = Loop(index, phis)
+        yield loop
+        index.add_incoming(builder.add(index, const(step)), builder.block)
+        for phi, value in zip(phis, loop.next, strict=True):
+            phi.add_incoming(value, builder.block)
+        builder.branch(head)
+        builder.position_at_end(after)
+
+    def _intrinsic(self, name: str, result: Any, arguments: Sequence[Any]) -> Any:
+        module = self.builder.module
+        existing = module.globals.get(name)
+        if existing is not None:
+            return existing
+        return ir.Function(module, ir.FunctionType(result, list(arguments)), name)
+
+
+class Loop:
+    """What a `Simd.loop` block reads and writes."""
+
+    def __init__(self, index: Value, values: list[Value]) -> None:
+        self.index = index
+        self.values = values
+        self.next: list[Value] = values
+
+    @property
+    def results(self) -> list[Value]:
+        return self.values

@@ -1,0 +1,124 @@
+"""The microkernel: a block of C = epilogue(A B), held in registers from the first product to the only store.
+
+The rows of A come from a table of row pointers, ``taps`` pointers for each output row, and each pointer
+leads to ``depth`` contiguous elements. That one source serves every shape: a matmul has one tap, a
+convolution one tap for each kernel position, and padding is a pointer to a row of zeros (indirect
+convolution: M. Dukhan, The Indirect Convolution Algorithm, 2019). B is packed in panels of
+``vectors * lanes`` columns, contiguous along K.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from minidnn_kernels.epilogue import Epilogue
+from minidnn_kernels.isa import Isa
+from minidnn_kernels.simd import Simd, Value, const, new_function
+
+__all__ = ["ARGUMENTS", "CONTEXT_OPERANDS", "TileSpec"]
+
+# context:  address of [C, bytes between C's rows, then for each operand: address, bytes between rows]
+# pointers: address of the row pointers, [taps][rows]
+# depth:    elements behind each pointer
+# panel:    address of B's packed panel, [taps * depth][vectors * lanes]
+# row, column: where the block starts in C (and in the operands)
+# rows_left, columns_left: how many rows and columns of C there are from there on
+ARGUMENTS = ("context", "pointers", "taps", "depth", "panel", "row", "column", "rows_left", "columns_left")
+CONTEXT_OPERANDS = 2
+
+
+@dataclass(frozen=True)
+class TileSpec:
+    """A tile of `rows` by `vectors` registers with a tail; `masked` where columns may be missing.
+
+    Rows beyond `rows_left` repeat the last one: the caller repeats its pointers, the tile its output
+    address, so they store the same values again and need no code of their own.
+    """
+
+    rows: int
+    vectors: int
+    epilogue: Epilogue = Epilogue()
+    masked: bool = False
+
+    @property
+    def name(self) -> str:
+        tail = "_tail" if self.masked else ""
+        return f"f32_igemm_{self.rows}x{self.vectors}v{tail}__{self.epilogue.name}"
+
+    def emit(self, isa: Isa) -> str:
+        """LLVM IR of the tile, one function of `ARGUMENTS`.
+
+        Raises:
+            ValueError: the tile does not fit the registers.
+        """
+        if not isa.tile_fits(self.rows, self.vectors):
+            raise ValueError(f"a {self.rows}x{self.vectors} tile does not fit {isa.registers} registers of {isa.name}")
+        module, function, builder = new_function(self.name, ARGUMENTS)
+        s = Simd(builder, isa)
+        arguments = dict(zip(ARGUMENTS, function.args, strict=True))
+        accumulators = self._products(s, arguments)
+        self._finish(s, arguments, accumulators)
+        builder.ret_void()
+        return str(module)
+
+    def _products(self, s: Simd, a: dict[str, Value]) -> list[list[Value]]:
+        """The sums over all taps and the whole depth."""
+        rows, vectors = self.rows, self.vectors
+        width = vectors * s.lanes * 4
+        zero = s.splat(0.0)
+        with s.loop(const(0), a["taps"], 1, [a["panel"], *[zero] * (rows * vectors)]) as tap:
+            panel = tap.values[0]
+            table = s.add(a["pointers"], s.mul(tap.index, const(rows * 8)))
+            row_pointers = [s.load_i64(s.add(table, const(i * 8))) for i in range(rows)]
+            with s.loop(const(0), a["depth"], 1, tap.values[1:]) as k:
+                offset = s.mul(k.index, const(4))
+                b_row = s.add(panel, s.mul(k.index, const(width)))
+                b = [s.load(s.add(b_row, const(j * s.lanes * 4))) for j in range(vectors)]
+                products = []
+                for i in range(rows):
+                    element = s.load_splat(s.add(row_pointers[i], offset))
+                    products += [s.fma(element, b[j], k.values[i * vectors + j]) for j in range(vectors)]
+                k.next = products
+            tap.next = [s.add(panel, s.mul(a["depth"], const(width))), *k.results]
+        sums = tap.results[1:]
+        return [sums[i * vectors : (i + 1) * vectors] for i in range(rows)]
+
+    def _finish(self, s: Simd, a: dict[str, Value], accumulators: list[list[Value]]) -> None:
+        """Tail and store."""
+        base = s.load_i64(a["context"])
+        pitch = s.load_i64(s.add(a["context"], const(8)))
+        operands = []
+        for i in range(len(self.epilogue.operands)):
+            slot = s.add(a["context"], const((CONTEXT_OPERANDS + 2 * i) * 8))
+            operands.append((s.load_i64(slot), s.load_i64(s.add(slot, const(8)))))
+        columns = [s.add(a["column"], const(j * s.lanes)) for j in range(self.vectors)]
+        masks: list[Value | None] = [None] * self.vectors
+        if self.masked:
+            masks = [s.first_lanes(s.add(a["columns_left"], const(-j * s.lanes))) for j in range(self.vectors)]
+        shared = {
+            (i, j): self._shared_operand(s, kind, operands[i][0], columns[j], masks[j])
+            for i, kind in enumerate(self.epilogue.operands)
+            if kind != "tensor"
+            for j in range(self.vectors)
+        }
+        last = s.add(a["rows_left"], const(-1))
+        for r, sums in enumerate(accumulators):
+            row = s.add(a["row"], s.smaller(const(r), last))
+            for j, accumulator in enumerate(sums):
+                byte = s.mul(columns[j], const(4))
+
+                def load(i: int, j: int = j, row: Value = row, byte: Value = byte) -> Value:
+                    if (i, j) in shared:
+                        return shared[i, j]
+                    address, operand_pitch = operands[i]
+                    return s.load(s.add(address, s.mul(row, operand_pitch), byte), masks[j])
+
+                value = self.epilogue.emit(s, accumulator, load)
+                s.store(value, s.add(base, s.mul(row, pitch), byte), masks[j])
+
+    @staticmethod
+    def _shared_operand(s: Simd, kind: str, address: Value, column: Value, mask: Value | None) -> Value:
+        if kind == "scalar":
+            return s.load_splat(address)
+        return s.load(s.add(address, s.mul(column, const(4))), mask)
+

@@ -1,0 +1,5 @@
+"""From a graph, its parameters and shapes to a `Program`: the only room that knows both ops and kernels."""
+
+from minidnn.lowering.lower import lower
+
+__all__ = ["lower"]

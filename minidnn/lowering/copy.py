@@ -1,0 +1,87 @@
+"""Moving data: one strided copy serves reorders, transposes, concatenation, slices and padding."""
+
+from __future__ import annotations
+
+import math
+
+from minidnn_kernels.copy import MAX_DIMENSIONS, CopyArguments
+from minidnn_kernels.transpose import TransposeSpec
+
+from minidnn.lowering.builder import Builder
+from minidnn.lowering.values import Value
+from minidnn.runtime.program import Address, Argument, Cost, Kernel
+
+__all__ = ["lower_copy"]
+
+_PARTS = 24
+_PART_BYTES = 64 * 1024
+
+
+def lower_copy(
+    builder: Builder,
+    name: str,
+    value: Value,
+    source_strides: tuple[int, ...],
+    target: Address,
+    target_strides: tuple[int, ...],
+    shape: tuple[int, ...],
+    source_offset: int = 0,
+) -> None:
+    """A step that copies `shape` elements from `value` (from `source_offset` bytes on) to `target`.
+
+    Raises:
+        ValueError: more dimensions are left after merging than the kernel has.
+    """
+    item = value.type.dtype.itemsize
+    dims = [(n, s, t) for n, s, t in zip(shape, source_strides, target_strides, strict=True) if n != 1]
+    # In the order of the target's memory, merged where both sides are contiguous.
+    dims.sort(key=lambda d: -abs(d[2]))
+    merged: list[tuple[int, int, int]] = []
+    for n, s, t in dims:
+        if merged and merged[-1][1] == s * n and merged[-1][2] == t * n:
+            merged[-1] = (merged[-1][0] * n, s, t)
+        else:
+            merged.append((n, s, t))
+    if not merged:
+        merged = [(1, item, item)]
+    if len(merged) > MAX_DIMENSIONS:
+        raise ValueError(f"{name}: a copy over {len(merged)} dimensions; the kernel has {MAX_DIMENSIONS}")
+    if len(merged) > 1 and merged[-1][1] != item:
+        # Rows are the dimension along which the source is contiguous: then blocks are transposed in registers.
+        position = next((i for i, d in enumerate(merged[:-1]) if d[1] == item), None)
+        if position is not None:
+            merged.insert(len(merged) - 2, merged.pop(position))
+    elif len(merged) == 1 and merged[0][1] == item and merged[0][2] == item:
+        merged = _split(merged[0], item)
+    merged = [(1, 0, 0)] * (MAX_DIMENSIONS - len(merged)) + merged
+    extents = [d[0] for d in merged]
+    rows, columns = merged[-2], merged[-1]
+    transposed = item == 4 and rows[1] == item and columns[2] == item and columns[1] != item and rows[0] > 1
+    outer = math.prod(extents[:-2])
+    nbytes = math.prod(extents) * item
+    wanted = max(1, min(_PARTS, nbytes // _PART_BYTES) // outer)
+    rows_per_part = -(-rows[0] // min(wanted, rows[0]))
+    if transposed:
+        rows_per_part = min(rows[0], -(-rows_per_part // 16) * 16)
+    row_parts = -(-rows[0] // rows_per_part)
+    positions = CopyArguments()
+    row: list[Argument] = [0] * positions.LENGTH
+    row[positions.SOURCE] = builder.address(value) + source_offset
+    row[positions.TARGET] = target
+    row[positions.ITEM], row[positions.OUTER] = item, outer
+    row[positions.SHAPE : positions.SHAPE + MAX_DIMENSIONS] = extents
+    row[positions.SOURCE_STRIDES : positions.SOURCE_STRIDES + MAX_DIMENSIONS] = [d[1] for d in merged]
+    row[positions.TARGET_STRIDES : positions.TARGET_STRIDES + MAX_DIMENSIONS] = [d[2] for d in merged]
+    row[positions.ROWS_PER_PART], row[positions.ROW_PARTS] = rows_per_part, row_parts
+    row[positions.TRANSPOSE] = Kernel(TransposeSpec()) if transposed else 0
+    builder.native(name, "copy_loop", row, outer * row_parts, Cost(0, 2 * nbytes))
+
+
+def _split(dimension: tuple[int, int, int], item: int) -> list[tuple[int, int, int]]:
+    """One contiguous run as rows and columns, so that threads can share it."""
+    n = dimension[0]
+    for rows in (64, 32, 16, 8, 4, 2):
+        if n % rows == 0 and n // rows >= 256:
+            columns = n // rows
+            return [(rows, columns * item, columns * item), (columns, item, item)]
+    return [(1, 0, 0), dimension]

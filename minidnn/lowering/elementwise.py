@@ -1,0 +1,149 @@
+"""Elementwise groups: any region of elementwise nodes over broadcast operands, as one step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from minidnn_kernels.elementwise import MAX_OUTER, ElementwiseArguments, ElementwiseSpec
+from minidnn_kernels.epilogue import Epilogue
+
+from minidnn.lowering.builder import Builder
+from minidnn.lowering.tail import TailBuilder
+from minidnn.lowering.values import CHANNELS_LAST, PLAIN, Array, Value, physical_order
+from minidnn.ops.registry import TensorType
+from minidnn.runtime.program import Argument, Cost, Kernel
+from minidnn.symbol.graph import Entry, Node
+
+__all__ = ["collapse", "lower_elementwise"]
+
+# Operands a kernel can have: what the loop's scratch holds.
+_MAX_OPERANDS = 32
+# Elements in a call: a few operands of it fit the first-level cache.
+_CHUNK = 2048
+_PARTS = 24
+_PART_ELEMENTS = 16 * 1024
+
+
+def lower_elementwise(
+    builder: Builder, name: str, nodes: Sequence[Node], outside: Mapping[Entry, Value], type: TensorType
+) -> Value | None:
+    """One step for `nodes` (inputs before users, the last is the result); None if the kernel cannot do it."""
+    values = [outside[e] for node in nodes for e in node.inputs if e in outside]
+    if type.dtype != np.float32 or not values:
+        return None
+    full = [v for v in values if v.shape == type.shape and v.array is None]
+    layout = CHANNELS_LAST if any(v.layout == CHANNELS_LAST for v in full) else PLAIN
+
+    def classify(value: Value) -> tuple[Value, str] | None:
+        if value.type.dtype != np.float32:
+            return None
+        if value.shape == type.shape and value.array is None:
+            return builder.as_layout(value, layout), "tensor"
+        aligned = (1,) * (type.ndim - len(value.shape)) + value.shape
+        return _broadcastable(builder, value, aligned, layout), "tensor"
+
+    def channel_value(numbers: Array, axis: int) -> tuple[Value, str] | None:
+        aligned = tuple(n if d == axis % type.ndim else 1 for d, n in enumerate(type.shape))
+        return _broadcastable(builder, builder.parameter(numbers), aligned, layout), "tensor"
+
+    made = TailBuilder(classify, channel_value)
+    first = next(v for v in values if v.array is None or v is values[-1])
+    start = made.load(first)
+    if start is None:
+        return None
+    if not made.add_nodes(nodes, {}, outside):
+        return None
+    tail = made.finish()
+    if len(tail.operands) > _MAX_OPERANDS:
+        return None
+    result = builder.new(type, layout)
+    tensors = [result, *tail.operands]
+    collapsed = collapse(type.shape, [broadcast_strides(v, type.shape) for v in tensors], layout)
+    if collapsed is None:
+        return None
+    shape, strides = collapsed
+    # Within a row an operand is contiguous or one number: that is what the microkernel is told.
+    kinds = tuple("tensor" if s[-1] else "scalar" for s in strides[1:])
+    epilogue = Epilogue(tail.epilogue.instructions, kinds)
+    add_rows_step(builder, name, Kernel(ElementwiseSpec(epilogue)), tensors, shape, strides, _cost(tensors, epilogue))
+    return result
+
+
+def _cost(tensors: Sequence[Value], epilogue: Epilogue) -> Cost:
+    return Cost(len(epilogue.instructions) * tensors[0].type.size, sum(t.nbytes for t in tensors))
+
+
+def add_rows_step(
+    builder: Builder,
+    name: str,
+    kernel: Kernel,
+    tensors: Sequence[Value],
+    shape: tuple[int, ...],
+    strides: Sequence[tuple[int, ...]],
+    cost: Cost,
+) -> None:
+    """A step of `elementwise_loop`: `kernel` on each row of the collapsed tensors."""
+    *outer, inner = shape
+    rows = math.prod(outer)
+    chunk = min(inner, _CHUNK)
+    chunks = -(-inner // chunk)
+    padded = [1] * (MAX_OUTER - len(outer)) + outer
+    positions = ElementwiseArguments()
+    row: list[Argument] = [0] * positions.TENSOR
+    row[positions.KERNEL] = kernel
+    row[positions.TENSORS] = len(tensors)
+    row[positions.INNER], row[positions.CHUNK], row[positions.CHUNKS] = inner, chunk, chunks
+    row[positions.OUTER] = rows
+    row[positions.SHAPE : positions.SHAPE + MAX_OUTER] = padded
+    for tensor, stride in zip(tensors, strides, strict=True):
+        row += [builder.address(tensor), *[0] * (MAX_OUTER - len(outer)), *stride]
+    parts = max(1, min(_PARTS, rows * inner // _PART_ELEMENTS, rows * chunks))
+    builder.native(name, "elementwise_loop", row, parts, cost)
+
+
+def broadcast_strides(value: Value, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Strides in bytes against `shape`: 0 along every dimension the value is repeated over."""
+    missing = len(shape) - len(value.shape)
+    own = (0,) * missing + tuple(s if n > 1 else 0 for s, n in zip(value.strides, value.shape, strict=True))
+    return own
+
+
+def collapse(
+    shape: tuple[int, ...], strides: Sequence[tuple[int, ...]], layout: str
+) -> tuple[tuple[int, ...], list[tuple[int, ...]]] | None:
+    """Dimensions in memory order, merged where every tensor allows; None if too many are left.
+
+    The result has at least one dimension; along the last one every tensor moves by 4 bytes or not at all.
+    """
+    order = [d for d in physical_order(len(shape), layout) if shape[d] > 1]
+    extents: list[int] = []
+    moves: list[list[int]] = [[] for _ in strides]
+    for d in order:
+        own = [s[d] for s in strides]
+        if extents and all(m[-1] == s * shape[d] for m, s in zip(moves, own, strict=True)):
+            extents[-1] *= shape[d]
+            for m, s in zip(moves, own, strict=True):
+                m[-1] = s
+        else:
+            extents.append(shape[d])
+            for m, s in zip(moves, own, strict=True):
+                m.append(s)
+    if not extents:
+        return (1,), [(4,) for _ in strides]
+    if len(extents) > MAX_OUTER + 1 or any(m[-1] not in (0, 4) for m in moves) or moves[0][-1] != 4:
+        return None
+    return tuple(extents), [tuple(m) for m in moves]
+
+
+def _broadcastable(builder: Builder, value: Value, aligned: tuple[int, ...], layout: str) -> Value:
+    """The value with a shape of full rank, in the layout of the output."""
+    if value.array is not None:
+        array = value.array.reshape(aligned)
+        order = physical_order(len(aligned), layout)
+        packed = np.ascontiguousarray(array.transpose(order))
+        return Value(TensorType(aligned, value.type.dtype), builder.constant(packed), layout)
+    plain = builder.as_layout(value, PLAIN)
+    reshaped = Value(TensorType(aligned, value.type.dtype), plain.address, PLAIN)
+    return builder.as_layout(reshaped, layout)

@@ -1,0 +1,64 @@
+"""Which input pixel each output pixel meets at each kernel position: the tables of indirect convolution."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from minidnn.lowering.values import Array
+
+__all__ = ["Window", "pixel_table", "tap_pixels"]
+
+
+@dataclass(frozen=True)
+class Window:
+    """A sliding window over one to three spatial dimensions. `pad` is at the low end; the high end follows."""
+
+    input: tuple[int, ...]
+    output: tuple[int, ...]
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    dilate: tuple[int, ...]
+    pad: tuple[int, ...]
+
+    @property
+    def taps(self) -> int:
+        return int(np.prod(self.kernel))
+
+    @property
+    def pixels(self) -> int:
+        return int(np.prod(self.output))
+
+    @property
+    def is_pointwise(self) -> bool:
+        return self.taps == 1 and self.input == self.output and not any(self.pad)
+
+
+def tap_pixels(window: Window) -> Array:
+    """int32 [pixels, taps]: the flat input pixel, or -1 where the window reaches into the padding."""
+    flat = np.zeros((1, 1), np.int64)
+    valid = np.ones((1, 1), bool)
+    dimensions = zip(
+        window.input, window.output, window.kernel, window.stride, window.dilate, window.pad, strict=True
+    )
+    for size, out, kernel, stride, dilate, pad in dimensions:
+        position = np.arange(out)[:, None] * stride - pad + np.arange(kernel)[None, :] * dilate
+        inside = (position >= 0) & (position < size)
+        pixels, taps = flat.shape
+        flat = (flat[:, None, :, None] * size + position[None, :, None, :]).reshape(pixels * out, taps * kernel)
+        valid = (valid[:, None, :, None] & inside[None, :, None, :]).reshape(pixels * out, taps * kernel)
+    return np.where(valid, flat, -1).astype(np.int32)
+
+
+@lru_cache(maxsize=256)
+def pixel_table(window: Window, rows: int) -> Array:
+    """`tap_pixels` cut into strips of `rows` output pixels: int32 [strips, taps, rows].
+
+    The last strip repeats the last pixel. Shared by every layer of the same geometry.
+    """
+    table = tap_pixels(window)
+    strips = -(-window.pixels // rows)
+    chosen = np.minimum(np.arange(strips * rows), window.pixels - 1)
+    return np.ascontiguousarray(table[chosen].reshape(strips, rows, -1).transpose(0, 2, 1))

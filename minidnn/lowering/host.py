@@ -1,0 +1,31 @@
+"""Operators without a kernel of their own: their NumPy reference, as a host step of the program."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from minidnn.lowering.builder import Builder
+from minidnn.lowering.values import PLAIN, Value
+from minidnn.ops.registry import TensorType
+from minidnn.runtime.program import HostStep
+from minidnn.symbol.graph import Node
+
+__all__ = ["lower_host"]
+
+
+def lower_host(builder: Builder, node: Node, inputs: Sequence[Value], types: Sequence[TensorType]) -> list[Value]:
+    """A step that calls the node's reference on views of its tensors."""
+    constants = {i: v.array for i, v in enumerate(inputs) if v.array is not None}
+    moving = [v for v in inputs if v.array is None]
+    outputs = [builder.new(t, PLAIN) for t in types]
+
+    def compute(arrays: Sequence[np.ndarray[Any, Any]]) -> Sequence[np.ndarray[Any, Any]]:
+        rest = iter(arrays)
+        return node.compute([constants[i] if i in constants else next(rest) for i in range(len(inputs))])
+
+    step = HostStep(node.name, compute, tuple(v.tensor() for v in moving), tuple(v.tensor() for v in outputs))
+    builder.host(step)
+    return outputs

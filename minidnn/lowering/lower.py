@@ -1,0 +1,114 @@
+"""Walks a graph, inputs before users, and lowers each node by the rule for its operator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from minidnn_kernels.isa import Isa
+
+from minidnn.lowering.builder import Builder
+from minidnn.lowering.elementwise import lower_elementwise
+from minidnn.lowering.host import lower_host
+from minidnn.lowering.matmul import Anchor, lower_convolution, lower_fully_connected
+from minidnn.lowering.values import Array, Value
+from minidnn.ops.registry import TensorType
+from minidnn.runtime.program import Program
+from minidnn.symbol.graph import Entry, Graph, Node
+
+__all__ = ["lower"]
+
+# Operators whose kernel can carry a tail.
+_ANCHORS: dict[str, Callable[[Builder, Anchor], Value | None]] = {
+    "convolution": lower_convolution,
+    "fully_connected": lower_fully_connected,
+}
+
+Rule = Callable[[Builder, Node, Sequence[Value], Sequence[TensorType]], list[Value] | None]
+
+_RULES: dict[str, Rule] = {}
+
+
+def lower(
+    graph: Graph,
+    parameters: Mapping[str, Array],
+    inputs: Mapping[str, tuple[TensorType, str]],
+    output_layouts: Sequence[str] | None,
+    isa: Isa,
+) -> Program:
+    """The program that computes `graph`.
+
+    Args:
+        graph: its variables are the keys of `parameters` and `inputs`.
+        parameters: weights, constant from now on.
+        inputs: types and layouts of what a run is given, in order.
+        output_layouts: layout of each output; None leaves each in the layout its last step gives.
+        isa: what kernels are chosen for.
+
+    Raises:
+        OpError: shapes or dtypes do not fit; the message names the node.
+        GraphError: a variable is neither parameter nor input.
+    """
+    builder = Builder(isa)
+    values: dict[Entry, Value] = {}
+    given = {name: builder.input(type, layout) for name, (type, layout) in inputs.items()}
+    for node in graph.nodes():
+        if node.is_variable:
+            value = given[node.name] if node.name in given else builder.parameter(parameters[node.name])
+            values[node[0]] = value
+            continue
+        for i, value in enumerate(_lower_node(builder, node, [values[e] for e in node.inputs])):
+            values[node[i]] = value
+    outputs = [values[e] for e in graph.outputs]
+    layouts = [v.layout for v in outputs] if output_layouts is None else output_layouts
+    return builder.finish(outputs, layouts)
+
+
+def _lower_node(builder: Builder, node: Node, inputs: Sequence[Value]) -> list[Value]:
+    types = node.infer_types([v.type for v in inputs])
+    if node.subgraph is not None:
+        return _lower_fused(builder, node, inputs, types)
+    if node.op_name in _ANCHORS:
+        value = _ANCHORS[node.op_name](builder, Anchor(node.name, node.attrs, inputs, types[0]))
+        if value is not None:
+            return [value]
+    elif node.op_name in _RULES:
+        values = _RULES[node.op_name](builder, node, inputs, types)
+        if values is not None:
+            return values
+    elif node.op is not None and (node.op.kind == "elementwise" or node.op_name == "batch_norm"):
+        outside = dict(zip(node.inputs, inputs, strict=True))
+        value = lower_elementwise(builder, node.name, [node], outside, types[0])
+        if value is not None:
+            return [value]
+    return lower_host(builder, node, inputs, types)
+
+
+def _lower_fused(
+    builder: Builder, node: Node, inputs: Sequence[Value], types: Sequence[TensorType]
+) -> list[Value]:
+    """A fused node as one step; as a step for each of its nodes where no kernel can do all of it."""
+    assert node.subgraph is not None
+    outside = {v[0]: inputs[int(v.name.removeprefix("in"))] for v in node.subgraph.variables()}
+    inner = node.subgraph.operations()
+    anchors = [n for n in inner if n.op_name in _ANCHORS]
+    value: Value | None = None
+    if len(anchors) == 1 and all(e in outside for e in anchors[0].inputs):
+        anchor_node = anchors[0]
+        rest = tuple(n for n in inner if n is not anchor_node)
+        anchor_inputs = [outside[e] for e in anchor_node.inputs]
+        anchor_type = anchor_node.infer_types([v.type for v in anchor_inputs])[0]
+        anchor = Anchor(
+            node.name, anchor_node.attrs, anchor_inputs, anchor_type, anchor_node[0], rest, outside
+        )
+        value = _ANCHORS[anchor_node.op_name](builder, anchor)
+    elif not anchors:
+        value = lower_elementwise(builder, node.name, inner, outside, types[0])
+    if value is not None:
+        return [value]
+    values: dict[Entry, Value] = dict(outside)
+    for part in inner:
+        for i, made in enumerate(_lower_node(builder, part, [values[e] for e in part.inputs])):
+            values[part[i]] = made
+    return [values[e] for e in node.subgraph.outputs]
+
+

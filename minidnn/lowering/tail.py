@@ -1,0 +1,187 @@
+"""From elementwise nodes of the graph to a kernel's epilogue: the table that pairs the two vocabularies."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from minidnn_kernels.epilogue import Epilogue, Instruction
+
+from minidnn.lowering.values import Array, Value
+from minidnn.ops.registry import Attrs
+from minidnn.symbol.graph import Entry, Node
+
+__all__ = ["Tail", "TailBuilder", "batch_norm_affine", "has_instruction"]
+
+# What a node does: the kernel's operation and its numbers.
+Rule = Callable[[Attrs], tuple[str, tuple[float, ...]] | None]
+
+
+def _same(name: str, *numbers: float) -> Rule:
+    return lambda attrs: (name, numbers)
+
+
+def _scalar(name: str) -> Rule:
+    return lambda attrs: (name, (float(attrs.scalar),))
+
+
+def _clip(attrs: Attrs) -> tuple[str, tuple[float, ...]]:
+    low = -math.inf if attrs.a_min is None else float(attrs.a_min)
+    high = math.inf if attrs.a_max is None else float(attrs.a_max)
+    return "clip", (low, high)
+
+
+def _leaky_relu(attrs: Attrs) -> tuple[str, tuple[float, ...]] | None:
+    slope = float(attrs.slope)
+    return {
+        "leaky": ("leaky_relu", (slope,)),
+        "elu": ("elu", (slope,)),
+        "selu": ("selu", ()),
+        "gelu": ("gelu", ()),
+        "gelu_erf": ("gelu", ()),
+        "prelu": ("prelu", ()),
+    }.get(attrs.act_type)
+
+
+_RULES: dict[str, Rule] = {
+    "activation": lambda attrs: (attrs.act_type, ()),
+    "leaky_relu": _leaky_relu,
+    "gelu": lambda attrs: ("gelu", ()) if attrs.approximation == "erf" else None,
+    "clip": _clip,
+    "hard_sigmoid": lambda attrs: ("hard_sigmoid", (float(attrs.alpha), float(attrs.beta))),
+    "abs": _same("absolute"),
+    "true_divide": _same("divide"),
+    "true_divide_scalar": _scalar("divide_scalar"),
+    "rtrue_divide_scalar": _scalar("rdivide_scalar"),
+    "fix": _same("trunc"),
+    **{name: _same(name) for name in ("relu", "sigmoid", "silu", "mish", "tanh", "log_sigmoid", "softrelu", "softsign")},
+    **{name: _same(name) for name in ("hard_swish", "erf", "exp", "log", "sqrt", "rsqrt", "square", "negative")},
+    **{name: _same(name) for name in ("reciprocal", "sign", "floor", "ceil", "trunc", "rint")},
+    **{name: _same(name) for name in ("add", "subtract", "multiply", "maximum", "minimum")},
+    **{
+        f"{name}_scalar": _scalar(f"{name}_scalar")
+        for name in ("add", "subtract", "rsubtract", "multiply", "maximum", "minimum")
+    },
+}
+
+
+def _rule(node: Node) -> tuple[str, tuple[float, ...]] | None:
+    rule = _RULES.get(node.op_name)
+    return None if rule is None else rule(node.attrs)
+
+
+def has_instruction(node: Node) -> bool:
+    """Whether kernels can do this node in a tail (given float32 and fitting shapes)."""
+    return node.op_name == "batch_norm" or _rule(node) is not None
+
+
+def batch_norm_affine(attrs: Attrs, parameters: Sequence[Array]) -> tuple[Array, Array]:
+    """Inference-time batch normalization as ``x * scale + shift``, computed in float64.
+
+    Args:
+        attrs: of the ``batch_norm`` node.
+        parameters: gamma, beta, running_mean, running_var, each (C,).
+    """
+    gamma, beta, mean, variance = (np.asarray(p, np.float64) for p in parameters)
+    if attrs.fix_gamma:
+        gamma = np.ones_like(gamma)
+    scale = gamma / np.sqrt(variance + attrs.eps)
+    return scale, beta - mean * scale
+
+
+@dataclass(frozen=True)
+class Tail:
+    """An epilogue and the values of its operands, in order."""
+
+    epilogue: Epilogue
+    operands: tuple[Value, ...]
+
+
+class TailBuilder:
+    """Makes a `Tail` node by node.
+
+    Args:
+        classify: how the kernel would read a value beside its output: ``tensor``, ``channel``, ``scalar``,
+            or None if it cannot.
+        channel_value: makes a constant of (C,) numbers along that axis of the output that the kernel can
+            read, and says of what kind it is; or None if it cannot.
+    """
+
+    def __init__(
+        self,
+        classify: Callable[[Value], tuple[Value, str] | None],
+        channel_value: Callable[[Array, int], tuple[Value, str] | None],
+    ) -> None:
+        self._classify = classify
+        self._channel_value = channel_value
+        self._instructions: list[Instruction] = []
+        self._kinds: list[str] = []
+        self._operands: list[Value] = []
+        self._loaded: dict[int, int] = {}
+
+    def load(self, value: Value) -> int | None:
+        """The number of the epilogue's value that holds this operand, or None if the kernel cannot read it."""
+        if id(value) not in self._loaded:
+            classified = self._classify(value)
+            if classified is None:
+                return None
+            self._append_load(*classified)
+            self._loaded[id(value)] = len(self._instructions)
+        return self._loaded[id(value)]
+
+    def _append_load(self, value: Value, kind: str) -> None:
+        self._instructions.append(Instruction("load", operand=len(self._operands)))
+        self._operands.append(value)
+        self._kinds.append(kind)
+
+    def channel(self, numbers: Array, axis: int) -> int | None:
+        """The number of the epilogue's value that holds (C,) constants along that axis of the output."""
+        made = self._channel_value(numbers.astype(np.float32), axis)
+        if made is None:
+            return None
+        self._append_load(*made)
+        return len(self._instructions)
+
+    def apply(self, op: str, *values: int, numbers: tuple[float, ...] = ()) -> int:
+        self._instructions.append(Instruction(op, values, numbers))
+        return len(self._instructions)
+
+    def add_nodes(self, nodes: Sequence[Node], numbers: dict[Entry, int], outside: Mapping[Entry, Value]) -> bool:
+        """Translate nodes in order; `numbers` says which epilogue value an entry is. False if one cannot be."""
+        for node in nodes:
+            if node.op_name == "batch_norm":
+                if not self._add_batch_norm(node, numbers, outside):
+                    return False
+                continue
+            rule = _rule(node)
+            if rule is None:
+                return False
+            values: list[int] = []
+            for entry in node.inputs:
+                number = numbers[entry] if entry in numbers else self.load(outside[entry])
+                if number is None:
+                    return False
+                values.append(number)
+            numbers[node[0]] = self.apply(rule[0], *values, numbers=rule[1])
+        return True
+
+    def _add_batch_norm(self, node: Node, numbers: dict[Entry, int], outside: Mapping[Entry, Value]) -> bool:
+        parameters = [outside[e].array if e in outside else None for e in node.inputs[1:]]
+        known = [p for p in parameters if p is not None]
+        if len(known) < len(parameters):
+            return False
+        data = node.inputs[0]
+        number = numbers[data] if data in numbers else self.load(outside[data])
+        if number is None:
+            return False
+        scale, shift = batch_norm_affine(node.attrs, known)
+        factors = self.channel(scale, node.attrs.axis), self.channel(shift, node.attrs.axis)
+        if factors[0] is None or factors[1] is None:
+            return False
+        numbers[node[0]] = self.apply("affine", number, factors[0], factors[1])
+        return True
+
+    def finish(self) -> Tail:
+        return Tail(Epilogue(tuple(self._instructions), tuple(self._kinds)), tuple(self._operands))

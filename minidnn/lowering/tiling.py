@@ -1,0 +1,76 @@
+"""How a matmul-like step is cut: the tile, the panels, the parts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from minidnn_kernels.isa import Isa
+from minidnn_kernels.matmul import MAX_POINTERS
+
+__all__ = ["Tiling", "choose_tiling"]
+
+# A block of A's rows should stay in the second-level cache while the panels of B pass by.
+_CACHE_BYTES = 256 * 1024
+# Enough parts to keep threads busy to the end, each long enough to hide what taking it costs.
+_PARTS = 24
+_PART_OPERATIONS = 1_000_000
+# Cycles a tile costs beside its products: reading pointers, the tail, the stores.
+_TILE_CYCLES = 40
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """A tile of `rows` x `vectors`; a part is `block_strips` strips of rows times `block_panels` panels."""
+
+    rows: int
+    vectors: int
+    block_strips: int
+    block_panels: int
+
+
+def choose_tiling(isa: Isa, images: int, pixels: int, taps: int, depth: int, groups: int, columns: int) -> Tiling:
+    """The tiling for [images x pixels, taps x depth] x [taps x depth, columns], `groups` times.
+
+    The tile is the one with the fewest cycles by a small model: two fused multiply-adds and two loads a
+    cycle, an accumulator free again after four. It weighs rows and columns computed in vain against the
+    better reuse of a larger tile.
+    """
+    rows, vectors = _choose_tile(isa, pixels, taps * depth, columns)
+    strips = -(-pixels // rows)
+    panels = -(-columns // (vectors * isa.lanes))
+    operations = 2 * images * pixels * taps * depth * groups * columns
+    wanted = max(1, min(_PARTS, operations // _PART_OPERATIONS))
+    row_bytes = rows * depth * 4
+    most_strips = max(1, min(strips, MAX_POINTERS // (taps * rows), max(1, _CACHE_BYTES // row_bytes)))
+    block_strips, block_panels = most_strips, panels
+
+    def parts() -> int:
+        return images * groups * -(-strips // block_strips) * -(-panels // block_panels)
+
+    weights_bytes = taps * depth * columns * 4
+    if weights_bytes > _CACHE_BYTES:
+        # Read B as few times as possible: cut along its panels first.
+        while parts() < wanted and block_panels > 1:
+            block_panels = -(-block_panels // 2)
+    while parts() < wanted and block_strips > 1:
+        block_strips = -(-block_strips // 2)
+    while parts() < wanted and block_panels > 1:
+        block_panels = -(-block_panels // 2)
+    return Tiling(rows, vectors, block_strips, block_panels)
+
+
+def _choose_tile(isa: Isa, pixels: int, depth: int, columns: int) -> tuple[int, int]:
+    best: tuple[float, int, int] | None = None
+    for vectors in range(1, 5):
+        for rows in range(1, min(isa.max_rows, pixels) + 1):
+            if not isa.tile_fits(rows, vectors):
+                continue
+            cycles = max(rows * vectors / 2, (rows + vectors) / 2, 4.0)
+            tiles = -(-pixels // rows) * -(-columns // (vectors * isa.lanes))
+            cost = tiles * (depth * cycles + _TILE_CYCLES + rows * vectors)
+            candidate = (cost, -rows * vectors, vectors)
+            if best is None or candidate < best[:3]:
+                best = (cost, -rows * vectors, vectors)
+                choice = (rows, vectors)
+    assert best is not None
+    return choice

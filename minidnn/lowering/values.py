@@ -1,0 +1,69 @@
+"""Values while lowering: what is known of a tensor, and where it lies."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from minidnn.ops.registry import TensorType
+from minidnn.runtime.program import Address, Tensor
+
+__all__ = ["CHANNELS_LAST", "PLAIN", "Array", "Value", "physical_order", "strides_of"]
+
+Array = np.ndarray[Any, Any]
+
+# How a tensor's dimensions lie in memory: as its shape says (C order), or with dimension 1 innermost.
+PLAIN = "plain"
+CHANNELS_LAST = "channels_last"
+
+
+def physical_order(ndim: int, layout: str) -> tuple[int, ...]:
+    """The dimensions from the outermost in memory to the innermost."""
+    if layout == PLAIN:
+        return tuple(range(ndim))
+    return (0, *range(2, ndim), 1)
+
+
+def strides_of(shape: tuple[int, ...], itemsize: int, layout: str) -> tuple[int, ...]:
+    """Strides in bytes, dimension by dimension of `shape`."""
+    strides = [0] * len(shape)
+    step = itemsize
+    for dimension in reversed(physical_order(len(shape), layout)):
+        strides[dimension] = step
+        step *= shape[dimension]
+    return tuple(strides)
+
+
+@dataclass(frozen=True, eq=False)
+class Value:
+    """A tensor of the program.
+
+    Args:
+        type: logical shape and dtype.
+        address: where it begins.
+        layout: `PLAIN` or `CHANNELS_LAST`.
+        array: the numbers themselves, if they are known now (weights); None for what a run computes.
+    """
+
+    type: TensorType
+    address: Address
+    layout: str = PLAIN
+    array: Array | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.type.shape
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        return strides_of(self.type.shape, self.type.dtype.itemsize, self.layout)
+
+    @property
+    def nbytes(self) -> int:
+        return math.prod(self.type.shape) * self.type.dtype.itemsize
+
+    def tensor(self) -> Tensor:
+        return Tensor(self.type, self.address, self.strides)

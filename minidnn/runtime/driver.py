@@ -1,0 +1,85 @@
+"""The driver: one loop that walks a program's table, compiled by Numba and shared by all threads of a run.
+
+Each step is cut into parts. Threads take parts from a counter until none is left, and a step is over when
+all its parts are done, so a thread may join a run late or never: the others do its share. Nothing waits
+for a thread that is not working, and a process without helpers (after a fork, say) still finishes.
+
+A job is a row of int64:  [table, steps, words in a table row, counters]
+A table row:              [kernel address, parts, the kernel's arguments ...]
+Counters, for each step:  [next part, parts done], on cache lines of their own.
+The pool's slot:          [the posted job or 0, threads working on it], likewise.
+"""
+
+from __future__ import annotations
+
+from minidnn_kernels.loop_words import (
+    atomic_add,
+    atomic_load,
+    atomic_store,
+    call3,
+    compare_exchange,
+    load,
+    pause,
+    store,
+    yield_cpu,
+)
+from numba import njit
+
+from minidnn.runtime.layout import COUNTER_WORDS, LINE_BYTES, ROW_ARGUMENTS
+
+__all__ = ["help_loop", "run_loop"]
+
+_STEP_BYTES = COUNTER_WORDS * 8
+_ARGUMENT_BYTES = ROW_ARGUMENTS * 8
+# Spins before a waiting thread offers its core to others: the thread it waits for may need it.
+_PATIENCE = 4000
+
+
+@njit(error_model="numpy", boundscheck=False)
+def _drive(job: int) -> None:
+    table, steps, words, counters = load(job), load(job + 8), load(job + 16), load(job + 24)
+    for step in range(steps):
+        row = table + step * words * 8
+        counter = counters + step * _STEP_BYTES
+        parts = load(row + 8)
+        while atomic_load(counter) < parts:
+            part = atomic_add(counter, 1)
+            if part < parts:
+                call3(load(row), row + _ARGUMENT_BYTES, part, parts)
+                atomic_add(counter + LINE_BYTES, 1)
+        spins = 0
+        while atomic_load(counter + LINE_BYTES) < parts:
+            pause()
+            spins += 1
+            if spins > _PATIENCE:
+                yield_cpu()
+
+
+def run_loop(slot: int, job: int, helpers: int) -> None:
+    """Run a job to its end; with helpers, post it for them unless another job is posted already."""
+    counters = load(job + 24)
+    for step in range(load(job + 8)):
+        store(counters + step * _STEP_BYTES, 0)
+        store(counters + step * _STEP_BYTES + LINE_BYTES, 0)
+    posted = helpers > 0 and compare_exchange(slot, 0, job) == 0
+    _drive(job)
+    if posted:
+        atomic_store(slot, 0)
+        while atomic_load(slot + LINE_BYTES) != 0:
+            pause()
+
+
+def help_loop(slot: int, patience: int, unused: int) -> None:
+    """Work on posted jobs; return when none was posted for `patience` spins."""
+    idle = 0
+    while idle < patience:
+        if atomic_load(slot) != 0:
+            # Announce first, look again after: the owner clears the slot first and waits for this count after.
+            atomic_add(slot + LINE_BYTES, 1)
+            job = atomic_load(slot)
+            if job != 0:
+                _drive(job)
+            atomic_add(slot + LINE_BYTES, -1)
+            idle = 0
+        pause()
+        idle += 1

@@ -1,0 +1,181 @@
+"""Running a program: memory for each call in flight, the table with its addresses filled in, the outputs."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from minidnn.runtime.layout import ALIGNMENT, COUNTER_WORDS, JOB_WORDS, ROW_ARGUMENTS
+from minidnn.runtime.library import Library
+from minidnn.runtime.program import Argument, HostStep, Kernel, Loop, NativeStep, Program, Tensor
+from minidnn.runtime.threads import ThreadPool, aligned_words
+
+__all__ = ["Executor"]
+
+Array = np.ndarray[Any, Any]
+
+
+def aligned_bytes(size: int) -> Array:
+    """Uninitialized bytes that begin on a multiple of `ALIGNMENT`."""
+    memory = np.empty(size + ALIGNMENT, np.uint8)
+    skip = -memory.ctypes.data % ALIGNMENT
+    return memory[skip : skip + size]
+
+
+class Executor:
+    """A program ready to run, from any number of Python threads at once.
+
+    Raises:
+        RuntimeError: a kernel could not be compiled.
+    """
+
+    def __init__(self, program: Program, library: Library, pool: ThreadPool) -> None:
+        self.program = program
+        self._library = library
+        self._pool = pool
+        self._idle: list[_Context] = []
+        self._lock = threading.Lock()
+        self._outputs = [_OutputMemory(t) for t in program.outputs]
+        # Compile now, not at the first run.
+        for step in program.steps:
+            if isinstance(step, NativeStep):
+                for argument in (step.loop, *step.arguments):
+                    if isinstance(argument, (Kernel, Loop)):
+                        self.resolve(argument)
+
+    def resolve(self, argument: Kernel | Loop) -> int:
+        if isinstance(argument, Kernel):
+            return self._library.microkernel(argument.spec)
+        return self._library.loop(argument.name)
+
+    def __call__(self, inputs: Sequence[Array]) -> list[Array]:
+        """Outputs for inputs; these must have the program's types and strides, which the caller has checked."""
+        with self._lock:
+            context = self._idle.pop() if self._idle else None
+        if context is None:
+            context = _Context(self, self.program)
+        outputs = [memory.take() for memory in self._outputs]
+        try:
+            context.run(inputs, outputs, self._pool)
+        finally:
+            context.release_arrays()
+            with self._lock:
+                self._idle.append(context)
+        return outputs
+
+
+class _Context:
+    """Memory of one run: the arena, the tables, and where in them addresses of inputs and outputs stand."""
+
+    def __init__(self, executor: Executor, program: Program) -> None:
+        self._program = program
+        self._arena = aligned_bytes(program.arena_bytes)
+        self._arrays: dict[tuple[str, int], Array] = {("arena", 0): self._arena}
+        for i, constant in enumerate(program.constants):
+            self._arrays["constant", i] = constant
+        self._patches: list[tuple[int, int, tuple[str, int], int]] = []  # table, position, buffer, offset
+        self._tables: list[Array] = []
+        self._segments: list[int | HostStep] = []
+        self._jobs: list[Array] = []
+        stretch: list[NativeStep] = []
+        for step in program.steps:
+            if isinstance(step, NativeStep):
+                stretch.append(step)
+                continue
+            self._add_table(executor, stretch)
+            stretch = []
+            self._segments.append(step)
+        self._add_table(executor, stretch)
+
+    def _add_table(self, executor: Executor, steps: list[NativeStep]) -> None:
+        if not steps:
+            return
+        words = ROW_ARGUMENTS + self._program.row_arguments
+        table = aligned_words(len(steps) * words)
+        counters = aligned_words(len(steps) * COUNTER_WORDS)
+        number = len(self._tables)
+        for s, step in enumerate(steps):
+            row = s * words
+            table[row] = executor.resolve(step.loop)
+            table[row + 1] = step.parts
+            for a, argument in enumerate(step.arguments, row + ROW_ARGUMENTS):
+                table[a] = self._value(executor, argument, number, a)
+        job = aligned_words(JOB_WORDS)
+        job[:] = (table.ctypes.data, len(steps), words, counters.ctypes.data)
+        self._tables.append(table)
+        self._jobs.append(counters)  # keeps them alive
+        self._jobs.append(job)
+        self._segments.append(job.ctypes.data)
+
+    def _value(self, executor: Executor, argument: Argument, table: int, position: int) -> int:
+        if isinstance(argument, int):
+            return argument
+        if isinstance(argument, (Kernel, Loop)):
+            return executor.resolve(argument)
+        buffer = (argument.buffer.kind, argument.buffer.index)
+        if buffer in self._arrays:
+            return int(self._arrays[buffer].ctypes.data) + argument.offset
+        self._patches.append((table, position, buffer, argument.offset))
+        return 0
+
+    def run(self, inputs: Sequence[Array], outputs: Sequence[Array], pool: ThreadPool) -> None:
+        for i, array in enumerate(inputs):
+            self._arrays["input", i] = array
+        for i, array in enumerate(outputs):
+            self._arrays["output", i] = array
+        for table, position, buffer, offset in self._patches:
+            self._tables[table][position] = self._arrays[buffer].ctypes.data + offset
+        for segment in self._segments:
+            if isinstance(segment, int):
+                pool.run(segment)
+            else:
+                results = segment.compute([self._view(t) for t in segment.inputs])
+                for tensor, result in zip(segment.outputs, results, strict=True):
+                    self._view(tensor)[...] = result
+
+    def release_arrays(self) -> None:
+        """Forget the caller's arrays, so that a resting context keeps no memory of theirs alive."""
+        for kind, tensors in (("input", self._program.inputs), ("output", self._program.outputs)):
+            for i in range(len(tensors)):
+                self._arrays.pop((kind, i), None)
+
+    def _view(self, tensor: Tensor) -> Array:
+        buffer, offset = tensor.address.buffer, tensor.address.offset
+        array = self._arrays[buffer.kind, buffer.index]
+        if buffer.kind in ("input", "output"):
+            return array
+        view: Array = np.ndarray(tensor.type.shape, tensor.type.dtype, array.data, offset, tensor.strides)
+        return view
+
+
+class _OutputMemory:
+    """Output arrays that are used again once nobody holds them: fresh memory costs a page fault every 4 KiB."""
+
+    _KEPT = 4
+    # References to a block that no array uses: the list's, the loop variable's, getrefcount's own.
+    _FREE = 3
+
+    def __init__(self, tensor: Tensor) -> None:
+        self._tensor = tensor
+        self._blocks: list[Array] = []
+        self._lock = threading.Lock()
+
+    def take(self) -> Array:
+        with self._lock:
+            for block in self._blocks:
+                if sys.getrefcount(block) == self._FREE:
+                    return self._array(block)
+            size = self._tensor.type.size * self._tensor.type.dtype.itemsize
+            block = np.empty(size + ALIGNMENT, np.uint8)
+            if len(self._blocks) < self._KEPT:
+                self._blocks.append(block)
+            return self._array(block)
+
+    def _array(self, block: Array) -> Array:
+        skip = -block.ctypes.data % ALIGNMENT
+        array: Array = np.ndarray(self._tensor.type.shape, self._tensor.type.dtype, block, skip, self._tensor.strides)
+        return array

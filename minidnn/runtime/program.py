@@ -1,0 +1,124 @@
+"""A program: steps, constants, and how much memory they need. Plain data; `Executor` runs it.
+
+A native step is a kernel, its number of parts and a row of int64 arguments. Addresses are not known until
+a run has memory, so an argument that is one is an `Address`: a buffer and an offset. A host step is an
+operator without a kernel of its own: its NumPy reference, called between two stretches of native steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from minidnn.ops.registry import TensorType
+from minidnn.runtime.library import KernelSpec
+
+__all__ = ["Address", "Argument", "Buffer", "Cost", "HostStep", "Kernel", "Loop", "NativeStep", "Program", "Tensor"]
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """Memory by kind: ``arena`` (one, index 0), ``constant``, ``input`` or ``output`` number `index`."""
+
+    kind: str
+    index: int = 0
+
+
+@dataclass(frozen=True)
+class Address:
+    """A byte in a buffer."""
+
+    buffer: Buffer
+    offset: int = 0
+
+    def __add__(self, offset: int) -> Address:
+        return Address(self.buffer, self.offset + offset)
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """The address of a microkernel."""
+
+    spec: KernelSpec
+
+
+@dataclass(frozen=True)
+class Loop:
+    """The address of a loop of the library."""
+
+    name: str
+
+
+Argument = int | Address | Kernel | Loop
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a step must do at least, for the profiler: arithmetic operations and bytes moved."""
+
+    operations: int = 0
+    bytes: int = 0
+
+
+@dataclass(frozen=True)
+class NativeStep:
+    """`loop` with `arguments`, in `parts` parts; `reads` and `writes` are the tensors it touches."""
+
+    name: str
+    loop: Loop
+    arguments: tuple[Argument, ...]
+    parts: int
+    cost: Cost = Cost()
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """Where a value lies: its type, its address, and its strides in bytes (None: C order)."""
+
+    type: TensorType
+    address: Address
+    strides: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class HostStep:
+    """``compute(input arrays) -> output arrays`` on NumPy views of the tensors."""
+
+    name: str
+    compute: Callable[[Sequence[np.ndarray[Any, Any]]], Sequence[np.ndarray[Any, Any]]]
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class Program:
+    """Everything a run needs but its inputs.
+
+    Args:
+        steps: in order.
+        constants: packed weights and tables, read-only, shared by all runs.
+        arena_bytes: size of the one buffer all temporaries lie in.
+        inputs, outputs: types and strides of what a run takes and gives.
+    """
+
+    steps: tuple[NativeStep | HostStep, ...]
+    constants: tuple[np.ndarray[Any, Any], ...]
+    arena_bytes: int
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def row_arguments(self) -> int:
+        """The longest argument row."""
+        return max((len(s.arguments) for s in self.steps if isinstance(s, NativeStep)), default=0)
+
+    def __str__(self) -> str:
+        lines = [f"program: {len(self.steps)} steps, arena {self.arena_bytes:,} bytes"]
+        for i, step in enumerate(self.steps):
+            how = f"{step.loop.name} in {step.parts} parts" if isinstance(step, NativeStep) else "NumPy"
+            lines.append(f"{i:4}  {step.name:44} {how}")
+        return "\n".join(lines)
