@@ -203,12 +203,12 @@ class _Reader:
 def _read_operation(
     op: Op, name: str, inputs: Sequence[Entry], attrs: Mapping[str, str], hints: Mapping[str, Any], where: str
 ) -> Node:
-    # An operator with a variable number of inputs builds the list of their names: not for any number.
-    count = attrs.get("num_args", "0")
-    if count.isascii() and count.isdigit() and (len(count) > 9 or int(count) > len(inputs)):
-        raise GraphError(f"{where}: 'num_args' is {_shown(count)}, but the node has {len(inputs)} inputs")
     try:
-        node = make_node(op, name, inputs, attrs)
+        made = op.make_attrs(attrs)
+        # The operator builds the list of its inputs' names: not for any number that a file may hold.
+        if made.get("num_args", 0) > len(inputs):
+            raise GraphError(f"num_args is {_shown(made.num_args)}, but the node has {len(inputs)} inputs")
+        node = make_node(op, name, inputs, made)
         outputs = node.num_outputs
     except (OpError, GraphError) as error:
         raise GraphError(f"{where}: {error}") from None

@@ -12,7 +12,7 @@ from minidnn.symbol.infer import known_types
 from minidnn.symbol.json_format import attrs_to_strings, hints_to_strings
 from minidnn.symbol.roles import parameter_variables
 
-__all__ = ["describe_attrs", "describe_node", "format_graph", "printable"]
+__all__ = ["describe_attrs", "format_graph", "printable"]
 
 _HEADINGS = ("name", "op", "inputs", "attributes", "type")
 _WIDTHS = (40, 20, 48, 56, 32)
@@ -45,13 +45,6 @@ def describe_attrs(node: Node) -> str:
         strings = attrs_to_strings(node.op, node.attrs)
         words = {key: text for key, text in strings.items() if node.attrs[key] != defaults.get(key, REQUIRED)} | words
     return " ".join(f"{key}={printable(text)}" for key, text in words.items())
-
-
-def describe_node(node: Node) -> str:
-    """The operator, for a fused node those inside: ``convolution + batch_norm + activation``."""
-    if node.subgraph is None:
-        return node.op_name
-    return " + ".join(describe_node(inner) for inner in node.subgraph.operations())
 
 
 def printable(text: str) -> str:

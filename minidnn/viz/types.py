@@ -1,0 +1,31 @@
+"""Types of a graph's entries from what the caller of a picture or a summary gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from minidnn.errors import GraphError
+from minidnn.ops.registry import TensorType
+from minidnn.symbol.graph import Entry, Graph
+from minidnn.symbol.infer import known_types
+
+__all__ = ["given_types"]
+
+
+def given_types(
+    graph: Graph, shape: Mapping[str, Sequence[int]] | None, dtype: Mapping[str, Any] | Any = None
+) -> dict[Entry, TensorType]:
+    """The types that follow from shapes by name and dtypes by name (or one dtype for all these shapes).
+
+    Raises:
+        GraphError: a name is not in the graph.
+        OpError: the types do not fit; the message names the node.
+    """
+    shapes = dict(shape or {})
+    dtypes = dict(dtype) if isinstance(dtype, Mapping) else dict.fromkeys(shapes, dtype) if dtype is not None else {}
+    names = [v.name for v in graph.variables()]
+    for name in (*shapes, *dtypes):
+        if name not in names:
+            raise GraphError(f"there is no variable {name!r}; the graph has {names}")
+    return known_types(graph, shapes, dtypes)
