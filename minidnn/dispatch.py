@@ -72,8 +72,8 @@ def _owned(result: np.ndarray[Any, Any], arrays: Sequence[ndarray]) -> np.ndarra
 def _as_input(op_name: str, position: int, x: Any) -> ndarray:
     if isinstance(x, multiarray.ndarray):
         return x
-    if isinstance(x, np.ndarray):
-        return multiarray.ndarray._wrap(as_native(x))
+    if isinstance(x, (np.ndarray, np.generic)):
+        return multiarray.ndarray._wrap(as_native(np.asarray(x)))
     raise TypeMismatchError(f"{op_name}: input {position} must be an array, got {type(x).__name__}")
 
 
@@ -85,5 +85,5 @@ def as_native(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """
     native = x.dtype.newbyteorder("=")
     if native not in DTYPES:
-        raise TypeMismatchError(f"arrays of dtype {x.dtype} are not supported; bool, integers and floats up to 64 bits are")
+        raise TypeMismatchError(f"arrays of {x.dtype} are not supported; bool, integers and floats up to 64 bits are")
     return np.require(np.asarray(x), native, ["C", "A"]).reshape(x.shape)

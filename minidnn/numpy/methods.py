@@ -113,11 +113,11 @@ class ArrayMethods:
         """The whole array `reps` times."""
         return dispatch.invoke_one("tile", self, reps=reps)
 
-    def take(self, indices: Any, axis: int | None = None, mode: str = "clip") -> ndarray:
+    def take(self, indices: Any, axis: int | None = None, mode: str = "raise") -> ndarray:
         """Elements, or slices along `axis`, at integer positions."""
-        from minidnn import numpy as mx_np
+        from minidnn.numpy import manipulation
 
-        return mx_np.take(self, indices, axis=axis, mode=mode)
+        return manipulation.take(self, indices, axis=axis, mode=mode)
 
     def clip(self, min: float | None = None, max: float | None = None) -> ndarray:
         """Limited to [min, max]."""
@@ -129,9 +129,10 @@ class ArrayMethods:
 
     def round(self, decimals: int = 0) -> ndarray:
         """Rounded, halves to even."""
-        from minidnn import numpy as mx_np
+        from minidnn.numpy import elementwise
 
-        return mx_np.round(self, decimals)
+        rounded: ndarray = elementwise.round(self, decimals)
+        return rounded
 
     def abs(self) -> ndarray:
         """Absolute values."""

@@ -103,7 +103,7 @@ class ndarray(ArrayOperators, ArrayMethods):
         return self._type.nbytes
 
     @property
-    def T(self) -> ndarray:
+    def T(self) -> ndarray:  # noqa: N802
         return self.transpose()
 
     @property
@@ -223,7 +223,9 @@ class ndarray(ArrayOperators, ArrayMethods):
 
     # ---- copies and conversions ------------------------------------------------------------------
 
-    def astype(self, dtype: Any, order: str = "K", casting: str = "unsafe", subok: bool = True, copy: bool = True) -> ndarray:
+    def astype(
+        self, dtype: Any, order: str = "K", casting: str = "unsafe", subok: bool = True, copy: bool = True
+    ) -> ndarray:
         """The elements in another dtype.
 
         Args:

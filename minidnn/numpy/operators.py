@@ -8,19 +8,19 @@ import numpy as np
 
 from minidnn import dispatch
 from minidnn.numpy import multiarray
+from minidnn.ops.checks import FLOATS
+from minidnn.ops.elementwise import promote
 
 if TYPE_CHECKING:
     from minidnn.numpy.multiarray import ndarray
 
-__all__ = ["ArrayOperators", "binary"]
+__all__ = ["ArrayOperators", "binary", "product"]
 
 _Array = TypeVar("_Array", bound="ArrayOperators")
 
 # What a < b is called when the scalar stands on the left.
 _MIRRORED = {"less": "greater", "greater": "less", "less_equal": "greater_equal", "greater_equal": "less_equal"}
-_REVERSIBLE = frozenset(
-    {"subtract", "true_divide", "floor_divide", "mod", "fmod", "power", "arctan2", "copysign"}
-)
+_REVERSIBLE = frozenset({"subtract", "true_divide", "floor_divide", "mod", "fmod", "power", "arctan2", "copysign"})
 # Beyond it not every integer is a float64, in which the scalar operators keep their scalar.
 _EXACT = 2**53
 
@@ -46,6 +46,21 @@ def binary(name: str, a: Any, b: Any) -> ndarray:
     if op != name and name not in _REVERSIBLE:
         op = _MIRRORED.get(name, name)
     return dispatch.invoke_one(f"{op}_scalar", array, scalar=float(scalar), is_int=is_int)
+
+
+def product(name: str, a: Any, b: Any) -> ndarray:
+    """`matmul` or `dot` of two arrays of any dtypes.
+
+    Kernels know the products of floats; integers are multiplied by NumPy, where their values are known.
+    """
+    arrays = [
+        x if isinstance(x, multiarray.ndarray) else multiarray.ndarray._wrap(dispatch.as_native(x)) for x in (a, b)
+    ]
+    x, y = arrays
+    dtype = promote(x.dtype, y.dtype)
+    if dtype not in FLOATS and x._data is not None and y._data is not None:
+        return multiarray.ndarray._wrap(np.asarray(getattr(np, name)(x._data, y._data)))
+    return dispatch.invoke_one(name, x.astype(dtype, copy=False), y.astype(dtype, copy=False))
 
 
 def _operator(name: str, a: Any, b: Any) -> Any:
@@ -135,12 +150,12 @@ class ArrayOperators:
     def __matmul__(self, other: Any) -> ndarray:
         if not isinstance(other, (ArrayOperators, np.ndarray)):
             return NotImplemented
-        return dispatch.invoke_one("matmul", self, other)
+        return product("matmul", self, other)
 
     def __rmatmul__(self, other: Any) -> ndarray:
         if not isinstance(other, (ArrayOperators, np.ndarray)):
             return NotImplemented
-        return dispatch.invoke_one("matmul", other, self)
+        return product("matmul", other, self)
 
     def __imatmul__(self: _Array, other: Any) -> _Array:
         result = self.__matmul__(other)

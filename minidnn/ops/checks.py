@@ -29,9 +29,7 @@ __all__ = [
 
 FLOAT32 = np.dtype(np.float32)
 FLOATS = frozenset(np.dtype(t) for t in ("float16", "float32", "float64"))
-INTEGERS = frozenset(
-    np.dtype(t) for t in ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
-)
+INTEGERS = frozenset(np.dtype(t) for t in ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"))
 DTYPES = FLOATS | INTEGERS | {np.dtype(np.bool_)}
 
 

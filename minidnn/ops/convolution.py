@@ -51,6 +51,12 @@ def _taps(attrs: Attrs) -> itertools.product[tuple[int, ...]]:
     return itertools.product(*(range(k) for k in attrs.kernel))
 
 
+def _at_tap(weight: Array, tap: tuple[int, ...]) -> Array:
+    """The matrices (group, rows, columns) of one tap of a grouped weight."""
+    index: tuple[Any, ...] = (..., *tap)
+    return np.asarray(weight[index])
+
+
 def _check_common(op: str, attrs: Attrs, types: Sequence[TensorType]) -> None:
     data, weight = types[:2]
     want_rank(op, "data", data, len(attrs.kernel) + 2, f"({', '.join(attrs.layout)})")
@@ -92,9 +98,7 @@ def _infer_convolution(attrs: Attrs, types: Sequence[TensorType]) -> list[Tensor
     op, data = "convolution", types[0]
     _check_common(op, attrs, types)
     spatial = []
-    for n, k, s, d, p in zip(
-        data.shape[2:], attrs.kernel, attrs.stride, attrs.dilate, attrs.pad, strict=True
-    ):
+    for n, k, s, d, p in zip(data.shape[2:], attrs.kernel, attrs.stride, attrs.dilate, attrs.pad, strict=True):
         extent = d * (k - 1) + 1
         if extent > n + 2 * p:
             raise ShapeError(
@@ -128,7 +132,7 @@ def _convolution(attrs: Attrs, data: Array, weight: Array, bias: Array | None = 
             for t, d, o, s in zip(tap, attrs.dilate, out_spatial, attrs.stride, strict=True)
         )
         x = padded[(slice(None), slice(None), *window)].reshape(batch, groups, per_group, -1)
-        at_tap = w[(slice(None), slice(None), slice(None), *tap)]
+        at_tap = _at_tap(w, tap)
         out += at_tap @ x if per_group > 1 else at_tap * x
     if bias is not None:
         out += bias.astype(dtype, copy=False).reshape(groups, -1, 1)
@@ -151,10 +155,13 @@ def _transposed_geometry(attrs: Attrs, data: TensorType) -> list[tuple[int, int]
         else:
             pad = attrs.pad[i]
             if attrs.adj[i] >= max(s, d):
-                raise OpError(f"{op}: adj must be smaller than stride or dilate, got adj={attrs.adj}, stride={attrs.stride}")
+                raise OpError(
+                    f"{op}: adj must be smaller than stride or dilate, got adj={attrs.adj}, stride={attrs.stride}, "
+                    f"dilate={attrs.dilate}"
+                )
             size = full - 2 * pad + attrs.adj[i]
             if size < 1:
-                raise ShapeError(f"{op}: pad {attrs.pad} leaves nothing of the {full} elements of spatial dimension {i}")
+                raise ShapeError(f"{op}: pad {attrs.pad} leaves nothing of {full} elements in spatial dimension {i}")
         result.append((size, pad))
     return result
 
@@ -183,7 +190,7 @@ def _deconvolution(attrs: Attrs, data: Array, weight: Array, bias: Array | None 
             slice(t * d, t * d + (n - 1) * s + 1, s)
             for t, d, n, s in zip(tap, attrs.dilate, spatial, attrs.stride, strict=True)
         )
-        product = np.swapaxes(w[(slice(None), slice(None), slice(None), *tap)], 1, 2) @ x
+        product = np.swapaxes(_at_tap(w, tap), 1, 2) @ x
         out[(slice(None), slice(None), *window)] += product.reshape(batch, attrs.num_filter, *spatial)
     out = out[(slice(None), slice(None), *(slice(pad, pad + size) for size, pad in geometry))]
     if bias is not None:

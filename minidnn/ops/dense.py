@@ -37,7 +37,8 @@ def _infer_dense(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
     shapes = _dense_shapes(attrs, data)
     for (name, shape), t in zip(shapes.items(), types[1:], strict=True):
         want_dtype(op, name, t, data.dtype, "data")
-        want_shape(op, name, t, shape, f"from data {data.shape}, num_hidden={attrs.num_hidden}, flatten={attrs.flatten}")
+        given = f"from data {data.shape}, num_hidden={attrs.num_hidden}, flatten={attrs.flatten}"
+        want_shape(op, name, t, shape, given)
     lead = data.shape[:1] if attrs.flatten else data.shape[:-1]
     return [TensorType((*lead, attrs.num_hidden), data.dtype)]
 
@@ -72,7 +73,7 @@ def _want_factors(op: str, types: Sequence[TensorType]) -> None:
 
 def _want_inner(op: str, a: TensorType, b: TensorType, inner_a: int, inner_b: int) -> None:
     if inner_a != inner_b:
-        raise ShapeError(f"{op}: the summed dimensions differ, {inner_a} and {inner_b}, for shapes {a.shape} and {b.shape}")
+        raise ShapeError(f"{op}: the summed dimensions differ, {inner_a} and {inner_b}, of shapes {a.shape}, {b.shape}")
 
 
 def _infer_batch_dot(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:

@@ -186,7 +186,6 @@ for _name, (_function, _mxnet) in _PREDICATES.items():
     _register_unary(_name, _function, _mxnet, lambda t: BOOL)
 
 
-
 def _infer_bitwise_not(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
     if types[0].dtype not in INTEGERS and types[0].dtype != BOOL:
         raise TypeMismatchError(f"bitwise_not: input must be an integer or a bool, got {types[0]}")

@@ -173,7 +173,8 @@ def _gather_nd(attrs: Attrs, data: Array, indices: Array) -> Array:
     rows = tuple(np.trunc(indices).astype(np.int64))
     for axis, (row, size) in enumerate(zip(rows, data.shape, strict=False)):
         if row.size and (row.min() < -size or row.max() >= size):
-            raise OpError(f"gather_nd: row {axis} of indices must lie in [{-size}, {size}), got {row.min()}..{row.max()}")
+            came = f"{row.min()}..{row.max()}"
+            raise OpError(f"gather_nd: row {axis} of indices must lie in [{-size}, {size}), got {came}")
     return np.asarray(data[rows])
 
 

@@ -62,7 +62,9 @@ def _batch_norm(attrs: Attrs, data: Array, gamma: Array, beta: Array, mean: Arra
         return np.asarray(scaled + _along(shift, axis, data.ndim).astype(dtype))
 
 
-def _vectors(names: Sequence[str], axis: int | None = None) -> Callable[[Attrs, TensorType], dict[str, tuple[int, ...]]]:
+def _vectors(
+    names: Sequence[str], axis: int | None = None
+) -> Callable[[Attrs, TensorType], dict[str, tuple[int, ...]]]:
     """Shapes of parameters with one number per element of `axis`, or of the attribute ``axis``."""
 
     def shapes(attrs: Attrs, data: TensorType) -> dict[str, tuple[int, ...]]:
@@ -236,7 +238,8 @@ def _infer_softmax(op: str) -> Callable[[Attrs, Sequence[TensorType]], list[Tens
             length = types[1]
             if length.dtype not in (np.dtype(np.int32), np.dtype(np.int64)):
                 raise TypeMismatchError(f"{op}: length must be int32 or int64, got {length}")
-            want_shape(op, "length", length, data.shape[:axis] + data.shape[axis + 1 :], "data without the softmax axis")
+            wanted = data.shape[:axis] + data.shape[axis + 1 :]
+            want_shape(op, "length", length, wanted, "data without the softmax axis")
         return [TensorType(data.shape, attrs.dtype or data.dtype)]
 
     return infer

@@ -70,7 +70,9 @@ def _infer(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
     spatial = []
     for n, k, s, p in zip(data.shape[2:], attrs.kernel, attrs.stride, attrs.pad, strict=True):
         if k > n + 2 * p and attrs.pooling_convention != "same":
-            raise ShapeError(f"{op}: kernel {attrs.kernel} does not fit into the padded input of {n} + 2·{p}; data is {data}")
+            raise ShapeError(
+                f"{op}: kernel {attrs.kernel} does not fit into the padded input of {n} + 2·{p}; data is {data}"
+            )
         size = pooling_output_size(n, k, s, p, attrs.pooling_convention)
         if (size - 1) * s >= n + p:
             raise ShapeError(

@@ -204,4 +204,3 @@ def no_data(entry: Entry, what: str) -> MXNetError:
         f"{what} needs the values of {str(entry)!r}, but the network is being traced and only shapes are known: "
         "compute with mx.np and mx.npx operators, or run the block without hybridize()"
     )
-

@@ -1,0 +1,106 @@
+"""From what users pass to arrays, and into the arrays they want results in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minidnn import dispatch
+from minidnn.device import Device
+from minidnn.errors import TypeMismatchError
+from minidnn.numpy.multiarray import ndarray
+
+__all__ = ["Shape", "as_array", "as_host", "as_shape", "check_device", "deliver", "is_scalar", "to_numpy", "wrap"]
+
+Shape = int | tuple[int, ...] | list[int]
+
+_FLOAT64 = np.dtype(np.float64)
+
+
+def is_scalar(x: Any) -> bool:
+    """Whether `x` is one number of Python's or NumPy's, not an array."""
+    return isinstance(x, (bool, int, float, np.bool_, np.integer, np.floating))
+
+
+def as_array(x: Any, dtype: Any = None) -> ndarray:
+    """`x` as an array of ours: arrays as they are, lists and numbers as float32 unless `dtype` says otherwise.
+
+    Raises:
+        TypeMismatchError: it is made of something else than numbers.
+    """
+    if isinstance(x, ndarray):
+        return x if dtype is None else x.astype(dtype, copy=False)
+    return ndarray._wrap(as_host(x, dtype))
+
+
+def as_host(x: Any, dtype: Any = None) -> np.ndarray[Any, Any]:
+    """`x` as a NumPy array that kernels can read, by the rules of `mx.np.array`.
+
+    A NumPy array or scalar keeps its dtype, except that float64 becomes float32, the default; everything
+    else (lists, Python's numbers) becomes float32. It may share memory with `x`.
+    """
+    if isinstance(x, (np.ndarray, np.generic)):
+        if dtype is None:
+            dtype = np.float32 if x.dtype.newbyteorder("=") == _FLOAT64 else x.dtype
+        host = np.asarray(x)
+    else:
+        try:
+            host = np.asarray(to_numpy(x), dtype=np.float32 if dtype is None else dtype)
+        except (ValueError, TypeError, OverflowError) as error:
+            raise TypeMismatchError(f"{type(x).__name__} cannot become an array: {error}") from None
+    return dispatch.as_native(host if dtype is None else host.astype(dtype, copy=False))
+
+
+def as_shape(shape: Any) -> tuple[int, ...]:
+    """A shape as a tuple of Python's integers.
+
+    Raises:
+        ValueError: a negative number.
+    """
+    numbers = (shape,) if is_scalar(shape) else tuple(shape)
+    result = tuple(n.__index__() for n in numbers)
+    if any(n < 0 for n in result):
+        raise ValueError(f"a shape must have no negative numbers, got {result}")
+    return result
+
+
+def check_device(device: Any) -> None:
+    """Accepts None and CPUs.
+
+    Raises:
+        MXNetError: another device.
+    """
+    if device is not None and not isinstance(device, Device):
+        Device(str(device).split("(")[0])
+
+
+def deliver(result: ndarray, out: ndarray | None) -> ndarray:
+    """`result`, or `out` with `result` written into it."""
+    return result if out is None else out._assign(result)
+
+
+def to_numpy(value: Any) -> Any:
+    """`value` with every array of ours, at any depth of lists, tuples and dictionaries, as NumPy's.
+
+    Raises:
+        MXNetError: an array is traced.
+    """
+    if isinstance(value, ndarray):
+        return value._read("a function that is computed by NumPy")
+    if isinstance(value, dict):
+        return {key: to_numpy(v) for key, v in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(to_numpy(v) for v in value)
+    return value
+
+
+def wrap(value: Any) -> Any:
+    """NumPy's arrays in `value` as ours; they are copied where they are views on something else."""
+    if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "biuf":
+        array = np.asarray(value)
+        return ndarray._wrap(array if array.base is None and array.flags.writeable else array.copy())
+    if isinstance(value, (list, tuple)):
+        parts = [wrap(v) for v in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+    return value

@@ -1,0 +1,202 @@
+"""Functions that make arrays. The default dtype is float32."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minidnn.numpy.convert import Shape, as_array, as_host, as_shape, check_device, deliver, is_scalar, wrap
+from minidnn.numpy.multiarray import ndarray
+
+__all__ = [
+    "arange",
+    "array",
+    "asarray",
+    "ascontiguousarray",
+    "copy",
+    "empty",
+    "empty_like",
+    "eye",
+    "full",
+    "full_like",
+    "identity",
+    "linspace",
+    "logspace",
+    "ones",
+    "ones_like",
+    "zeros",
+    "zeros_like",
+]
+
+
+def array(object: Any, dtype: Any = None, device: Any = None, ctx: Any = None) -> ndarray:
+    """An array of its own from anything that looks like one.
+
+    Args:
+        object: an array of ours or NumPy's (of any memory layout and byte order), nested lists, a number.
+        dtype: by default that of an array, except that NumPy's float64 becomes float32; float32 for
+            everything else.
+        device, ctx: a CPU.
+
+    Raises:
+        TypeMismatchError: `object` is not made of numbers.
+    """
+    check_device(device or ctx)
+    if isinstance(object, ndarray):
+        return object.astype(object.dtype if dtype is None else dtype)
+    host = as_host(object, dtype)
+    return ndarray._wrap(np.array(host, order="C"))
+
+
+def asarray(obj: Any, dtype: Any = None, device: Any = None, copy: bool | None = None) -> ndarray:
+    """`obj` itself if it is an array of ours with that dtype, else `array(obj)`."""
+    if isinstance(obj, ndarray) and not copy:
+        check_device(device)
+        return as_array(obj, dtype)
+    return array(obj, dtype, device)
+
+
+def ascontiguousarray(a: Any, dtype: Any = None) -> ndarray:
+    """As `asarray`; memory layout is the compiler's business."""
+    return asarray(a, dtype)
+
+
+def copy(a: Any) -> ndarray:
+    """An array of its own with the same elements."""
+    return as_array(a).copy()
+
+
+def empty(shape: Shape, dtype: Any = None, order: str = "C", device: Any = None, ctx: Any = None) -> ndarray:
+    """An array whose elements are whatever was in memory."""
+    check_device(device or ctx)
+    return wrap(np.empty(as_shape(shape), dtype or np.float32))  # type: ignore[no-any-return]
+
+
+def zeros(shape: Shape, dtype: Any = None, order: str = "C", device: Any = None, ctx: Any = None) -> ndarray:
+    """An array of zeros."""
+    check_device(device or ctx)
+    return wrap(np.zeros(as_shape(shape), dtype or np.float32))  # type: ignore[no-any-return]
+
+
+def ones(shape: Shape, dtype: Any = None, order: str = "C", device: Any = None, ctx: Any = None) -> ndarray:
+    """An array of ones."""
+    check_device(device or ctx)
+    return wrap(np.ones(as_shape(shape), dtype or np.float32))  # type: ignore[no-any-return]
+
+
+def full(
+    shape: Shape,
+    fill_value: Any,
+    dtype: Any = None,
+    order: str = "C",
+    device: Any = None,
+    ctx: Any = None,
+    out: ndarray | None = None,
+) -> ndarray:
+    """An array filled with a number, or with an array that is broadcast to the shape.
+
+    The default dtype is bool for a bool, that of an array, and float32 otherwise.
+    """
+    check_device(device or ctx)
+    if is_scalar(fill_value):
+        dtype = dtype or (np.bool_ if isinstance(fill_value, (bool, np.bool_)) else np.float32)
+    value = np.asarray(as_array(fill_value, dtype))
+    return deliver(wrap(np.array(np.broadcast_to(value, as_shape(shape)))), out)
+
+
+def empty_like(
+    prototype: Any, dtype: Any = None, device: Any = None, order: str = "C", subok: bool = False, shape: Any = None
+) -> ndarray:
+    """An array like `prototype`, whose elements are whatever was in memory."""
+    like = as_array(prototype)
+    return empty(like.shape if shape is None else shape, dtype or like.dtype, device=device)
+
+
+def zeros_like(
+    a: Any, dtype: Any = None, order: str = "C", device: Any = None, ctx: Any = None, out: ndarray | None = None
+) -> ndarray:
+    """Zeros in the shape and dtype of `a`."""
+    return full_like(a, 0, dtype, order, device, ctx, out)
+
+
+def ones_like(
+    a: Any, dtype: Any = None, order: str = "C", device: Any = None, ctx: Any = None, out: ndarray | None = None
+) -> ndarray:
+    """Ones in the shape and dtype of `a`."""
+    return full_like(a, 1, dtype, order, device, ctx, out)
+
+
+def full_like(
+    a: Any,
+    fill_value: Any,
+    dtype: Any = None,
+    order: str = "C",
+    device: Any = None,
+    ctx: Any = None,
+    out: ndarray | None = None,
+) -> ndarray:
+    """An array in the shape and dtype of `a`, filled with a number."""
+    like = as_array(a)
+    return full(like.shape, fill_value, dtype or like.dtype, order, device, ctx, out)
+
+
+def arange(
+    start: float, stop: float | None = None, step: float = 1, dtype: Any = None, device: Any = None, ctx: Any = None
+) -> ndarray:
+    """Evenly spaced numbers from `start` up to, without, `stop`; float32 by default, for integers too."""
+    check_device(device or ctx)
+    numbers = np.arange(start, step=step) if stop is None else np.arange(start, stop, step)
+    return wrap(numbers.astype(dtype or np.float32))  # type: ignore[no-any-return]
+
+
+def linspace(
+    start: Any,
+    stop: Any,
+    num: int = 50,
+    endpoint: bool = True,
+    retstep: bool = False,
+    dtype: Any = None,
+    axis: int = 0,
+    device: Any = None,
+    ctx: Any = None,
+) -> Any:
+    """`num` evenly spaced numbers from `start` to `stop`; with `retstep` also the distance between them."""
+    check_device(device or ctx)
+    numbers, step = np.linspace(start, stop, num, endpoint, retstep=True, axis=axis)
+    result = wrap(numbers.astype(dtype or np.float32))
+    return (result, float(step)) if retstep else result
+
+
+def logspace(
+    start: Any,
+    stop: Any,
+    num: int = 50,
+    endpoint: bool = True,
+    base: float = 10.0,
+    dtype: Any = None,
+    axis: int = 0,
+    device: Any = None,
+    ctx: Any = None,
+) -> ndarray:
+    """`num` numbers from ``base**start`` to ``base**stop``, evenly spaced on the logarithmic scale."""
+    check_device(device or ctx)
+    return wrap(np.logspace(start, stop, num, endpoint, base, axis=axis).astype(dtype or np.float32))  # type: ignore[no-any-return]
+
+
+def eye(
+    N: int,  # noqa: N803
+    M: int | None = None,  # noqa: N803
+    k: int = 0,
+    dtype: Any = None,
+    device: Any = None,
+    ctx: Any = None,
+) -> ndarray:
+    """Ones on diagonal `k` of an N×M matrix of zeros."""
+    check_device(device or ctx)
+    return wrap(np.eye(N, M, k, dtype or np.float32))  # type: ignore[no-any-return]
+
+
+def identity(n: int, dtype: Any = None, device: Any = None, ctx: Any = None) -> ndarray:
+    """The n×n identity matrix."""
+    return eye(n, dtype=dtype, device=device, ctx=ctx)

@@ -1,0 +1,217 @@
+"""Functions that NumPy computes on the values at hand.
+
+They are not operators of the graph: on an array of a network that is being traced they raise an error
+that says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from minidnn.numpy.convert import to_numpy, wrap
+from minidnn.numpy.multiarray import ndarray
+
+__all__ = [
+    "allclose",
+    "apply_along_axis",
+    "argpartition",
+    "argsort",
+    "argwhere",
+    "array_equal",
+    "array_equiv",
+    "bincount",
+    "blackman",
+    "choose",
+    "compress",
+    "corrcoef",
+    "count_nonzero",
+    "cov",
+    "cross",
+    "cumprod",
+    "cumsum",
+    "delete",
+    "diag",
+    "diag_indices_from",
+    "diagflat",
+    "diagonal",
+    "diff",
+    "digitize",
+    "ediff1d",
+    "einsum",
+    "flatnonzero",
+    "hamming",
+    "hanning",
+    "heaviside",
+    "histogram",
+    "indices",
+    "insert",
+    "interp",
+    "intersect1d",
+    "isclose",
+    "isin",
+    "kron",
+    "lexsort",
+    "logaddexp",
+    "may_share_memory",
+    "median",
+    "meshgrid",
+    "nan_to_num",
+    "nanmax",
+    "nanmean",
+    "nanmin",
+    "nansum",
+    "nonzero",
+    "partition",
+    "percentile",
+    "polyval",
+    "ptp",
+    "quantile",
+    "resize",
+    "searchsorted",
+    "setdiff1d",
+    "shares_memory",
+    "sort",
+    "take_along_axis",
+    "tensordot",
+    "trace",
+    "tri",
+    "tril",
+    "tril_indices",
+    "triu",
+    "triu_indices",
+    "union1d",
+    "unique",
+    "unravel_index",
+]
+
+
+def _delegate(name: str, doc: str) -> Callable[..., Any]:
+    computed = getattr(np, name)
+
+    def function(*args: Any, **kwargs: Any) -> Any:
+        for ignored in ("device", "ctx"):
+            kwargs.pop(ignored, None)
+        return wrap(_in_default(computed(*to_numpy(args), **to_numpy(kwargs)), args, kwargs))
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = f"{doc}\n\nAs `numpy.{name}`, which computes it; arrays of a network being traced are refused."
+    return function
+
+
+def _in_default(value: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    """float64 results as float32, the default, unless a float64 was among the arguments or asked for."""
+    dtype = kwargs.get("dtype")
+    if (
+        _has_float64(args)
+        or _has_float64(list(kwargs.values()))
+        or (dtype is not None and np.dtype(dtype) == np.float64)
+    ):
+        return value
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.astype(np.float32) if value.dtype == np.float64 else value
+    if isinstance(value, (list, tuple)) and not hasattr(value, "_fields"):
+        return type(value)(_in_default(v, (), {}) for v in value)
+    return value
+
+
+def _has_float64(value: Any) -> bool:
+    if isinstance(value, (np.ndarray, ndarray)):
+        return bool(value.dtype == np.float64)
+    return isinstance(value, (list, tuple)) and any(_has_float64(v) for v in value)
+
+
+allclose = _delegate("allclose", "Whether all elements are equal within a tolerance.")
+apply_along_axis = _delegate("apply_along_axis", "A function applied to every vector along an axis.")
+argpartition = _delegate("argpartition", "Positions that put the k-th smallest element in its place.")
+argwhere = _delegate("argwhere", "Positions of the non-zero elements, one in a row.")
+array_equal = _delegate("array_equal", "Whether shapes and elements are equal.")
+array_equiv = _delegate("array_equiv", "Whether arrays are equal after broadcasting.")
+bincount = _delegate("bincount", "How often each non-negative integer occurs.")
+blackman = _delegate("blackman", "The Blackman window.")
+choose = _delegate("choose", "Elements of several arrays, chosen by an array of numbers.")
+compress = _delegate("compress", "The slices for which a condition holds.")
+corrcoef = _delegate("corrcoef", "Pearson's correlation coefficients.")
+count_nonzero = _delegate("count_nonzero", "The number of non-zero elements.")
+cov = _delegate("cov", "The covariance matrix.")
+cross = _delegate("cross", "The cross product of vectors.")
+cumprod = _delegate("cumprod", "Products of all elements so far.")
+cumsum = _delegate("cumsum", "Sums of all elements so far.")
+delete = _delegate("delete", "Without the slices at some positions.")
+diag = _delegate("diag", "A diagonal of a matrix, or a matrix with that diagonal.")
+diag_indices_from = _delegate("diag_indices_from", "Positions of the main diagonal.")
+diagflat = _delegate("diagflat", "A matrix with these elements on a diagonal.")
+diagonal = _delegate("diagonal", "The diagonals of two axes.")
+diff = _delegate("diff", "Differences of neighbours.")
+digitize = _delegate("digitize", "The bins that elements fall into.")
+ediff1d = _delegate("ediff1d", "Differences of neighbours in the flattened array.")
+einsum = _delegate("einsum", "Einstein's summation convention.")
+flatnonzero = _delegate("flatnonzero", "Positions of the non-zero elements in the flattened array.")
+hamming = _delegate("hamming", "The Hamming window.")
+hanning = _delegate("hanning", "The Hann window.")
+heaviside = _delegate("heaviside", "0 below zero, 1 above, the second argument at zero.")
+histogram = _delegate("histogram", "How many elements fall into each bin.")
+indices = _delegate("indices", "Arrays of the positions in a grid.")
+insert = _delegate("insert", "With slices added at some positions.")
+interp = _delegate("interp", "Linear interpolation between points.")
+intersect1d = _delegate("intersect1d", "The elements both arrays have.")
+isclose = _delegate("isclose", "Where elements are equal within a tolerance.")
+isin = _delegate("isin", "Where elements occur in another array.")
+kron = _delegate("kron", "Kronecker's product.")
+lexsort = _delegate("lexsort", "Positions that sort by several keys, the last one first.")
+logaddexp = _delegate("logaddexp", "log(exp(x1) + exp(x2)).")
+may_share_memory = _delegate("may_share_memory", "Whether the memory ranges of two arrays overlap.")
+median = _delegate("median", "The middle of the sorted elements.")
+meshgrid = _delegate("meshgrid", "Coordinates of a grid, one array for each axis.")
+nan_to_num = _delegate("nan_to_num", "With numbers instead of nan and infinities.")
+nanmax = _delegate("nanmax", "The largest element that is a number.")
+nanmean = _delegate("nanmean", "The mean of the elements that are numbers.")
+nanmin = _delegate("nanmin", "The smallest element that is a number.")
+nansum = _delegate("nansum", "The sum of the elements that are numbers.")
+nonzero = _delegate("nonzero", "Positions of the non-zero elements, one array for each axis.")
+partition = _delegate("partition", "With the k-th smallest element in its place.")
+percentile = _delegate("percentile", "The elements below which so many percent lie.")
+polyval = _delegate("polyval", "The value of a polynomial.")
+ptp = _delegate("ptp", "The largest element minus the smallest.")
+quantile = _delegate("quantile", "The elements below which such a share lies.")
+resize = _delegate("resize", "Repeated or cut to a shape.")
+searchsorted = _delegate("searchsorted", "Where to insert elements to keep an array sorted.")
+setdiff1d = _delegate("setdiff1d", "The elements the second array does not have.")
+shares_memory = _delegate("shares_memory", "Whether two arrays have an element in common.")
+take_along_axis = _delegate("take_along_axis", "Elements at positions along an axis.")
+tensordot = _delegate("tensordot", "The sum over several axes of two arrays.")
+trace = _delegate("trace", "The sum of a diagonal.")
+tri = _delegate("tri", "Ones at and below a diagonal.")
+tril = _delegate("tril", "Zeros above a diagonal.")
+tril_indices = _delegate("tril_indices", "Positions at and below a diagonal.")
+triu = _delegate("triu", "Zeros below a diagonal.")
+triu_indices = _delegate("triu_indices", "Positions at and above a diagonal.")
+union1d = _delegate("union1d", "The elements of both arrays, sorted.")
+unique = _delegate("unique", "The different elements, sorted.")
+unravel_index = _delegate("unravel_index", "Flat positions as one array for each axis.")
+
+_sort = _delegate("sort", "Sorted copy.")
+_argsort = _delegate("argsort", "Positions that sort.")
+
+
+def sort(a: Any, axis: int | None = -1, descending: bool = False, stable: bool = True) -> ndarray:
+    """The elements in order along `axis`, or all of them with ``axis=None``."""
+    result: ndarray = _sort(a, axis, kind="stable")
+    return _reversed(result, axis) if descending else result
+
+
+def argsort(a: Any, axis: int | None = -1, descending: bool = False, stable: bool = True) -> ndarray:
+    """The positions (int64) that would put the elements in order along `axis`; equal ones stay in their order."""
+    if not descending:
+        return _argsort(a, axis, kind="stable")  # type: ignore[no-any-return]
+    host = to_numpy(a)
+    if axis is None:
+        host, axis = np.ravel(host), -1
+    count = np.shape(host)[axis]
+    return wrap(count - 1 - np.flip(np.argsort(np.flip(host, axis), axis, kind="stable"), axis))  # type: ignore[no-any-return]
+
+
+def _reversed(a: ndarray, axis: int | None) -> ndarray:
+    return wrap(np.flip(to_numpy(a), -1 if axis is None else axis).copy())  # type: ignore[no-any-return]
