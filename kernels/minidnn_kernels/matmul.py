@@ -33,7 +33,7 @@ class Arguments:
     DEPTH: int = 9
     WEIGHTS: int = 10
     PANEL_PITCH: int = 11
-    WEIGHT_GROUP: int = 12
+    WEIGHT_GROUP: int = 12  # from one group's panels to the next's
     ROWS: int = 13  # of the tile
     COLUMNS: int = 14  # of a panel
     PIXELS: int = 15  # rows of C per image
@@ -43,7 +43,8 @@ class Arguments:
     GROUP_COLUMNS: int = 19  # columns of C per group
     BLOCK_PANELS: int = 20
     PANEL_BLOCKS: int = 21  # blocks of panels per group
-    CONTEXT: int = 22  # the tile's context begins here
+    WEIGHT_IMAGE: int = 22  # from one image's panels to the next's: 0 for weights, not for batched matmul
+    CONTEXT: int = 23  # the tile's context begins here
 
 
 def table_strips(pixels: int, rows: int) -> int:

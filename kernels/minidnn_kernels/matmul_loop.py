@@ -14,7 +14,7 @@ _TAPS, _DEPTH, _WEIGHTS, _PANEL_PITCH = _A.TAPS * 8, _A.DEPTH * 8, _A.WEIGHTS * 
 _WEIGHT_GROUP, _ROWS, _COLUMNS, _PIXELS = _A.WEIGHT_GROUP * 8, _A.ROWS * 8, _A.COLUMNS * 8, _A.PIXELS * 8
 _BLOCK_STRIPS, _BLOCKS, _GROUPS = _A.BLOCK_STRIPS * 8, _A.BLOCKS * 8, _A.GROUPS * 8
 _GROUP_COLUMNS, _BLOCK_PANELS, _PANEL_BLOCKS = _A.GROUP_COLUMNS * 8, _A.BLOCK_PANELS * 8, _A.PANEL_BLOCKS * 8
-_CONTEXT = _A.CONTEXT * 8
+_WEIGHT_IMAGE, _CONTEXT = _A.WEIGHT_IMAGE * 8, _A.CONTEXT * 8
 
 
 def matmul_loop(args: int, part: int, parts: int) -> None:
@@ -49,7 +49,7 @@ def matmul_loop(args: int, part: int, parts: int) -> None:
     first_panel = panel_block * load(args + _BLOCK_PANELS)
     last_panel = min(panels, first_panel + load(args + _BLOCK_PANELS))
     panel_pitch = load(args + _PANEL_PITCH)
-    weights = load(args + _WEIGHTS) + group * load(args + _WEIGHT_GROUP)
+    weights = load(args + _WEIGHTS) + group * load(args + _WEIGHT_GROUP) + image * load(args + _WEIGHT_IMAGE)
     for panel in range(first_panel, last_panel):
         columns_left = group_columns - panel * columns
         tile = load(args + _TILE) if columns_left >= columns else load(args + _TAIL_TILE)

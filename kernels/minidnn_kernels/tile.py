@@ -14,17 +14,17 @@ from dataclasses import dataclass
 from minidnn_kernels.epilogue import Epilogue
 from minidnn_kernels.isa import Isa
 from minidnn_kernels.simd import Simd, Value, const, new_function
+from minidnn_kernels.store import Block, store_block
 
-__all__ = ["ARGUMENTS", "CONTEXT_OPERANDS", "TileSpec"]
+__all__ = ["ARGUMENTS", "TileSpec"]
 
-# context:  address of [C, bytes between C's rows, then for each operand: address, bytes between rows]
+# context:  as `store.Block` has it
 # pointers: address of the row pointers, [taps][rows]
 # depth:    elements behind each pointer
 # panel:    address of B's packed panel, [taps * depth][vectors * lanes]
 # row, column: where the block starts in C (and in the operands)
 # rows_left, columns_left: how many rows and columns of C there are from there on
 ARGUMENTS = ("context", "pointers", "taps", "depth", "panel", "row", "column", "rows_left", "columns_left")
-CONTEXT_OPERANDS = 2
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,13 @@ class TileSpec:
         s = Simd(builder, isa)
         arguments = dict(zip(ARGUMENTS, function.args, strict=True))
         accumulators = self._products(s, arguments)
-        self._finish(s, arguments, accumulators)
+        masks: list[Value | None] = [None] * self.vectors
+        if self.masked:
+            left = arguments["columns_left"]
+            masks = [s.first_lanes(s.add(left, const(-j * s.lanes))) for j in range(self.vectors)]
+        columns = [s.add(arguments["column"], const(j * s.lanes)) for j in range(self.vectors)]
+        block = Block(arguments["context"], arguments["row"], arguments["rows_left"], columns, masks)
+        store_block(s, self.epilogue, block, accumulators)
         builder.ret_void()
         return str(module)
 
@@ -82,43 +88,3 @@ class TileSpec:
             tap.next = [s.add(panel, s.mul(a["depth"], const(width))), *k.results]
         sums = tap.results[1:]
         return [sums[i * vectors : (i + 1) * vectors] for i in range(rows)]
-
-    def _finish(self, s: Simd, a: dict[str, Value], accumulators: list[list[Value]]) -> None:
-        """Tail and store."""
-        base = s.load_i64(a["context"])
-        pitch = s.load_i64(s.add(a["context"], const(8)))
-        operands = []
-        for i in range(len(self.epilogue.operands)):
-            slot = s.add(a["context"], const((CONTEXT_OPERANDS + 2 * i) * 8))
-            operands.append((s.load_i64(slot), s.load_i64(s.add(slot, const(8)))))
-        columns = [s.add(a["column"], const(j * s.lanes)) for j in range(self.vectors)]
-        masks: list[Value | None] = [None] * self.vectors
-        if self.masked:
-            masks = [s.first_lanes(s.add(a["columns_left"], const(-j * s.lanes))) for j in range(self.vectors)]
-        shared = {
-            (i, j): self._shared_operand(s, kind, operands[i][0], columns[j], masks[j])
-            for i, kind in enumerate(self.epilogue.operands)
-            if kind != "tensor"
-            for j in range(self.vectors)
-        }
-        last = s.add(a["rows_left"], const(-1))
-        for r, sums in enumerate(accumulators):
-            row = s.add(a["row"], s.smaller(const(r), last))
-            for j, accumulator in enumerate(sums):
-                byte = s.mul(columns[j], const(4))
-
-                def load(i: int, j: int = j, row: Value = row, byte: Value = byte) -> Value:
-                    if (i, j) in shared:
-                        return shared[i, j]
-                    address, operand_pitch = operands[i]
-                    return s.load(s.add(address, s.mul(row, operand_pitch), byte), masks[j])
-
-                value = self.epilogue.emit(s, accumulator, load)
-                s.store(value, s.add(base, s.mul(row, pitch), byte), masks[j])
-
-    @staticmethod
-    def _shared_operand(s: Simd, kind: str, address: Value, column: Value, mask: Value | None) -> Value:
-        if kind == "scalar":
-            return s.load_splat(address)
-        return s.load(s.add(address, s.mul(column, const(4))), mask)
-

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 from minidnn_kernels.isa import Isa
@@ -61,6 +62,10 @@ class Builder:
             return self.constant(array)
         return self.constant(np.ascontiguousarray(array, array.dtype.newbyteorder("=")))
 
+    def zeros(self, count: int) -> Address:
+        """The address of `count` float32 zeros: what padding points at."""
+        return self.constant(_zeros(count))
+
     def temporary(self, nbytes: int) -> Address:
         self._temporaries.append(nbytes)
         return Address(Buffer(TEMPORARY, len(self._temporaries) - 1))
@@ -112,6 +117,11 @@ class Builder:
 
     def _size(self, value: Value) -> int:
         return self._temporaries[value.address.buffer.index]
+
+
+@cache
+def _zeros(count: int) -> Array:
+    return np.zeros(count, np.float32)
 
 
 def _same_in_memory(shape: tuple[int, ...]) -> bool:

@@ -6,11 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 
 from minidnn_kernels.isa import Isa
 
+from minidnn.lowering.anchor import Anchor
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.elementwise import lower_elementwise
 from minidnn.lowering.host import lower_host
-from minidnn.lowering.matmul import Anchor, lower_convolution, lower_fully_connected
+from minidnn.lowering.matmul import lower_convolution, lower_fully_connected
+from minidnn.lowering.pooling import lower_pooling, lower_reduction
+from minidnn.lowering.rows import lower_layer_norm, lower_softmax
 from minidnn.lowering.values import Array, Value
+from minidnn.lowering.views import lower_concatenate, lower_stack, lower_view
 from minidnn.ops.registry import TensorType
 from minidnn.runtime.program import Program
 from minidnn.symbol.graph import Entry, Graph, Node
@@ -25,7 +29,19 @@ _ANCHORS: dict[str, Callable[[Builder, Anchor], Value | None]] = {
 
 Rule = Callable[[Builder, Node, Sequence[Value], Sequence[TensorType]], list[Value] | None]
 
-_RULES: dict[str, Rule] = {}
+# The others; a rule gives None for what its kernel cannot do.
+_RULES: dict[str, Rule] = {
+    "pooling": lower_pooling,
+    "softmax": lower_softmax,
+    "log_softmax": lower_softmax,
+    "layer_norm": lower_layer_norm,
+    "concatenate": lower_concatenate,
+    "stack": lower_stack,
+    **{name: lower_reduction for name in ("sum", "mean", "max")},
+    **{name: lower_view for name in ("reshape", "npx_reshape", "reshape_like", "flatten", "expand_dims", "squeeze")},
+    **{name: lower_view for name in ("transpose", "swapaxes", "moveaxis", "broadcast_to", "broadcast_like", "flip")},
+    **{name: lower_view for name in ("slice", "slice_axis", "slice_like", "split", "identity", "dropout")},
+}
 
 
 def lower(

@@ -117,6 +117,10 @@ LOOPS = {
     "matmul_loop": "minidnn_kernels.matmul_loop",
     "elementwise_loop": "minidnn_kernels.elementwise_loop",
     "copy_loop": "minidnn_kernels.copy_loop",
+    "depthwise_loop": "minidnn_kernels.depthwise_loop",
+    "pool_loop": "minidnn_kernels.pooling_loop",
+    "global_pool_loop": "minidnn_kernels.pooling_loop",
+    "rows_loop": "minidnn_kernels.rows_loop",
 }
 
 

@@ -1,0 +1,110 @@
+"""Depthwise convolution: every channel by itself, so the vector is channels and nothing is summed across it.
+
+A call computes `pixels` neighbouring outputs along the last spatial dimension for all channels. Their
+windows overlap: an input column is loaded once and used for every output that sees it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from minidnn_kernels.epilogue import Epilogue
+from minidnn_kernels.isa import Isa
+from minidnn_kernels.simd import Simd, Value, const, new_function
+from minidnn_kernels.store import Block, store_block
+
+__all__ = ["ARGUMENTS", "DepthwiseArguments", "DepthwiseSpec"]
+
+# context:   as `store.Block` has it
+# pointers:  address of the input pixels' addresses, [outer taps][columns]
+# weights:   address of [outer taps][width][channels rounded up to whole vectors]
+# row:       the first output pixel
+# channels:  how many
+ARGUMENTS = ("context", "pointers", "weights", "row", "channels")
+
+
+@dataclass(frozen=True)
+class DepthwiseArguments:
+    """Positions in the argument row of `depthwise_loop`; pitches in bytes."""
+
+    KERNEL: int = 0
+    SOURCE: int = 1
+    ZEROS: int = 2
+    IMAGE_PITCH: int = 3
+    PIXEL_PITCH: int = 4
+    TABLE: int = 5  # int32 [strips][pointers]: input pixels, -1 for padding
+    POINTERS: int = 6  # of a strip
+    STRIPS: int = 7  # per image
+    BLOCK_STRIPS: int = 8
+    BLOCKS: int = 9
+    STARTS: int = 10  # int32 [strips]: the first output pixel
+    WEIGHTS: int = 11
+    CHANNELS: int = 12
+    PIXELS: int = 13  # output pixels per image
+    CONTEXT: int = 14
+
+
+@dataclass(frozen=True)
+class DepthwiseSpec:
+    """A window of `outer` x `width` taps; `width` is along the dimension that `pixels` runs along.
+
+    Args:
+        outer: taps of all dimensions but the last.
+        width, stride, dilate: of the last dimension.
+        pixels: outputs computed together.
+        epilogue: the tail.
+    """
+
+    outer: int
+    width: int
+    stride: int
+    dilate: int
+    pixels: int
+    epilogue: Epilogue = Epilogue()
+
+    @property
+    def columns(self) -> int:
+        """Input columns the outputs of one call see."""
+        return (self.pixels - 1) * self.stride + (self.width - 1) * self.dilate + 1
+
+    @property
+    def name(self) -> str:
+        window = f"{self.outer}x{self.width}s{self.stride}d{self.dilate}"
+        return f"f32_depthwise_{window}_{self.pixels}p__{self.epilogue.name}"
+
+    def emit(self, isa: Isa) -> str:
+        """LLVM IR of the kernel, one function of `ARGUMENTS`."""
+        module, function, builder = new_function(self.name, ARGUMENTS)
+        s = Simd(builder, isa)
+        context, pointers, weights, row, channels = function.args
+        rounded = builder.and_(s.add(channels, const(s.lanes - 1)), const(-s.lanes))
+
+        def body(channel: Value, mask: Value | None) -> None:
+            offset = s.mul(channel, const(4))
+            sums = self._window(s, pointers, s.add(weights, offset), offset, s.mul(rounded, const(4)), mask)
+            store_block(s, self.epilogue, Block(context, row, const(self.pixels), [channel], [mask]), [[v] for v in sums])
+
+        whole = builder.and_(channels, const(-s.lanes))
+        with s.loop(const(0), whole, s.lanes, []) as loop:
+            body(loop.index, None)
+        with builder.if_then(builder.icmp_signed("<", whole, channels)):
+            body(whole, s.first_lanes(builder.sub(channels, whole)))
+        builder.ret_void()
+        return str(module)
+
+    def _window(
+        self, s: Simd, pointers: Value, weights: Value, offset: Value, tap_pitch: Value, mask: Value | None
+    ) -> list[Value]:
+        sums = [s.splat(0.0)] * self.pixels
+        for outer in range(self.outer):
+            seen: dict[int, Value] = {}
+            for tap in range(self.width):
+                index = outer * self.width + tap
+                weight = s.load(s.add(weights, s.mul(const(index), tap_pitch)))
+                for p in range(self.pixels):
+                    column = p * self.stride + tap * self.dilate
+                    if column not in seen:
+                        pointer = s.load_i64(s.add(pointers, const((outer * self.columns + column) * 8)))
+                        seen[column] = s.load(s.add(pointer, offset), mask)
+                    sums[p] = s.fma(seen[column], weight, sums[p])
+        return sums

@@ -1,0 +1,90 @@
+"""Pooling: for each output pixel, the maximum or the scaled sum of some input pixels, channel by channel."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from minidnn_kernels.isa import Isa
+from minidnn_kernels.simd import Simd, Value, const, new_function
+
+__all__ = ["ARGUMENTS", "PoolArguments", "PoolSpec"]
+
+# target:   address of the output pixel
+# pixels:   address of the input pixels' addresses; for a strided pool, the address of the first pixel
+# count:    input pixels
+# channels: how many
+# extra:    address of [the float32 factor of a sum; for a strided pool, 8 bytes on, bytes between pixels]
+ARGUMENTS = ("target", "pixels", "count", "channels", "extra")
+
+_UNROLL = 4
+
+
+@dataclass(frozen=True)
+class PoolArguments:
+    """Positions in the argument rows of `pool_loop` and `global_pool_loop`; pitches in bytes."""
+
+    KERNEL: int = 0
+    SOURCE: int = 1
+    TARGET: int = 2
+    IMAGE_PITCH: int = 3
+    PIXEL_PITCH: int = 4  # of the source
+    TARGET_PITCH: int = 5
+    TABLE: int = 6  # int32 [pixels][taps]; -1 for padding
+    TAPS: int = 7
+    PIXELS: int = 8  # output pixels per image
+    BLOCK: int = 9  # output pixels in a part; channels in a part of a global pool
+    BLOCKS: int = 10
+    FACTORS: int = 11  # float32 [pixels]; one number and the pixel pitch for a global pool
+    CHANNELS: int = 12
+
+
+@dataclass(frozen=True)
+class PoolSpec:
+    """`operation` is ``max`` (NaN wins) or ``sum`` (times a factor); `strided` pixels lie at equal distances."""
+
+    operation: str
+    strided: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"f32_{'global_' if self.strided else ''}pool_{self.operation}"
+
+    def emit(self, isa: Isa) -> str:
+        """LLVM IR of the kernel, one function of `ARGUMENTS`."""
+        module, function, builder = new_function(self.name, ARGUMENTS)
+        s = Simd(builder, isa)
+        channels = function.args[3]
+        stop_wide = builder.sub(channels, builder.srem(channels, const(_UNROLL * s.lanes)))
+        with s.loop(const(0), stop_wide, _UNROLL * s.lanes, []) as loop:
+            self._channels(s, function.args, loop.index, _UNROLL, None)
+        whole = builder.and_(channels, const(-s.lanes))
+        with s.loop(stop_wide, whole, s.lanes, []) as loop:
+            self._channels(s, function.args, loop.index, 1, None)
+        with builder.if_then(builder.icmp_signed("<", whole, channels)):
+            self._channels(s, function.args, whole, 1, s.first_lanes(builder.sub(channels, whole)))
+        builder.ret_void()
+        return str(module)
+
+    def _channels(self, s: Simd, arguments: list[Value], channel: Value, vectors: int, mask: Value | None) -> None:
+        target, pixels, count, _, extra = arguments
+        offset = s.mul(channel, const(4))
+        start = s.splat(-math.inf if self.operation == "max" else 0.0)
+        pitch = s.load_i64(s.add(extra, const(8))) if self.strided else None
+        with s.loop(const(0), count, 1, [start] * vectors) as tap:
+            if pitch is not None:
+                pixel = s.add(pixels, s.mul(tap.index, pitch))
+            else:
+                pixel = s.load_i64(s.add(pixels, s.mul(tap.index, const(8))))
+            taken = []
+            for j, value in enumerate(tap.values):
+                element = s.load(s.add(pixel, offset, const(j * s.lanes * 4)), mask)
+                if self.operation == "max":
+                    taken.append(s.binary("maximum", value, element))
+                else:
+                    taken.append(s.builder.fadd(value, element))
+            tap.next = taken
+        factor = s.load_splat(extra) if self.operation == "sum" else None
+        for j, value in enumerate(tap.results):
+            result = value if factor is None else s.builder.fmul(value, factor)
+            s.store(result, s.add(target, offset, const(j * s.lanes * 4)), mask)

@@ -1,0 +1,129 @@
+"""Kernels over rows: softmax, log-softmax and layer normalization of contiguous vectors."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from minidnn_kernels import vector_math as vm
+from minidnn_kernels.isa import Isa
+from minidnn_kernels.simd import F32, Simd, Value, const, new_function
+
+__all__ = ["ARGUMENTS", "RowArguments", "RowSpec"]
+
+# source, target: addresses of the rows
+# count:          elements
+# extra:          address of [float32 number, 4 bytes of padding, address of gamma, address of beta]: the
+#                 number is 1 / temperature of a softmax, epsilon of a layer normalization
+ARGUMENTS = ("source", "target", "count", "extra", "unused")
+
+
+@dataclass(frozen=True)
+class RowArguments:
+    """Positions in the argument row of `rows_loop`."""
+
+    KERNEL: int = 0
+    SOURCE: int = 1
+    TARGET: int = 2
+    ROWS: int = 3
+    COUNT: int = 4
+    EXTRA: int = 5  # three words from here, handed on by address
+    GAMMA: int = 6
+    BETA: int = 7
+
+
+@dataclass(frozen=True)
+class RowSpec:
+    """`operation` is ``softmax``, ``log_softmax`` or ``layer_norm``."""
+
+    operation: str
+
+    @property
+    def name(self) -> str:
+        return f"f32_row_{self.operation}"
+
+    def emit(self, isa: Isa) -> str:
+        """LLVM IR of the kernel, one function of `ARGUMENTS`."""
+        module, function, builder = new_function(self.name, ARGUMENTS)
+        rows = _Row(Simd(builder, isa), *function.args[:4])
+        if self.operation == "layer_norm":
+            rows.layer_norm()
+        else:
+            rows.softmax(logarithm=self.operation == "log_softmax")
+        builder.ret_void()
+        return str(module)
+
+
+class _Row:
+    """One row, and passes over it."""
+
+    def __init__(self, s: Simd, source: Value, target: Value, count: Value, extra: Value) -> None:
+        self.s, self.source, self.target, self.count, self.extra = s, source, target, count, extra
+        self.whole = s.builder.and_(count, const(-s.lanes))
+        self.left = s.builder.sub(count, self.whole)
+        self.mask = s.first_lanes(self.left)
+
+    def fold(self, start: float, combine: object, of: object) -> Value:
+        """All elements, mapped by `of` and combined, as a scalar; lanes that do not exist count as `start`."""
+        assert callable(combine) and callable(of)
+        s = self.s
+        with s.loop(const(0), self.whole, s.lanes, [s.splat(start)]) as loop:
+            loop.next = [combine(loop.values[0], of(s.load(s.add(self.source, s.mul(loop.index, const(4))))))]
+        tail = of(s.load(s.add(self.source, s.mul(self.whole, const(4))), self.mask))
+        tail = s.builder.select(self.mask, tail, s.splat(start))
+        empty = s.builder.icmp_signed("==", self.left, const(0))
+        combined = combine(loop.results[0], tail)
+        total = s.builder.select(empty, loop.results[0], combined)
+        return s.reduce(total, combine)
+
+    def transform(self, of: object) -> None:
+        """``target[i] = of(source[i], i)``."""
+        assert callable(of)
+        s = self.s
+
+        def one(index: Value, mask: Value | None) -> None:
+            offset = s.mul(index, const(4))
+            s.store(of(s.load(s.add(self.source, offset), mask), offset, mask), s.add(self.target, offset), mask)
+
+        with s.loop(const(0), self.whole, s.lanes, []) as loop:
+            one(loop.index, None)
+        with s.builder.if_then(s.builder.icmp_signed("<", const(0), self.left)):
+            one(self.whole, self.mask)
+
+    def softmax(self, logarithm: bool) -> None:
+        s, b = self.s, self.s.builder
+        scale = s.load_splat(self.extra)
+        largest = s.splat(self.fold(-math.inf, lambda a, x: s.binary("maximum", a, x), lambda x: b.fmul(x, scale)))
+
+        def shifted(x: Value) -> Value:
+            return b.fsub(b.fmul(x, scale), largest)
+
+        total = s.splat(self.fold(0.0, b.fadd, lambda x: vm.exp(s, shifted(x))))
+        if logarithm:
+            rest = vm.log(s, total)
+            self.transform(lambda x, offset, mask: b.fsub(shifted(x), rest))
+        else:
+            factor = b.fdiv(s.splat(1.0), total)
+            self.transform(lambda x, offset, mask: b.fmul(vm.exp(s, shifted(x)), factor))
+
+    def layer_norm(self) -> None:
+        # J. L. Ba et al., Layer Normalization, 2016: two passes, because E[x²] - E[x]² cancels.
+        s, b = self.s, self.s.builder
+        size = s.splat(b.sitofp(self.count, F32))
+        mean = b.fdiv(s.splat(self.fold(0.0, b.fadd, lambda x: x)), size)
+
+        def squared(x: Value) -> Value:
+            difference = b.fsub(x, mean)
+            return b.fmul(difference, difference)
+
+        variance = b.fdiv(s.splat(self.fold(0.0, b.fadd, squared)), size)
+        deviation = s.unary("sqrt", b.fadd(variance, s.load_splat(self.extra)))
+        factor = b.fdiv(s.splat(1.0), deviation)
+        gamma = s.load_i64(s.add(self.extra, const(8)))
+        beta = s.load_i64(s.add(self.extra, const(16)))
+
+        def normalized(x: Value, offset: Value, mask: Value | None) -> Value:
+            scaled = b.fmul(b.fsub(x, mean), factor)
+            return s.fma(scaled, s.load(s.add(gamma, offset), mask), s.load(s.add(beta, offset), mask))
+
+        self.transform(normalized)

@@ -1,0 +1,132 @@
+"""What anchors share: the anchor with its tail, batch norm folded into weights, the tail as an epilogue."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from minidnn.lowering.builder import Builder
+from minidnn.lowering.tail import Tail, TailBuilder, batch_norm_affine
+from minidnn.lowering.values import Array, Value
+from minidnn.ops.registry import Attrs, TensorType
+from minidnn.runtime.program import Argument
+from minidnn.symbol.graph import Entry, Node
+
+__all__ = ["Anchor", "Weights", "arguments_row", "fold", "make_tail"]
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """An anchor and what is fused behind it.
+
+    Args:
+        name: of the node in the graph.
+        attrs: of the anchor.
+        inputs: its values.
+        type: of its output, which is the tail's too.
+        tail: the nodes after it, inputs before users; the last one is the result.
+        entry: the anchor's output, as the tail's nodes refer to it.
+        outside: values of every other entry the tail reads.
+    """
+
+    name: str
+    attrs: Attrs
+    inputs: Sequence[Value]
+    type: TensorType
+    entry: Entry | None = None
+    tail: tuple[Node, ...] = ()
+    outside: Mapping[Entry, Value] | None = None
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights [groups, taps, depth, columns per group] and bias (columns,), batch norm folded in."""
+
+    matrix: Array
+    bias: Array | None
+    rest: tuple[Node, ...]
+    result: Entry | None
+
+
+def fold(anchor: Anchor, matrix: Array, bias: Array | None, channel_axis: int) -> Weights:
+    """Fold the batch norm that directly follows the anchor, if there is one, into weights and bias.
+
+    A batch norm is ``x * scale + shift`` for each output channel, so it is the same convolution with
+    weights ``w * scale`` and bias ``b * scale + shift``.
+    """
+    assert anchor.outside is not None or not anchor.tail
+    following = anchor.tail[0] if anchor.tail else None
+    if following is None or following.op_name != "batch_norm" or following.inputs[0] != anchor.entry:
+        return Weights(matrix, bias, anchor.tail, anchor.entry)
+    if following.attrs.axis % anchor.type.ndim != channel_axis:
+        return Weights(matrix, bias, anchor.tail, anchor.entry)
+    if sum(anchor.entry in node.inputs for node in anchor.tail) > 1:
+        return Weights(matrix, bias, anchor.tail, anchor.entry)
+    assert anchor.outside is not None
+    parameters = [anchor.outside[e].array for e in following.inputs[1:]]
+    known = [p for p in parameters if p is not None]
+    if len(known) < len(parameters):
+        return Weights(matrix, bias, anchor.tail, anchor.entry)
+    scale, shift = batch_norm_affine(following.attrs, known)
+    groups, columns = matrix.shape[0], matrix.shape[3]
+    folded = (matrix * scale.astype(np.float32).reshape(groups, 1, 1, columns)).astype(np.float32, copy=False)
+    new_bias = shift if bias is None else bias * scale + shift
+    return Weights(folded, new_bias.astype(np.float32), anchor.tail[1:], following[0])
+
+
+def _padded_channels(builder: Builder, numbers: Array) -> Value:
+    """Per-channel constants with room behind them: a tile reads whole vectors."""
+    spare = 4 * builder.isa.lanes
+    memory = np.zeros(numbers.size + spare, np.float32)
+    memory[: numbers.size] = numbers
+    return builder.parameter(memory)
+
+
+def make_tail(builder: Builder, anchor: Anchor, weights: Weights, layout: str, channel_axis: int) -> Tail | None:
+    """The tail as an epilogue, or None if the tile cannot do it."""
+    shape = anchor.type.shape
+
+    def classify(value: Value) -> tuple[Value, str] | None:
+        if value.type.dtype != np.float32:
+            return None
+        aligned = (1,) * (len(shape) - len(value.shape)) + value.shape
+        if value.array is None and value.shape == shape:
+            return builder.as_layout(value, layout), "tensor"
+        if math.prod(aligned) == 1:
+            return value, "scalar"
+        if math.prod(aligned) == aligned[channel_axis] == shape[channel_axis]:
+            if value.array is not None:
+                return _padded_channels(builder, value.array.reshape(-1)), "channel"
+            return value, "channel"
+        return None
+
+    def channel_value(numbers: Array, axis: int) -> tuple[Value, str] | None:
+        if axis % len(shape) != channel_axis:
+            return None
+        return _padded_channels(builder, numbers), "channel"
+
+    made = TailBuilder(classify, channel_value)
+    start = 0
+    if weights.bias is not None:
+        bias = made.channel(weights.bias, channel_axis)
+        assert bias is not None
+        start = made.apply("add", 0, bias)
+    numbers = {weights.result: start} if weights.result is not None else {}
+    if not made.add_nodes(weights.rest, numbers, anchor.outside or {}):
+        return None
+    return made.finish()
+
+
+def arguments_row(
+    positions: object, names: Mapping[str, Argument], context: Sequence[Argument] = ()
+) -> list[Argument]:
+    """Named arguments at their positions, and the microkernel's context behind them."""
+    row: list[Argument] = [0] * (max(vars(positions).values()) + 1)
+    for name, value in names.items():
+        row[getattr(positions, name)] = value
+    if context:
+        row[vars(positions)["CONTEXT"] :] = context
+    return row

@@ -1,0 +1,88 @@
+"""Depthwise convolution: strips of neighbouring output pixels, weights by tap and channel."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from functools import lru_cache
+
+import numpy as np
+from minidnn_kernels.depthwise import DepthwiseArguments, DepthwiseSpec
+
+from minidnn.lowering.anchor import Anchor, Weights, arguments_row, make_tail
+from minidnn.lowering.builder import Builder
+from minidnn.lowering.geometry import Window, tap_pixels
+from minidnn.lowering.values import CHANNELS_LAST, Array, Value
+from minidnn.runtime.program import Argument, Cost, Kernel
+
+__all__ = ["lower_depthwise"]
+
+# Pointers a strip may need: what the loop's scratch holds.
+_MAX_POINTERS = 2048
+_PARTS = 24
+_PART_OPERATIONS = 200_000
+_PIXELS = 4
+
+
+def lower_depthwise(builder: Builder, anchor: Anchor, weights: Weights, window: Window) -> Value | None:
+    """One step for a convolution whose groups are single channels; None if the kernel cannot do it."""
+    data = anchor.inputs[0]
+    images, channels = data.shape[0], weights.matrix.shape[0]
+    tail = make_tail(builder, anchor, weights, CHANNELS_LAST, 1)
+    outer = math.prod(window.kernel[:-1])
+    pixels = min(_PIXELS, window.output[-1])
+    if tail is None:
+        return None
+    spec = DepthwiseSpec(outer, window.kernel[-1], window.stride[-1], window.dilate[-1], pixels, tail.epilogue)
+    if outer * spec.columns > _MAX_POINTERS or outer * spec.width > 512:
+        return None
+    source = builder.as_layout(data, CHANNELS_LAST)
+    result = builder.new(anchor.type, CHANNELS_LAST)
+    table, starts = _strips(window, spec.pixels, spec.columns)
+    strips = len(starts)
+    lanes = builder.isa.lanes
+    packed = np.zeros((window.taps, -(-channels // lanes) * lanes), np.float32)
+    packed[:, :channels] = weights.matrix[:, :, 0, 0].T
+    operations = 2 * images * window.pixels * window.taps * channels
+    blocks = max(1, min(_PARTS, operations // _PART_OPERATIONS, strips))
+    block_strips = -(-strips // blocks)
+    blocks = -(-strips // block_strips)
+    pitch = channels * 4
+    names: dict[str, Argument] = {
+        "KERNEL": Kernel(spec),
+        "SOURCE": builder.address(source),
+        "ZEROS": builder.zeros(channels),
+        "IMAGE_PITCH": math.prod(window.input) * pitch,
+        "PIXEL_PITCH": pitch,
+        "TABLE": builder.constant(table),
+        "POINTERS": outer * spec.columns,
+        "STRIPS": strips,
+        "BLOCK_STRIPS": block_strips,
+        "BLOCKS": blocks,
+        "STARTS": builder.constant(starts),
+        "WEIGHTS": builder.constant(packed),
+        "CHANNELS": channels,
+        "PIXELS": window.pixels,
+    }
+    context: list[Argument] = [result.address, pitch]
+    for value, kind in zip(tail.operands, tail.epilogue.operands, strict=True):
+        context += [builder.address(value), pitch if kind == "tensor" else 0]
+    row = arguments_row(DepthwiseArguments(), names, context)
+    moved = data.nbytes + packed.nbytes + result.nbytes * (1 + tail.epilogue.operands.count("tensor"))
+    builder.native(anchor.name, "depthwise_loop", row, images * blocks, Cost(operations, moved))
+    return result
+
+
+@lru_cache(maxsize=64)
+def _strips(window: Window, pixels: int, columns: int) -> tuple[Array, Array]:
+    """Input pixels int32 [strips, outer taps * columns], and the first output pixel int32 [strips].
+
+    A strip stays within one row of the output; the last one of a row begins early enough to be whole, and
+    computes some pixels again.
+    """
+    width = window.output[-1]
+    begins = np.minimum(np.arange(0, width, pixels), width - pixels)
+    starts = (np.arange(0, window.pixels, width)[:, None] + begins[None, :]).reshape(-1)
+    # The columns a strip sees are the taps of a wider kernel without dilation.
+    wide = replace(window, kernel=(*window.kernel[:-1], columns), dilate=(*window.dilate[:-1], 1))
+    return np.ascontiguousarray(tap_pixels(wide)[starts]), starts.astype(np.int32)

@@ -1,0 +1,152 @@
+"""Pooling over windows or whole images, and reductions that are the same thing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+from minidnn_kernels.matmul import MAX_POINTERS
+from minidnn_kernels.pooling import PoolArguments, PoolSpec
+
+from minidnn.lowering.anchor import arguments_row
+from minidnn.lowering.builder import Builder
+from minidnn.lowering.geometry import Window, tap_pixels
+from minidnn.lowering.values import CHANNELS_LAST, PLAIN, Array, Value
+from minidnn.ops.registry import Attrs, TensorType, get_op
+from minidnn.runtime.program import Address, Argument, Cost, Kernel
+from minidnn.symbol.graph import Node
+
+__all__ = ["lower_pooling", "lower_reduction"]
+
+_PARTS = 24
+_PART_ELEMENTS = 32 * 1024
+
+
+def lower_pooling(
+    builder: Builder, node: Node, inputs: Sequence[Value], types: Sequence[TensorType]
+) -> list[Value] | None:
+    """Maximum, average and sum over windows of one to three dimensions, or over the whole image."""
+    data, a = inputs[0], node.attrs
+    if data.type.dtype != np.float32 or data.array is not None:
+        return None
+    images, channels, *spatial = data.shape
+    source = builder.as_layout(data, CHANNELS_LAST)
+    result = builder.new(types[0], CHANNELS_LAST)
+    if a.global_pool:
+        pixels = math.prod(spatial)
+        factor = 1.0 / pixels if a.pool_type == "avg" else 1.0
+        address = builder.address(source)
+        _add_whole(builder, node.name, address, result.address, (images, pixels, channels), a.pool_type, factor)
+        return [result]
+    window = Window(tuple(spatial), types[0].shape[2:], a.kernel, a.stride, (1,) * len(spatial), a.pad)
+    if window.taps > MAX_POINTERS:
+        return None
+    operation = "max" if a.pool_type == "max" else "sum"
+    pixels = window.pixels
+    block = max(1, min(pixels, _PART_ELEMENTS // (channels * window.taps) + 1))
+    block = max(block, -(-pixels * images // _PARTS))
+    block = min(block, pixels)
+    blocks = -(-pixels // block)
+    names: dict[str, Argument] = {
+        "KERNEL": Kernel(PoolSpec(operation)),
+        "SOURCE": builder.address(source),
+        "TARGET": result.address,
+        "IMAGE_PITCH": math.prod(spatial) * channels * 4,
+        "PIXEL_PITCH": channels * 4,
+        "TARGET_PITCH": channels * 4,
+        "TABLE": builder.constant(_taps(window)),
+        "TAPS": window.taps,
+        "PIXELS": pixels,
+        "BLOCK": block,
+        "BLOCKS": blocks,
+        "FACTORS": builder.constant(_factors(a, window)),
+        "CHANNELS": channels,
+    }
+    cost = Cost(images * pixels * window.taps * channels, data.nbytes + result.nbytes)
+    builder.native(node.name, "pool_loop", arguments_row(PoolArguments(), names), images * blocks, cost)
+    return [result]
+
+
+@lru_cache(maxsize=64)
+def _taps(window: Window) -> Array:
+    return tap_pixels(window)
+
+
+@lru_cache(maxsize=64)
+def _factors(attrs: Attrs, window: Window) -> Array:
+    """What each output pixel's sum is multiplied by, float32 [pixels].
+
+    Which elements an average counts is for the operator to say: its reference averages an image of ones,
+    and that, over the number of ones a window sees, is the factor.
+    """
+    if attrs.pool_type != "avg":
+        return np.ones(window.pixels, np.float32)
+    average = get_op("pooling").reference(attrs, np.ones((1, 1, *window.input), np.float64))
+    return (average.reshape(-1) / (_taps(window) >= 0).sum(1)).astype(np.float32)
+
+
+def _add_whole(
+    builder: Builder,
+    name: str,
+    source: Address,
+    target: Address,
+    shape: tuple[int, int, int],
+    operation: str,
+    factor: float,
+) -> None:
+    """A step that reduces the middle dimension of (images, pixels, channels)."""
+    images, pixels, channels = shape
+    lanes = builder.isa.lanes
+    extra = np.zeros(2, np.int64)
+    extra[:1].view(np.float32)[0] = factor
+    extra[1] = channels * 4
+    blocks = max(1, min(_PARTS // images, images * pixels * channels // _PART_ELEMENTS, -(-channels // lanes)))
+    block = -(-(-(-channels // blocks)) // lanes) * lanes
+    blocks = -(-channels // block)
+    names: dict[str, Argument] = {
+        "KERNEL": Kernel(PoolSpec("max" if operation == "max" else "sum", strided=True)),
+        "SOURCE": source,
+        "TARGET": target,
+        "IMAGE_PITCH": pixels * channels * 4,
+        "TARGET_PITCH": channels * 4,
+        "TAPS": pixels,
+        "BLOCK": block,
+        "BLOCKS": blocks,
+        "FACTORS": builder.constant(extra),
+        "CHANNELS": channels,
+    }
+    cost = Cost(images * pixels * channels, images * (pixels + 1) * channels * 4)
+    builder.native(name, "global_pool_loop", arguments_row(PoolArguments(), names), images * blocks, cost)
+
+
+def lower_reduction(
+    builder: Builder, node: Node, inputs: Sequence[Value], types: Sequence[TensorType]
+) -> list[Value] | None:
+    """Sum, mean and maximum over dimensions that lie together in memory and are not the innermost."""
+    data = inputs[0]
+    if data.type.dtype != np.float32 or types[0].dtype != np.float32 or data.array is not None:
+        return None
+    ndim = data.type.ndim
+    axes = range(ndim) if node.attrs.axis is None else {a % ndim for a in node.attrs.axis}
+    axes = sorted(axes)
+    spatial = list(range(2, ndim))
+    if ndim > 2 and axes == spatial:
+        shape = (data.shape[0], math.prod(data.shape[2:]), data.shape[1])
+        source = builder.as_layout(data, CHANNELS_LAST)
+    elif axes and axes == list(range(axes[0], axes[-1] + 1)) and axes[-1] < ndim - 1:
+        source = builder.as_layout(data, PLAIN)
+        shape = (
+            math.prod(data.shape[: axes[0]]),
+            math.prod(data.shape[axes[0] : axes[-1] + 1]),
+            math.prod(data.shape[axes[-1] + 1 :]),
+        )
+    else:
+        return None
+    operation = {"sum": "sum", "mean": "avg", "max": "max"}[node.op_name]
+    factor = 1.0 / shape[1] if operation == "avg" else 1.0
+    # What is left is in C order either way: of (N, C, spatial) only N and C, of the others all but the middle.
+    result = builder.new(types[0], PLAIN)
+    _add_whole(builder, node.name, builder.address(source), result.address, shape, operation, factor)
+    return [result]

@@ -1,0 +1,95 @@
+"""Operators that move data: a new name for the same memory where that is enough, one strided copy elsewhere.
+
+What such an operator does to strides is asked of its own reference: run on an array of the right shape and
+strides, NumPy gives a view, and the view's offset and strides say it all. So there is one rule for transpose,
+slice, split, flip, broadcast, expand_dims and every operator like them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from minidnn.lowering.builder import Builder
+from minidnn.lowering.copy import lower_copy
+from minidnn.lowering.values import CHANNELS_LAST, PLAIN, Array, Value, physical_order, strides_of
+from minidnn.ops.registry import TensorType
+from minidnn.symbol.graph import Node
+
+__all__ = ["lower_concatenate", "lower_stack", "lower_view"]
+
+
+def lower_view(
+    builder: Builder, node: Node, inputs: Sequence[Value], types: Sequence[TensorType]
+) -> list[Value] | None:
+    """Outputs as views or copies of the first input; None if the reference does not give a view."""
+    assert node.op is not None
+    if inputs[0].array is not None:
+        return None
+    layouts = [inputs[0].layout] if inputs[0].layout == PLAIN else [inputs[0].layout, PLAIN]
+    for layout in layouts:
+        stand_in = _stand_in(inputs[0], layout)
+        others = [np.empty(v.shape, v.type.dtype) for v in inputs[1:]]
+        results = node.op.reference(node.attrs, stand_in, *others)
+        views = results if isinstance(results, tuple) else (results,)
+        if all(v.dtype == stand_in.dtype and np.may_share_memory(v, stand_in) for v in views):
+            source = builder.as_layout(inputs[0], layout)
+            return [_placed(builder, node, source, stand_in, v, t) for v, t in zip(views, types, strict=True)]
+    return None
+
+
+def _stand_in(value: Value, layout: str) -> Array:
+    """An array of the value's shape and strides; its numbers are never looked at."""
+    order = physical_order(len(value.shape), layout)
+    memory = np.empty(tuple(value.shape[d] for d in order), value.type.dtype)
+    return memory.transpose(np.argsort(order))
+
+
+def _placed(
+    builder: Builder, node: Node, source: Value, stand_in: Array, view: Array, type: TensorType
+) -> Value:
+    offset = view.ctypes.data - stand_in.ctypes.data
+    item = type.dtype.itemsize
+    view = view.reshape(type.shape) if view.shape != type.shape else view
+    for layout in (PLAIN, CHANNELS_LAST) if len(type.shape) > 2 else (PLAIN,):
+        wanted = strides_of(type.shape, item, layout)
+        if all(n == 1 or a == b for n, a, b in zip(type.shape, view.strides, wanted, strict=True)):
+            return Value(type, builder.address(source) + offset, layout)
+    result = builder.new(type, PLAIN)
+    lower_copy(builder, node.name, source, view.strides, result.address, result.strides, type.shape, offset)
+    return result
+
+
+def lower_concatenate(
+    builder: Builder, node: Node, inputs: Sequence[Value], types: Sequence[TensorType]
+) -> list[Value] | None:
+    """Each input is copied to its place; channels-last inputs stay so."""
+    if any(v.type.dtype != types[0].dtype for v in inputs):
+        return None
+    type, axis = types[0], node.attrs.axis % types[0].ndim
+    layout = CHANNELS_LAST if any(v.layout == CHANNELS_LAST for v in inputs) else PLAIN
+    result = builder.new(type, layout)
+    offset = 0
+    for value in inputs:
+        source = builder.as_layout(value, layout)
+        target = result.address + offset
+        lower_copy(builder, node.name, source, source.strides, target, result.strides, source.shape)
+        offset += value.shape[axis] * result.strides[axis]
+    return [result]
+
+
+def lower_stack(
+    builder: Builder, node: Node, inputs: Sequence[Value], types: Sequence[TensorType]
+) -> list[Value] | None:
+    """Each input is copied to its place along the new axis."""
+    if any(v.type.dtype != types[0].dtype for v in inputs):
+        return None
+    type, axis = types[0], node.attrs.axis % types[0].ndim
+    result = builder.new(type, PLAIN)
+    strides = (*result.strides[:axis], *result.strides[axis + 1 :])
+    for number, value in enumerate(inputs):
+        source = builder.as_layout(value, PLAIN)
+        target = result.address + number * result.strides[axis]
+        lower_copy(builder, node.name, source, source.strides, target, strides, source.shape)
+    return [result]
