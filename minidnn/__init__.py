@@ -1,1 +1,56 @@
-"""minidnn: fast CPU inference from plain Python."""
+"""minidnn: fast CPU inference from plain Python, with the names of MXNet 2::
+
+    import minidnn as mx
+    from minidnn.gluon import nn
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from minidnn import autograd, device, errors, gluon, initializer, npx, numpy, random, symbol, util, viz
+from minidnn import device as context
+from minidnn import initializer as init
+from minidnn import numpy as np
+from minidnn import symbol as sym
+from minidnn import viz as visualization
+from minidnn.device import Context, Device, cpu, cpu_pinned, current_context, current_device, gpu, num_gpus
+from minidnn.errors import MXNetError
+
+__all__ = [
+    "Context",
+    "Device",
+    "MXNetError",
+    "__version__",
+    "autograd",
+    "context",
+    "cpu",
+    "cpu_pinned",
+    "current_context",
+    "current_device",
+    "device",
+    "errors",
+    "gluon",
+    "gpu",
+    "init",
+    "initializer",
+    "np",
+    "npx",
+    "num_gpus",
+    "numpy",
+    "random",
+    "sym",
+    "symbol",
+    "util",
+    "visualization",
+    "viz",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # Looked up when asked for: reading the metadata of an installation takes longer than all the rest.
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("minidnn")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

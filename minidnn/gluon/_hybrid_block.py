@@ -1,0 +1,401 @@
+"""`HybridBlock`: a block whose `forward` can be traced into a graph, and the graph compiled."""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from minidnn import serialization
+from minidnn.errors import OpError
+from minidnn.gluon._block import Block
+from minidnn.gluon.calls import block_scope, is_outermost, observer
+from minidnn.gluon.monitor import Callback
+from minidnn.gluon.program import BlockGraph, Program
+from minidnn.gluon.recording import Recording
+from minidnn.gluon.structure import Spec, flatten, unflatten
+from minidnn.numpy.multiarray import ndarray
+from minidnn.ops.registry import TensorType
+from minidnn.symbol.trace import current_scope, current_trace
+
+if TYPE_CHECKING:
+    from minidnn.symbol.symbol import Symbol
+
+__all__ = ["HybridBlock"]
+
+_Signature = tuple[Spec, tuple[TensorType, ...]]
+
+_FUSED = "MINIDNN"
+
+
+class HybridBlock(Block):
+    """A block that runs op by op, or, after `hybridize` or `optimize_for`, as one compiled program.
+
+    `forward` is traced with arrays that have a shape and a dtype and no values, once for each signature of
+    inputs (their shapes, dtypes and nesting, and the values of other arguments); what it does with Python's own
+    means while it is traced is fixed in the graph. Children must be hybrid blocks too.
+
+    A program is built anew when a parameter, its values or the tree of blocks have changed.
+    """
+
+    # Programs hold packed weights of their own: with more signatures than this, the oldest one goes.
+    _max_programs = 16
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._active = False
+        self._backend: str | None = None
+        self._backend_opts: dict[str, Any] = {}
+        self._callback: tuple[Callback, bool] | None = None
+        self._programs: dict[_Signature, Program] = {}
+        self._latest: Program | None = None
+        self._building = threading.RLock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_programs": {}, "_latest": None, "_building": None}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        self.__dict__.update(state, _building=threading.RLock())
+
+    def register_child(self, block: Block, name: str | None = None) -> None:
+        """Make `block` a child.
+
+        Raises:
+            ValueError: it is no `HybridBlock`.
+        """
+        if not isinstance(block, HybridBlock):
+            raise ValueError(
+                f"Children of HybridBlock must also be HybridBlock, but {block} has type {type(block)}. "
+                "If you are using Sequential, please try HybridSequential instead."
+            )
+        super().register_child(block, name)
+
+    def cast(self, dtype: Any) -> None:
+        """Change the dtype of all parameters."""
+        self._clear_programs()
+        super().cast(dtype)
+
+    # ---- calling ---------------------------------------------------------------------------------
+
+    def __call__(self, *args: Any) -> Any:
+        """Run `forward` on arrays, or the program compiled from it.
+
+        Args:
+            args: arrays (`mx.np.ndarray`; NumPy's are converted), nested lists, tuples or dicts of them, None,
+                numbers and strings; at least one array.
+
+        Raises:
+            TypeError: an argument is something else, or none is an array; the message names the block.
+            OpError: shapes or dtypes do not fit; the message names the layer.
+        """
+        compiled = (self._active or self._callback is not None) and current_trace() is None and observer() is None
+        if not compiled:
+            if not args or not all(type(a) is ndarray for a in args):
+                arrays, spec = self._flatten(args)
+                args = unflatten(spec, iter(arrays))
+            return self._call_eagerly(args)
+        with block_scope(self):
+            return self._call_compiled(args)
+
+    def _call_eagerly(self, args: tuple[Any, ...]) -> Any:
+        try:
+            with block_scope(self):
+                if any(p._data is None for p in self._reg_params.values()):
+                    self._complete_parameters(args)
+                return self._run_forward(args)
+        except OpError as error:
+            # A layer called by itself has no name in a tree; its class must do.
+            if self._children or not is_outermost(self):
+                raise
+            raise type(error)(f"{type(self).__name__}: {error}") from None
+
+    def _call_compiled(self, args: tuple[Any, ...]) -> Any:
+        for hook in [*self._forward_pre_hooks.values()]:
+            hook(self, args)
+        arrays, spec = self._flatten(args)
+        program = self._program(args, arrays, spec)
+        if self._callback is None:
+            outputs = program(arrays)
+        else:
+            callback, monitor_all = self._callback
+            outputs = program.run_monitored(arrays, callback, monitor_all)
+        output = unflatten(program.graph.output, iter(outputs))
+        for hook in [*self._forward_hooks.values()]:
+            hook(self, args, output)
+        return output
+
+    def _flatten(self, args: tuple[Any, ...]) -> tuple[list[ndarray], Spec]:
+        def refuse(value: Any) -> TypeError:
+            return TypeError(
+                f"{self._label()}: inputs must be mx.np.ndarray, or nested lists, tuples or dicts of them, "
+                f"got {type(value).__name__}"
+            )
+
+        arrays, spec = flatten(args, refuse)
+        if not arrays:
+            kinds = ", ".join(type(a).__name__ for a in args) or "none"
+            raise TypeError(f"{self._label()}: there must be at least one mx.np.ndarray among the inputs, got {kinds}")
+        return arrays, spec
+
+    def _label(self) -> str:
+        return ": ".join(filter(None, [current_scope(), type(self).__name__]))
+
+    def _complete_parameters(self, args: tuple[Any, ...]) -> None:
+        """Shapes and values of the block's own parameters that waited for the first inputs."""
+        with self._building:
+            if not all(p.shape_is_known for p in self._reg_params.values()):
+                self.infer_shape(*args)
+            for parameter in self._reg_params.values():
+                parameter.finish_deferred_init()
+
+    # ---- programs --------------------------------------------------------------------------------
+
+    def _program(self, args: tuple[Any, ...], arrays: Sequence[ndarray], spec: Spec) -> Program:
+        """The program for these arguments, built where there is none or where it is out of date."""
+        types = tuple(a._type for a in arrays)
+        signature = (spec, types)
+        program = self._programs.get(signature)
+        if program is None or not program.is_current():
+            with self._building:
+                program = self._programs.get(signature)
+                if program is None or not program.is_current():
+                    # The old one goes first, so that two copies of packed weights never stand side by side.
+                    program = None
+                    self._programs.pop(signature, None)
+                    program = self._build(args, arrays, spec, self._backend, self._backend_opts)
+                    while len(self._programs) >= self._max_programs:
+                        self._programs.pop(next(iter(self._programs)))
+                    self._programs[signature] = program
+        self._latest = program
+        return program
+
+    def _build(
+        self,
+        args: tuple[Any, ...],
+        arrays: Sequence[ndarray],
+        spec: Spec,
+        backend: str | None,
+        options: Mapping[str, Any],
+    ) -> Program:
+        graph = self._graph(arrays, spec)
+        if backend is not None:
+            symbol = graph.symbol.optimize_for(backend, args=graph.arrays(), **options)
+            graph = BlockGraph(symbol, graph.inputs, graph.parameters, graph.constants, graph.output)
+        return Program(self, graph, [a._type for a in arrays])
+
+    def _graph(self, arrays: Sequence[ndarray], spec: Spec) -> BlockGraph:
+        """Trace `forward`."""
+        inputs = self.generate_arg_names(len(arrays))
+        named = self.collect_params()
+        recording = Recording(named)
+        with recording.active() as trace:
+            traced = [trace.input(name, a._type) for name, a in zip(inputs, arrays, strict=True)]
+            output = self._call_eagerly(unflatten(spec, iter(traced)))
+            outputs, output_spec = flatten(output, self._refuse_output)
+            if not outputs:
+                raise self._refuse_output(output)
+            symbol = trace.graph(outputs)
+        self._warn_unused(symbol, inputs, [name for name in named if name not in recording.used])
+        used = set(symbol.list_inputs())
+        parameters = {name: p for name, p in recording.used.items() if name in used}
+        constants = {name: a for name, a in trace.constants.items() if name in used}
+        return BlockGraph(symbol, tuple(inputs), parameters, constants, output_spec)
+
+    def _refuse_output(self, value: Any) -> TypeError:
+        return TypeError(
+            f"{type(self).__name__}: forward() must give arrays, or nested lists, tuples or dicts of them, "
+            f"got {type(value).__name__}"
+        )
+
+    def _warn_unused(self, symbol: Symbol, inputs: Sequence[str], parameters: Sequence[str]) -> None:
+        used = set(symbol.list_inputs())
+        unused = ", ".join(f"{i}-th" for i, name in enumerate(inputs) if name not in used)
+        if unused:
+            warnings.warn(
+                f"The {unused} input to HybridBlock is not used by any computation. Is this intended?", stacklevel=2
+            )
+        if parameters:
+            warnings.warn(
+                f"Parameter {', '.join(parameters)} is not used by any computation. Is this intended?", stacklevel=2
+            )
+
+    @staticmethod
+    def generate_arg_names(arg_num: int) -> list[str]:
+        """Names of the data variables of a traced graph: ``data``, or ``data0``, ``data1``, ..."""
+        return ["data"] if arg_num == 1 else [f"data{i}" for i in range(arg_num)]
+
+    def _clear_programs(self) -> None:
+        with self._building:
+            self._programs = {}
+            self._latest = None
+
+    # ---- compiling -------------------------------------------------------------------------------
+
+    def hybridize(  # type: ignore[override] # its keywords are listed, so that a wrong one is an error
+        self,
+        active: bool = True,
+        partition_if_dynamic: bool = True,
+        static_alloc: bool = False,
+        static_shape: bool = False,
+        inline_limit: int = 2,
+        forward_bulk_size: int | None = None,
+        backward_bulk_size: int | None = None,
+        backend: str | None = None,
+    ) -> None:
+        """Run as a compiled program from now on, or op by op again; the children too where they are called alone.
+
+        Without a backend the program computes one operator after the other, as in MXNet; `optimize_for` fuses.
+
+        Args:
+            active: on or off.
+            backend: fuse at the first call: ``'MINIDNN'``, ``'ONEDNN'`` or ``'MKLDNN'``, which are the same here.
+            partition_if_dynamic, static_alloc, static_shape, inline_limit, forward_bulk_size, backward_bulk_size:
+                MXNet's; memory is always planned ahead, and every shape has a program of its own.
+        """
+        if active and (self._forward_hooks or self._forward_pre_hooks):
+            warnings.warn(
+                f'"{self}" is being hybridized while still having forward hook/pre-hook. '
+                f'If "{self}" is a child of HybridBlock, the hooks will not take effect.',
+                stacklevel=2,
+            )
+        flags = {
+            "partition_if_dynamic": partition_if_dynamic,
+            "static_alloc": static_alloc,
+            "static_shape": static_shape,
+            "inline_limit": inline_limit,
+            "forward_bulk_size": forward_bulk_size,
+            "backward_bulk_size": backward_bulk_size,
+        }
+        with self._building:
+            self._active = active
+            self._backend, self._backend_opts = backend, {}
+            self._clear_programs()
+        super().hybridize(active, **flags, backend=backend)
+
+    def optimize_for(
+        self,
+        x: Any,
+        *args: Any,
+        backend: str | None = None,
+        clear: bool = False,
+        partition_if_dynamic: bool = True,
+        static_alloc: bool = False,
+        static_shape: bool = False,
+        inline_limit: int = 2,
+        forward_bulk_size: int | None = None,
+        backward_bulk_size: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Trace, fuse and compile for inputs like these; other shapes follow when they come.
+
+        Parameters that waited for the first batch are initialized. Nothing is computed.
+
+        Args:
+            x, args: the inputs of `forward`; their values do not matter.
+            backend: None, ``'ONEDNN'``, ``'MKLDNN'`` or ``'MINIDNN'``, all of which mean minidnn's own compiler.
+            clear: MXNet's; former programs are always dropped.
+            kwargs: options of `Symbol.optimize_for`.
+            partition_if_dynamic, static_alloc, static_shape, inline_limit, forward_bulk_size, backward_bulk_size:
+                see `hybridize`.
+
+        Raises:
+            GraphError: an unknown backend.
+            OpError: shapes or dtypes do not fit; the message names the layer.
+        """
+        inputs = (x, *args)
+        arrays, spec = self._flatten(inputs)
+        with self._building:
+            chosen = _FUSED if backend is None else backend
+            program = self._build(inputs, arrays, spec, chosen, kwargs)
+            self.hybridize(
+                True,
+                partition_if_dynamic,
+                static_alloc,
+                static_shape,
+                inline_limit,
+                forward_bulk_size,
+                backward_bulk_size,
+            )
+            self._backend, self._backend_opts = chosen, kwargs
+            self._programs[spec, tuple(a._type for a in arrays)] = self._latest = program
+        program.compile()
+
+    # ---- looking in ------------------------------------------------------------------------------
+
+    def infer_shape(self, *args: Any) -> None:
+        """Complete the parameters' shapes from inputs like these; a layer with parameters overrides it.
+
+        Raises:
+            RuntimeError: the block has parameters of its own of unknown shape and no `infer_shape`.
+        """
+        unknown = ", ".join(f"{p.name} ({p.shape})" for p in self._reg_params.values() if not p.shape_is_known)
+        if unknown:
+            name = type(self).__name__
+            raise RuntimeError(
+                f"{name} has parameters with unknown shape. You need to either specify the shape in __init__ or "
+                f"implement {name}.infer_shape to set the parameter shapes based on the first input. "
+                f"Parameters with unknown shapes are {unknown}"
+            )
+        if current_trace() is not None:
+            return
+        arrays, spec = self._flatten(args)
+        recording = Recording(self.collect_params(), shapes_only=True)
+        with recording.active() as trace:
+            names = self.generate_arg_names(len(arrays))
+            traced = [trace.input(name, a._type) for name, a in zip(names, arrays, strict=True)]
+            self._call_eagerly(unflatten(spec, iter(traced)))
+
+    def register_op_hook(self, callback: Callable[[str, str, Any], Any] | None, monitor_all: bool = False) -> None:
+        """From now on run the graph node by node and show every array to `callback`; None ends it.
+
+        The graph is the one the block runs: fused after `optimize_for`.
+
+        Args:
+            callback: ``callback(name, op_name, array)``; an output's name is ``<node>_output``, an input's
+                ``<node>_data``, ``<node>_weight``, ...
+            monitor_all: show the inputs of nodes too.
+        """
+        self._callback = None if callback is None else (callback, monitor_all)
+        super().register_op_hook(callback, monitor_all)
+
+    def export(
+        self, path: str | os.PathLike[str] | None, epoch: int = 0, remove_amp_cast: bool = True
+    ) -> tuple[Any, Any]:
+        """The graph and the parameters, as files that `SymbolBlock.imports` reads, or as they are.
+
+        Args:
+            path: writes ``<path>-symbol.json`` and ``<path>-<epoch>.params`` (safetensors); None writes nothing.
+            epoch: four digits in the file's name.
+            remove_amp_cast: MXNet's; there are no such casts.
+
+        Returns:
+            The two file names; for None the `Symbol` and a dict of copies of the arrays, whose names begin with
+            ``arg:`` or, for running statistics, ``aux:``.
+
+        Raises:
+            RuntimeError: the block has not been hybridized and run.
+        """
+        graph = self._latest_graph()
+        symbol = graph.symbol
+        auxiliary = set(symbol.list_auxiliary_states())
+        arrays = {f"{'aux' if name in auxiliary else 'arg'}:{name}": array for name, array in graph.arrays().items()}
+        if path is None:
+            return symbol, {name: array.copy() for name, array in arrays.items()}
+        symbol_file, params_file = f"{os.fspath(path)}-symbol.json", f"{os.fspath(path)}-{epoch:04d}.params"
+        symbol.save(Path(symbol_file), remove_amp_cast=remove_amp_cast)
+        if not arrays:
+            return symbol_file, None
+        serialization.save(params_file, arrays)
+        return symbol_file, params_file
+
+    def _latest_graph(self) -> BlockGraph:
+        program = self._latest
+        if program is None or not program.has_same_tree():
+            raise RuntimeError(
+                "Please first call block.hybridize() and then run forward with "
+                "this block at least once before calling export."
+            )
+        return program.graph

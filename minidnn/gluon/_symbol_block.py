@@ -1,0 +1,186 @@
+"""`SymbolBlock`: a block made from a graph."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from minidnn.dispatch import invoke
+from minidnn.errors import GraphError, ShapeError
+from minidnn.gluon._hybrid_block import HybridBlock
+from minidnn.gluon.parameter import Devices, Parameter
+from minidnn.gluon.program import BlockGraph
+from minidnn.gluon.structure import ARRAY, Spec, as_array
+from minidnn.numpy.multiarray import ndarray
+from minidnn.symbol.graph import Entry, Graph, Node
+from minidnn.symbol.infer import known_types
+
+if TYPE_CHECKING:
+    from minidnn.symbol.symbol import Symbol
+
+__all__ = ["SymbolBlock"]
+
+
+class SymbolBlock(HybridBlock):
+    """A block that computes a `Symbol`; it always runs as a compiled program.
+
+    Args:
+        outputs: what it gives: a symbol, or several in a list. With one output `forward` gives an array, with
+            more a list.
+        inputs: the variables that are its inputs, in order.
+        params: values of other variables, or parameters for them, by name (a prefix ``arg:`` or ``aux:`` is
+            dropped). Variables without one become parameters that are initialized or loaded later.
+
+    Raises:
+        ValueError: an input is no variable, or `params` has names that the graph has not.
+    """
+
+    def __init__(
+        self,
+        outputs: Symbol | Sequence[Symbol],
+        inputs: Symbol | Sequence[Symbol],
+        params: Mapping[str, Any] | None = None,
+    ) -> None:
+        from minidnn.symbol import Group, Symbol
+
+        super().__init__()
+        self._active = True
+        self._symbol = outputs if isinstance(outputs, Symbol) else Group(outputs)
+        self._input_names = [_variable_name(i) for i in ([inputs] if isinstance(inputs, Symbol) else inputs)]
+        given = {name[4:] if name.startswith(("arg:", "aux:")) else name: p for name, p in (params or {}).items()}
+        auxiliary = set(self._symbol.list_auxiliary_states())
+        for variable in self._symbol.variables():
+            if variable.name not in self._input_names:
+                self._reg_params[variable.name] = _make_parameter(
+                    variable, variable.name in auxiliary, given.pop(variable.name, None)
+                )
+        if given:
+            raise ValueError(f"{set(given)} params are unused by the model.")
+
+    @staticmethod
+    def imports(
+        symbol_file: str | os.PathLike[str],
+        input_names: str | Sequence[str],
+        param_file: str | os.PathLike[str] | None = None,
+        device: Devices = None,
+        allow_missing: bool = False,
+        ignore_extra: bool = False,
+    ) -> SymbolBlock:
+        """Read what `HybridBlock.export` wrote.
+
+        Args:
+            symbol_file: ``...-symbol.json``.
+            input_names: names of the data variables: ``["data"]``.
+            param_file: ``...-0000.params``; without it the parameters are to be initialized.
+            device: a CPU.
+            allow_missing, ignore_extra: see `Block.load_parameters`.
+
+        Raises:
+            GraphError: the graph is malformed, or has no variable of such a name.
+            DataError: a file is damaged, or the parameters do not fit.
+            OSError: a file cannot be read.
+        """
+        from minidnn.symbol import load, var
+
+        symbol = load(symbol_file)
+        names = [input_names] if isinstance(input_names, str) else list(input_names)
+        for name in names:
+            if name not in symbol.list_inputs():
+                raise GraphError(f"{symbol_file}: there is no input {name!r}; the graph has {symbol.list_inputs()}")
+        block = SymbolBlock(symbol, [var(name) for name in names])
+        if param_file is not None:
+            block.load_parameters(param_file, device, allow_missing, ignore_extra, True, "saved")
+        return block
+
+    def __repr__(self) -> str:
+        return f"SymbolBlock(\n{self._symbol!r} : {len(self._input_names)} -> {len(self._symbol)}\n)"
+
+    def hybridize(self, active: bool = True, *args: Any, **kwargs: Any) -> None:
+        """See `HybridBlock.hybridize`; this kind of block is compiled in any case, and what is fused stays fused."""
+        super().hybridize(True, *args, **kwargs)
+
+    def infer_shape(self, *args: Any) -> None:
+        """Complete the parameters' shapes from inputs like these."""
+        arrays, _ = self._flatten(args)
+        self._check_types(arrays)
+
+    def _check_types(self, arrays: Sequence[ndarray]) -> None:
+        """Whether the inputs fit the graph and its parameters; sets the shapes that follow from them."""
+        if len(arrays) != len(self._input_names):
+            raise ShapeError(
+                f"{self._label()}: expected {len(self._input_names)} inputs {self._input_names}, got {len(arrays)}"
+            )
+        shapes = {name: a.shape for name, a in zip(self._input_names, arrays, strict=True)}
+        dtypes = {name: a.dtype for name, a in zip(self._input_names, arrays, strict=True)}
+        for name, parameter in self._reg_params.items():
+            dtypes[name] = parameter.dtype
+            if parameter.shape is not None and parameter.shape_is_known:
+                shapes[name] = parameter.shape
+        types = known_types(self._symbol, shapes, dtypes)
+        for variable in self._symbol.variables():
+            if variable.name in self._reg_params and variable[0] in types:
+                self._reg_params[variable.name].shape = types[variable[0]].shape
+
+    def _graph(self, arrays: Sequence[ndarray], spec: Spec) -> BlockGraph:
+        self._check_types(arrays)
+        for parameter in self._reg_params.values():
+            parameter.finish_deferred_init()
+        return self._own_graph()
+
+    def _own_graph(self) -> BlockGraph:
+        count = len(self._symbol)
+        output = ARRAY if count == 1 else Spec(list, None, (ARRAY,) * count)
+        return BlockGraph(self._symbol, tuple(self._input_names), self._reg_params, {}, output)
+
+    def _latest_graph(self) -> BlockGraph:
+        return self._own_graph() if self._latest is None else super()._latest_graph()
+
+    def forward(self, *args: Any) -> Any:
+        """Compute the graph operator by operator; within a trace, this puts the graph into the traced one."""
+        arrays, _ = self._flatten(args)
+        self._check_types(arrays)
+        feed = {name: parameter.data() for name, parameter in self._reg_params.items()}
+        feed |= dict(zip(self._input_names, arrays, strict=True))
+        outputs = _replay(self._symbol, feed)
+        return outputs[0] if len(outputs) == 1 else outputs
+
+
+def _replay(graph: Graph, feed: Mapping[str, ndarray]) -> list[ndarray]:
+    """Apply every operator of the graph; of a fused node, those that were fused."""
+    values: dict[Entry, ndarray] = {}
+    for node in graph.nodes():
+        if node.op is None:
+            values[node[0]] = feed[node.name]
+            continue
+        inputs = [values[entry] for entry in node.inputs]
+        if node.subgraph is not None:
+            outputs = _replay(node.subgraph, {f"in{i}": a for i, a in enumerate(inputs)})
+        else:
+            result = invoke(node.op.name, *inputs, **node.attrs)
+            outputs = list(result) if isinstance(result, tuple) else [result]
+        values.update({node[i]: output for i, output in enumerate(outputs)})
+    return [values[entry] for entry in graph.outputs]
+
+
+def _variable_name(symbol: Symbol) -> str:
+    if len(symbol) != 1 or not symbol.outputs[0].node.is_variable:
+        raise ValueError(f"Input symbols must be variable, but {symbol!r} is an output of operators")
+    return symbol.outputs[0].node.name
+
+
+def _make_parameter(variable: Node, is_auxiliary: bool, given: Any) -> Parameter:
+    if isinstance(given, Parameter):
+        return given
+    hints = variable.hints
+    parameter = Parameter(
+        variable.name,
+        grad_req="null" if is_auxiliary else "write",
+        shape=hints.get("shape"),
+        dtype=hints.get("dtype") or "float32",
+        init=hints.get("init"),
+        allow_deferred_init=True,
+    )
+    if given is not None:
+        parameter.load(as_array(given), cast_dtype=True, dtype_source="saved")
+    return parameter

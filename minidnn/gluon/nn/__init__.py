@@ -1,0 +1,79 @@
+"""The layers of Gluon 2."""
+
+from __future__ import annotations
+
+from minidnn.gluon.nn.activations import ELU, GELU, SELU, Activation, LeakyReLU, PReLU, SiLU, Swish
+from minidnn.gluon.nn.batch_norm import BatchNorm, SyncBatchNorm
+from minidnn.gluon.nn.concatenate import Concatenate, HybridConcatenate
+from minidnn.gluon.nn.convolution import Conv1D, Conv2D, Conv3D
+from minidnn.gluon.nn.dense import Dense
+from minidnn.gluon.nn.dropout import Dropout
+from minidnn.gluon.nn.embedding import Embedding
+from minidnn.gluon.nn.function import HybridLambda, Identity, Lambda
+from minidnn.gluon.nn.normalization import GroupNorm, InstanceNorm, LayerNorm
+from minidnn.gluon.nn.pooling import (
+    AvgPool1D,
+    AvgPool2D,
+    AvgPool3D,
+    GlobalAvgPool1D,
+    GlobalAvgPool2D,
+    GlobalAvgPool3D,
+    GlobalMaxPool1D,
+    GlobalMaxPool2D,
+    GlobalMaxPool3D,
+    MaxPool1D,
+    MaxPool2D,
+    MaxPool3D,
+)
+from minidnn.gluon.nn.reshaping import Flatten, PixelShuffle1D, PixelShuffle2D, PixelShuffle3D, ReflectionPad2D
+from minidnn.gluon.nn.sequential import HybridSequential, Sequential
+from minidnn.gluon.nn.transposed_convolution import Conv1DTranspose, Conv2DTranspose, Conv3DTranspose
+
+__all__ = [
+    "ELU",
+    "GELU",
+    "SELU",
+    "Activation",
+    "AvgPool1D",
+    "AvgPool2D",
+    "AvgPool3D",
+    "BatchNorm",
+    "Concatenate",
+    "Conv1D",
+    "Conv1DTranspose",
+    "Conv2D",
+    "Conv2DTranspose",
+    "Conv3D",
+    "Conv3DTranspose",
+    "Dense",
+    "Dropout",
+    "Embedding",
+    "Flatten",
+    "GlobalAvgPool1D",
+    "GlobalAvgPool2D",
+    "GlobalAvgPool3D",
+    "GlobalMaxPool1D",
+    "GlobalMaxPool2D",
+    "GlobalMaxPool3D",
+    "GroupNorm",
+    "HybridConcatenate",
+    "HybridLambda",
+    "HybridSequential",
+    "Identity",
+    "InstanceNorm",
+    "Lambda",
+    "LayerNorm",
+    "LeakyReLU",
+    "MaxPool1D",
+    "MaxPool2D",
+    "MaxPool3D",
+    "PReLU",
+    "PixelShuffle1D",
+    "PixelShuffle2D",
+    "PixelShuffle3D",
+    "ReflectionPad2D",
+    "Sequential",
+    "SiLU",
+    "Swish",
+    "SyncBatchNorm",
+]

@@ -1,0 +1,77 @@
+"""Blocks one after the other."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from typing import Any, Self, overload
+
+from minidnn.gluon._block import Block
+from minidnn.gluon._hybrid_block import HybridBlock
+
+__all__ = ["HybridSequential", "Sequential"]
+
+
+class _Stack(Block):
+    """A list of children, called one after the other."""
+
+    def add(self, *blocks: Block) -> None:
+        """Put blocks on top of the stack."""
+        for block in blocks:
+            self.register_child(block)
+
+    def forward(self, *args: Any) -> Any:
+        x, *rest = args
+        for block in self._children.values():
+            x = block(x, *rest)
+            rest = []
+            if isinstance(x, (tuple, list)):
+                x, *rest = x
+        return (x, *rest) if rest else x
+
+    @overload
+    def __getitem__(self, key: int) -> Block: ...
+
+    @overload
+    def __getitem__(self, key: slice) -> Self: ...
+
+    def __getitem__(self, key: int | slice) -> Block | Self:
+        chosen = [*self._children.values()][key]
+        if isinstance(chosen, Block):
+            return chosen
+        part = self._empty()
+        part.add(*chosen)
+        return part
+
+    def _empty(self) -> Self:
+        return type(self)()
+
+    def __len__(self) -> int:
+        return len(self._children)
+
+    def __iter__(self) -> Iterator[Block]:
+        return iter([*self._children.values()])
+
+
+class Sequential(_Stack):
+    """Stacks blocks of any kind; a block that gives several outputs hands them to the next as its inputs.
+
+    Indexing gives a block, slicing a `Sequential` that shares its blocks.
+    """
+
+    def hybridize(self, active: bool = True, **kwargs: Any) -> None:
+        """Hybridize every child; see `HybridBlock.hybridize`."""
+        if self._children and all(isinstance(child, HybridBlock) for child in self._children.values()):
+            warnings.warn(
+                f"All children of this Sequential layer '{self!r}'\n are HybridBlocks. Consider "
+                "using HybridSequential for the best performance.",
+                stacklevel=2,
+            )
+        super().hybridize(active, **kwargs)
+
+
+class HybridSequential(_Stack, HybridBlock):
+    """Stacks hybrid blocks; a block that gives several outputs hands them to the next as its inputs.
+
+    Indexing gives a block, slicing a `HybridSequential` that shares its blocks.
+    """

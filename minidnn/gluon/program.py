@@ -1,0 +1,141 @@
+"""A block's graph for one signature of inputs, compiled; and whether it still is what the block would give."""
+
+from __future__ import annotations
+
+import operator
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from minidnn import engine
+from minidnn.gluon._block import Block, structure_version
+from minidnn.gluon.monitor import Callback, Monitor
+from minidnn.gluon.parameter import Parameter
+from minidnn.gluon.structure import Spec
+from minidnn.numpy.multiarray import ndarray
+from minidnn.ops.registry import TensorType
+
+if TYPE_CHECKING:
+    from minidnn.symbol.symbol import Symbol
+
+__all__ = ["BlockGraph", "Program"]
+
+
+@dataclass(frozen=True)
+class BlockGraph:
+    """What tracing a block gives.
+
+    Args:
+        symbol: the graph.
+        inputs: names of the data variables, in the order of the input arrays; some may not occur in the graph.
+        parameters: the parameters in the graph, by name.
+        constants: other arrays in the graph, by name.
+        output: how the graph's outputs are nested in what `forward` gives.
+    """
+
+    symbol: Symbol
+    inputs: tuple[str, ...]
+    parameters: Mapping[str, Parameter]
+    constants: Mapping[str, ndarray]
+    output: Spec
+
+    def arrays(self) -> dict[str, ndarray]:
+        """The values of parameters and constants, by name; the arrays themselves, not copies."""
+        return {**{name: p.concrete() for name, p in self.parameters.items()}, **self.constants}
+
+
+class Program:
+    """A `BlockGraph` that runs on arrays of given types. Many threads may call it at once.
+
+    Args:
+        block: whose graph it is.
+        graph: the graph.
+        types: the types of the inputs.
+    """
+
+    def __init__(self, block: Block, graph: BlockGraph, types: Sequence[TensorType]) -> None:
+        self.graph = graph
+        used = set(graph.symbol.list_inputs())
+        self._positions = [i for i, name in enumerate(graph.inputs) if name in used]
+        self._types = {graph.inputs[i]: types[i] for i in self._positions}
+        self._values = graph.arrays()
+        self._parameters = list(graph.parameters.values())
+        self._arrays = [p.concrete() for p in self._parameters]
+        self._versions = [array._version for array in self._arrays]
+        self._block = block
+        self._tree = _tree_of(block)
+        self._structure = structure_version()
+        self._lock = threading.Lock()
+        self._run: Callable[[Sequence[np.ndarray[Any, Any]]], list[np.ndarray[Any, Any]]] | None = None
+        self._monitor: Monitor | None = None
+
+    def has_same_tree(self) -> bool:
+        """Whether the tree of blocks is the one it was built from, with the same parameters."""
+        if self._structure != structure_version():
+            # Some block has changed somewhere; this one's tree may be the same as before.
+            tree = _tree_of(self._block)
+            if len(tree) != len(self._tree) or not all(map(_same, tree, self._tree)):
+                return False
+            self._structure = structure_version()
+        return True
+
+    def is_current(self) -> bool:
+        """Whether nothing it was built from has changed: the tree of blocks, the parameters, their values."""
+        return (
+            self.has_same_tree()
+            and all(map(operator.is_, [p._data for p in self._parameters], self._arrays))
+            and [a._version for a in self._arrays] == self._versions
+        )
+
+    def compile(self) -> Callable[[Sequence[np.ndarray[Any, Any]]], list[np.ndarray[Any, Any]]]:
+        """Compile it, if that has not been done."""
+        with self._lock:
+            if self._run is None:
+                values = {name: _data(array) for name, array in self._values.items()}
+                self._run = engine.compile_graph(self.graph.symbol, values, self._types)
+            return self._run
+
+    def __call__(self, arrays: Sequence[ndarray]) -> list[ndarray]:
+        """The outputs, flat."""
+        run = self._run or self.compile()
+        return self._wrap(run([_data(arrays[i]) for i in self._positions]), arrays)
+
+    def run_monitored(self, arrays: Sequence[ndarray], callback: Callback, monitor_all: bool) -> list[ndarray]:
+        """The outputs, flat, computed node by node; `callback` sees each array."""
+        with self._lock:
+            if self._monitor is None:
+                self._monitor = Monitor(self.graph.symbol, {n: _data(a) for n, a in self._values.items()})
+        feed = {self.graph.inputs[i]: _data(arrays[i]) for i in self._positions}
+        return self._wrap(self._monitor.run(feed, callback, monitor_all), arrays)
+
+    def _wrap(self, outputs: Sequence[np.ndarray[Any, Any]], inputs: Sequence[ndarray]) -> list[ndarray]:
+        """Arrays that own their memory: an output may be an input or a parameter as it is, or a view of one."""
+        taken = [_data(a) for a in inputs]
+        entries = self.graph.symbol.outputs
+        return [
+            ndarray._wrap(
+                output.copy()
+                if entry.node.is_variable or any(np.may_share_memory(output, a) for a in taken)
+                else output
+            )
+            for output, entry in zip(outputs, entries, strict=True)
+        ]
+
+
+def _data(array: ndarray) -> np.ndarray[Any, Any]:
+    return array._read("running a compiled block")
+
+
+def _tree_of(block: Block) -> list[tuple[str, Block | Parameter]]:
+    tree: list[tuple[str, Block | Parameter]] = []
+    for path, member in block._walk():
+        tree.append((path, member))
+        tree.extend(member._reg_params.items())
+    return tree
+
+
+def _same(a: tuple[str, object], b: tuple[str, object]) -> bool:
+    return a[0] == b[0] and a[1] is b[1]

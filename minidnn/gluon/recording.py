@@ -1,0 +1,84 @@
+"""The link between parameters and the trace that is running: `Parameter.data` asks here first."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from minidnn.errors import MXNetError
+from minidnn.initializer import create
+from minidnn.numpy.multiarray import ndarray
+from minidnn.symbol.trace import Trace, current_trace
+
+if TYPE_CHECKING:
+    from minidnn.gluon.parameter import Parameter
+
+__all__ = ["Recording", "current_recording"]
+
+
+class Recording:
+    """A trace together with the names of the parameters it may meet.
+
+    Args:
+        names: structural name -> parameter, of the block that is traced. A parameter that stands under several
+            names goes by the last one, as in MXNet.
+        shapes_only: parameters need no values yet, only shapes.
+    """
+
+    def __init__(self, names: Mapping[str, Parameter], shapes_only: bool = False) -> None:
+        self.trace = Trace()
+        self.used: dict[str, Parameter] = {}
+        self._names = {id(parameter): name for name, parameter in names.items()}
+        self._shapes_only = shapes_only
+
+    @contextmanager
+    def active(self) -> Iterator[Trace]:
+        """Record in this thread; parameters give traced arrays meanwhile."""
+        _state.recordings.append(self)
+        try:
+            with self.trace as trace:
+                yield trace
+        finally:
+            _state.recordings.pop()
+
+    def parameter(self, parameter: Parameter) -> ndarray:
+        """The traced array that stands for the parameter.
+
+        Raises:
+            MXNetError: the parameter belongs to no block of the tree that is traced.
+        """
+        name = self._names.get(id(parameter))
+        if name is None:
+            raise MXNetError(
+                f"Unknown input to HybridBlock: parameter {parameter.name!r} is used in forward() but is registered "
+                "with none of its blocks; assign it as an attribute of a block"
+            )
+        self.used[name] = parameter
+        hints = {} if parameter.init is None else {"init": create(parameter.init).dumps()}
+        return self.trace.parameter(name, self._value(parameter), **hints)
+
+    def _value(self, parameter: Parameter) -> ndarray:
+        if self._shapes_only and not parameter.is_initialized and parameter.shape_is_known:
+            # One zero, seen as an array of that shape: it is never read.
+            return ndarray._wrap(np.broadcast_to(np.zeros((), parameter.dtype), parameter.shape or ()))
+        return parameter.concrete()
+
+
+class _State(threading.local):
+    def __init__(self) -> None:
+        self.recordings: list[Recording] = []
+
+
+_state = _State()
+
+
+def current_recording() -> Recording | None:
+    """The recording whose trace is the innermost one of this thread; None where arrays are computed."""
+    if not _state.recordings:
+        return None
+    recording = _state.recordings[-1]
+    return recording if current_trace() is recording.trace else None
