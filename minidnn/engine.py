@@ -1,32 +1,247 @@
-"""The one door between what users hold (blocks, arrays, symbols) and what runs (lowering, runtime)."""
+"""The one door between what users hold (blocks, arrays, symbols) and what runs (lowering, runtime).
+
+Everything that reaches a kernel passes here, and is checked here: dtype, shape and memory of every array.
+"""
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from minidnn.errors import ShapeError, TypeMismatchError
 from minidnn.ops.registry import Attrs, Op, TensorType
-from minidnn.symbol.graph import Graph, evaluate
+from minidnn.runtime.threads import get_num_threads, pool, set_num_threads
+from minidnn.symbol.debug import debug_print
+from minidnn.symbol.graph import Graph, make_node, make_variable
 
-__all__ = ["CompiledGraph", "compile_graph", "run_op"]
+if TYPE_CHECKING:
+    from minidnn.numpy.multiarray import ndarray
+    from minidnn.runtime.executor import Executor
+    from minidnn.runtime.program import Program
+
+__all__ = [
+    "CompiledGraph",
+    "compile_graph",
+    "contiguous",
+    "get_num_threads",
+    "info",
+    "run_op",
+    "set_num_threads",
+]
+
+Array = np.ndarray[Any, Any]
+
+_PLAIN, _CHANNELS_LAST = "plain", "channels_last"
 
 
 class CompiledGraph:
-    def __init__(self, graph: Graph, parameters: Mapping[str, np.ndarray[Any, Any]], inputs: Mapping[str, TensorType]) -> None:
-        self._graph, self._parameters, self._names = graph, parameters, list(inputs)
+    """A graph compiled for inputs of given types. Safe to call from many threads.
 
-    def __call__(self, arrays: Sequence[np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
-        feed = dict(zip(self._names, arrays, strict=True))
-        return list(evaluate(self._graph, {**self._parameters, **feed}))
+    Attributes:
+        program: its steps, for those who want to look.
+    """
+
+    def __init__(self, executor: Executor, inputs: Mapping[str, TensorType]) -> None:
+        self._executor = executor
+        self._inputs = tuple(inputs.items())
+
+    @property
+    def program(self) -> Program:
+        return self._executor.program
+
+    def __call__(self, arrays: Sequence[Array]) -> list[Array]:
+        """Outputs for `arrays`, one for each input in order; new arrays in C order.
+
+        Raises:
+            ShapeError, TypeMismatchError: an array is not of the type this was compiled for.
+        """
+        if len(arrays) != len(self._inputs):
+            raise ShapeError(f"expected {len(self._inputs)} inputs, got {len(arrays)}")
+        checked = [_checked(name, type_, array) for (name, type_), array in zip(self._inputs, arrays, strict=True)]
+        return self._executor(checked)
+
+
+def _checked(name: str, type_: TensorType, array: Array) -> Array:
+    """The array in the memory layout kernels read."""
+    if array.shape != type_.shape:
+        raise ShapeError(f"input {name!r} must have shape {type_.shape}, got {array.shape}")
+    if array.dtype.newbyteorder("=") != type_.dtype:
+        raise TypeMismatchError(f"input {name!r} must be {type_.dtype}, got {array.dtype}")
+    return contiguous(array)
 
 
 def compile_graph(
-    graph: Graph, parameters: Mapping[str, np.ndarray[Any, Any]], inputs: Mapping[str, TensorType]
+    graph: Graph, parameters: Mapping[str, Array], inputs: Mapping[str, TensorType]
 ) -> CompiledGraph:
-    return CompiledGraph(graph, parameters, inputs)
+    """Compile a graph.
+
+    Args:
+        graph: what to compute, usually after the fusion passes.
+        parameters: its weights, by variable name; packed copies are made of them.
+        inputs: the types of its inputs, by variable name, in the order of the arrays of a call.
+
+    Raises:
+        OpError: shapes or dtypes do not fit; the message names the node.
+    """
+    layouts = [_PLAIN] * len(graph.outputs)
+    given = {name: (type_, _PLAIN) for name, type_ in inputs.items()}
+    return CompiledGraph(_executor(graph, parameters, given, layouts), inputs)
 
 
-def run_op(op: Op, attrs: Attrs, arrays: Sequence[Any]) -> tuple[np.ndarray[Any, Any], ...]:
-    return op.compute(attrs, *(a._data for a in arrays))
+def _executor(
+    graph: Graph,
+    parameters: Mapping[str, Array],
+    inputs: Mapping[str, tuple[TensorType, str]],
+    layouts: Sequence[str] | None,
+) -> Executor:
+    # The compiler is imported at the first compilation: `import minidnn` needs none of it.
+    from minidnn.lowering import lower
+    from minidnn.runtime.executor import Executor
+    from minidnn.runtime.library import library
+
+    kernels = library()
+    program = lower(graph, parameters, inputs, layouts, kernels.isa)
+    debug_print("plan", f"{len(program.steps)} steps for {kernels.isa.name}", lambda: str(program))
+    return Executor(program, kernels, pool)
+
+
+# --- eager operators: one node each, through the same kernels ---------------------------------------
+
+_KEPT_PROGRAMS = 512
+_programs: OrderedDict[Any, Executor] = OrderedDict()
+_programs_lock = threading.Lock()
+
+
+def run_op(op: Op, attrs: Attrs, arrays: Sequence[ndarray]) -> tuple[Array, ...]:
+    """One operator on arrays, by the kernels that fused graphs use; by its reference where it has none.
+
+    Results of convolutions and their like may have channels-last strides: whatever comes next reads them
+    as they are.
+
+    Raises:
+        OpError: the arrays do not fit.
+    """
+    from minidnn.lowering import has_kernel
+
+    types = tuple(a._type for a in arrays)
+    data = [a._read(op.name) for a in arrays]
+    op.infer_types(attrs, types)
+    if not has_kernel(op.name, types):
+        return op.compute(attrs, *data)
+    names = op.input_names(attrs)
+    weights = [i for i, name in enumerate(names) if name in op.parameters]
+    moving = [i for i in range(len(arrays)) if i not in weights]
+    read = [_readable(data[i]) for i in moving]
+    layouts = tuple(_layout(a) for a in read)
+    executor = _find_program(op, attrs, types, layouts, [arrays[i] for i in weights])
+    if executor is None:
+        variables = [make_variable(f"in{i}") for i in range(len(arrays))]
+        node = make_node(op, op.name, variables, attrs)
+        graph = Graph([node[i] for i in range(node.num_outputs)])
+        inputs = {f"in{i}": (types[i], layout) for i, layout in zip(moving, layouts, strict=True)}
+        executor = _executor(graph, {f"in{i}": data[i] for i in weights}, inputs, None)
+        _keep_program(op, attrs, types, layouts, [arrays[i] for i in weights], executor)
+    return tuple(executor(read))
+
+
+def _find_program(
+    op: Op,
+    attrs: Attrs,
+    types: tuple[TensorType, ...],
+    layouts: tuple[str, ...],
+    weights: Sequence[ndarray],
+) -> Executor | None:
+    key = (op.name, attrs, types, layouts)
+    if weights:
+        # Weights are packed into the program, so it belongs to the first of them, and dies with it.
+        kept = weights[0]._compiled.get(key)
+        if kept is None:
+            return None
+        executor, others = kept
+        current = all(a is b and a._version == v for a, (b, v) in zip(weights[1:], others, strict=True))
+        return executor if current else None
+    with _programs_lock:
+        found = _programs.get(key)
+        if found is not None:
+            _programs.move_to_end(key)
+        return found
+
+
+def _keep_program(
+    op: Op,
+    attrs: Attrs,
+    types: tuple[TensorType, ...],
+    layouts: tuple[str, ...],
+    weights: Sequence[ndarray],
+    executor: Executor,
+) -> None:
+    key = (op.name, attrs, types, layouts)
+    if weights:
+        weights[0]._compiled[key] = (executor, [(w, w._version) for w in weights[1:]])
+        return
+    with _programs_lock:
+        _programs[key] = executor
+        while len(_programs) > _KEPT_PROGRAMS:
+            _programs.popitem(last=False)
+
+
+# --- memory ----------------------------------------------------------------------------------------
+
+
+def _layout(array: Array) -> str:
+    """How a readable array lies in memory."""
+    return _PLAIN if array.flags.c_contiguous else _CHANNELS_LAST
+
+
+def _is_channels_last(array: Array) -> bool:
+    return array.ndim > 2 and np.moveaxis(array, 1, -1).flags.c_contiguous
+
+
+def _readable(array: Array) -> Array:
+    """The array as kernels can read it, in C order or channels last: itself, or a copy."""
+    good = array.dtype.isnative and array.flags.aligned
+    if good and (array.flags.c_contiguous or _is_channels_last(array)):
+        return array
+    return np.require(array, array.dtype.newbyteorder("="), ["C", "A"]).reshape(array.shape)
+
+
+def contiguous(array: Array) -> Array:
+    """The array in C order, aligned, in native byte order: itself if it is all that, else a copy.
+
+    A channels-last array is reordered by a kernel, on all threads.
+    """
+    readable = _readable(array)
+    if readable.flags.c_contiguous:
+        return readable
+    type_ = TensorType.of(readable)
+    key = ("contiguous", type_)
+    with _programs_lock:
+        executor = _programs.get(key)
+    if executor is None:
+        variable = make_variable("in0")
+        executor = _executor(Graph([variable]), {}, {"in0": (type_, _CHANNELS_LAST)}, [_PLAIN])
+        with _programs_lock:
+            _programs[key] = executor
+    return executor([readable])[0]
+
+
+def info() -> dict[str, Any]:
+    """What inference runs on: CPU, ISA, threads, cache folder."""
+    import llvmlite.binding as llvm
+    from minidnn_kernels.isa import host_features
+
+    from minidnn.runtime.library import library
+
+    kernels = library()
+    return {
+        "cpu": llvm.get_host_cpu_name(),
+        "cpu_features": sorted(host_features()),
+        "isa": kernels.isa.name,
+        "threads": get_num_threads(),
+        "threading": "own helper threads, parts taken from a counter",
+        "cache_folder": str(kernels.cache.folder) if kernels.cache.folder else "off (no private folder)",
+    }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
 from minidnn_kernels.isa import Isa
 
 from minidnn.lowering.anchor import Anchor
@@ -13,13 +14,14 @@ from minidnn.lowering.host import lower_host
 from minidnn.lowering.matmul import lower_convolution, lower_fully_connected
 from minidnn.lowering.pooling import lower_pooling, lower_reduction
 from minidnn.lowering.rows import lower_layer_norm, lower_softmax
+from minidnn.lowering.tail import ELEMENTWISE
 from minidnn.lowering.values import Array, Value
 from minidnn.lowering.views import lower_concatenate, lower_stack, lower_view
 from minidnn.ops.registry import TensorType
 from minidnn.runtime.program import Program
 from minidnn.symbol.graph import Entry, Graph, Node
 
-__all__ = ["lower"]
+__all__ = ["has_kernel", "lower"]
 
 # Operators whose kernel can carry a tail.
 _ANCHORS: dict[str, Callable[[Builder, Anchor], Value | None]] = {
@@ -42,6 +44,13 @@ _RULES: dict[str, Rule] = {
     **{name: lower_view for name in ("transpose", "swapaxes", "moveaxis", "broadcast_to", "broadcast_like", "flip")},
     **{name: lower_view for name in ("slice", "slice_axis", "slice_like", "split", "identity", "dropout")},
 }
+
+
+def has_kernel(op_name: str, types: Sequence[TensorType]) -> bool:
+    """Whether the operator may have a kernel for inputs of these types; if not, its reference is all there is."""
+    if any(t.dtype != np.float32 or not t.size for t in types):
+        return False
+    return op_name in _ANCHORS or op_name in _RULES or op_name in ELEMENTWISE
 
 
 def lower(
@@ -91,7 +100,7 @@ def _lower_node(builder: Builder, node: Node, inputs: Sequence[Value]) -> list[V
         values = _RULES[node.op_name](builder, node, inputs, types)
         if values is not None:
             return values
-    elif node.op is not None and (node.op.kind == "elementwise" or node.op_name == "batch_norm"):
+    elif node.op_name in ELEMENTWISE:
         outside = dict(zip(node.inputs, inputs, strict=True))
         value = lower_elementwise(builder, node.name, [node], outside, types[0])
         if value is not None:

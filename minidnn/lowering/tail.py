@@ -13,7 +13,7 @@ from minidnn.lowering.values import Array, Value
 from minidnn.ops.registry import Attrs
 from minidnn.symbol.graph import Entry, Node
 
-__all__ = ["Tail", "TailBuilder", "batch_norm_affine", "has_instruction"]
+__all__ = ["ELEMENTWISE", "Tail", "TailBuilder", "batch_norm_affine"]
 
 # What a node does: the kernel's operation and its numbers.
 Rule = Callable[[Attrs], tuple[str, tuple[float, ...]] | None]
@@ -72,9 +72,8 @@ def _rule(node: Node) -> tuple[str, tuple[float, ...]] | None:
     return None if rule is None else rule(node.attrs)
 
 
-def has_instruction(node: Node) -> bool:
-    """Whether kernels can do this node in a tail (given float32 and fitting shapes)."""
-    return node.op_name == "batch_norm" or _rule(node) is not None
+# Operators that kernels can do in a tail, given float32 and fitting shapes.
+ELEMENTWISE = frozenset({*_RULES, "batch_norm"})
 
 
 def batch_norm_affine(attrs: Attrs, parameters: Sequence[Array]) -> tuple[Array, Array]:
