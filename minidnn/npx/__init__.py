@@ -1,0 +1,47 @@
+"""`mx.npx`: what neural networks need beyond NumPy's interface."""
+
+from __future__ import annotations
+
+from minidnn.device import (
+    Device,
+    cpu,
+    cpu_pinned,
+    current_context,
+    current_device,
+    gpu,
+    gpu_memory_info,
+    num_gpus,
+)
+from minidnn.npx import files, functions, layers, random
+from minidnn.npx.files import *  # noqa: F403
+from minidnn.npx.functions import *  # noqa: F403
+from minidnn.npx.layers import *  # noqa: F403
+from minidnn.random import seed
+from minidnn.util import is_np_array, is_np_default_dtype, is_np_shape, reset_np, set_np
+
+
+def waitall() -> None:
+    """Returns at once: every operator has finished when its call returns."""
+
+
+__all__ = [
+    "Device",
+    "cpu",
+    "cpu_pinned",
+    "current_context",
+    "current_device",
+    "gpu",
+    "gpu_memory_info",
+    "is_np_array",
+    "is_np_default_dtype",
+    "is_np_shape",
+    "num_gpus",
+    "random",
+    "reset_np",
+    "seed",
+    "set_np",
+    "waitall",
+]
+__all__ += files.__all__
+__all__ += functions.__all__
+__all__ += layers.__all__
