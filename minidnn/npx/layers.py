@@ -36,7 +36,7 @@ __all__ = [
 Ints = int | tuple[int, ...] | list[int] | None
 
 # Keywords that MXNet's functions take beside their own, none of which has a meaning at inference on a CPU.
-_IGNORED = frozenset({"name", "attr", "out", "cudnn_off", "workspace", "cudnn_tune"})
+_IGNORED = frozenset({"name", "attr", "cudnn_off", "workspace", "cudnn_tune"})
 
 
 def _refuse_unknown(op: str, kwargs: dict[str, Any]) -> None:
@@ -403,24 +403,23 @@ def log_softmax(
     return _softmax("log_softmax", data, length, use_length, axis=axis, temperature=temperature, dtype=dtype)
 
 
+def _masked(op: str, data: Any, mask: Any, axis: int, temperature: float | None) -> ndarray:
+    x, keep = _arrays(op, data=data, mask=mask)
+    return dispatch.invoke_one(op, x, keep.astype(bool, copy=False), axis=axis, temperature=temperature)
+
+
 def masked_softmax(
     data: Any, mask: Any, axis: int = -1, temperature: float | None = 1.0, normalize: bool | None = True
 ) -> ndarray:
     """`softmax` of the elements for which `mask` (bool, broadcast to `data`) holds; the others are 0."""
-    arrays = _arrays("masked_softmax", data=data, mask=mask)
-    return dispatch.invoke_one(
-        "masked_softmax", arrays[0], arrays[1].astype(bool, copy=False), axis=axis, temperature=temperature
-    )
+    return _masked("masked_softmax", data, mask, axis, temperature)
 
 
 def masked_log_softmax(
     data: Any, mask: Any, axis: int = -1, temperature: float | None = 1.0, normalize: bool | None = True
 ) -> ndarray:
     """The logarithm of `masked_softmax`; -inf where `mask` does not hold."""
-    arrays = _arrays("masked_log_softmax", data=data, mask=mask)
-    return dispatch.invoke_one(
-        "masked_log_softmax", arrays[0], arrays[1].astype(bool, copy=False), axis=axis, temperature=temperature
-    )
+    return _masked("masked_log_softmax", data, mask, axis, temperature)
 
 
 def dropout(

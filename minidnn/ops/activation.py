@@ -261,6 +261,12 @@ register(
     )
 )
 
+
+def _check_dropout(attrs: Attrs) -> None:
+    if attrs.mode == "always":
+        raise OpError("dropout: mode 'always' drops elements at inference too, which minidnn does not do")
+
+
 register(
     Op(
         "dropout",
@@ -274,5 +280,6 @@ register(
         ),
         kind="elementwise",
         mxnet=("Dropout", "_npx_dropout"),
+        check=_check_dropout,
     )
 )
