@@ -41,13 +41,13 @@ def _grow(view: GraphView, start: Node, anchor: Node, taken: set[Node]) -> Regio
     """The largest region of `start` and elementwise operations behind it that ends in one value.
 
     Readers join in topological order. A value is open while something outside reads it; whenever only one is, the
-    region could end there. It ends for good at a reader that cannot join, or at an output of the graph.
+    region could end there. It ends for good at a reader that cannot join; an output of the graph stays open.
     """
     value = start[0]
     region, complete = [start], 1
     unread = {value: len(view.consumers(value))}
     pending = set(view.consumers(value))
-    while pending and len(region) < MAX_REGION and not view.is_output(region[-1][0]):
+    while pending and len(region) < MAX_REGION:
         node = min(pending, key=view.position.__getitem__)
         pending.remove(node)
         if node in taken or not _can_follow(view, node, anchor, value, unread.keys()):

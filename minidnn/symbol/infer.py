@@ -127,6 +127,9 @@ def _inside(
     assert node.subgraph is not None
     given = {f"in{i}": t for i, t in enumerate(inputs) if t is not None}
     wanted = {f"in{i}": d for i, d in enumerate(dtypes) if d is not None}
-    types = _propagate(node.subgraph, given, wanted)
+    try:
+        types = _propagate(node.subgraph, given, wanted)
+    except OpError as error:
+        raise type(error)(f"node {node.name!r}: {error}") from None
     by_name = {v.name: types.get(v[0]) for v in node.subgraph.variables()}
     return [t if t is not None else by_name.get(f"in{i}") for i, t in enumerate(inputs)]

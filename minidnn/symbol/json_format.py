@@ -23,9 +23,9 @@ from minidnn.symbol.literals import format_literal, format_text, parse_literal
 
 __all__ = ["MAX_BYTES", "MAX_NODES", "attrs_to_strings", "from_json", "hints_to_strings", "to_json"]
 
-# A text of the largest networks people run has about one megabyte; the JSON parser needs some twenty times the
-# text's size when it is made of nothing but empty lists.
-MAX_BYTES = 32 << 20
+# The largest networks people run make about one megabyte of text; a text of nothing but empty lists takes thirty
+# times its size when it is parsed.
+MAX_BYTES = 16 << 20
 MAX_NODES = 100_000
 _MAX_NESTING = 4
 _MAX_ATTRIBUTE = 1 << 16

@@ -15,6 +15,7 @@ from minidnn.symbol.compose import Arithmetic, check_names, compose
 from minidnn.symbol.graph import Entry, Node, make_variable
 from minidnn.symbol.infer import known_types, with_types
 from minidnn.symbol.json_format import MAX_BYTES, attrs_to_strings, from_json, hints_to_strings, to_json
+from minidnn.symbol.literals import parse_literal
 from minidnn.symbol.printing import format_graph, printable
 from minidnn.symbol.roles import auxiliary_variables, parameter_variables
 
@@ -304,10 +305,10 @@ def var(
     for key, text in {**(attr or {}), **kwargs}.items():
         if not (len(key) > 4 and key.startswith("__") and key.endswith("__") and isinstance(text, str)):
             raise GraphError(f"variable {name!r}: an attribute is a string named __like_this__, got {key!r}: {text!r}")
-        hints[key[2:-2]] = text
+        hints[key[2:-2]] = parse_literal(text)
     for key, value in {"lr_mult": lr_mult, "wd_mult": wd_mult, "init": init, "stype": stype}.items():
         if value is not None:
-            hints[key] = str(value)
+            hints[key] = parse_literal(str(value))
     if shape is not None:
         hints["shape"] = tuple(int(n) for n in shape)
     if dtype is not None:

@@ -116,6 +116,12 @@ def test_computed_slope_of_a_prelu_is_not_swallowed() -> None:
     assert fuse_elementwise(before) is before
 
 
+def test_value_that_is_its_own_slope_is_not_swallowed() -> None:
+    value = unary("exp", var("x", shape=(4,)), "exp")
+    before = apply_op("leaky_relu", [value, value], "prelu", act_type="prelu")
+    assert fuse_elementwise(before) is before
+
+
 def test_very_long_chains_are_cut() -> None:
     before = data()
     for i in range(MAX_REGION + 3):
