@@ -52,16 +52,29 @@ class _Pooling(HybridBlock):
     ) -> None:
         super().__init__()
         name = type(self).__name__
+        size = per_axis(name, "pool_size", pool_size, rank)
+        stride = per_axis(name, "strides", size if strides is None else strides, rank)
+        pad = per_axis(name, "padding", padding, rank)
         self._attrs = make_attrs(
             name,
             "pooling",
-            kernel=per_axis(name, "pool_size", pool_size, rank),
-            stride=per_axis(name, "strides", pool_size if strides is None else strides, rank),
-            pad=per_axis(name, "padding", padding, rank),
+            kernel=size,
+            stride=stride,
+            pad=pad,
             pool_type=pool_type,
             global_pool=global_pool,
             pooling_convention="full" if ceil_mode else "valid",
             count_include_pad=count_include_pad,
+            layout=layout,
+        )
+        self._shown = show(
+            self,
+            size=size,
+            stride=stride,
+            padding=pad,
+            ceil_mode=ceil_mode,
+            global_pool=global_pool,
+            pool_type=pool_type,
             layout=layout,
         )
 
@@ -69,17 +82,7 @@ class _Pooling(HybridBlock):
         return invoke("pooling", x, **self._attrs)
 
     def __repr__(self) -> str:
-        attrs = self._attrs
-        return show(
-            self,
-            size=attrs.kernel,
-            stride=attrs.stride,
-            padding=attrs.pad,
-            ceil_mode=attrs.pooling_convention == "full",
-            global_pool=attrs.global_pool,
-            pool_type=attrs.pool_type,
-            layout=attrs.layout,
-        )
+        return self._shown
 
 
 class MaxPool1D(_Pooling):

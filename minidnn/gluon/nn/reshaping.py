@@ -36,7 +36,7 @@ class ReflectionPad2D(HybridBlock):
         numbers = (0, 0, 0, 0, *(padding,) * 4) if isinstance(padding, int) else tuple(padding)
         if len(numbers) != 8:
             raise ValueError(f"ReflectionPad2D: padding must be a number or a list of 8 ints, got {padding}")
-        self._padding = numbers
+        self._padding = tuple(zip(numbers[::2], numbers[1::2], strict=True))
 
     def forward(self, x: Any) -> Any:
         return invoke("pad", x, mode="reflect", pad_width=self._padding)
