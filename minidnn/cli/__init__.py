@@ -1,0 +1,52 @@
+"""The command ``minidnn``: one module a subcommand, and this table of them."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+
+from minidnn.cli import bench, demo, info
+from minidnn.errors import MXNetError
+
+__all__ = ["main"]
+
+# Each has SUMMARY, DESCRIPTION, add_arguments(parser) and run(arguments) -> exit code; run imports what is heavy.
+_COMMANDS = {"demo": demo, "bench": bench, "info": info}
+
+
+def _make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="minidnn",
+        description="Fast CPU inference from plain Python: Gluon's API on a fusing compiler.",
+        epilog="'minidnn COMMAND --help' says more of a command.",
+    )
+    parser.add_argument("--version", action="version", version=f"minidnn {version('minidnn')}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name, module in _COMMANDS.items():
+        command = commands.add_parser(name, help=module.SUMMARY, description=module.DESCRIPTION)
+        module.add_arguments(command)
+        command.set_defaults(run=module.run)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line.
+
+    Args:
+        argv: the arguments behind the program's name; None: those of this process.
+
+    Returns:
+        The exit code: 0 done, 1 an error (told on standard error), 130 interrupted. Arguments that do not fit exit
+        with 2, as argparse does.
+    """
+    arguments = _make_parser().parse_args(argv)
+    try:
+        return int(arguments.run(arguments))
+    except (MXNetError, ImportError, OSError) as error:
+        print(f"minidnn: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("minidnn: interrupted", file=sys.stderr)
+        return 130

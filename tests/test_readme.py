@@ -1,0 +1,42 @@
+"""The README is true: its example runs, its commands are those that .ci/run runs, its links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+COMMANDS = ["pip install '.[demo]' && minidnn demo", "pip install '.[test]' && python -m pytest"]
+
+
+def test_the_example_runs_and_leaves_two_nodes(capsys: Any) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(compile(code, "README.md", "exec"), names)
+    symbol, _ = names["net"].export(None)
+    assert [node.op_name for node in symbol.operations()] == ["fused", "fused"]
+    assert names["out"].shape == (1, 64, 56, 56)
+    eager = names["SampleBlock"]()
+    eager.load_dict({name: p.data() for name, p in names["net"].collect_params().items()})
+    wanted = eager(names["data"]).asnumpy()
+    np.testing.assert_allclose(names["out"].asnumpy(), wanted, rtol=0, atol=1e-4 * np.abs(wanted).max())
+    assert capsys.readouterr().out
+
+
+def test_the_two_commands_stand_in_the_readme_and_are_run_by_ci() -> None:
+    script = (ROOT / ".ci" / "run").read_text("utf-8")
+    for command in COMMANDS:
+        assert f"\n    {command}\n" in README
+        for part in command.split(" && "):
+            assert part in script
+
+
+def test_every_link_of_readme_and_contributing_leads_to_a_file() -> None:
+    texts = {name: (ROOT / name).read_text("utf-8") for name in ("README.md", "CONTRIBUTING.md")}
+    links = [link for text in texts.values() for link in re.findall(r"\]\(([^)#:]+)\)", text)]
+    assert links
+    assert not [link for link in links if not (ROOT / link).exists()]
