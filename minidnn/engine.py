@@ -232,9 +232,9 @@ def contiguous(array: Array) -> Array:
 def info() -> dict[str, Any]:
     """What inference runs on: CPU, ISA, threads, cache folder."""
     import llvmlite.binding as llvm
-    from minidnn_kernels.isa import host_features
 
     from minidnn.runtime.library import library
+    from minidnn_kernels.isa import host_features
 
     kernels = library()
     return {

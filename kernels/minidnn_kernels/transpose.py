@@ -57,18 +57,17 @@ class TransposeSpec:
                     with builder.if_then(builder.icmp_signed("<=", s.add(r, const(i)), last)):
                         s.store(vector, address, column_mask)
 
-        with s.loop(const(0), rows, lanes, []) as outer:
-            with s.loop(const(0), columns, lanes, []) as inner:
-                r, c = outer.index, inner.index
-                fits = builder.and_(
-                    builder.icmp_signed("<=", s.add(r, const(lanes)), rows),
-                    builder.icmp_signed("<=", s.add(c, const(lanes)), columns),
-                )
-                with builder.if_else(fits) as (then, otherwise):
-                    with then:
-                        block(r, c, whole=True)
-                    with otherwise:
-                        block(r, c, whole=False)
+        with s.loop(const(0), rows, lanes, []) as outer, s.loop(const(0), columns, lanes, []) as inner:
+            r, c = outer.index, inner.index
+            fits = builder.and_(
+                builder.icmp_signed("<=", s.add(r, const(lanes)), rows),
+                builder.icmp_signed("<=", s.add(c, const(lanes)), columns),
+            )
+            with builder.if_else(fits) as (then, otherwise):
+                with then:
+                    block(r, c, whole=True)
+                with otherwise:
+                    block(r, c, whole=False)
         builder.ret_void()
         return str(module)
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 
-from minidnn_kernels.copy import MAX_DIMENSIONS, CopyArguments
-from minidnn_kernels.transpose import TransposeSpec
-
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.values import Value
 from minidnn.runtime.program import Address, Argument, Cost, Kernel
+from minidnn_kernels.copy import MAX_DIMENSIONS, CopyArguments
+from minidnn_kernels.transpose import TransposeSpec
 
 __all__ = ["lower_copy"]
 

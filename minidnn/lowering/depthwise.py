@@ -7,13 +7,13 @@ from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
-from minidnn_kernels.depthwise import DepthwiseArguments, DepthwiseSpec
 
 from minidnn.lowering.anchor import Anchor, Weights, arguments_row, make_tail
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.geometry import Window, tap_pixels
 from minidnn.lowering.values import CHANNELS_LAST, Array, Value
 from minidnn.runtime.program import Argument, Cost, Kernel
+from minidnn_kernels.depthwise import DepthwiseArguments, DepthwiseSpec
 
 __all__ = ["lower_depthwise"]
 

@@ -6,8 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from minidnn_kernels.elementwise import MAX_OUTER, ElementwiseArguments, ElementwiseSpec
-from minidnn_kernels.epilogue import Epilogue
 
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.tail import TailBuilder
@@ -15,6 +13,8 @@ from minidnn.lowering.values import CHANNELS_LAST, PLAIN, Array, Value, physical
 from minidnn.ops.registry import TensorType
 from minidnn.runtime.program import Argument, Cost, Kernel
 from minidnn.symbol.graph import Entry, Node
+from minidnn_kernels.elementwise import MAX_OUTER, ElementwiseArguments, ElementwiseSpec
+from minidnn_kernels.epilogue import Epilogue
 
 __all__ = ["collapse", "lower_elementwise"]
 
@@ -106,8 +106,7 @@ def add_rows_step(
 def broadcast_strides(value: Value, shape: tuple[int, ...]) -> tuple[int, ...]:
     """Strides in bytes against `shape`: 0 along every dimension the value is repeated over."""
     missing = len(shape) - len(value.shape)
-    own = (0,) * missing + tuple(s if n > 1 else 0 for s, n in zip(value.strides, value.shape, strict=True))
-    return own
+    return (0,) * missing + tuple(s if n > 1 else 0 for s, n in zip(value.strides, value.shape, strict=True))
 
 
 def collapse(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-from minidnn_kernels.isa import Isa
 
 from minidnn.lowering.anchor import Anchor
 from minidnn.lowering.builder import Builder
@@ -20,6 +19,7 @@ from minidnn.lowering.views import lower_concatenate, lower_stack, lower_view
 from minidnn.ops.registry import TensorType
 from minidnn.runtime.program import Program
 from minidnn.symbol.graph import Entry, Graph, Node
+from minidnn_kernels.isa import Isa
 
 __all__ = ["has_kernel", "lower"]
 
@@ -39,10 +39,10 @@ _RULES: dict[str, Rule] = {
     "layer_norm": lower_layer_norm,
     "concatenate": lower_concatenate,
     "stack": lower_stack,
-    **{name: lower_reduction for name in ("sum", "mean", "max")},
-    **{name: lower_view for name in ("reshape", "npx_reshape", "reshape_like", "flatten", "expand_dims", "squeeze")},
-    **{name: lower_view for name in ("transpose", "swapaxes", "moveaxis", "broadcast_to", "broadcast_like", "flip")},
-    **{name: lower_view for name in ("slice", "slice_axis", "slice_like", "split", "identity", "dropout")},
+    **dict.fromkeys(("sum", "mean", "max"), lower_reduction),
+    **dict.fromkeys(("reshape", "npx_reshape", "reshape_like", "flatten", "expand_dims", "squeeze"), lower_view),
+    **dict.fromkeys(("transpose", "swapaxes", "moveaxis", "broadcast_to", "broadcast_like", "flip"), lower_view),
+    **dict.fromkeys(("slice", "slice_axis", "slice_like", "split", "identity", "dropout"), lower_view),
 }
 
 

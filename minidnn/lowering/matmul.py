@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from minidnn_kernels.matmul import MAX_POINTERS, Arguments, pack_panels
-from minidnn_kernels.tile import TileSpec
 
 from minidnn.lowering.anchor import Anchor, Weights, arguments_row, fold, make_tail
 from minidnn.lowering.builder import Builder
@@ -15,6 +13,8 @@ from minidnn.lowering.geometry import Window, pixel_table
 from minidnn.lowering.tiling import choose_tiling
 from minidnn.lowering.values import CHANNELS_LAST, PLAIN, Value
 from minidnn.runtime.program import Argument, Cost, Kernel
+from minidnn_kernels.matmul import MAX_POINTERS, Arguments, pack_panels
+from minidnn_kernels.tile import TileSpec
 
 __all__ = ["lower_convolution", "lower_fully_connected"]
 

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
-from minidnn_kernels.matmul import MAX_POINTERS
-from minidnn_kernels.pooling import PoolArguments, PoolSpec
 
 from minidnn.lowering.anchor import arguments_row
 from minidnn.lowering.builder import Builder
@@ -17,6 +15,8 @@ from minidnn.lowering.values import CHANNELS_LAST, PLAIN, Array, Value
 from minidnn.ops.registry import Attrs, TensorType, get_op
 from minidnn.runtime.program import Address, Argument, Cost, Kernel
 from minidnn.symbol.graph import Node
+from minidnn_kernels.matmul import MAX_POINTERS
+from minidnn_kernels.pooling import PoolArguments, PoolSpec
 
 __all__ = ["lower_pooling", "lower_reduction"]
 
@@ -84,7 +84,8 @@ def _factors(attrs: Attrs, window: Window) -> Array:
     if attrs.pool_type != "avg":
         return np.ones(window.pixels, np.float32)
     average = get_op("pooling").reference(attrs, np.ones((1, 1, *window.input), np.float64))
-    return (average.reshape(-1) / (_taps(window) >= 0).sum(1)).astype(np.float32)
+    factors: Array = (average.reshape(-1) / (_taps(window) >= 0).sum(1)).astype(np.float32)
+    return factors
 
 
 def _add_whole(
@@ -103,7 +104,8 @@ def _add_whole(
     extra[:1].view(np.float32)[0] = factor
     extra[1] = channels * 4
     blocks = max(1, min(_PARTS // images, images * pixels * channels // _PART_ELEMENTS, -(-channels // lanes)))
-    block = -(-(-(-channels // blocks)) // lanes) * lanes
+    share = -(-channels // blocks)
+    block = -(-share // lanes) * lanes
     blocks = -(-channels // block)
     names: dict[str, Argument] = {
         "KERNEL": Kernel(PoolSpec("max" if operation == "max" else "sum", strided=True)),
@@ -129,8 +131,7 @@ def lower_reduction(
     if data.type.dtype != np.float32 or types[0].dtype != np.float32 or data.array is not None:
         return None
     ndim = data.type.ndim
-    axes = range(ndim) if node.attrs.axis is None else {a % ndim for a in node.attrs.axis}
-    axes = sorted(axes)
+    axes = sorted(range(ndim) if node.attrs.axis is None else {a % ndim for a in node.attrs.axis})
     spatial = list(range(2, ndim))
     if ndim > 2 and axes == spatial:
         shape = (data.shape[0], math.prod(data.shape[2:]), data.shape[1])

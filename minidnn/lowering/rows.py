@@ -7,7 +7,6 @@ import struct
 from collections.abc import Sequence
 
 import numpy as np
-from minidnn_kernels.rows import RowArguments, RowSpec
 
 from minidnn.lowering.anchor import arguments_row
 from minidnn.lowering.builder import Builder
@@ -16,6 +15,7 @@ from minidnn.lowering.values import CHANNELS_LAST, PLAIN, Value
 from minidnn.ops.registry import TensorType
 from minidnn.runtime.program import Argument, Cost, Kernel
 from minidnn.symbol.graph import Node
+from minidnn_kernels.rows import RowArguments, RowSpec
 
 __all__ = ["lower_layer_norm", "lower_softmax"]
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from minidnn_kernels.epilogue import Epilogue, Instruction
 
 from minidnn.lowering.values import Array, Value
 from minidnn.ops.registry import Attrs
 from minidnn.symbol.graph import Entry, Node
+from minidnn_kernels.epilogue import Epilogue, Instruction
 
 __all__ = ["ELEMENTWISE", "Tail", "TailBuilder", "batch_norm_affine"]
 
@@ -56,9 +56,9 @@ _RULES: dict[str, Rule] = {
     "true_divide_scalar": _scalar("divide_scalar"),
     "rtrue_divide_scalar": _scalar("rdivide_scalar"),
     "fix": _same("trunc"),
-    **{name: _same(name) for name in ("relu", "sigmoid", "silu", "mish", "tanh", "log_sigmoid", "softrelu", "softsign")},
-    **{name: _same(name) for name in ("hard_swish", "erf", "exp", "log", "sqrt", "rsqrt", "square", "negative")},
-    **{name: _same(name) for name in ("reciprocal", "sign", "floor", "ceil", "trunc", "rint")},
+    **{name: _same(name) for name in ("relu", "sigmoid", "silu", "mish", "tanh", "log_sigmoid", "softrelu")},
+    **{name: _same(name) for name in ("softsign", "hard_swish", "erf", "exp", "log", "sqrt", "rsqrt", "square")},
+    **{name: _same(name) for name in ("negative", "reciprocal", "sign", "floor", "ceil", "trunc", "rint")},
     **{name: _same(name) for name in ("add", "subtract", "multiply", "maximum", "minimum")},
     **{
         f"{name}_scalar": _scalar(f"{name}_scalar")

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import minidnn_kernels
-from minidnn_kernels.isa import Isa, best_isa, get_isa, host_supports
-
 from minidnn.runtime.code_cache import CodeCache, default_folder
+from minidnn_kernels.isa import Isa, best_isa, get_isa, host_supports
 
 __all__ = ["KernelSpec", "Library", "chosen_isa", "library"]
 
