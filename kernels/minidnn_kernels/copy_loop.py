@@ -15,7 +15,7 @@ _OUTER_DIMENSIONS = MAX_DIMENSIONS - 2
 _ROW, _COLUMN = (MAX_DIMENSIONS - 2) * 8, (MAX_DIMENSIONS - 1) * 8
 
 
-def copy_loop(args: int, part: int, parts: int) -> None:
+def copy_loop(args: int, part: int, parts: int, memory: int) -> None:
     """One part is some rows (the second last dimension) of one index of the outer dimensions."""
     item, row_parts = load(args + _ITEM), load(args + _ROW_PARTS)
     rest = part // row_parts

@@ -6,7 +6,7 @@ windows overlap: an input column is loaded once and used for every output that s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from minidnn_kernels.epilogue import Epilogue
 from minidnn_kernels.isa import Isa
@@ -60,7 +60,7 @@ class DepthwiseSpec:
     stride: int
     dilate: int
     pixels: int
-    epilogue: Epilogue = Epilogue()
+    epilogue: Epilogue = field(default_factory=Epilogue)
 
     @property
     def columns(self) -> int:
@@ -82,7 +82,8 @@ class DepthwiseSpec:
         def body(channel: Value, mask: Value | None) -> None:
             offset = s.mul(channel, const(4))
             sums = self._window(s, pointers, s.add(weights, offset), offset, s.mul(rounded, const(4)), mask)
-            store_block(s, self.epilogue, Block(context, row, const(self.pixels), [channel], [mask]), [[v] for v in sums])
+            rows = [s.add(row, const(p)) for p in range(self.pixels)]
+            store_block(s, self.epilogue, Block(context, rows, [channel], [mask]), [[v] for v in sums])
 
         whole = builder.and_(channels, const(-s.lanes))
         with s.loop(const(0), whole, s.lanes, []) as loop:

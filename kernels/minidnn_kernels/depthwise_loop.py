@@ -8,13 +8,14 @@ from minidnn_kernels.loop_words import call5, load, load_i32, scratch, store
 __all__ = ["depthwise_loop"]
 
 _A = DepthwiseArguments()
-_KERNEL, _SOURCE, _ZEROS, _IMAGE_PITCH, _PIXEL_PITCH = _A.KERNEL * 8, _A.SOURCE * 8, _A.ZEROS * 8, _A.IMAGE_PITCH * 8, _A.PIXEL_PITCH * 8
+_KERNEL, _SOURCE, _ZEROS = _A.KERNEL * 8, _A.SOURCE * 8, _A.ZEROS * 8
+_IMAGE_PITCH, _PIXEL_PITCH = _A.IMAGE_PITCH * 8, _A.PIXEL_PITCH * 8
 _TABLE, _POINTERS, _STRIPS, _BLOCK_STRIPS = _A.TABLE * 8, _A.POINTERS * 8, _A.STRIPS * 8, _A.BLOCK_STRIPS * 8
 _BLOCKS, _STARTS, _WEIGHTS, _CHANNELS = _A.BLOCKS * 8, _A.STARTS * 8, _A.WEIGHTS * 8, _A.CHANNELS * 8
 _PIXELS, _CONTEXT = _A.PIXELS * 8, _A.CONTEXT * 8
 
 
-def depthwise_loop(args: int, part: int, parts: int) -> None:
+def depthwise_loop(args: int, part: int, parts: int, memory: int) -> None:
     """One part is some strips of one image."""
     blocks = load(args + _BLOCKS)
     image, block = part // blocks, part % blocks

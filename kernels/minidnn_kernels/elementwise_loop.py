@@ -14,7 +14,7 @@ _DIMENSIONS = MAX_OUTER
 _TENSOR_BYTES = (MAX_OUTER + 2) * 8
 
 
-def elementwise_loop(args: int, part: int, parts: int) -> None:
+def elementwise_loop(args: int, part: int, parts: int, memory: int) -> None:
     """One part is an equal share of the chunks of all rows."""
     kernel, tensors, inner = load(args + _KERNEL), load(args + _TENSORS), load(args + _INNER)
     chunk, chunks = load(args + _CHUNK), load(args + _CHUNKS)

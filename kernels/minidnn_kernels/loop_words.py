@@ -5,12 +5,13 @@ Numba intrinsics; importing this module imports Numba, so only code that is abou
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic
+from numba.core import cgutils as numba_cgutils
+from numba.extending import intrinsic as numba_intrinsic
 
 from minidnn_kernels.isa import host_arch
 
@@ -19,6 +20,7 @@ __all__ = [
     "atomic_load",
     "atomic_store",
     "call3",
+    "call4",
     "call5",
     "call9",
     "compare_exchange",
@@ -31,6 +33,10 @@ __all__ = [
     "store",
     "yield_cpu",
 ]
+
+# Numba types an intrinsic as the function that makes it; loops call it without the typing context.
+intrinsic: Callable[[Callable[..., Any]], Callable[..., Any]] = numba_intrinsic
+cgutils: Any = numba_cgutils
 
 _I64 = ir.IntType(64)
 _I32 = ir.IntType(32)
@@ -95,12 +101,20 @@ def _call(arity: int) -> Any:
 
 @intrinsic
 def call3(typing_context: Any, address: Any, a: Any, b: Any, c: Any) -> Any:
-    """Call the kernel at `address`."""
+    """Call the microkernel of three arguments at `address`."""
     return _call(3)
 
 
 @intrinsic
-def call9(typing_context: Any, address: Any, a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, g: Any, h: Any, i: Any) -> Any:
+def call4(typing_context: Any, address: Any, a: Any, b: Any, c: Any, d: Any) -> Any:
+    """Call the kernel (or the microkernel of four arguments) at `address`."""
+    return _call(4)
+
+
+@intrinsic
+def call9(
+    typing_context: Any, address: Any, a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, g: Any, h: Any, i: Any
+) -> Any:
     """Call the microkernel of nine arguments at `address`."""
     return _call(9)
 

@@ -9,7 +9,8 @@ __all__ = ["matmul_loop"]
 
 _A = Arguments()
 _TILE, _TAIL_TILE, _SOURCE, _ZEROS = _A.TILE * 8, _A.TAIL_TILE * 8, _A.SOURCE * 8, _A.ZEROS * 8
-_IMAGE_PITCH, _PIXEL_PITCH, _SOURCE_GROUP, _TABLE = _A.IMAGE_PITCH * 8, _A.PIXEL_PITCH * 8, _A.SOURCE_GROUP * 8, _A.TABLE * 8
+_IMAGE_PITCH, _PIXEL_PITCH = _A.IMAGE_PITCH * 8, _A.PIXEL_PITCH * 8
+_SOURCE_GROUP, _TABLE = _A.SOURCE_GROUP * 8, _A.TABLE * 8
 _TAPS, _DEPTH, _WEIGHTS, _PANEL_PITCH = _A.TAPS * 8, _A.DEPTH * 8, _A.WEIGHTS * 8, _A.PANEL_PITCH * 8
 _WEIGHT_GROUP, _ROWS, _COLUMNS, _PIXELS = _A.WEIGHT_GROUP * 8, _A.ROWS * 8, _A.COLUMNS * 8, _A.PIXELS * 8
 _BLOCK_STRIPS, _BLOCKS, _GROUPS = _A.BLOCK_STRIPS * 8, _A.BLOCKS * 8, _A.GROUPS * 8
@@ -17,7 +18,7 @@ _GROUP_COLUMNS, _BLOCK_PANELS, _PANEL_BLOCKS = _A.GROUP_COLUMNS * 8, _A.BLOCK_PA
 _WEIGHT_IMAGE, _CONTEXT = _A.WEIGHT_IMAGE * 8, _A.CONTEXT * 8
 
 
-def matmul_loop(args: int, part: int, parts: int) -> None:
+def matmul_loop(args: int, part: int, parts: int, memory: int) -> None:
     """One part is one (image, block of strips, group, block of panels); `parts` is their product."""
     rows, columns = load(args + _ROWS), load(args + _COLUMNS)
     taps, depth = load(args + _TAPS), load(args + _DEPTH)

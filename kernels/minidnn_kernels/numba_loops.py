@@ -1,9 +1,10 @@
 """Loops around the microkernels are plain Python, compiled by Numba; this turns one into a kernel.
 
-Every kernel has one signature, ``void kernel(intp args, intp part, intp parts)``: `args` is the address
-of a row of int64, and the kernel does its `part` of `parts`. A loop function takes these three, reads its
-arguments with `load`, and calls a microkernel by address with `call`. It must not allocate, raise or touch
-a Python object; `loop_ir` refuses one that does.
+Every kernel has one signature, ``void kernel(intp args, intp part, intp parts, intp memory)``: `args` is the
+address of a row of int64, the kernel does its `part` of `parts`, and `memory` is scratch memory of the thread
+it runs on. A loop function takes these four, reads its arguments with `load`, and calls a microkernel by
+address with one of the `call` words. It must not allocate, raise or touch a Python object; `loop_ir` refuses
+one that does.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 __all__ = ["KERNEL_ARGUMENTS", "loop_ir"]
 
-KERNEL_ARGUMENTS = 3
+KERNEL_ARGUMENTS = 4
 
 # What compiled loops may call: nothing of Python's or Numba's runtime.
 _ALLOWED_EXTERNALS = re.compile(r"llvm\..*|mem(set|cpy|move)|sched_yield")
@@ -30,7 +31,8 @@ def loop_ir(function: Callable[..., Any], symbol: str, arguments: int = KERNEL_A
     from numba import cfunc, types
 
     signature = types.void(*[types.intp] * arguments)
-    compiled = cfunc(signature, nopython=True, error_model="numpy", boundscheck=False)(function)
+    options: dict[str, Any] = {"nopython": True, "error_model": "numpy", "boundscheck": False}
+    compiled = cfunc(signature, **options)(function)
     native = compiled.native_name.removeprefix("cfunc.")
     # Numba's own wrapper reports a failing status through Python. A loop has no failing status, so this
     # wrapper drops it, and with it every reference to the runtime.

@@ -10,10 +10,11 @@ __all__ = ["global_pool_loop", "pool_loop"]
 _A = PoolArguments()
 _KERNEL, _SOURCE, _TARGET, _IMAGE_PITCH = _A.KERNEL * 8, _A.SOURCE * 8, _A.TARGET * 8, _A.IMAGE_PITCH * 8
 _PIXEL_PITCH, _TARGET_PITCH, _TABLE, _TAPS = _A.PIXEL_PITCH * 8, _A.TARGET_PITCH * 8, _A.TABLE * 8, _A.TAPS * 8
-_PIXELS, _BLOCK, _BLOCKS, _FACTORS, _CHANNELS = _A.PIXELS * 8, _A.BLOCK * 8, _A.BLOCKS * 8, _A.FACTORS * 8, _A.CHANNELS * 8
+_PIXELS, _BLOCK, _BLOCKS = _A.PIXELS * 8, _A.BLOCK * 8, _A.BLOCKS * 8
+_FACTORS, _CHANNELS = _A.FACTORS * 8, _A.CHANNELS * 8
 
 
-def pool_loop(args: int, part: int, parts: int) -> None:
+def pool_loop(args: int, part: int, parts: int, memory: int) -> None:
     """One part is some output pixels of one image."""
     blocks, pixels, taps = load(args + _BLOCKS), load(args + _PIXELS), load(args + _TAPS)
     image, block = part // blocks, part % blocks
@@ -35,7 +36,7 @@ def pool_loop(args: int, part: int, parts: int) -> None:
         call5(kernel, place, pointers, count, channels, load(args + _FACTORS) + pixel * 4)
 
 
-def global_pool_loop(args: int, part: int, parts: int) -> None:
+def global_pool_loop(args: int, part: int, parts: int, memory: int) -> None:
     """One part is some channels of one image; all pixels of the image go into one."""
     blocks = load(args + _BLOCKS)
     image, block = part // blocks, part % blocks

@@ -12,7 +12,7 @@ _KERNEL, _SOURCE, _TARGET, _ROWS = _A.KERNEL * 8, _A.SOURCE * 8, _A.TARGET * 8, 
 _COUNT, _EXTRA = _A.COUNT * 8, _A.EXTRA * 8
 
 
-def rows_loop(args: int, part: int, parts: int) -> None:
+def rows_loop(args: int, part: int, parts: int, memory: int) -> None:
     """One part is an equal share of the rows."""
     rows, count = load(args + _ROWS), load(args + _COUNT)
     source, target, kernel = load(args + _SOURCE), load(args + _TARGET), load(args + _KERNEL)

@@ -20,18 +20,18 @@ class Block:
     Args:
         context: address of [the output, bytes between its rows, then for each operand: address, bytes
             between rows].
-        row: its first row.
-        rows_left: rows of the output from there on. A block may have more: those repeat the last one, so
-            they store the same values again and need no code of their own.
+        rows: the number of each row of the block in the output; a row may stand twice if it has the same
+            values both times.
         columns: first column (channel) of each vector.
         masks: lanes of each vector that exist; None for all.
+        present: whether each row is to be stored; None for all.
     """
 
     context: Value
-    row: Value
-    rows_left: Value
+    rows: Sequence[Value]
     columns: Sequence[Value]
     masks: Sequence[Value | None]
+    present: Sequence[Value] | None = None
 
 
 def store_block(s: Simd, epilogue: Epilogue, block: Block, accumulators: Sequence[Sequence[Value]]) -> None:
@@ -53,12 +53,10 @@ def store_block(s: Simd, epilogue: Epilogue, block: Block, accumulators: Sequenc
             for j, offset in enumerate(offsets):
                 shared[i, j] = s.load(s.add(operands[i][0], offset), block.masks[j])
 
-    last = s.add(block.rows_left, const(-1))
-    for r, vectors in enumerate(accumulators):
-        row = s.add(block.row, s.smaller(const(r), last))
+    def store_row(row: Value, vectors: Sequence[Value]) -> None:
         for j, accumulator in enumerate(vectors):
 
-            def load(i: int, j: int = j, row: Value = row) -> Value:
+            def load(i: int, j: int = j) -> Value:
                 if (i, j) in shared:
                     return shared[i, j]
                 address, operand_pitch = operands[i]
@@ -66,3 +64,10 @@ def store_block(s: Simd, epilogue: Epilogue, block: Block, accumulators: Sequenc
 
             value = epilogue.emit(s, accumulator, load)
             s.store(value, s.add(base, s.mul(row, pitch), offsets[j]), block.masks[j])
+
+    for r, vectors in enumerate(accumulators):
+        if block.present is None:
+            store_row(block.rows[r], vectors)
+        else:
+            with s.builder.if_then(block.present[r]):
+                store_row(block.rows[r], vectors)

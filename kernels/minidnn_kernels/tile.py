@@ -9,7 +9,7 @@ convolution: M. Dukhan, The Indirect Convolution Algorithm, 2019). B is packed i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from minidnn_kernels.epilogue import Epilogue
 from minidnn_kernels.isa import Isa
@@ -37,7 +37,7 @@ class TileSpec:
 
     rows: int
     vectors: int
-    epilogue: Epilogue = Epilogue()
+    epilogue: Epilogue = field(default_factory=Epilogue)
     masked: bool = False
 
     @property
@@ -62,7 +62,9 @@ class TileSpec:
             left = arguments["columns_left"]
             masks = [s.first_lanes(s.add(left, const(-j * s.lanes))) for j in range(self.vectors)]
         columns = [s.add(arguments["column"], const(j * s.lanes)) for j in range(self.vectors)]
-        block = Block(arguments["context"], arguments["row"], arguments["rows_left"], columns, masks)
+        last = s.add(arguments["rows_left"], const(-1))
+        rows = [s.add(arguments["row"], s.smaller(const(r), last)) for r in range(self.rows)]
+        block = Block(arguments["context"], rows, columns, masks)
         store_block(s, self.epilogue, block, accumulators)
         builder.ret_void()
         return str(module)

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
-from minidnn_kernels.isa import Isa
 
 from minidnn.lowering.memory import TEMPORARY, plan_memory
 from minidnn.lowering.values import PLAIN, Array, Value, physical_order, strides_of
 from minidnn.ops.registry import TensorType
 from minidnn.runtime.program import Address, Argument, Buffer, Cost, HostStep, Loop, NativeStep, Program, Tensor
+from minidnn_kernels.isa import Isa
 
 __all__ = ["Builder"]
 
@@ -76,8 +76,10 @@ class Builder:
 
     # --- steps ------------------------------------------------------------------------------
 
-    def native(self, name: str, loop: str, arguments: Sequence[Argument], parts: int, cost: Cost) -> None:
-        self._steps.append(NativeStep(name, Loop(loop), tuple(arguments), parts, cost))
+    def native(
+        self, name: str, loop: str, arguments: Sequence[Argument], parts: int, cost: Cost, scratch: int = 0
+    ) -> None:
+        self._steps.append(NativeStep(name, Loop(loop), tuple(arguments), parts, cost, scratch))
 
     def host(self, step: HostStep) -> None:
         self._steps.append(step)
@@ -111,7 +113,8 @@ class Builder:
                 from minidnn.lowering.copy import lower_copy
 
                 lower_copy(self, "copy", value, value.strides, Address(buffer), value.strides, value.shape)
-            tensors.append(Tensor(value.type, Address(buffer), strides_of(value.shape, value.type.dtype.itemsize, layout)))
+            strides = strides_of(value.shape, value.type.dtype.itemsize, layout)
+            tensors.append(Tensor(value.type, Address(buffer), strides))
         steps, arena = plan_memory(self._steps, self._temporaries, placed)
         return Program(tuple(steps), tuple(self._constants), arena, tuple(self._inputs), tuple(tensors))
 

@@ -4,7 +4,8 @@ Each step is cut into parts. Threads take parts from a counter until none is lef
 all its parts are done, so a thread may join a run late or never: the others do its share. Nothing waits
 for a thread that is not working, and a process without helpers (after a fork, say) still finishes.
 
-A job is a row of int64:  [table, steps, words in a table row, counters]
+A job is a row of int64:  [table, steps, words in a table row, counters, scratch memory, bytes of it per
+                           thread, threads it is enough for]
 A table row:              [kernel address, parts, the kernel's arguments ...]
 Counters, for each step:  [next part, parts done], on cache lines of their own.
 The pool's slot:          [the posted job or 0, threads working on it], likewise.
@@ -12,20 +13,20 @@ The pool's slot:          [the posted job or 0, threads working on it], likewise
 
 from __future__ import annotations
 
+from numba import njit
+
+from minidnn.runtime.layout import COUNTER_WORDS, LINE_BYTES, ROW_ARGUMENTS
 from minidnn_kernels.loop_words import (
     atomic_add,
     atomic_load,
     atomic_store,
-    call3,
+    call4,
     compare_exchange,
     load,
     pause,
     store,
     yield_cpu,
 )
-from numba import njit
-
-from minidnn.runtime.layout import COUNTER_WORDS, LINE_BYTES, ROW_ARGUMENTS
 
 __all__ = ["help_loop", "run_loop"]
 
@@ -36,8 +37,9 @@ _PATIENCE = 4000
 
 
 @njit(error_model="numpy", boundscheck=False)
-def _drive(job: int) -> None:
+def _drive(job: int, thread: int) -> None:
     table, steps, words, counters = load(job), load(job + 8), load(job + 16), load(job + 24)
+    memory = load(job + 32) + thread * load(job + 40)
     for step in range(steps):
         row = table + step * words * 8
         counter = counters + step * _STEP_BYTES
@@ -45,7 +47,7 @@ def _drive(job: int) -> None:
         while atomic_load(counter) < parts:
             part = atomic_add(counter, 1)
             if part < parts:
-                call3(load(row), row + _ARGUMENT_BYTES, part, parts)
+                call4(load(row), row + _ARGUMENT_BYTES, part, parts, memory)
                 atomic_add(counter + LINE_BYTES, 1)
         spins = 0
         while atomic_load(counter + LINE_BYTES) < parts:
@@ -55,30 +57,30 @@ def _drive(job: int) -> None:
                 yield_cpu()
 
 
-def run_loop(slot: int, job: int, helpers: int) -> None:
+def run_loop(slot: int, job: int, helpers: int, unused: int) -> None:
     """Run a job to its end; with helpers, post it for them unless another job is posted already."""
     counters = load(job + 24)
     for step in range(load(job + 8)):
         store(counters + step * _STEP_BYTES, 0)
         store(counters + step * _STEP_BYTES + LINE_BYTES, 0)
     posted = helpers > 0 and compare_exchange(slot, 0, job) == 0
-    _drive(job)
+    _drive(job, 0)
     if posted:
         atomic_store(slot, 0)
         while atomic_load(slot + LINE_BYTES) != 0:
             pause()
 
 
-def help_loop(slot: int, patience: int, unused: int) -> None:
-    """Work on posted jobs; return when none was posted for `patience` spins."""
+def help_loop(slot: int, patience: int, thread: int, unused: int) -> None:
+    """Work on posted jobs as thread number `thread` (1 and up); return when none was posted for `patience` spins."""
     idle = 0
     while idle < patience:
         if atomic_load(slot) != 0:
             # Announce first, look again after: the owner clears the slot first and waits for this count after.
             atomic_add(slot + LINE_BYTES, 1)
             job = atomic_load(slot)
-            if job != 0:
-                _drive(job)
+            if job != 0 and thread < load(job + 48):
+                _drive(job, thread)
             atomic_add(slot + LINE_BYTES, -1)
             idle = 0
         pause()

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from minidnn.runtime.layout import ALIGNMENT, COUNTER_WORDS, JOB_WORDS, ROW_ARGUMENTS
+from minidnn.runtime.layout import ALIGNMENT, COUNTER_WORDS, JOB_WORDS, LINE_BYTES, ROW_ARGUMENTS
 from minidnn.runtime.library import Library
 from minidnn.runtime.program import Argument, HostStep, Kernel, Loop, NativeStep, Program, Tensor
 from minidnn.runtime.threads import ThreadPool, aligned_words
@@ -81,6 +81,8 @@ class _Context:
         self._tables: list[Array] = []
         self._segments: list[int | HostStep] = []
         self._jobs: list[Array] = []
+        self._counters: list[Array] = []  # only to keep them alive
+        self._scratch_threads = 0
         stretch: list[NativeStep] = []
         for step in program.steps:
             if isinstance(step, NativeStep):
@@ -105,9 +107,9 @@ class _Context:
             for a, argument in enumerate(step.arguments, row + ROW_ARGUMENTS):
                 table[a] = self._value(executor, argument, number, a)
         job = aligned_words(JOB_WORDS)
-        job[:] = (table.ctypes.data, len(steps), words, counters.ctypes.data)
+        job[:4] = (table.ctypes.data, len(steps), words, counters.ctypes.data)
         self._tables.append(table)
-        self._jobs.append(counters)  # keeps them alive
+        self._counters.append(counters)
         self._jobs.append(job)
         self._segments.append(job.ctypes.data)
 
@@ -129,6 +131,8 @@ class _Context:
             self._arrays["output", i] = array
         for table, position, buffer, offset in self._patches:
             self._tables[table][position] = self._arrays[buffer].ctypes.data + offset
+        if pool.threads > self._scratch_threads:
+            self._make_scratch(pool.threads)
         for segment in self._segments:
             if isinstance(segment, int):
                 pool.run(segment)
@@ -136,6 +140,14 @@ class _Context:
                 results = segment.compute([self._view(t) for t in segment.inputs])
                 for tensor, result in zip(segment.outputs, results, strict=True):
                     self._view(tensor)[...] = result
+
+    def _make_scratch(self, threads: int) -> None:
+        """Scratch memory for that many threads."""
+        size = -(-self._program.scratch_bytes // LINE_BYTES) * LINE_BYTES
+        self._scratch = aligned_bytes(size * threads)
+        self._scratch_threads = threads
+        for job in self._jobs:
+            job[4:] = (self._scratch.ctypes.data, size, threads)
 
     def release_arrays(self) -> None:
         """Forget the caller's arrays, so that a resting context keeps no memory of theirs alive."""

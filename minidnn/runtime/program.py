@@ -65,13 +65,14 @@ class Cost:
 
 @dataclass(frozen=True)
 class NativeStep:
-    """`loop` with `arguments`, in `parts` parts; `reads` and `writes` are the tensors it touches."""
+    """`loop` with `arguments`, in `parts` parts; each thread needs `scratch` bytes of memory for it."""
 
     name: str
     loop: Loop
     arguments: tuple[Argument, ...]
     parts: int
     cost: Cost = Cost()
+    scratch: int = 0
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,11 @@ class Program:
     def row_arguments(self) -> int:
         """The longest argument row."""
         return max((len(s.arguments) for s in self.steps if isinstance(s, NativeStep)), default=0)
+
+    @property
+    def scratch_bytes(self) -> int:
+        """Scratch memory a thread needs."""
+        return max((s.scratch for s in self.steps if isinstance(s, NativeStep)), default=0)
 
     def __str__(self) -> str:
         lines = [f"program: {len(self.steps)} steps, arena {self.arena_bytes:,} bytes"]

@@ -18,7 +18,7 @@ from minidnn.runtime.layout import LINE_BYTES, SLOT_WORDS
 
 __all__ = ["ThreadPool", "get_num_threads", "pool", "set_num_threads"]
 
-NativeLoop = Callable[[int, int, int], None]
+NativeLoop = Callable[[int, int, int, int], None]
 
 # Spins (some 20 to 100 ns each) before a helper without work goes to sleep: longer than the gap between
 # two inferences in a loop, shorter than anybody would notice on an idle machine.
@@ -94,7 +94,7 @@ class ThreadPool:
             self._start(helpers)
         if helpers and self._sleeping:
             self._wake.release(min(self._sleeping, helpers))
-        self._loops[0](self._slot.ctypes.data, job, helpers)
+        self._loops[0](self._slot.ctypes.data, job, helpers, 0)
 
     def _start(self, wanted: int) -> None:
         with self._lock:
@@ -109,7 +109,7 @@ class ThreadPool:
         lock, wake, slot, loop = self._lock, self._wake, self._slot.ctypes.data, self._loops[1]
         while True:
             if number < self.threads:
-                loop(slot, _PATIENCE, 0)
+                loop(slot, _PATIENCE, number, 0)
             with lock:
                 self._sleeping += 1
             wake.acquire()
@@ -119,7 +119,7 @@ class ThreadPool:
 
 def native_loop(address: int) -> NativeLoop:
     """A compiled loop as a Python function; the interpreter's lock is released while it runs."""
-    prototype = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
+    prototype = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 4)
     return prototype(address)
 
 
