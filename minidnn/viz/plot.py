@@ -83,11 +83,12 @@ def plot_network(
         style = {"fillcolor": _colour(node), "tooltip": escape(printable(node.name))}
         if node.is_variable:
             style["shape"] = "oval"
-        digraph.node(identifier, escape(_label(node)), {**style, **(node_attrs or {})})
+        digraph.node(identifier, escape(_label(node)), _attributes={**style, **(node_attrs or {})})
         for entry in dict.fromkeys(node.inputs):
             if entry.node in shown:
                 # Drawn from reader to source and pointing backwards, which puts the inputs at the bottom.
-                digraph.edge(identifier, shown[entry.node], _edge_label(entry, types), dir="back", arrowtail="open")
+                label = _edge_label(entry, types)
+                digraph.edge(identifier, shown[entry.node], label=label, dir="back", arrowtail="open")
     return digraph
 
 
@@ -112,6 +113,8 @@ def _operation(node: Node) -> str:
         return f"fully_connected {attrs.num_hidden}"
     if node.op_name in {"activation", "leaky_relu"}:
         return f"{node.op_name} {attrs.act_type}"
+    if node.op is not None and node.op.kind == "normalization":
+        return node.op_name
     return f"{node.op_name} {describe_attrs(node)}".rstrip()
 
 

@@ -314,7 +314,7 @@ def test_cycle_of_two_nodes_is_refused() -> None:
 
 def test_a_million_nodes_are_refused() -> None:
     node = '{"op":"null","name":"","inputs":[]}'
-    with pytest.raises(DataError, match=r"of 36000023 characters: more than \d+ are refused"):
+    with pytest.raises(DataError, match="more than 16777216 are refused"):
         fromjson('{"heads":[],"nodes":[' + ",".join([node] * 1_000_000) + "]}")
     with pytest.raises(DataError, match="more than 100000 nodes"):
         fromjson('{"heads":[],"nodes":[' + ",".join([node] * 200_000) + "]}")
