@@ -15,6 +15,7 @@ from minidnn import numpy as np
 from minidnn import symbol as sym
 from minidnn import viz as visualization
 from minidnn.device import Context, Device, cpu, cpu_pinned, current_context, current_device, gpu, num_gpus
+from minidnn.engine import get_num_threads, set_num_threads
 from minidnn.errors import MXNetError
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "current_device",
     "device",
     "errors",
+    "get_num_threads",
     "gluon",
     "gpu",
     "init",
@@ -39,6 +41,7 @@ __all__ = [
     "num_gpus",
     "numpy",
     "random",
+    "set_num_threads",
     "sym",
     "symbol",
     "util",

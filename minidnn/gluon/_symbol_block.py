@@ -11,7 +11,8 @@ from minidnn.errors import GraphError, ShapeError
 from minidnn.gluon._hybrid_block import HybridBlock
 from minidnn.gluon.parameter import Devices, Parameter
 from minidnn.gluon.program import BlockGraph
-from minidnn.gluon.structure import ARRAY, Spec, as_array
+from minidnn.gluon.structure import ARRAY, Spec
+from minidnn.numpy.convert import as_array
 from minidnn.numpy.multiarray import ndarray
 from minidnn.symbol.graph import Entry, Graph, Node
 from minidnn.symbol.infer import known_types

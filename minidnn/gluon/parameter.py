@@ -12,8 +12,8 @@ import numpy as np
 from minidnn.device import Device, current_device
 from minidnn.errors import DataError, MXNetError, ShapeError
 from minidnn.gluon.recording import current_recording
-from minidnn.gluon.structure import as_array
 from minidnn.initializer import InitDesc, Initializer, Uniform, create
+from minidnn.numpy.convert import as_array
 from minidnn.numpy.multiarray import ndarray
 from minidnn.symbol.trace import current_scope
 

@@ -9,8 +9,9 @@ from typing import Any, Literal
 from minidnn import serialization
 from minidnn.errors import DataError
 from minidnn.gluon.parameter import Devices, Init, Parameter
-from minidnn.gluon.structure import as_array
 from minidnn.initializer import create
+from minidnn.numpy.convert import as_array
+from minidnn.numpy.multiarray import ndarray
 
 __all__ = ["ParameterDict"]
 
@@ -83,7 +84,11 @@ class ParameterDict(dict[str, Parameter]):
             DataError: the file is damaged, or does not fit.
             OSError: the file cannot be read.
         """
-        arrays = serialization.load(filename)
+        arrays = {}
+        for name, array in serialization.load(filename).items():
+            if array.dtype.kind not in "biuf":
+                raise DataError(f"{filename}: record {name!r}: a parameter cannot be {array.dtype}")
+            arrays[name] = ndarray._wrap(array)
         self._take(arrays, f"file: {filename}", allow_missing, ignore_extra, cast_dtype, dtype_source, adopt=True)
 
     def load_dict(

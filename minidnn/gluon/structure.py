@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from minidnn.dispatch import as_native
+from minidnn.numpy.convert import as_array
 from minidnn.numpy.multiarray import ndarray
 
-__all__ = ["Spec", "as_array", "flatten", "unflatten"]
+__all__ = ["ARRAY", "Spec", "flatten", "unflatten"]
 
 _STATIC = (type(None), bool, int, float, str)
 
@@ -66,14 +66,6 @@ def _flatten(value: Any, arrays: list[ndarray], refuse: Callable[[Any], Exceptio
     if isinstance(value, _STATIC):
         return Spec(type(value), value)
     raise refuse(value)
-
-
-def as_array(value: Any) -> ndarray:
-    """`value` as an `ndarray`: itself, or what NumPy makes of it, in float32 where that would be float64."""
-    if isinstance(value, ndarray):
-        return value
-    array = np.asarray(value)
-    return ndarray._wrap(as_native(array.astype(np.float32) if array.dtype == np.float64 else array))
 
 
 def unflatten(spec: Spec, arrays: Iterator[ndarray]) -> Any:
