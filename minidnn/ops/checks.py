@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -99,13 +100,19 @@ def normalize_axes(op: str, axes: Sequence[int] | None, ndim: int) -> tuple[int,
 
 
 def broadcast_shapes(op: str, types: Sequence[TensorType]) -> tuple[int, ...]:
-    """The common shape by NumPy's rules."""
+    """The common shape by NumPy's rules.
+
+    Raises:
+        ShapeError: there is none.
+    """
     shape = types[0].shape
-    for t in types[1:]:
-        if t.shape != shape:
-            try:
-                return tuple(int(n) for n in np.broadcast_shapes(*(t.shape for t in types)))
-            except ValueError:
-                shown = " and ".join(str(t.shape) for t in types)
-                raise ShapeError(f"{op}: shapes {shown} do not broadcast together") from None
-    return shape
+    if all(t.shape == shape for t in types):
+        return shape
+    result: list[int] = []
+    for sizes in zip_longest(*(reversed(t.shape) for t in types), fillvalue=1):
+        others = {n for n in sizes if n != 1}
+        if len(others) > 1:
+            shown = " and ".join(str(t.shape) for t in types)
+            raise ShapeError(f"{op}: shapes {shown} do not broadcast together")
+        result.append(others.pop() if others else 1)
+    return tuple(reversed(result))

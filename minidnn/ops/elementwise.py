@@ -60,7 +60,8 @@ def _erfinv(x: float) -> float:
     a = 2.0 / (math.pi * 0.147) + log / 2.0
     y = math.copysign(math.sqrt(math.sqrt(a * a - log / 0.147) - a), x)
     for _ in range(3):
-        residual = math.erf(y) - x if abs(x) < 0.5 else math.copysign((1.0 - abs(x)) - math.erfc(abs(y)), x)
+        # Near ±1 the difference of the complements keeps the digits that erf(y) - x would lose.
+        residual = math.erf(y) - x if abs(x) < 0.5 else math.copysign(1.0, x) * (1.0 - abs(x) - math.erfc(abs(y)))
         y -= residual * math.sqrt(math.pi) / 2.0 * math.exp(y * y)
     return y
 

@@ -295,6 +295,8 @@ class Op:
             raise OpError(f"{self.name}: expected {len(names)} inputs {list(names)}, got {len(types)}")
         outputs = tuple(self.infer(attrs, types))
         for output in outputs:
+            if output.ndim > _MAX_RANK:
+                raise ShapeError(f"{self.name}: at most {_MAX_RANK} dimensions are possible, got {output}")
             if output.nbytes > _MAX_BYTES:
                 raise ShapeError(f"{self.name}: an output of {output} would take {output.nbytes} bytes")
         return outputs
@@ -309,6 +311,7 @@ class Op:
 
 # What a 48-bit address space holds: below it no offset a kernel computes in int64 can overflow.
 _MAX_BYTES = 1 << 47
+_MAX_RANK = 32
 
 _OPS: dict[str, Op] = {}
 _MXNET_NAMES: dict[str, str] = {}
