@@ -72,7 +72,13 @@ class Block:
         super().__setattr__(name, value)
 
     def register_child(self, block: Block, name: str | None = None) -> None:
-        """Make `block` a child; attributes and the members of `Sequential` are registered by themselves."""
+        """Make `block` a child; attributes and the members of `Sequential` are registered by themselves.
+
+        Raises:
+            TypeError: it is no block.
+        """
+        if not isinstance(block, Block):
+            raise TypeError(f"{type(self).__name__}: a child must be a Block, got {type(block).__name__}")
         self._children[str(len(self._children)) if name is None else name] = block
         _Structure.version += 1
 
