@@ -85,11 +85,7 @@ class DepthwiseSpec:
             rows = [s.add(row, const(p)) for p in range(self.pixels)]
             store_block(s, self.epilogue, Block(context, rows, [channel], [mask]), [[v] for v in sums])
 
-        whole = builder.and_(channels, const(-s.lanes))
-        with s.loop(const(0), whole, s.lanes, []) as loop:
-            body(loop.index, None)
-        with builder.if_then(builder.icmp_signed("<", whole, channels)):
-            body(whole, s.first_lanes(builder.sub(channels, whole)))
+        s.each_vector(channels, body)
         builder.ret_void()
         return str(module)
 

@@ -60,10 +60,6 @@ class ElementwiseSpec:
 
             s.store(self.epilogue.emit(s, load(0), load), s.add(output, offset), mask)
 
-        whole = builder.and_(count, const(-s.lanes))
-        with s.loop(const(0), whole, s.lanes, []) as loop:
-            body(loop.index, None)
-        with builder.if_then(builder.icmp_signed("<", whole, count)):
-            body(whole, s.first_lanes(builder.sub(count, whole)))
+        s.each_vector(count, body)
         builder.ret_void()
         return str(module)

@@ -71,6 +71,10 @@ class Simd:
     def load_i64(self, address: Value) -> Value:
         return self.builder.load(self.pointer(address, I64), align=8)
 
+    def load_i32(self, address: Value) -> Value:
+        """An int32 from memory, widened."""
+        return self.builder.sext(self.builder.load(self.pointer(address, I32), align=4), I64)
+
     # --- float32 vectors --------------------------------------------------------------------
 
     def splat(self, value: float | Value) -> Value:
@@ -201,6 +205,14 @@ class Simd:
             phi.add_incoming(value, builder.block)
         builder.branch(head)
         builder.position_at_end(after)
+
+    def each_vector(self, count: Value, body: Callable[[Value, Value | None], None]) -> None:
+        """``body(index, mask)`` for every vector of `count` elements; only the last may be partial and masked."""
+        whole = self.builder.and_(count, const(-self.lanes))
+        with self.loop(const(0), whole, self.lanes, []) as loop:
+            body(loop.index, None)
+        with self.builder.if_then(self.builder.icmp_signed("<", whole, count)):
+            body(whole, self.first_lanes(self.builder.sub(count, whole)))
 
     def _intrinsic(self, name: str, result: Any, arguments: Sequence[Any]) -> Any:
         module = self.builder.module

@@ -12,6 +12,7 @@ from minidnn.lowering.depthwise import lower_depthwise
 from minidnn.lowering.geometry import Window, pixel_table
 from minidnn.lowering.tiling import choose_tiling
 from minidnn.lowering.values import CHANNELS_LAST, PLAIN, Value
+from minidnn.lowering.winograd import lower_winograd, winograd_pays
 from minidnn.runtime.program import Argument, Cost, Kernel
 from minidnn_kernels.matmul import MAX_POINTERS, Arguments, pack_panels
 from minidnn_kernels.tile import TileSpec
@@ -32,6 +33,10 @@ def lower_convolution(builder: Builder, anchor: Anchor) -> Value | None:
     folded = fold(anchor, matrix, bias, 1)
     if depth == 1 and filters == groups and groups > 1:
         value = lower_depthwise(builder, anchor, folded, window)
+        if value is not None:
+            return value
+    if winograd_pays(builder.isa, data.shape[0], groups, depth, filters, window):
+        value = lower_winograd(builder, anchor, folded, window)
         if value is not None:
             return value
     return _lower(builder, anchor, data, folded, window, data.shape[0], CHANNELS_LAST)

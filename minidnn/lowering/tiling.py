@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from minidnn_kernels.isa import Isa
 from minidnn_kernels.matmul import MAX_POINTERS
 
-__all__ = ["Tiling", "choose_tiling"]
+__all__ = ["Tiling", "choose_tile", "choose_tiling"]
 
 # A block of A's rows should stay in the second-level cache while the panels of B pass by.
 _CACHE_BYTES = 256 * 1024
@@ -16,6 +16,9 @@ _PARTS = 24
 _PART_OPERATIONS = 1_000_000
 # Cycles a tile costs beside its products: reading pointers, the tail, the stores.
 _TILE_CYCLES = 40
+# A step along K: no shorter than the latency of the accumulators, and a little longer than counted.
+_SHORTEST_STEP = 4.5
+_STEP_OVERHEAD = 0.25
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ def choose_tiling(isa: Isa, images: int, pixels: int, taps: int, depth: int, gro
     cycle, an accumulator free again after four. It weighs rows and columns computed in vain against the
     better reuse of a larger tile.
     """
-    rows, vectors = _choose_tile(isa, pixels, taps * depth, columns)
+    rows, vectors = choose_tile(isa, pixels, taps * depth, columns)
     strips = -(-pixels // rows)
     panels = -(-columns // (vectors * isa.lanes))
     operations = 2 * images * pixels * taps * depth * groups * columns
@@ -59,13 +62,14 @@ def choose_tiling(isa: Isa, images: int, pixels: int, taps: int, depth: int, gro
     return Tiling(rows, vectors, block_strips, block_panels)
 
 
-def _choose_tile(isa: Isa, pixels: int, depth: int, columns: int) -> tuple[int, int]:
+def choose_tile(isa: Isa, pixels: int, depth: int, columns: int) -> tuple[int, int]:
+    """Rows and vectors of the tile for [pixels, depth] x [depth, columns]."""
     best: tuple[float, int, int] | None = None
     for vectors in range(1, 5):
         for rows in range(1, min(isa.max_rows, pixels) + 1):
             if not isa.tile_fits(rows, vectors):
                 continue
-            cycles = max(rows * vectors / 2, (rows + vectors) / 2, 4.0)
+            cycles = max(rows * vectors / 2, (rows + vectors) / 2, _SHORTEST_STEP) + _STEP_OVERHEAD
             tiles = -(-pixels // rows) * -(-columns // (vectors * isa.lanes))
             cost = tiles * (depth * cycles + _TILE_CYCLES + rows * vectors)
             candidate = (cost, -rows * vectors, vectors)
