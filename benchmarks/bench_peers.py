@@ -23,6 +23,8 @@ def _peer(net: Any, data: Any) -> Callable[[], list[np.ndarray[Any, Any]]]:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = mx.get_num_threads(), 1
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    # Its threads spin for work after a run; here that would take the cores from the other candidate.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     model = onnx_models.make_model(net, data)
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     feed = {"data": data.asnumpy()}

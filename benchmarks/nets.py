@@ -14,7 +14,7 @@ from minidnn.gluon.block import HybridBlock
 __all__ = ["LAYERS", "Layer", "ResidualBlock", "residual_data"]
 
 
-class ResidualBlock(nn.HybridBlock):
+class ResidualBlock(HybridBlock):
     """Two 3×3 convolutions of 64 channels with a residual: relu(bn(conv(relu(bn(conv(x))))) + x)."""
 
     def __init__(self) -> None:

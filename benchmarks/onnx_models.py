@@ -24,9 +24,10 @@ def make_model(net: Any, data: Any) -> onnx.ModelProto:
         KeyError: the graph has an operator without a rule here.
     """
     net.hybridize()
-    net(data)
+    shape = net(data).shape
     symbol, parameters = net.export(None)
-    weights = {name: np.ascontiguousarray(parameter.asnumpy()) for name, parameter in parameters.items()}
+    # Their names come with MXNet's "arg:" and "aux:" in front.
+    weights = {name.partition(":")[2]: parameter.asnumpy() for name, parameter in parameters.items()}
     builder = _Builder(weights)
     for node in symbol.operations():
         _RULES[node.op_name](builder, node, [builder.name(entry) for entry in node.inputs])
@@ -35,7 +36,7 @@ def make_model(net: Any, data: Any) -> onnx.ModelProto:
         builder.nodes,
         "minidnn",
         [helper.make_tensor_value_info("data", onnx.TensorProto.FLOAT, data.shape)],
-        [helper.make_tensor_value_info(builder.name(output), onnx.TensorProto.FLOAT, None)],
+        [helper.make_tensor_value_info(builder.name(output), onnx.TensorProto.FLOAT, shape)],
         [numpy_helper.from_array(array, name) for name, array in builder.weights.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=8)
