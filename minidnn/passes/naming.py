@@ -17,22 +17,24 @@ ANCHORS = {
     "matmul": "matmul",
 }
 
-_ACTIVATIONS = frozenset({
-    "activation",
-    "clip",
-    "gelu",
-    "hard_sigmoid",
-    "hard_swish",
-    "leaky_relu",
-    "log_sigmoid",
-    "mish",
-    "relu",
-    "sigmoid",
-    "silu",
-    "softrelu",
-    "softsign",
-    "tanh",
-})
+_ACTIVATIONS = frozenset(
+    {
+        "activation",
+        "clip",
+        "gelu",
+        "hard_sigmoid",
+        "hard_swish",
+        "leaky_relu",
+        "log_sigmoid",
+        "mish",
+        "relu",
+        "sigmoid",
+        "silu",
+        "softrelu",
+        "softsign",
+        "tanh",
+    }
+)
 _SHORT = {
     "batch_norm": "bn",
     "maximum": "max",

@@ -95,9 +95,7 @@ def reads_as_parameter(node: Node, entry: Entry) -> bool:
 
 def parameters_are_variables(node: Node) -> bool:
     """Whether every parameter of an operation is a variable, not something computed."""
-    return all(
-        e.node.is_variable for e, role in zip(node.inputs, input_roles(node), strict=True) if role.is_parameter
-    )
+    return all(e.node.is_variable for e, role in zip(node.inputs, input_roles(node), strict=True) if role.is_parameter)
 
 
 def _keeps_float32(node: Node) -> bool:

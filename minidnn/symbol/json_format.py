@@ -49,7 +49,7 @@ def to_json(graph: Graph) -> str:
     """
     fields = _write_graph(graph, 0)
     lines = ",\n    ".join(json.dumps(node) for node in fields.pop("nodes"))
-    rest = "".join(f',\n  {json.dumps(key)}: {json.dumps(value)}' for key, value in fields.items())
+    rest = "".join(f",\n  {json.dumps(key)}: {json.dumps(value)}" for key, value in fields.items())
     return f'{{\n  "nodes": [\n    {lines}\n  ]{rest}\n}}\n'
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from minidnn.errors import OpError
@@ -80,9 +80,7 @@ def _defaults(op: Op, attrs: Attrs) -> Mapping[str, Any]:
 
 def _types_inside(node: Node, types: Mapping[Entry, TensorType]) -> dict[Entry, TensorType]:
     assert node.subgraph is not None
-    given: Sequence[tuple[str, TensorType]] = [
-        (f"in{i}", types[e]) for i, e in enumerate(node.inputs) if e in types
-    ]
+    given = [(f"in{i}", types[e]) for i, e in enumerate(node.inputs) if e in types]
     shapes = {name: t.shape for name, t in given}
     return known_types(node.subgraph, shapes, {name: t.dtype for name, t in given})
 
