@@ -198,7 +198,8 @@ class HybridBlock(Block):
             if not outputs:
                 raise self._refuse_output(output)
             symbol = trace.graph(outputs)
-        self._warn_unused(symbol, inputs, [name for name in named if name not in recording.used])
+        met = {id(p) for p in recording.used.values()}
+        self._warn_unused(symbol, inputs, [name for name, p in named.items() if id(p) not in met])
         used = set(symbol.list_inputs())
         parameters = {name: p for name, p in recording.used.items() if name in used}
         constants = {name: a for name, a in trace.constants.items() if name in used}

@@ -161,7 +161,7 @@ class Parameter:
         if not self.shape_is_known and not self._allow_deferred_init:
             raise ValueError(f"Cannot initialize Parameter '{self.name}' because it has invalid shape: {self.shape}.")
         self._device = _one_device(device)
-        self._data = None
+        # Data that is there stays until the new one is complete: other threads may be reading it.
         self._deferred = (chosen, None)
         if self.shape_is_known:
             self.finish_deferred_init()
