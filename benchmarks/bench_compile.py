@@ -62,8 +62,12 @@ def test_empty_cache(measure: Callable[..., None], tmp_path: Path, model: str) -
 
 @pytest.mark.parametrize("model", ["resnet50_v1", "mobilenetv2_1.0"])
 def test_warm_cache(measure: Callable[..., None], tmp_path: Path, model: str) -> None:
-    _run(model, tmp_path / "cache")
-    measure(model, tmp_path / "cache", 3)
+    cache = tmp_path / "cache"
+    _run(model, cache)
+    entries = set(cache.iterdir())
+    assert entries
+    measure(model, cache, 3)
+    assert set(cache.iterdir()) == entries, "a second process compiled what stood in the cache"
 
 
 def test_import(benchmark: Any) -> None:

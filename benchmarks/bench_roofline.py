@@ -1,4 +1,9 @@
-"""Each layer's share of what the machine's FMA units can do, by a peak measured in the same minute."""
+"""Each layer's share of what the machine's FMA units can do, by a peak measured in the same session.
+
+The operations counted are those of the direct convolution. Winograd's convolution does up to four times fewer, so a
+layer that it runs can exceed the peak; such layers are measured a second time without it. Any other share above
+100 % says that something else kept the cores busy whenever the peak was measured: measure again.
+"""
 
 from __future__ import annotations
 
@@ -6,23 +11,60 @@ from typing import Any
 
 import numpy as np
 import pytest
-from minidnn_kernels.peak import measure_fma_peak
 from nets import LAYERS, Layer
 
 import minidnn as mx
 from minidnn.cli.pairs import make_pair
 from minidnn.cli.timing import Timing, inference
+from minidnn_kernels.peak import measure_fma_peak
+
+_WINOGRAD = [layer for layer in LAYERS if (layer.kernel, layer.stride, layer.groups) == (3, 1, 1)]
+
+
+class Peak:
+    """The best of many short measurements, some before each layer: one alone can fall into a busy moment."""
+
+    def __init__(self) -> None:
+        self.rate = 0.0  # FLOP/s
+
+    def measure(self, times: int) -> None:
+        threads = mx.get_num_threads()
+        self.rate = max(self.rate, *(measure_fma_peak(threads) for _ in range(times)))
+
+
+@pytest.fixture(scope="session")
+def peak() -> Peak:
+    peak = Peak()
+    peak.measure(30)
+    return peak
 
 
 @pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: layer.name)
-def test_share_of_peak(take_turns: Any, benchmark: Any, random: np.random.Generator, layer: Layer) -> None:
+def test_share_of_peak(take_turns: Any, benchmark: Any, random: np.random.Generator, peak: Peak, layer: Layer) -> None:
+    _measure(take_turns, benchmark, random, peak, layer)
+
+
+@pytest.mark.parametrize("layer", _WINOGRAD, ids=lambda layer: layer.name)
+def test_share_of_peak_without_winograd(
+    take_turns: Any,
+    benchmark: Any,
+    random: np.random.Generator,
+    peak: Peak,
+    layer: Layer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MINIDNN_WINOGRAD", "0")
+    _measure(take_turns, benchmark, random, peak, layer)
+
+
+def _measure(take_turns: Any, benchmark: Any, random: np.random.Generator, peak: Peak, layer: Layer) -> None:
     data = mx.np.array(random.standard_normal(layer.shape, np.float32))
     _, fused = make_pair(layer.make, data)
-    peak = measure_fma_peak(mx.get_num_threads())  # FLOP/s
+    peak.measure(5)
 
-    def share(timings: dict[str, Timing]) -> str:
+    def note(timings: dict[str, Timing]) -> str:
         rate = layer.flops / min(timings["fused"].seconds)
-        benchmark.extra_info["share_of_peak"] = rate / peak
-        return f"{rate / 1e9:6.1f} of {peak / 1e9:.1f} GFLOP/s: {rate / peak:.0%}"
+        return f"{rate / 1e9:.1f} of {peak.rate / 1e9:.1f} GFLOP/s: {rate / peak.rate:.0%}"
 
-    take_turns({"fused": inference(fused, data)}, 60, share)
+    take_turns({"fused": inference(fused, data)}, 60, note)
+    benchmark.extra_info |= {"flops": layer.flops, "peak_flops_per_second": peak.rate}

@@ -12,7 +12,8 @@ import pytest
 from minidnn.cli.timing import Timing
 
 WARMUP = 2
-_rows: list[tuple[str, dict[str, Timing], str]] = []
+Note = Callable[[dict[str, Timing]], str]
+_rows: list[tuple[str, dict[str, Timing], Note]] = []
 
 
 @pytest.fixture
@@ -20,13 +21,13 @@ def take_turns(benchmark: Any, request: pytest.FixtureRequest) -> Callable[..., 
     """``take_turns({name: function, ...}, rounds, note)``: time the functions A B A B.
 
     The first is the benchmark's own. The others' minima and medians stand in the benchmark's ``extra_info``, and in
-    the table at the end, where `note(timings)` may add a remark.
+    the table at the end, where `note(timings)`, asked when all is done, may add a remark.
     """
 
     def run(
         candidates: Mapping[str, Callable[[], object]],
         rounds: int = 15,
-        note: Callable[[dict[str, Timing]], str] = lambda timings: "",
+        note: Note = lambda timings: "",
     ) -> dict[str, Timing]:
         (own, target), *others = candidates.items()
         seconds: dict[str, list[float]] = {name: [] for name, _ in others}
@@ -44,7 +45,7 @@ def take_turns(benchmark: Any, request: pytest.FixtureRequest) -> Callable[..., 
         timings |= {name: Timing(tuple(times[WARMUP:])) for name, times in seconds.items()}
         for name, timing in timings.items():
             benchmark.extra_info[name] = {"minimum_ms": timing.minimum_ms, "median_ms": timing.median_ms}
-        _rows.append((request.node.name, timings, note(timings)))
+        _rows.append((request.node.name, timings, note))
         return timings
 
     return run
@@ -63,7 +64,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
                 low, middle = timing.minimum_ms / first.minimum_ms, timing.median_ms / first.median_ms
                 part += f" ({low:.2f} × {middle:.2f} ×)"
             parts.append(part)
-        terminalreporter.write_line(f"{benchmark:48s} {' | '.join(parts)} {note}")
+        terminalreporter.write_line(f"{benchmark:48s} {' | '.join(parts)} {note(timings)}")
 
 
 @pytest.fixture
