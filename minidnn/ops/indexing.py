@@ -235,7 +235,7 @@ register(
         _topk,
         ("data",),
         attrs=(
-            Attr("axis", "int", -1),
+            Attr("axis", "int", -1, optional=True),
             Attr("k", "int", 1, low=0),
             Attr("ret_typ", "str", "indices", choices=("value", "indices", "mask", "both")),
             Attr("is_ascend", "bool", False),

@@ -143,6 +143,7 @@ class Attr:
         default: the default; `REQUIRED` where there is none. A default of None makes None legal.
         choices: the legal values, where they can be listed.
         low: the smallest legal number (of every element, for ``ints``).
+        optional: whether None is legal though it is not the default.
     """
 
     name: str
@@ -150,11 +151,12 @@ class Attr:
     default: Any = REQUIRED
     choices: tuple[Any, ...] | None = None
     low: float | None = None
+    optional: bool = False
 
     def convert(self, op: str, value: Any) -> Any:
         """The value in its declared type; accepts the strings of MXNet's JSON too."""
         if value is None or (isinstance(value, str) and value == "None"):
-            if self.default is None:
+            if self.default is None or self.optional:
                 return None
             raise OpError(f"{op}: attribute {self.name!r} must be a {self.kind}, got None")
         try:
