@@ -131,7 +131,9 @@ def _affine_clip(s: Simd, x: Value, alpha: float, beta: float) -> Value:
 def _hard_swish(s: Simd, x: Value) -> Value:
     # A. Howard et al., Searching for MobileNetV3, 2019: x · clip(x + 3, 0, 6) / 6.
     b = s.builder
-    return b.fmul(b.fmul(x, _clip(s, b.fadd(x, s.splat(3.0)), 0.0, 6.0)), s.splat(1.0 / 6.0))
+    # Scaled before the product, which then cannot overflow where the result does not.
+    share = b.fmul(_clip(s, b.fadd(x, s.splat(3.0)), 0.0, 6.0), s.splat(1.0 / 6.0))
+    return b.fmul(x, share)
 
 
 def _sign(s: Simd, x: Value) -> Value:

@@ -1,0 +1,72 @@
+"""Calling microkernels and loops directly, on memory whose surroundings are watched."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import numpy as np
+
+from minidnn.runtime.library import KernelSpec, library
+
+Array = np.ndarray[Any, Any]
+
+# Bytes before and behind a watched array, and what they hold.
+_GUARD = 512
+_CANARY = 0xA5
+
+
+def call(spec: KernelSpec, *arguments: int) -> None:
+    """Call the microkernel of that spec."""
+    _call(library().microkernel(spec), arguments)
+
+
+def call_loop(name: str, row: Array, parts: int) -> None:
+    """Run all parts of a step, last part first: their order must not matter."""
+    for part in reversed(range(parts)):
+        _call(library().loop(name), (address(row), part, parts, 0))
+
+
+def _call(where: int, arguments: tuple[int, ...]) -> None:
+    ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * len(arguments))(where)(*arguments)
+
+
+def address(array: Array) -> int:
+    return int(array.ctypes.data)
+
+
+def words(*values: int) -> Array:
+    """A row of int64."""
+    return np.array(values, np.int64)
+
+
+class Watched:
+    """An array in the middle of memory that nobody may write to."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: Any = np.float32, fill: float = 0) -> None:
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        self._memory = np.full(size + 2 * _GUARD, _CANARY, np.uint8)
+        self.array: Array = self._memory[_GUARD : _GUARD + size].view(dtype).reshape(shape)
+        self.array[...] = fill
+
+    @property
+    def address(self) -> int:
+        return address(self.array)
+
+    def assert_untouched_around(self) -> None:
+        assert (self._memory[:_GUARD] == _CANARY).all(), "written before the array"
+        assert (self._memory[-_GUARD:] == _CANARY).all(), "written behind the array"
+
+
+def ulps(actual: Array, expected: Array) -> Array:
+    """Distance of float32 numbers from float64 ones in units of the expected one's last float32 place.
+
+    0 where both are NaN or the same infinity, infinite where only one is.
+    """
+    largest = np.finfo(np.float32).max
+    finite = np.isfinite(actual) & np.isfinite(expected)
+    size = np.minimum(np.abs(np.where(finite, expected, 1)), largest).astype(np.float32)
+    distance = np.abs(np.where(finite, actual, 0).astype(np.float64) - np.where(finite, expected, 0))
+    with np.errstate(over="ignore"):
+        same = (actual == expected.astype(np.float32)) | (np.isnan(actual) & np.isnan(expected))
+    return np.where(same, 0, np.where(finite, distance / np.spacing(size), np.inf))
