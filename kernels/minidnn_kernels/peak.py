@@ -75,10 +75,12 @@ def measure_fma_peak(threads: int, isa: Isa | None = None) -> float:
     """
     isa = isa or best_isa()
     spec = _FmaChains()
-    address = Loader().load(emit_object(spec.emit(isa), isa), spec.name)
+    loader = Loader()  # the code lives as long as it
+    address = loader.load(emit_object(spec.emit(isa), isa), spec.name)
     kernel = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64)(address)
     memory = [np.full(64, 1e-20, np.float32) for _ in range(threads)]
     seconds = _best_of(threads, lambda i: kernel(_STEPS, memory[i].ctypes.data))
+    del loader
     return 2.0 * _CHAINS * isa.lanes * _STEPS * threads / seconds
 
 

@@ -55,6 +55,8 @@ class Builder:
 
     def address(self, value: Value) -> Address:
         """Where a step finds the value."""
+        if value.padded is not None:
+            return self._written(value).address
         if value.array is None:
             return value.address
         array = value.array
@@ -86,6 +88,7 @@ class Builder:
 
     def as_layout(self, value: Value, layout: str) -> Value:
         """The value in that layout: itself, or a reordered copy that later askers share."""
+        value = self._written(value)
         if value.layout == layout or _same_in_memory(value.shape):
             return value if value.layout == layout else Value(value.type, self.address(value), layout)
         key = (id(value), layout)
@@ -96,6 +99,25 @@ class Builder:
             lower_copy(self, "reorder", value, value.strides, result.address, result.strides, value.shape)
             self._laid_out[key] = result
             self._laid_out[id(result), value.layout] = value
+            self._kept += [value, result]
+        return self._laid_out[key]
+
+    def _written(self, value: Value) -> Value:
+        """The value in memory: itself, or if it is padding around another, what a copy made of it."""
+        if value.padded is None:
+            return value
+        key = (id(value), value.layout)
+        if key not in self._laid_out:
+            from minidnn.lowering.copy import lower_copy
+
+            padded, source = value.padded, self._written(value.padded.source)
+            result = self.new(value.type, source.layout)
+            fill = self.parameter(np.full(value.type.ndim * (1,), padded.fill, value.type.dtype))
+            nowhere = (0,) * value.type.ndim
+            lower_copy(self, "pad", fill, nowhere, result.address, result.strides, value.shape)
+            inside = sum(n * s for n, s in zip(padded.low, result.strides, strict=True))
+            lower_copy(self, "pad", source, source.strides, result.address + inside, result.strides, source.shape)
+            self._laid_out[key] = result
             self._kept += [value, result]
         return self._laid_out[key]
 

@@ -15,7 +15,7 @@ from minidnn.lowering.pooling import lower_pooling, lower_reduction
 from minidnn.lowering.rows import lower_layer_norm, lower_softmax
 from minidnn.lowering.tail import ELEMENTWISE
 from minidnn.lowering.values import Array, Value
-from minidnn.lowering.views import lower_concatenate, lower_stack, lower_view
+from minidnn.lowering.views import lower_concatenate, lower_pad, lower_stack, lower_view
 from minidnn.ops.registry import TensorType
 from minidnn.runtime.program import Program
 from minidnn.symbol.graph import Entry, Graph, Node
@@ -39,6 +39,7 @@ _RULES: dict[str, Rule] = {
     "layer_norm": lower_layer_norm,
     "concatenate": lower_concatenate,
     "stack": lower_stack,
+    "pad": lower_pad,
     **dict.fromkeys(("sum", "mean", "max"), lower_reduction),
     **dict.fromkeys(("reshape", "npx_reshape", "reshape_like", "flatten", "expand_dims", "squeeze"), lower_view),
     **dict.fromkeys(("transpose", "swapaxes", "moveaxis", "broadcast_to", "broadcast_like", "flip"), lower_view),

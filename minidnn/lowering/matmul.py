@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -22,12 +23,14 @@ __all__ = ["lower_convolution", "lower_fully_connected"]
 
 def lower_convolution(builder: Builder, anchor: Anchor) -> Value | None:
     """A convolution with its tail as one step; None where no kernel fits (weights not known, not float32)."""
-    data, weight = anchor.inputs[0], anchor.inputs[1].array
+    weight = anchor.inputs[1].array
     bias = None if anchor.attrs.no_bias else anchor.inputs[2].array
-    if weight is None or (bias is None and not anchor.attrs.no_bias) or data.type.dtype != np.float32:
+    if weight is None or (bias is None and not anchor.attrs.no_bias) or weight.dtype != np.float32:
         return None
     a, groups = anchor.attrs, anchor.attrs.num_group
-    window = Window(data.shape[2:], anchor.type.shape[2:], a.kernel, a.stride, a.dilate, a.pad)
+    anchor, pad = _absorb_padding(anchor)
+    data = anchor.inputs[0]
+    window = Window(data.shape[2:], anchor.type.shape[2:], a.kernel, a.stride, a.dilate, pad)
     filters, depth = weight.shape[:2]
     matrix = weight.reshape(groups, filters // groups, depth, window.taps).transpose(0, 3, 2, 1)
     folded = fold(anchor, matrix, bias, 1)
@@ -40,6 +43,20 @@ def lower_convolution(builder: Builder, anchor: Anchor) -> Value | None:
         if value is not None:
             return value
     return _lower(builder, anchor, data, folded, window, data.shape[0], CHANNELS_LAST)
+
+
+def _absorb_padding(anchor: Anchor) -> tuple[Anchor, tuple[int, ...]]:
+    """The convolution of what is inside zero padding, and the padding at the low ends of its dimensions.
+
+    Padding need not be the same at both ends: what lies beyond the input at the high end follows from the
+    shapes.
+    """
+    padded = anchor.inputs[0].padded
+    own: tuple[int, ...] = anchor.attrs.pad
+    if padded is None or padded.fill or padded.source.shape[:2] != anchor.inputs[0].shape[:2]:
+        return anchor, own
+    pad = tuple(a + b for a, b in zip(own, padded.low[2:], strict=True))
+    return replace(anchor, inputs=(padded.source, *anchor.inputs[1:])), pad
 
 
 def lower_fully_connected(builder: Builder, anchor: Anchor) -> Value | None:

@@ -11,7 +11,7 @@ import numpy as np
 from minidnn.ops.registry import TensorType
 from minidnn.runtime.program import Address, Tensor
 
-__all__ = ["CHANNELS_LAST", "PLAIN", "Array", "Value", "physical_order", "strides_of"]
+__all__ = ["CHANNELS_LAST", "PLAIN", "Array", "Padded", "Value", "physical_order", "strides_of"]
 
 Array = np.ndarray[Any, Any]
 
@@ -37,6 +37,15 @@ def strides_of(shape: tuple[int, ...], itemsize: int, layout: str) -> tuple[int,
     return tuple(strides)
 
 
+@dataclass(frozen=True)
+class Padded:
+    """`source` with ``low[d]`` elements of value `fill` in front of dimension d, and some behind."""
+
+    source: Value
+    low: tuple[int, ...]
+    fill: float
+
+
 @dataclass(frozen=True, eq=False)
 class Value:
     """A tensor of the program.
@@ -46,12 +55,15 @@ class Value:
         address: where it begins.
         layout: `PLAIN` or `CHANNELS_LAST`.
         array: the numbers themselves, if they are known now (weights); None for what a run computes.
+        padded: the tensor this is with padding around, if that has not been written to memory: a convolution
+            pads by itself. `Builder` writes it when somebody else asks for it.
     """
 
     type: TensorType
     address: Address
     layout: str = PLAIN
     array: Array | None = None
+    padded: Padded | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:

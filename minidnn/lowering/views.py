@@ -13,11 +13,11 @@ import numpy as np
 
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.copy import lower_copy
-from minidnn.lowering.values import CHANNELS_LAST, PLAIN, Array, Value, physical_order, strides_of
+from minidnn.lowering.values import CHANNELS_LAST, PLAIN, Array, Padded, Value, physical_order, strides_of
 from minidnn.ops.registry import TensorType
 from minidnn.symbol.graph import Node
 
-__all__ = ["lower_concatenate", "lower_stack", "lower_view"]
+__all__ = ["lower_concatenate", "lower_pad", "lower_stack", "lower_view"]
 
 
 def lower_view(
@@ -93,3 +93,15 @@ def lower_stack(
         target = result.address + number * result.strides[axis]
         lower_copy(builder, node.name, source, source.strides, target, strides, source.shape)
     return [result]
+
+
+def lower_pad(
+    builder: Builder, node: Node, inputs: Sequence[Value], types: Sequence[TensorType]
+) -> list[Value] | None:
+    """Constant padding: only a note on the value, until somebody needs it in memory."""
+    data = inputs[0]
+    if node.attrs.mode != "constant" or data.array is not None:
+        return None
+    pairs = node.attrs.pad_width * (data.type.ndim if len(node.attrs.pad_width) == 1 else 1)
+    padded = Padded(data, tuple(low for low, _ in pairs), float(node.attrs.constant_values))
+    return [Value(types[0], data.address, data.layout, padded=padded)]
