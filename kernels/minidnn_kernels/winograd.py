@@ -11,7 +11,7 @@ sum, about 1e-6 of the largest output.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -83,8 +83,8 @@ class WinogradArguments:
 def transform_weights(weights: np.ndarray) -> np.ndarray:
     """``G g Gᵀ`` for weights [filters, channels, 3, 3]: float32 [36, channels, filters]."""
     matrix = np.asarray(_WEIGHT_MATRIX)
-    transformed = np.einsum("ij,fcjk,lk->ilcf", matrix, weights, matrix, optimize=True)
-    return transformed.reshape(PRODUCTS, weights.shape[1], weights.shape[0]).astype(np.float32)
+    transformed: np.ndarray = np.einsum("ij,fcjk,lk->ilcf", matrix, weights, matrix, optimize=True).astype(np.float32)
+    return transformed.reshape(PRODUCTS, weights.shape[1], weights.shape[0])
 
 
 def _combine(s: Simd, factors: Sequence[float], values: Sequence[Value]) -> Value:
@@ -143,7 +143,7 @@ class InputTransform:
 class OutputTransform:
     """``Aᵀ m A`` of one block for all filters, the tail, and the store of the pixels that exist."""
 
-    epilogue: Epilogue = Epilogue()
+    epilogue: Epilogue = field(default_factory=Epilogue)
 
     @property
     def name(self) -> str:

@@ -8,11 +8,14 @@ from minidnn_kernels.winograd import OUTPUT, PRODUCTS, WinogradArguments
 __all__ = ["winograd_loop"]
 
 _A = WinogradArguments()
-_INPUT_KERNEL, _TILE, _TAIL_TILE, _OUTPUT_KERNEL = _A.INPUT_KERNEL * 8, _A.TILE * 8, _A.TAIL_TILE * 8, _A.OUTPUT_KERNEL * 8
+_INPUT_KERNEL, _OUTPUT_KERNEL = _A.INPUT_KERNEL * 8, _A.OUTPUT_KERNEL * 8
+_TILE, _TAIL_TILE = _A.TILE * 8, _A.TAIL_TILE * 8
 _SOURCE, _ZEROS, _IMAGE_PITCH, _PIXEL_PITCH = _A.SOURCE * 8, _A.ZEROS * 8, _A.IMAGE_PITCH * 8, _A.PIXEL_PITCH * 8
 _INPUT_TABLE, _OUTPUT_TABLE, _BLOCKS = _A.INPUT_TABLE * 8, _A.OUTPUT_TABLE * 8, _A.BLOCKS * 8
-_PART_BLOCKS, _IMAGE_PARTS, _CHANNELS, _FILTERS = _A.PART_BLOCKS * 8, _A.IMAGE_PARTS * 8, _A.CHANNELS * 8, _A.FILTERS * 8
-_WEIGHTS, _ROWS, _COLUMNS, _PIXELS, _CONTEXT = _A.WEIGHTS * 8, _A.ROWS * 8, _A.COLUMNS * 8, _A.PIXELS * 8, _A.CONTEXT * 8
+_PART_BLOCKS, _IMAGE_PARTS = _A.PART_BLOCKS * 8, _A.IMAGE_PARTS * 8
+_CHANNELS, _FILTERS = _A.CHANNELS * 8, _A.FILTERS * 8
+_WEIGHTS, _ROWS, _COLUMNS = _A.WEIGHTS * 8, _A.ROWS * 8, _A.COLUMNS * 8
+_PIXELS, _CONTEXT = _A.PIXELS * 8, _A.CONTEXT * 8
 _PRODUCTS, _OUTPUT_PIXELS = PRODUCTS, OUTPUT * OUTPUT
 
 
@@ -58,6 +61,5 @@ def winograd_loop(args: int, part: int, parts: int, memory: int) -> None:
     for block in range(blocks):
         table = load(args + _OUTPUT_TABLE) + (first + block) * _OUTPUT_PIXELS * 4
         pixels = image * load(args + _PIXELS)
-        call6(
-            load(args + _OUTPUT_KERNEL), args + _CONTEXT, products + block * filters * 4, product_pitch, table, pixels, filters
-        )
+        block_products = products + block * filters * 4
+        call6(load(args + _OUTPUT_KERNEL), args + _CONTEXT, block_products, product_pitch, table, pixels, filters)

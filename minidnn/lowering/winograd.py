@@ -7,6 +7,13 @@ from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
+
+from minidnn.lowering.anchor import Anchor, Weights, arguments_row, make_tail
+from minidnn.lowering.builder import Builder
+from minidnn.lowering.geometry import Window, tap_pixels
+from minidnn.lowering.tiling import choose_tile
+from minidnn.lowering.values import CHANNELS_LAST, Array, Value
+from minidnn.runtime.program import Argument, Cost, Kernel
 from minidnn_kernels.epilogue import Epilogue
 from minidnn_kernels.isa import Isa
 from minidnn_kernels.matmul import pack_panels
@@ -20,13 +27,6 @@ from minidnn_kernels.winograd import (
     WinogradArguments,
     transform_weights,
 )
-
-from minidnn.lowering.anchor import Anchor, Weights, arguments_row, make_tail
-from minidnn.lowering.builder import Builder
-from minidnn.lowering.geometry import Window, tap_pixels
-from minidnn.lowering.tiling import choose_tile
-from minidnn.lowering.values import CHANNELS_LAST, Array, Value
-from minidnn.runtime.program import Argument, Cost, Kernel
 
 __all__ = ["lower_winograd", "winograd_pays"]
 
