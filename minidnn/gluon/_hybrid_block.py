@@ -292,7 +292,8 @@ class HybridBlock(Block):
     ) -> None:
         """Trace, fuse and compile for inputs like these; other shapes follow when they come.
 
-        Parameters that waited for the first batch are initialized. Nothing is computed.
+        Parameters that waited for the first batch are initialized. The program is run once, so that the next call
+        finds its memory, its threads and everything else ready.
 
         Args:
             x, args: the inputs of `forward`; their values do not matter.
@@ -322,7 +323,7 @@ class HybridBlock(Block):
             )
             self._backend, self._backend_opts = chosen, kwargs
             self._programs[spec, tuple(a._type for a in arrays)] = self._latest = program
-        program.compile()
+        program(arrays)
 
     # ---- looking in ------------------------------------------------------------------------------
 

@@ -94,6 +94,9 @@ class Program:
         """Compile it, if that has not been done."""
         with self._lock:
             if self._run is None:
+                # Kernels of eager calls hold packed weights too; together with the program's they would stand twice.
+                for array in self._arrays:
+                    array._compiled.clear()
                 values = {name: _data(array) for name, array in self._values.items()}
                 self._run = engine.compile_graph(self.graph.symbol, values, self._types)
             return self._run

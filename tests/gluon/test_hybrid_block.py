@@ -65,12 +65,15 @@ def test_optimize_for_leaves_two_nodes_of_the_residual_block(backend: str | None
     assert len(compilations) == 1
 
 
-def test_optimize_for_completes_shapes_and_computes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    net = Residual()
+def test_optimize_for_completes_shapes_and_shows_hooks_nothing() -> None:
+    net, seen = Residual(), []
     net.initialize()
-    monkeypatch.setattr(programs.Program, "__call__", None)
-    net.optimize_for(np.zeros((1, 4, 6, 7), np.float32))
+    net.register_op_hook(lambda *args: seen.append(args))
+    net.register_forward_hook(lambda *args: seen.append(args))
+    with pytest.warns(UserWarning, match="still having forward hook"):
+        net.optimize_for(np.zeros((1, 4, 6, 7), np.float32))
     assert net.bn1.gamma.data().shape == (4,)
+    assert not seen
 
 
 def test_hybridize_can_fuse_at_the_first_call(compilations: list[Any]) -> None:
@@ -218,9 +221,12 @@ def test_nothing_is_compiled_again_without_a_change(compilations: list[Any]) -> 
     assert len(compilations) == 1
 
 
-def test_a_program_keeps_no_copy_of_the_parameters_of_its_own(compilations: list[Any]) -> None:
+def test_a_program_takes_parameters_without_a_copy_and_drops_the_kernels_of_eager_calls() -> None:
     net, x = residual(), array(1, 4, 6, 7)
+    net(x)
+    assert net.conv1.weight.data()._compiled
     net.optimize_for(x)
+    assert not net.conv1.weight.data()._compiled
     (program,) = net._programs.values()
     assert all(a is net.collect_params()[name].data() for name, a in program.graph.arrays().items())
 

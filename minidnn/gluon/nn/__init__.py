@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from minidnn.gluon.block import Block, HybridBlock, SymbolBlock
 from minidnn.gluon.nn.activations import ELU, GELU, SELU, Activation, LeakyReLU, PReLU, SiLU, Swish
 from minidnn.gluon.nn.batch_norm import BatchNorm, SyncBatchNorm
 from minidnn.gluon.nn.concatenate import Concatenate, HybridConcatenate
@@ -38,6 +39,7 @@ __all__ = [
     "AvgPool2D",
     "AvgPool3D",
     "BatchNorm",
+    "Block",
     "Concatenate",
     "Conv1D",
     "Conv1DTranspose",
@@ -56,6 +58,7 @@ __all__ = [
     "GlobalMaxPool2D",
     "GlobalMaxPool3D",
     "GroupNorm",
+    "HybridBlock",
     "HybridConcatenate",
     "HybridLambda",
     "HybridSequential",
@@ -75,5 +78,6 @@ __all__ = [
     "Sequential",
     "SiLU",
     "Swish",
+    "SymbolBlock",
     "SyncBatchNorm",
 ]
