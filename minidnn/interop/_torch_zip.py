@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Iterable
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, cast
 
 import numpy as np
 
@@ -22,7 +22,26 @@ __all__ = ["ZipFile"]
 _ENCRYPTED = 0x1
 _BYTE_ORDERS: dict[bytes, Literal["<", ">"]] = {b"little": "<", b"big": ">"}
 _MAX_SMALL = 64  # bytes; ``byteorder`` holds one word
-_ZIP_ERRORS = (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError, OverflowError)
+_MAX_READ = 1 << 24  # bytes in one piece; the directory of a file of 100,000 tensors has some 10 MB
+_CHUNK = 1 << 20
+_ZIP_ERRORS = (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError, OverflowError, OSError)
+
+
+class _Guarded:
+    """The file, read in pieces of a bounded size: the directory's own word is not taken for how long it is."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, count: int = -1) -> bytes:
+        data = self._file.read(min(count, _MAX_READ + 1) if count >= 0 else _MAX_READ + 1)
+        if len(data) > _MAX_READ:
+            raise DataError(f"a part of it has more than {_MAX_READ} bytes")
+        return data
+
+    def seekable(self) -> bool:
+        return True
 
 
 class ZipFile:
@@ -30,7 +49,7 @@ class ZipFile:
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         try:
-            self._zip = zipfile.ZipFile(file)
+            self._zip = zipfile.ZipFile(cast(BinaryIO, _Guarded(file)))
         except _ZIP_ERRORS as error:
             raise DataError(f"damaged or truncated zip file: {error}") from None
         self._entries = _check_entries(self._zip.infolist(), size)
@@ -73,7 +92,7 @@ class ZipFile:
         try:
             with self._zip.open(entry) as source:
                 while done < len(buffer):
-                    count = source.readinto(buffer[done:])  # type: ignore[attr-defined]
+                    count = source.readinto(buffer[done : done + _CHUNK])  # type: ignore[attr-defined]
                     if not count:
                         break
                     done += count

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minidnn.errors import DataError
-from minidnn.interop import _pickle_machine, read_torch_checkpoint
+from minidnn.interop import _pickle_machine, _torch_zip, read_torch_checkpoint
 
 PROTO, STOP = b"\x80\x02", b"."
 INT32_MAX = struct.pack("<i", 2**31 - 1)
@@ -348,6 +348,16 @@ def test_entries_that_claim_more_than_the_file_has_are_refused(tmp_path: Path) -
     data[at + 20 : at + 28] = struct.pack("<II", 1 << 31, 1 << 31)
     path.write_bytes(data)
     with pytest.raises(DataError, match="its entries claim 2147483"):
+        read_torch_checkpoint(path)
+
+
+def test_a_directory_of_millions_of_entries_is_refused_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = zip_file(tmp_path / "t.pt", state(tensor((4,), (1,))), {f"data/{i}": bytes(16) for i in range(1000)})
+    assert len(read_torch_checkpoint(path)) == 1
+    monkeypatch.setattr(_torch_zip, "_MAX_READ", 40_000)
+    with pytest.raises(DataError, match="a part of it has more than 40000 bytes"):
         read_torch_checkpoint(path)
 
 
