@@ -37,7 +37,7 @@ class Isa:
     triple: str
     cpu: str
     features: str
-    requires: frozenset[str]
+    requires: tuple[str, ...]
     lanes: int
     registers: int
     max_rows: int
@@ -54,8 +54,8 @@ _ARM = "aarch64-unknown-linux-gnu"
 
 # From the least to the most capable, architecture by architecture.
 ISAS: tuple[Isa, ...] = (
-    Isa("sse", "x86_64", _X86, "x86-64", "", frozenset({"sse2"}), 4, 16, 6, fma=False, masked=False),
-    Isa("avx2", "x86_64", _X86, "x86-64-v3", "", frozenset({"avx2", "fma", "bmi2"}), 8, 16, 6, fma=True, masked=True),
+    Isa("sse", "x86_64", _X86, "x86-64", "", ("sse2",), 4, 16, 6, fma=False, masked=False),
+    Isa("avx2", "x86_64", _X86, "x86-64-v3", "", ("avx2", "fma", "bmi2"), 8, 16, 6, fma=True, masked=True),
     Isa(
         "avx512",
         "x86_64",
@@ -63,14 +63,14 @@ ISAS: tuple[Isa, ...] = (
         "x86-64-v4",
         # LLVM would otherwise split 512-bit vectors in two on this generic CPU.
         "-prefer-256-bit",
-        frozenset({"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512cd"}),
+        ("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512cd"),
         16,
         32,
         14,
         fma=True,
         masked=True,
     ),
-    Isa("neon", "aarch64", _ARM, "generic", "+neon", frozenset(), 4, 32, 12, fma=True, masked=False),
+    Isa("neon", "aarch64", _ARM, "generic", "+neon", (), 4, 32, 12, fma=True, masked=False),
 )
 
 
@@ -86,7 +86,7 @@ def host_features() -> frozenset[str]:
 
 
 def host_supports(isa: Isa) -> bool:
-    return isa.arch == host_arch() and isa.requires <= host_features()
+    return isa.arch == host_arch() and host_features().issuperset(isa.requires)
 
 
 def get_isa(name: str) -> Isa:
