@@ -12,6 +12,7 @@ import math
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -71,15 +72,18 @@ class Initializer:
         kwargs: the arguments that `dumps` writes down, so that `create` can make the same one again.
     """
 
+    # Defaults of the class, for subclasses that do not call super().__init__().
+    _kwargs: Mapping[str, Any] = MappingProxyType({})
+    _verbose = False
+    _print_func: Callable[[Any], str] | None = None
+
     def __init__(self, **kwargs: Any) -> None:
         self._kwargs = kwargs
-        self._verbose = False
-        self._print_func: Callable[[Any], str] = _root_mean_square
 
     def set_verbosity(self, verbose: bool = False, print_func: Callable[[Any], str] | None = None) -> Initializer:
         """Log every initialized parameter with a statistic of its values (default: their root mean square)."""
         self._verbose = verbose
-        self._print_func = print_func or _root_mean_square
+        self._print_func = print_func
         return self
 
     def dumps(self) -> str:
@@ -113,8 +117,9 @@ class Initializer:
             self._init_one(desc, arr)
         else:
             self._init_default(desc, arr)
-        if getattr(self, "_verbose", False):
-            _logger.info("Initialized %s as %s: %s", desc, own or type(self).__name__, self._print_func(arr))
+        if self._verbose:
+            statistic = (self._print_func or _root_mean_square)(arr)
+            _logger.info("Initialized %s as %s: %s", desc, own or type(self).__name__, statistic)
 
     def _init_weight(self, desc: str, arr: Any) -> None:
         raise NotImplementedError(f"{type(self).__name__} must override _init_weight")

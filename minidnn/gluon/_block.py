@@ -95,11 +95,11 @@ class Block:
         fn(self)
         return self
 
-    def _walk(self, prefix: str = "") -> Iterator[tuple[str, Block]]:
+    def _walk_blocks(self, prefix: str = "") -> Iterator[tuple[str, Block]]:
         """Every block of the tree with its dotted name; this one's is empty."""
         yield prefix.removesuffix("."), self
         for name, child in self._children.items():
-            yield from child._walk(f"{prefix}{name}.")
+            yield from child._walk_blocks(f"{prefix}{name}.")
 
     # ---- parameters ------------------------------------------------------------------------------
 
@@ -118,14 +118,14 @@ class Block:
         pattern = re.compile(select or "")
         named = {
             f"{path}.{name}" if path else name: parameter
-            for path, block in self._walk()
+            for path, block in self._walk_blocks()
             for name, parameter in block._reg_params.items()
         }
         return ParameterDict((name, parameter) for name, parameter in named.items() if pattern.match(name))
 
     def _check_containers(self) -> None:
         """Warn of blocks in a plain list, tuple or dict: they are no children, and their parameters are not found."""
-        registered = {id(block) for _, block in self._walk()}
+        registered = {id(block) for _, block in self._walk_blocks()}
 
         def has_stranger(value: Any) -> bool:
             if isinstance(value, Block):
@@ -167,7 +167,7 @@ class Block:
             raise ValueError(f"'shared' should be in type of Dict. Get type {type(shared)}!")
         own = {
             f"{path}.{name}" if path else name: (block, name)
-            for path, block in self._walk()
+            for path, block in self._walk_blocks()
             for name in block._reg_params
         }
         for name, parameter in shared.items():
@@ -240,7 +240,7 @@ class Block:
 
     def save(self, prefix: str | os.PathLike[str]) -> None:
         """Write the parameters and an outline of the tree: ``<prefix>-model.params`` and ``<prefix>-model.json``."""
-        Path(f"{os.fspath(prefix)}-model.json").write_text(json.dumps(self._outline()), encoding="utf-8")
+        Path(f"{os.fspath(prefix)}-model.json").write_text(json.dumps(self._structure_outline()), encoding="utf-8")
         self.save_parameters(f"{os.fspath(prefix)}-model.params")
 
     def load(self, prefix: str | os.PathLike[str]) -> None:
@@ -254,15 +254,15 @@ class Block:
             outline = json.loads(path.read_bytes())
         except (ValueError, RecursionError):
             raise DataError(f"{path}: not the outline of a block: no JSON") from None
-        if outline != self._outline():
+        if outline != self._structure_outline():
             raise DataError(f"{path}: the outline of another block than this {type(self).__name__}")
         self.load_parameters(f"{os.fspath(prefix)}-model.params")
 
-    def _outline(self) -> dict[str, Any]:
+    def _structure_outline(self) -> dict[str, Any]:
         return {
             "class": type(self).__name__,
             "params": list(self._reg_params),
-            "children": {name: child._outline() for name, child in self._children.items()},
+            "children": {name: child._structure_outline() for name, child in self._children.items()},
         }
 
     # ---- running ---------------------------------------------------------------------------------

@@ -51,14 +51,14 @@ class HybridBlock(Block):
         self._backend_opts: dict[str, Any] = {}
         self._callback: tuple[Callback, bool] | None = None
         self._programs: dict[_Signature, Program] = {}
-        self._latest: Program | None = None
-        self._building = threading.RLock()
+        self._latest_program: Program | None = None
+        self._build_lock = threading.RLock()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_programs": {}, "_latest": None, "_building": None}
+        return {**self.__dict__, "_programs": {}, "_latest_program": None, "_build_lock": None}
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
-        self.__dict__.update(state, _building=threading.RLock())
+        self.__dict__.update(state, _build_lock=threading.RLock())
 
     def register_child(self, block: Block, name: str | None = None) -> None:
         """Make `block` a child.
@@ -94,7 +94,7 @@ class HybridBlock(Block):
         compiled = (self._active or self._callback is not None) and current_trace() is None and observer() is None
         if not compiled:
             if not args or not all(type(a) is ndarray for a in args):
-                arrays, spec = self._flatten(args)
+                arrays, spec = self._flatten_inputs(args)
                 args = unflatten(spec, iter(arrays))
             return self._call_eagerly(args)
         with block_scope(self):
@@ -115,8 +115,8 @@ class HybridBlock(Block):
     def _call_compiled(self, args: tuple[Any, ...]) -> Any:
         for hook in [*self._forward_pre_hooks.values()]:
             hook(self, args)
-        arrays, spec = self._flatten(args)
-        program = self._program(args, arrays, spec)
+        arrays, spec = self._flatten_inputs(args)
+        program = self._program_for(args, arrays, spec)
         if self._callback is None:
             outputs = program(arrays)
         else:
@@ -127,25 +127,27 @@ class HybridBlock(Block):
             hook(self, args, output)
         return output
 
-    def _flatten(self, args: tuple[Any, ...]) -> tuple[list[ndarray], Spec]:
+    def _flatten_inputs(self, args: tuple[Any, ...]) -> tuple[list[ndarray], Spec]:
         def refuse(value: Any) -> TypeError:
             return TypeError(
-                f"{self._label()}: inputs must be mx.np.ndarray, or nested lists, tuples or dicts of them, "
+                f"{self._own_label()}: inputs must be mx.np.ndarray, or nested lists, tuples or dicts of them, "
                 f"got {type(value).__name__}"
             )
 
         arrays, spec = flatten(args, refuse)
         if not arrays:
             kinds = ", ".join(type(a).__name__ for a in args) or "none"
-            raise TypeError(f"{self._label()}: there must be at least one mx.np.ndarray among the inputs, got {kinds}")
+            raise TypeError(
+                f"{self._own_label()}: there must be at least one mx.np.ndarray among the inputs, got {kinds}"
+            )
         return arrays, spec
 
-    def _label(self) -> str:
+    def _own_label(self) -> str:
         return ": ".join(filter(None, [current_scope(), type(self).__name__]))
 
     def _complete_parameters(self, args: tuple[Any, ...]) -> None:
         """Shapes and values of the block's own parameters that waited for the first inputs."""
-        with self._building:
+        with self._build_lock:
             if not all(p.shape_is_known for p in self._reg_params.values()):
                 self.infer_shape(*args)
             for parameter in self._reg_params.values():
@@ -153,26 +155,26 @@ class HybridBlock(Block):
 
     # ---- programs --------------------------------------------------------------------------------
 
-    def _program(self, args: tuple[Any, ...], arrays: Sequence[ndarray], spec: Spec) -> Program:
+    def _program_for(self, args: tuple[Any, ...], arrays: Sequence[ndarray], spec: Spec) -> Program:
         """The program for these arguments, built where there is none or where it is out of date."""
         types = tuple(a._type for a in arrays)
         signature = (spec, types)
         program = self._programs.get(signature)
         if program is None or not program.is_current():
-            with self._building:
+            with self._build_lock:
                 program = self._programs.get(signature)
                 if program is None or not program.is_current():
-                    # The old one goes first, so that two copies of packed weights never stand side by side.
+                    # Those go first, so that old and new packed weights never stand side by side.
                     program = None
-                    self._programs.pop(signature, None)
-                    program = self._build(args, arrays, spec, self._backend, self._backend_opts)
+                    self._drop_outdated()
+                    program = self._build_program(args, arrays, spec, self._backend, self._backend_opts)
                     while len(self._programs) >= self._max_programs:
                         self._programs.pop(next(iter(self._programs)))
                     self._programs[signature] = program
-        self._latest = program
+        self._latest_program = program
         return program
 
-    def _build(
+    def _build_program(
         self,
         args: tuple[Any, ...],
         arrays: Sequence[ndarray],
@@ -180,13 +182,13 @@ class HybridBlock(Block):
         backend: str | None,
         options: Mapping[str, Any],
     ) -> Program:
-        graph = self._graph(arrays, spec)
+        graph = self._trace_graph(arrays, spec)
         if backend is not None:
             symbol = graph.symbol.optimize_for(backend, args=graph.arrays(), **options)
             graph = BlockGraph(symbol, graph.inputs, graph.parameters, graph.constants, graph.output)
         return Program(self, graph, [a._type for a in arrays])
 
-    def _graph(self, arrays: Sequence[ndarray], spec: Spec) -> BlockGraph:
+    def _trace_graph(self, arrays: Sequence[ndarray], spec: Spec) -> BlockGraph:
         """Trace `forward`."""
         inputs = self.generate_arg_names(len(arrays))
         named = self.collect_params()
@@ -228,10 +230,15 @@ class HybridBlock(Block):
         """Names of the data variables of a traced graph: ``data``, or ``data0``, ``data1``, ..."""
         return ["data"] if arg_num == 1 else [f"data{i}" for i in range(arg_num)]
 
+    def _drop_outdated(self) -> None:
+        self._programs = {signature: p for signature, p in self._programs.items() if p.is_current()}
+        if self._latest_program is not None and not self._latest_program.is_current():
+            self._latest_program = None
+
     def _clear_programs(self) -> None:
-        with self._building:
+        with self._build_lock:
             self._programs = {}
-            self._latest = None
+            self._latest_program = None
 
     # ---- compiling -------------------------------------------------------------------------------
 
@@ -270,7 +277,7 @@ class HybridBlock(Block):
             "forward_bulk_size": forward_bulk_size,
             "backward_bulk_size": backward_bulk_size,
         }
-        with self._building:
+        with self._build_lock:
             self._active = active
             self._backend, self._backend_opts = backend, {}
             self._clear_programs()
@@ -308,10 +315,10 @@ class HybridBlock(Block):
             OpError: shapes or dtypes do not fit; the message names the layer.
         """
         inputs = (x, *args)
-        arrays, spec = self._flatten(inputs)
-        with self._building:
+        arrays, spec = self._flatten_inputs(inputs)
+        with self._build_lock:
             chosen = _FUSED if backend is None else backend
-            program = self._build(inputs, arrays, spec, chosen, kwargs)
+            program = self._build_program(inputs, arrays, spec, chosen, kwargs)
             self.hybridize(
                 True,
                 partition_if_dynamic,
@@ -322,7 +329,7 @@ class HybridBlock(Block):
                 backward_bulk_size,
             )
             self._backend, self._backend_opts = chosen, kwargs
-            self._programs[spec, tuple(a._type for a in arrays)] = self._latest = program
+            self._programs[spec, tuple(a._type for a in arrays)] = self._latest_program = program
         program(arrays)
 
     # ---- looking in ------------------------------------------------------------------------------
@@ -343,7 +350,7 @@ class HybridBlock(Block):
             )
         if current_trace() is not None:
             return
-        arrays, spec = self._flatten(args)
+        arrays, spec = self._flatten_inputs(args)
         recording = Recording(self.collect_params(), shapes_only=True)
         with recording.active() as trace:
             names = self.generate_arg_names(len(arrays))
@@ -394,7 +401,7 @@ class HybridBlock(Block):
         return symbol_file, params_file
 
     def _latest_graph(self) -> BlockGraph:
-        program = self._latest
+        program = self._latest_program
         if program is None or not program.has_same_tree():
             raise RuntimeError(
                 "Please first call block.hybridize() and then run forward with "

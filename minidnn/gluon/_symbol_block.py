@@ -103,14 +103,14 @@ class SymbolBlock(HybridBlock):
 
     def infer_shape(self, *args: Any) -> None:
         """Complete the parameters' shapes from inputs like these."""
-        arrays, _ = self._flatten(args)
+        arrays, _ = self._flatten_inputs(args)
         self._check_types(arrays)
 
     def _check_types(self, arrays: Sequence[ndarray]) -> None:
         """Whether the inputs fit the graph and its parameters; sets the shapes that follow from them."""
         if len(arrays) != len(self._input_names):
             raise ShapeError(
-                f"{self._label()}: expected {len(self._input_names)} inputs {self._input_names}, got {len(arrays)}"
+                f"{self._own_label()}: expected {len(self._input_names)} inputs {self._input_names}, got {len(arrays)}"
             )
         shapes = {name: a.shape for name, a in zip(self._input_names, arrays, strict=True)}
         dtypes = {name: a.dtype for name, a in zip(self._input_names, arrays, strict=True)}
@@ -123,7 +123,7 @@ class SymbolBlock(HybridBlock):
             if variable.name in self._reg_params and variable[0] in types:
                 self._reg_params[variable.name].shape = types[variable[0]].shape
 
-    def _graph(self, arrays: Sequence[ndarray], spec: Spec) -> BlockGraph:
+    def _trace_graph(self, arrays: Sequence[ndarray], spec: Spec) -> BlockGraph:
         self._check_types(arrays)
         for parameter in self._reg_params.values():
             parameter.finish_deferred_init()
@@ -135,11 +135,11 @@ class SymbolBlock(HybridBlock):
         return BlockGraph(self._symbol, tuple(self._input_names), self._reg_params, {}, output)
 
     def _latest_graph(self) -> BlockGraph:
-        return self._own_graph() if self._latest is None else super()._latest_graph()
+        return self._own_graph() if self._latest_program is None else super()._latest_graph()
 
     def forward(self, *args: Any) -> Any:
         """Compute the graph operator by operator; within a trace, this puts the graph into the traced one."""
-        arrays, _ = self._flatten(args)
+        arrays, _ = self._flatten_inputs(args)
         self._check_types(arrays)
         feed = {name: parameter.data() for name, parameter in self._reg_params.items()}
         feed |= dict(zip(self._input_names, arrays, strict=True))

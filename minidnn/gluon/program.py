@@ -134,7 +134,7 @@ def _data(array: ndarray) -> np.ndarray[Any, Any]:
 
 def _tree_of(block: Block) -> list[tuple[str, Block | Parameter]]:
     tree: list[tuple[str, Block | Parameter]] = []
-    for path, member in block._walk():
+    for path, member in block._walk_blocks():
         tree.append((path, member))
         tree.extend(member._reg_params.items())
     return tree

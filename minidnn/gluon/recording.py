@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from minidnn.errors import MXNetError
-from minidnn.initializer import create
+from minidnn.initializer import Initializer
 from minidnn.numpy.multiarray import ndarray
 from minidnn.symbol.trace import Trace, current_trace
 
@@ -58,7 +58,8 @@ class Recording:
                 "with none of its blocks; assign it as an attribute of a block"
             )
         self.used[name] = parameter
-        hints = {} if parameter.init is None else {"init": create(parameter.init).dumps()}
+        init = _describe(parameter.init)
+        hints = {} if init is None else {"init": init}
         return self.trace.parameter(name, self._value(parameter), **hints)
 
     def _value(self, parameter: Parameter) -> ndarray:
@@ -66,6 +67,17 @@ class Recording:
             # One zero, seen as an array of that shape: it is never read.
             return ndarray._wrap(np.broadcast_to(np.zeros((), parameter.dtype), parameter.shape or ()))
         return parameter.concrete()
+
+
+def _describe(init: str | Initializer | None) -> str | None:
+    """The initializer as the text of a hint; None for what JSON cannot hold, or only at length (a whole array)."""
+    if init is None or isinstance(init, str):
+        return init
+    try:
+        text = init.dumps()
+    except TypeError:
+        return None
+    return text if len(text) < 1000 else None
 
 
 class _State(threading.local):

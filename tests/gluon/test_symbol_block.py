@@ -219,3 +219,28 @@ def test_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     Path(symbol_file).write_text(Path(symbol_file).read_text()[:-100])
     with pytest.raises(DataError, match=r"net-symbol.json"):
         imports(symbol_file, ["data"], params_file)
+
+
+def test_initializers_that_nobody_knows_any_more_do_no_harm(tmp_path: Path) -> None:
+    class Odd(mx.init.Initializer):
+        def __init__(self, value: Any) -> None:
+            super().__init__(value=value)
+
+        def _init_weight(self, desc: str, arr: Any) -> None:
+            arr[:] = 3
+
+    net = nn.HybridSequential()
+    for value in (1, object(), list(range(1000))):
+        net.add(nn.Dense(2, in_units=2, weight_initializer=Odd(value)))
+    net.initialize()
+    x = mx.np.ones((1, 2))
+    net.optimize_for(x)
+    files = net.export(tmp_path / "odd")
+    attrs = net.export(None)[0].attr_dict()
+    assert attrs["0.weight"]["__init__"] == '["odd", {"value": 1}]'
+    assert "__init__" not in attrs["1.weight"]
+    assert "__init__" not in attrs["2.weight"]
+    outer = nn.HybridSequential()
+    outer.add(gluon.SymbolBlock.imports(files[0], "data", files[1]))
+    outer.optimize_for(x)
+    close(outer(x), net(x))
