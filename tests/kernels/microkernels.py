@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from minidnn.runtime.library import KernelSpec, library
+from minidnn.runtime.code_cache import CodeCache, default_folder
+from minidnn.runtime.library import KernelSpec, Library
+from minidnn_kernels.isa import Isa
 
 Array = np.ndarray[Any, Any]
 
@@ -16,15 +18,21 @@ _GUARD = 512
 _CANARY = 0xA5
 
 
-def call(spec: KernelSpec, *arguments: int) -> None:
-    """Call the microkernel of that spec."""
-    _call(library().microkernel(spec), arguments)
+class Machine:
+    """The kernels of one ISA, to be called from Python."""
 
+    def __init__(self, isa: Isa) -> None:
+        self.isa = isa
+        self.library = Library(isa, CodeCache(default_folder()))
 
-def call_loop(name: str, row: Array, parts: int) -> None:
-    """Run all parts of a step, last part first: their order must not matter."""
-    for part in reversed(range(parts)):
-        _call(library().loop(name), (address(row), part, parts, 0))
+    def call(self, spec: KernelSpec, *arguments: int) -> None:
+        """Call the microkernel of that spec."""
+        _call(self.library.microkernel(spec), arguments)
+
+    def run_loop(self, name: str, row: Array, parts: int) -> None:
+        """Run all parts of a step, the last one first: their order must not matter."""
+        for part in reversed(range(parts)):
+            _call(self.library.loop(name), (address(row), part, parts, 0))
 
 
 def _call(where: int, arguments: tuple[int, ...]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from microkernels import Array, Watched, address, call, ulps, words
+from microkernels import Array, Machine, Watched, address, ulps, words
 
 from minidnn_kernels.elementwise import ElementwiseSpec
 from minidnn_kernels.epilogue import OPS, Epilogue, Instruction
@@ -116,11 +116,11 @@ CASES: dict[str, Case] = {
 }
 
 
-def apply(epilogue: Epilogue, *operands: Array) -> Array:
+def apply(machine: Machine, epilogue: Epilogue, *operands: Array) -> Array:
     """The epilogue by the elementwise microkernel, on operands of one length."""
     target = Watched(operands[0].shape)
     context = words(target.address, *(address(x) for x in operands))
-    call(ElementwiseSpec(epilogue), address(context), operands[0].size, 0)
+    machine.call(ElementwiseSpec(epilogue), address(context), operands[0].size, 0)
     target.assert_untouched_around()
     return target.array
 
@@ -137,10 +137,10 @@ def test_every_operation_has_a_case() -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_operation_is_that_of_float64(name: str) -> None:
+def test_operation_is_that_of_float64(machine: Machine, name: str) -> None:
     case = CASES[name]
     operands = (_numbers(20_000, 0),) if OPS[name][0] == 1 else _pairs()
-    actual = apply(operation(name, case.numbers), *operands)
+    actual = apply(machine, operation(name, case.numbers), *operands)
     with np.errstate(all="ignore"):
         expected = np.asarray(case.reference(*(x.astype(np.float64) for x in operands), *case.numbers))
         error = np.where(np.abs(actual - expected) <= case.absolute, 0, ulps(actual, expected))
@@ -151,10 +151,10 @@ def test_operation_is_that_of_float64(name: str) -> None:
     )
 
 
-def test_affine_rounds_once_or_twice() -> None:
+def test_affine_rounds_once_or_twice(machine: Machine) -> None:
     x, scale = _pairs()
     shift = np.roll(scale, 7)
-    actual = apply(operation("affine"), x, scale, shift)
+    actual = apply(machine, operation("affine"), x, scale, shift)
     with np.errstate(all="ignore"):
         exact = x.astype(np.float64) * scale + shift
         twice = x * scale + shift
@@ -163,24 +163,24 @@ def test_affine_rounds_once_or_twice() -> None:
 
 
 @pytest.mark.parametrize("name", ["relu", "clip", "leaky_relu", "tanh", "erf", "gelu", "negative", "maximum_scalar"])
-def test_nan_comes_through(name: str) -> None:
+def test_nan_comes_through(machine: Machine, name: str) -> None:
     x = np.full(9, np.nan, np.float32)
-    assert np.isnan(apply(operation(name, CASES[name].numbers), x)).all()
+    assert np.isnan(apply(machine, operation(name, CASES[name].numbers), x)).all()
 
 
 @pytest.mark.parametrize("name", ["relu", "tanh", "erf", "sign", "rint", "floor", "trunc", "sqrt", "softsign"])
-def test_sign_of_zero_is_kept(name: str) -> None:
+def test_sign_of_zero_is_kept(machine: Machine, name: str) -> None:
     x = np.array([-0.0, 0.0], np.float32)
-    np.testing.assert_array_equal(np.signbit(apply(operation(name), x)), [True, False])
+    np.testing.assert_array_equal(np.signbit(apply(machine, operation(name), x)), [True, False])
 
 
-def test_log_takes_subnormal_numbers_for_zero() -> None:
+def test_log_takes_subnormal_numbers_for_zero(machine: Machine) -> None:
     x = np.array([1e-45, 1e-39, -1e-39], np.float32)
-    actual = apply(operation("log"), x)
+    actual = apply(machine, operation("log"), x)
     np.testing.assert_array_equal(actual, [-np.inf, -np.inf, np.nan])
 
 
-def test_values_may_be_used_more_than_once_and_late() -> None:
+def test_values_may_be_used_more_than_once_and_late(machine: Machine) -> None:
     x, y = _numbers(100, 3)[len(SPECIAL) :], _numbers(100, 4)[len(SPECIAL) :]
     program = (
         Instruction("load", operand=1),  # value 1: y
@@ -189,15 +189,15 @@ def test_values_may_be_used_more_than_once_and_late() -> None:
         Instruction("maximum", (3, 2)),
         Instruction("subtract", (4, 1)),
     )
-    actual = apply(Epilogue(program, ("tensor", "tensor")), x, y)
+    actual = apply(machine, Epilogue(program, ("tensor", "tensor")), x, y)
     with np.errstate(over="ignore"):
         expected = np.maximum(x * y + x, x * y) - y
     np.testing.assert_array_equal(actual, expected)
 
 
-def test_empty_epilogue_copies() -> None:
+def test_empty_epilogue_copies(machine: Machine) -> None:
     x = _numbers(50, 5)
-    np.testing.assert_array_equal(apply(Epilogue((), ("tensor",)), x), x)
+    np.testing.assert_array_equal(apply(machine, Epilogue((), ("tensor",)), x), x)
 
 
 def test_name_tells_the_operations() -> None:
