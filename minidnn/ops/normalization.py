@@ -327,7 +327,11 @@ for _name, _masked in (("masked_softmax", _masked_softmax), ("masked_log_softmax
             _infer_masked(_name),
             _masked,
             ("data", "mask"),
-            attrs=(Attr("axis", "int", -1), Attr("temperature", "float", 1.0, optional=True), Attr("normalize", "bool", True)),
+            attrs=(
+                Attr("axis", "int", -1),
+                Attr("temperature", "float", 1.0, optional=True),
+                Attr("normalize", "bool", True),
+            ),
             kind="normalization",
             mxnet=(_name, f"_npx_{_name}"),
             check=_check_softmax(_name),

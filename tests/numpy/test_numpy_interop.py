@@ -1,0 +1,67 @@
+"""NumPy's functions accept our arrays, and ours NumPy's."""
+
+from __future__ import annotations
+
+import numpy as onp
+import pytest
+
+from minidnn import numpy as np
+
+X = np.array([[1.0, 4.0], [9.0, 16.0]])
+
+
+def test_conversion_gives_a_view_that_cannot_be_written_to() -> None:
+    x = np.ones(3)
+    view = onp.asarray(x)
+    x[0] = 5
+    assert view.tolist() == [5, 1, 1]
+    with pytest.raises(ValueError, match="read-only"):
+        view[0] = 1
+    writable = onp.array(x)
+    writable[0] = 7
+    assert x[0].item() == 5
+    assert onp.asarray(x, dtype="float64").dtype == onp.float64
+    with pytest.raises(ValueError, match="without a copy"):
+        onp.asarray(x, dtype="float64", copy=False)
+
+
+def test_ufuncs_give_our_arrays() -> None:
+    assert isinstance(onp.sqrt(X), np.ndarray)
+    assert onp.sqrt(X).tolist() == [[1, 2], [3, 4]]
+    host = onp.ones((2, 2), onp.float32)
+    for result in (onp.add(host, X), onp.add(X, 1), host + X, onp.divide(X, host), onp.remainder(X, 5), host @ X):
+        assert isinstance(result, np.ndarray)
+    assert onp.absolute(-X).tolist() == X.tolist()
+    assert onp.logaddexp(X, X).shape == (2, 2)
+    assert onp.maximum.reduce(X).tolist() == [9, 16]
+
+
+def test_ufuncs_write_into_our_arrays() -> None:
+    out = np.zeros((2, 2))
+    assert onp.multiply(X, 2, out=out) is out
+    assert out.tolist() == [[2, 8], [18, 32]]
+    whole, parts = np.zeros((2, 2)), np.zeros((2, 2))
+    assert onp.modf(X / 2, out=(parts, whole)) == (parts, whole)
+    assert parts.tolist() == [[0.5, 0], [0.5, 0]]
+
+
+def test_functions_give_our_arrays() -> None:
+    for result in (onp.mean(X), onp.concatenate([X, X]), onp.where(X > 2, X, 0), onp.transpose(X), onp.cumsum(X)):
+        assert isinstance(result, np.ndarray)
+    assert onp.mean(X).item() == 7.5
+    assert isinstance(onp.linalg.norm(X), np.ndarray)
+    assert onp.linalg.norm(X, axis=0).shape == (2,)
+    assert onp.shape(X) == (2, 2)
+    values, counts = onp.unique(X, return_counts=True)
+    assert isinstance(values, np.ndarray)
+    assert counts.tolist() == [1, 1, 1, 1]
+    sign, logarithm = onp.linalg.slogdet(X)
+    assert isinstance(logarithm, np.ndarray)
+    assert sign.item() == -1
+
+
+def test_numpy_arrays_are_operands_of_operators() -> None:
+    host = onp.arange(4.0).reshape(2, 2)
+    assert (X + host).dtype == onp.float64
+    assert (X * host[::-1].T).tolist() == (onp.asarray(X) * host[::-1].T).tolist()
+    assert (X + host.astype(">f4")).dtype == onp.float32
