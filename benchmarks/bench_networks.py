@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from nets import checked_pair
 
 import minidnn as mx
-from minidnn.cli.pairs import make_pair
 from minidnn.cli.timing import inference
 from minidnn.gluon.model_zoo import vision
 
@@ -27,5 +27,5 @@ def test_network(take_turns: Any, random: np.random.Generator, name: str) -> Non
 def _compare(take_turns: Any, random: np.random.Generator, name: str, batch: int, rounds: int) -> None:
     size = vision.get_image_size(name)
     data = mx.np.array(random.standard_normal((batch, 3, size, size), np.float32))
-    eager, fused = make_pair(lambda: vision.get_model(name), data)
+    eager, fused = checked_pair(lambda: vision.get_model(name), data)
     take_turns({"fused": inference(fused, data), "eager": inference(eager, data)}, rounds)

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from nets import ResidualBlock, residual_data
+from nets import ResidualBlock, checked_pair, residual_data
 
 import minidnn as mx
-from minidnn.cli.pairs import difference, make_pair
+from minidnn.cli.pairs import difference
 from minidnn.cli.timing import inference
 from minidnn.gluon.model_zoo import vision
 
@@ -32,7 +32,7 @@ def _peer(net: Any, data: Any) -> Callable[[], list[np.ndarray[Any, Any]]]:
 
 
 def _compare(take_turns: Any, make: Callable[[], Any], data: Any, rounds: int) -> None:
-    eager, fused = make_pair(make, data)
+    eager, fused = checked_pair(make, data)
     peer = _peer(eager, data)
     assert difference(peer()[0], fused(data).asnumpy()) < 1e-4
     take_turns({"minidnn": inference(fused, data), "onnxruntime": peer}, rounds)

@@ -11,10 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from nets import LAYERS, Layer
+from nets import LAYERS, Layer, checked_pair
 
 import minidnn as mx
-from minidnn.cli.pairs import make_pair
 from minidnn.cli.timing import Timing, inference
 from minidnn_kernels.peak import measure_fma_peak
 
@@ -59,7 +58,7 @@ def test_share_of_peak_without_winograd(
 
 def _measure(take_turns: Any, benchmark: Any, random: np.random.Generator, peak: Peak, layer: Layer) -> None:
     data = mx.np.array(random.standard_normal(layer.shape, np.float32))
-    _, fused = make_pair(layer.make, data)
+    _, fused = checked_pair(layer.make, data)
     peak.measure(5)
 
     def note(timings: dict[str, Timing]) -> str:

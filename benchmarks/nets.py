@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 import minidnn as mx
+from minidnn.cli.pairs import difference, make_pair
 from minidnn.gluon import nn
 from minidnn.gluon.block import HybridBlock
 
-__all__ = ["LAYERS", "Layer", "ResidualBlock", "residual_data"]
+__all__ = ["LAYERS", "Layer", "ResidualBlock", "checked_pair", "residual_data"]
 
 
 class ResidualBlock(HybridBlock):
@@ -90,3 +92,10 @@ LAYERS = (
     Layer("depthwise_3x3_512_14", 512, 512, 3, 1, 14, 512),
     Layer("depthwise_5x5_240_28_stride_2", 240, 240, 5, 2, 28, 240),
 )
+
+
+def checked_pair(make: Callable[[], Any], data: Any) -> tuple[Any, Any]:
+    """An eager and a fused network of the same weights whose outputs agree: wrong results are not worth timing."""
+    eager, fused = make_pair(make, data)
+    assert difference(eager(data).asnumpy(), fused(data).asnumpy()) < 1e-4
+    return eager, fused
