@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from minidnn.dispatch import invoke
 from minidnn.gluon._hybrid_block import HybridBlock
@@ -13,48 +13,50 @@ from minidnn.gluon.parameter import Init, Parameter
 
 __all__ = ["Conv1D", "Conv2D", "Conv3D", "ConvolutionLayer"]
 
+_LAYOUTS = {1: "NCW", 2: "NCHW", 3: "NCDHW"}
+
 
 class ConvolutionLayer(HybridBlock):
-    """What all convolutions share, the transposed ones too.
+    """What all convolutions share, the transposed ones too; a subclass says the number of spatial dimensions.
 
     Args:
-        rank: number of spatial dimensions.
         channels: output channels.
         kernel_size, strides, padding, dilation: one number, or one for each spatial dimension.
         groups: input and output channels fall into so many groups that do not see each other.
-        layout: ``NCW``, ``NCHW`` or ``NCDHW``.
+        layout: ``NCW``, ``NCHW`` or ``NCDHW``, as the dimensions have it; None: that one.
         activation: name of an activation, see `Activation`; None: none.
         use_bias: whether there is a bias.
         weight_initializer, bias_initializer: their own initializers.
         in_channels: input channels; 0: known at the first call.
-        op: ``convolution`` or ``deconvolution``.
-        extra: further attributes of the operator.
+
+    Raises:
+        OpError, ValueError: an argument does not fit.
     """
+
+    _rank: ClassVar[int]
+    _op: ClassVar[str] = "convolution"
 
     def __init__(
         self,
-        rank: int,
         channels: int,
         kernel_size: int | Sequence[int],
-        strides: int | Sequence[int],
-        padding: int | Sequence[int],
-        dilation: int | Sequence[int],
-        groups: int,
-        layout: str,
-        activation: str | None,
-        use_bias: bool,
-        weight_initializer: Init,
-        bias_initializer: Init,
-        in_channels: int,
-        op: str = "convolution",
+        strides: int | Sequence[int] = 1,
+        padding: int | Sequence[int] = 0,
+        dilation: int | Sequence[int] = 1,
+        groups: int = 1,
+        layout: str | None = None,
+        activation: str | None = None,
+        use_bias: bool = True,
+        weight_initializer: Init = None,
+        bias_initializer: Init = "zeros",
+        in_channels: int = 0,
         **extra: Any,
     ) -> None:
         super().__init__()
-        name = type(self).__name__
-        self._op = op
+        name, rank = type(self).__name__, self._rank
         self._attrs = make_attrs(
             name,
-            op,
+            self._op,
             kernel=per_axis(name, "kernel_size", kernel_size, rank),
             stride=per_axis(name, "strides", strides, rank),
             dilate=per_axis(name, "dilation", dilation, rank),
@@ -62,7 +64,7 @@ class ConvolutionLayer(HybridBlock):
             num_filter=channels,
             num_group=groups,
             no_bias=not use_bias,
-            layout=layout,
+            layout=layout or _LAYOUTS[rank],
             **extra,
         )
         for what, count in (("channels", channels), ("in_channels", in_channels)):
@@ -119,120 +121,24 @@ class Conv1D(ConvolutionLayer):
     """Convolution of arrays of shape ``(N, C, W)``; see `ConvolutionLayer` for the arguments.
 
     Parameters: ``weight`` of shape ``(channels, in_channels / groups, k)``, ``bias`` of ``(channels,)``.
-
-    Raises:
-        OpError, ValueError: an argument does not fit.
     """
 
-    def __init__(
-        self,
-        channels: int,
-        kernel_size: int | Sequence[int],
-        strides: int | Sequence[int] = 1,
-        padding: int | Sequence[int] = 0,
-        dilation: int | Sequence[int] = 1,
-        groups: int = 1,
-        layout: str = "NCW",
-        activation: str | None = None,
-        use_bias: bool = True,
-        weight_initializer: Init = None,
-        bias_initializer: Init = "zeros",
-        in_channels: int = 0,
-    ) -> None:
-        super().__init__(
-            1,
-            channels,
-            kernel_size,
-            strides,
-            padding,
-            dilation,
-            groups,
-            layout,
-            activation,
-            use_bias,
-            weight_initializer,
-            bias_initializer,
-            in_channels,
-        )
+    _rank = 1
 
 
 class Conv2D(ConvolutionLayer):
     """Convolution of arrays of shape ``(N, C, H, W)``; see `ConvolutionLayer` for the arguments.
 
     Parameters: ``weight`` of shape ``(channels, in_channels / groups, kh, kw)``, ``bias`` of ``(channels,)``.
-
-    Raises:
-        OpError, ValueError: an argument does not fit.
     """
 
-    def __init__(
-        self,
-        channels: int,
-        kernel_size: int | Sequence[int],
-        strides: int | Sequence[int] = (1, 1),
-        padding: int | Sequence[int] = (0, 0),
-        dilation: int | Sequence[int] = (1, 1),
-        groups: int = 1,
-        layout: str = "NCHW",
-        activation: str | None = None,
-        use_bias: bool = True,
-        weight_initializer: Init = None,
-        bias_initializer: Init = "zeros",
-        in_channels: int = 0,
-    ) -> None:
-        super().__init__(
-            2,
-            channels,
-            kernel_size,
-            strides,
-            padding,
-            dilation,
-            groups,
-            layout,
-            activation,
-            use_bias,
-            weight_initializer,
-            bias_initializer,
-            in_channels,
-        )
+    _rank = 2
 
 
 class Conv3D(ConvolutionLayer):
     """Convolution of arrays of shape ``(N, C, D, H, W)``; see `ConvolutionLayer` for the arguments.
 
     Parameters: ``weight`` of shape ``(channels, in_channels / groups, kd, kh, kw)``, ``bias`` of ``(channels,)``.
-
-    Raises:
-        OpError, ValueError: an argument does not fit.
     """
 
-    def __init__(
-        self,
-        channels: int,
-        kernel_size: int | Sequence[int],
-        strides: int | Sequence[int] = (1, 1, 1),
-        padding: int | Sequence[int] = (0, 0, 0),
-        dilation: int | Sequence[int] = (1, 1, 1),
-        groups: int = 1,
-        layout: str = "NCDHW",
-        activation: str | None = None,
-        use_bias: bool = True,
-        weight_initializer: Init = None,
-        bias_initializer: Init = "zeros",
-        in_channels: int = 0,
-    ) -> None:
-        super().__init__(
-            3,
-            channels,
-            kernel_size,
-            strides,
-            padding,
-            dilation,
-            groups,
-            layout,
-            activation,
-            use_bias,
-            weight_initializer,
-            bias_initializer,
-            in_channels,
-        )
+    _rank = 3

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from minidnn.dispatch import invoke
 from minidnn.gluon._hybrid_block import HybridBlock
@@ -25,33 +25,41 @@ __all__ = [
 ]
 
 
+Numbers = int | Sequence[int]
+
+_LAYOUTS = {1: "NCW", 2: "NCHW", 3: "NCDHW"}
+
+
 class _Pooling(HybridBlock):
-    """What all pools share.
+    """What all pools share; a subclass says what is pooled, and over how many spatial dimensions.
 
     Args:
-        rank: number of spatial dimensions.
-        pool_type: ``max`` or ``avg``.
-        layout: ``NCW``, ``NCHW`` or ``NCDHW``.
         pool_size, strides, padding: one number, or one for each spatial dimension; strides default to the size.
         ceil_mode: a window that reaches over the end gives an output too.
+        layout: ``NCW``, ``NCHW`` or ``NCDHW``, as the dimensions have it; None: that one.
         count_include_pad: whether an average counts padding.
         global_pool: one window over everything.
+
+    Raises:
+        OpError, ValueError: an argument does not fit.
     """
+
+    _rank: ClassVar[int]
+    _pool_type: ClassVar[str]
 
     def __init__(
         self,
-        rank: int,
-        pool_type: str,
-        layout: str,
-        pool_size: int | Sequence[int] = 1,
-        strides: int | Sequence[int] | None = None,
-        padding: int | Sequence[int] = 0,
-        ceil_mode: bool = False,
+        pool_size: Numbers,
+        strides: Numbers | None,
+        padding: Numbers,
+        ceil_mode: bool,
+        layout: str | None,
         count_include_pad: bool = True,
         global_pool: bool = False,
     ) -> None:
         super().__init__()
-        name = type(self).__name__
+        name, rank = type(self).__name__, self._rank
+        layout = layout or _LAYOUTS[rank]
         size = per_axis(name, "pool_size", pool_size, rank)
         stride = per_axis(name, "strides", size if strides is None else strides, rank)
         pad = per_axis(name, "padding", padding, rank)
@@ -61,7 +69,7 @@ class _Pooling(HybridBlock):
             kernel=size,
             stride=stride,
             pad=pad,
-            pool_type=pool_type,
+            pool_type=self._pool_type,
             global_pool=global_pool,
             pooling_convention="full" if ceil_mode else "valid",
             count_include_pad=count_include_pad,
@@ -74,7 +82,7 @@ class _Pooling(HybridBlock):
             padding=pad,
             ceil_mode=ceil_mode,
             global_pool=global_pool,
-            pool_type=pool_type,
+            pool_type=self._pool_type,
             layout=layout,
         )
 
@@ -85,130 +93,139 @@ class _Pooling(HybridBlock):
         return self._shown
 
 
-class MaxPool1D(_Pooling):
+# MXNet's order of arguments differs between the pools, so each order has its class.
+
+
+class _MaxPool(_Pooling):
+    _pool_type = "max"
+
+    def __init__(
+        self,
+        pool_size: Numbers = 2,
+        strides: Numbers | None = None,
+        padding: Numbers = 0,
+        layout: str | None = None,
+        ceil_mode: bool = False,
+    ) -> None:
+        super().__init__(pool_size, strides, padding, ceil_mode, layout)
+
+
+class MaxPool1D(_MaxPool):
     """Largest element of each window of ``(N, C, W)``; see `_Pooling` for the arguments."""
 
-    def __init__(
-        self,
-        pool_size: int | Sequence[int] = 2,
-        strides: int | Sequence[int] | None = None,
-        padding: int | Sequence[int] = 0,
-        layout: str = "NCW",
-        ceil_mode: bool = False,
-    ) -> None:
-        super().__init__(1, "max", layout, pool_size, strides, padding, ceil_mode)
+    _rank = 1
 
 
-class MaxPool2D(_Pooling):
+class MaxPool2D(_MaxPool):
     """Largest element of each window of ``(N, C, H, W)``; see `_Pooling` for the arguments."""
 
-    def __init__(
-        self,
-        pool_size: int | Sequence[int] = (2, 2),
-        strides: int | Sequence[int] | None = None,
-        padding: int | Sequence[int] = 0,
-        layout: str = "NCHW",
-        ceil_mode: bool = False,
-    ) -> None:
-        super().__init__(2, "max", layout, pool_size, strides, padding, ceil_mode)
+    _rank = 2
 
 
 class MaxPool3D(_Pooling):
     """Largest element of each window of ``(N, C, D, H, W)``; see `_Pooling` for the arguments."""
 
+    _rank = 3
+    _pool_type = "max"
+
     def __init__(
         self,
-        pool_size: int | Sequence[int] = (2, 2, 2),
-        strides: int | Sequence[int] | None = None,
-        padding: int | Sequence[int] = 0,
+        pool_size: Numbers = 2,
+        strides: Numbers | None = None,
+        padding: Numbers = 0,
         ceil_mode: bool = False,
-        layout: str = "NCDHW",
+        layout: str | None = None,
     ) -> None:
-        super().__init__(3, "max", layout, pool_size, strides, padding, ceil_mode)
+        super().__init__(pool_size, strides, padding, ceil_mode, layout)
 
 
 class AvgPool1D(_Pooling):
     """Average of each window of ``(N, C, W)``; see `_Pooling` for the arguments."""
 
+    _rank = 1
+    _pool_type = "avg"
+
     def __init__(
         self,
-        pool_size: int | Sequence[int] = 2,
-        strides: int | Sequence[int] | None = None,
-        padding: int | Sequence[int] = 0,
-        layout: str = "NCW",
+        pool_size: Numbers = 2,
+        strides: Numbers | None = None,
+        padding: Numbers = 0,
+        layout: str | None = None,
         ceil_mode: bool = False,
         count_include_pad: bool = True,
     ) -> None:
-        super().__init__(1, "avg", layout, pool_size, strides, padding, ceil_mode, count_include_pad)
+        super().__init__(pool_size, strides, padding, ceil_mode, layout, count_include_pad)
 
 
-class AvgPool2D(_Pooling):
+class _AvgPool(_Pooling):
+    _pool_type = "avg"
+
+    def __init__(
+        self,
+        pool_size: Numbers = 2,
+        strides: Numbers | None = None,
+        padding: Numbers = 0,
+        ceil_mode: bool = False,
+        layout: str | None = None,
+        count_include_pad: bool = True,
+    ) -> None:
+        super().__init__(pool_size, strides, padding, ceil_mode, layout, count_include_pad)
+
+
+class AvgPool2D(_AvgPool):
     """Average of each window of ``(N, C, H, W)``; see `_Pooling` for the arguments."""
 
-    def __init__(
-        self,
-        pool_size: int | Sequence[int] = (2, 2),
-        strides: int | Sequence[int] | None = None,
-        padding: int | Sequence[int] = 0,
-        ceil_mode: bool = False,
-        layout: str = "NCHW",
-        count_include_pad: bool = True,
-    ) -> None:
-        super().__init__(2, "avg", layout, pool_size, strides, padding, ceil_mode, count_include_pad)
+    _rank = 2
 
 
-class AvgPool3D(_Pooling):
+class AvgPool3D(_AvgPool):
     """Average of each window of ``(N, C, D, H, W)``; see `_Pooling` for the arguments."""
 
-    def __init__(
-        self,
-        pool_size: int | Sequence[int] = (2, 2, 2),
-        strides: int | Sequence[int] | None = None,
-        padding: int | Sequence[int] = 0,
-        ceil_mode: bool = False,
-        layout: str = "NCDHW",
-        count_include_pad: bool = True,
-    ) -> None:
-        super().__init__(3, "avg", layout, pool_size, strides, padding, ceil_mode, count_include_pad)
+    _rank = 3
 
 
-class GlobalMaxPool1D(_Pooling):
+class _GlobalPool(_Pooling):
+    def __init__(self, layout: str | None = None) -> None:
+        super().__init__(1, None, 0, True, layout, global_pool=True)
+
+
+class GlobalMaxPool1D(_GlobalPool):
     """Largest element of each channel: ``(N, C, W)`` becomes ``(N, C, 1)``."""
 
-    def __init__(self, layout: str = "NCW") -> None:
-        super().__init__(1, "max", layout, ceil_mode=True, global_pool=True)
+    _rank = 1
+    _pool_type = "max"
 
 
-class GlobalMaxPool2D(_Pooling):
+class GlobalMaxPool2D(_GlobalPool):
     """Largest element of each channel: ``(N, C, H, W)`` becomes ``(N, C, 1, 1)``."""
 
-    def __init__(self, layout: str = "NCHW") -> None:
-        super().__init__(2, "max", layout, ceil_mode=True, global_pool=True)
+    _rank = 2
+    _pool_type = "max"
 
 
-class GlobalMaxPool3D(_Pooling):
+class GlobalMaxPool3D(_GlobalPool):
     """Largest element of each channel: ``(N, C, D, H, W)`` becomes ``(N, C, 1, 1, 1)``."""
 
-    def __init__(self, layout: str = "NCDHW") -> None:
-        super().__init__(3, "max", layout, ceil_mode=True, global_pool=True)
+    _rank = 3
+    _pool_type = "max"
 
 
-class GlobalAvgPool1D(_Pooling):
+class GlobalAvgPool1D(_GlobalPool):
     """Average of each channel: ``(N, C, W)`` becomes ``(N, C, 1)``."""
 
-    def __init__(self, layout: str = "NCW") -> None:
-        super().__init__(1, "avg", layout, ceil_mode=True, global_pool=True)
+    _rank = 1
+    _pool_type = "avg"
 
 
-class GlobalAvgPool2D(_Pooling):
+class GlobalAvgPool2D(_GlobalPool):
     """Average of each channel: ``(N, C, H, W)`` becomes ``(N, C, 1, 1)``."""
 
-    def __init__(self, layout: str = "NCHW") -> None:
-        super().__init__(2, "avg", layout, ceil_mode=True, global_pool=True)
+    _rank = 2
+    _pool_type = "avg"
 
 
-class GlobalAvgPool3D(_Pooling):
+class GlobalAvgPool3D(_GlobalPool):
     """Average of each channel: ``(N, C, D, H, W)`` becomes ``(N, C, 1, 1, 1)``."""
 
-    def __init__(self, layout: str = "NCDHW") -> None:
-        super().__init__(3, "avg", layout, ceil_mode=True, global_pool=True)
+    _rank = 3
+    _pool_type = "avg"
