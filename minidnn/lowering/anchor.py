@@ -15,7 +15,7 @@ from minidnn.ops.registry import Attrs, TensorType
 from minidnn.runtime.program import Argument
 from minidnn.symbol.graph import Entry, Node
 
-__all__ = ["Anchor", "Weights", "arguments_row", "fold", "make_tail"]
+__all__ = ["Anchor", "Weights", "arguments_row", "fold", "make_tail", "tail_context"]
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,12 @@ class Anchor:
 
 @dataclass(frozen=True)
 class Weights:
-    """Weights [groups, taps, depth, columns per group] and bias (columns,), batch norm folded in."""
+    """Weights [groups, taps, depth, columns per group] and bias (columns,), batch norm folded in.
 
-    matrix: Array
+    No matrix where the right operand is not known yet. `rest` is what is left of the tail, behind `result`.
+    """
+
+    matrix: Array | None
     bias: Array | None
     rest: tuple[Node, ...]
     result: Entry | None
@@ -118,6 +121,14 @@ def make_tail(builder: Builder, anchor: Anchor, weights: Weights, layout: str, c
     if not made.add_nodes(weights.rest, numbers, anchor.outside or {}):
         return None
     return made.finish()
+
+
+def tail_context(builder: Builder, tail: Tail, result: Value, pitch: int) -> list[Argument]:
+    """A microkernel's context: the output, and the tail's operands beside it; `pitch` is of their rows."""
+    context: list[Argument] = [result.address, pitch]
+    for value, kind in zip(tail.operands, tail.epilogue.operands, strict=True):
+        context += [builder.address(value), pitch if kind == "tensor" else 0]
+    return context
 
 
 def arguments_row(

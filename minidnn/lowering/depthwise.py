@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from minidnn.lowering.anchor import Anchor, Weights, arguments_row, make_tail
+from minidnn.lowering.anchor import Anchor, Weights, arguments_row, make_tail, tail_context
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.geometry import Window, tap_pixels
 from minidnn.lowering.values import CHANNELS_LAST, Array, Value
@@ -27,6 +27,7 @@ _PIXELS = 4
 def lower_depthwise(builder: Builder, anchor: Anchor, weights: Weights, window: Window) -> Value | None:
     """One step for a convolution whose groups are single channels; None if the kernel cannot do it."""
     data = anchor.inputs[0]
+    assert weights.matrix is not None
     images, channels = data.shape[0], weights.matrix.shape[0]
     tail = make_tail(builder, anchor, weights, CHANNELS_LAST, 1)
     outer = math.prod(window.kernel[:-1])
@@ -64,9 +65,7 @@ def lower_depthwise(builder: Builder, anchor: Anchor, weights: Weights, window: 
         "CHANNELS": channels,
         "PIXELS": window.pixels,
     }
-    context: list[Argument] = [result.address, pitch]
-    for value, kind in zip(tail.operands, tail.epilogue.operands, strict=True):
-        context += [builder.address(value), pitch if kind == "tensor" else 0]
+    context = tail_context(builder, tail, result, pitch)
     row = arguments_row(DepthwiseArguments(), names, context)
     moved = data.nbytes + packed.nbytes + result.nbytes * (1 + tail.epilogue.operands.count("tensor"))
     builder.native(anchor.name, "depthwise_loop", row, images * blocks, Cost(operations, moved))

@@ -10,7 +10,7 @@ from minidnn.lowering.anchor import Anchor
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.elementwise import lower_elementwise
 from minidnn.lowering.host import lower_host
-from minidnn.lowering.matmul import lower_convolution, lower_fully_connected
+from minidnn.lowering.matmul import lower_batch_dot, lower_convolution, lower_fully_connected, lower_matmul
 from minidnn.lowering.pooling import lower_pooling, lower_reduction
 from minidnn.lowering.rows import lower_layer_norm, lower_softmax
 from minidnn.lowering.tail import ELEMENTWISE
@@ -27,6 +27,9 @@ __all__ = ["has_kernel", "lower"]
 _ANCHORS: dict[str, Callable[[Builder, Anchor], Value | None]] = {
     "convolution": lower_convolution,
     "fully_connected": lower_fully_connected,
+    "batch_dot": lower_batch_dot,
+    "matmul": lower_matmul,
+    "dot": lower_matmul,
 }
 
 Rule = Callable[[Builder, Node, Sequence[Value], Sequence[TensorType]], list[Value] | None]

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from minidnn.lowering.anchor import Anchor, Weights, arguments_row, fold, make_tail
+from minidnn.lowering.anchor import Anchor, Weights, arguments_row, fold, make_tail, tail_context
 from minidnn.lowering.builder import Builder
+from minidnn.lowering.copy import lower_copy
 from minidnn.lowering.depthwise import lower_depthwise
 from minidnn.lowering.geometry import Window, pixel_table
-from minidnn.lowering.tiling import choose_tiling
+from minidnn.lowering.tail import Tail
+from minidnn.lowering.tiling import Tiling, choose_tiling
 from minidnn.lowering.values import CHANNELS_LAST, PLAIN, Value
 from minidnn.lowering.winograd import lower_winograd, winograd_pays
-from minidnn.runtime.program import Argument, Cost, Kernel
+from minidnn.ops.registry import TensorType
+from minidnn.runtime.program import Address, Argument, Cost, Kernel
 from minidnn_kernels.matmul import MAX_POINTERS, Arguments, pack_panels
 from minidnn_kernels.tile import TileSpec
 
-__all__ = ["lower_convolution", "lower_fully_connected"]
+__all__ = ["lower_batch_dot", "lower_convolution", "lower_fully_connected", "lower_matmul"]
 
 
 def lower_convolution(builder: Builder, anchor: Anchor) -> Value | None:
@@ -72,53 +75,184 @@ def lower_fully_connected(builder: Builder, anchor: Anchor) -> Value | None:
     return _lower(builder, anchor, data, fold(anchor, matrix, bias, anchor.type.ndim - 1), window, 1, PLAIN)
 
 
+def lower_batch_dot(builder: Builder, anchor: Anchor) -> Value | None:
+    """``batch_dot``: (B, M, K) by (B, K, N), either transposed by attribute."""
+    a = anchor.attrs
+    return _lower_product(builder, anchor, a.transpose_a, a.transpose_b)
+
+
+def lower_matmul(builder: Builder, anchor: Anchor) -> Value | None:
+    """``matmul`` and ``dot`` of operands with the same leading dimensions, or of matrices."""
+    return _lower_product(builder, anchor, False, False)
+
+
+def _lower_product(builder: Builder, anchor: Anchor, transpose_a: bool, transpose_b: bool) -> Value | None:
+    """A product of two tensors that a run computes: the right one is packed into panels on the way."""
+    left, right = anchor.inputs
+    if left.type.ndim < 2 or left.type.ndim != right.type.ndim or left.shape[:-2] != right.shape[:-2]:
+        return None
+    if {left.type.dtype, right.type.dtype} != {np.dtype(np.float32)} or left.array is not None:
+        return None
+    if anchor.type.shape[:-2] != left.shape[:-2]:
+        return None
+    images = math.prod(left.shape[:-2])
+    rows, columns = anchor.type.shape[-2:]
+    depth = left.shape[-2] if transpose_a else left.shape[-1]
+    tail = make_tail(builder, anchor, Weights(None, None, anchor.tail, anchor.entry), PLAIN, anchor.type.ndim - 1)
+    if tail is None:
+        return None
+    tiling = choose_tiling(builder.isa, images, rows, 1, depth, 1, columns)
+    source = builder.as_layout(left, PLAIN)
+    if transpose_a:
+        source = _swapped(builder, anchor.name, source)
+    panels = _pack_panels(builder, anchor.name, right, images, (depth, columns), tiling, transpose_b)
+    window = Window((rows,), (rows,), (1,), (1,), (1,), (0,))
+    shape = _Shape(images, 1, 1, depth, columns)
+    return _add_step(builder, anchor, tail, tiling, source, panels, window, shape, PLAIN)
+
+
+def _swapped(builder: Builder, name: str, value: Value) -> Value:
+    """The last two dimensions swapped, in memory."""
+    shape = (*value.shape[:-2], value.shape[-1], value.shape[-2])
+    result = builder.new(TensorType(shape, value.type.dtype))
+    strides = (*value.strides[:-2], value.strides[-1], value.strides[-2])
+    lower_copy(builder, name, value, strides, result.address, result.strides, shape)
+    return result
+
+
+def _pack_panels(
+    builder: Builder,
+    name: str,
+    value: Value,
+    images: int,
+    matrix: tuple[int, int],
+    tiling: Tiling,
+    transposed: bool,
+) -> _Panels:
+    """Panels of a tensor that a run computes: a copy of the whole ones, and one of what is left.
+
+    Columns that do not exist are not written: what the tile computes from them is not stored.
+    """
+    depth, columns = matrix
+    width = tiling.vectors * builder.isa.lanes
+    count, whole = -(-columns // width), columns // width
+    pitch = depth * width * 4
+    target = builder.temporary(images * count * pitch)
+    source = builder.as_layout(value, PLAIN)
+    row, column = (4, depth * 4) if transposed else (columns * 4, 4)
+    outer = depth * columns * 4
+    if whole:
+        lower_copy(
+            builder,
+            name,
+            source,
+            (outer, width * column, row, column),
+            target,
+            (count * pitch, pitch, width * 4, 4),
+            (images, whole, depth, width),
+        )
+    if whole < count:
+        lower_copy(
+            builder,
+            name,
+            source,
+            (outer, row, column),
+            target + whole * pitch,
+            (count * pitch, width * 4, 4),
+            (images, depth, columns - whole * width),
+            whole * width * column,
+        )
+    return _Panels(target, count, pitch, 0, count * pitch)
+
+
+@dataclass(frozen=True)
+class _Panels:
+    """The packed right operand: address, panels in a group, and pitches in bytes."""
+
+    address: Address
+    count: int
+    pitch: int
+    group_pitch: int
+    image_pitch: int
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """[images x pixels, taps x depth] by [taps x depth, columns], `groups` times."""
+
+    images: int
+    groups: int
+    taps: int
+    depth: int
+    columns: int
+
+
 def _lower(
     builder: Builder, anchor: Anchor, data: Value, weights: Weights, window: Window, images: int, layout: str
 ) -> Value | None:
+    """A product with weights that are known, packed now."""
+    assert weights.matrix is not None
     groups, taps, depth, columns = weights.matrix.shape
     channel_axis = 1 if layout == CHANNELS_LAST else anchor.type.ndim - 1
     tail = make_tail(builder, anchor, weights, layout, channel_axis)
     if tail is None or taps > MAX_POINTERS:
         return None
-    isa = builder.isa
-    tiling = choose_tiling(isa, images, window.pixels, taps, depth, groups, columns)
-    panel_columns = tiling.vectors * isa.lanes
-    packed = pack_panels(weights.matrix, panel_columns)
+    tiling = choose_tiling(builder.isa, images, window.pixels, taps, depth, groups, columns)
+    width = tiling.vectors * builder.isa.lanes
+    packed = pack_panels(weights.matrix, width)
+    pitch = taps * depth * width * 4
+    panels = _Panels(builder.constant(packed), packed.shape[1], pitch, packed.shape[1] * pitch, 0)
     source = builder.as_layout(data, layout)
+    shape = _Shape(images, groups, taps, depth, columns)
+    return _add_step(builder, anchor, tail, tiling, source, panels, window, shape, layout)
+
+
+def _add_step(
+    builder: Builder,
+    anchor: Anchor,
+    tail: Tail,
+    tiling: Tiling,
+    source: Value,
+    panels: _Panels,
+    window: Window,
+    shape: _Shape,
+    layout: str,
+) -> Value:
+    width = tiling.vectors * builder.isa.lanes
     result = builder.new(anchor.type, layout)
-    strips, panels = -(-window.pixels // tiling.rows), packed.shape[1]
-    blocks, panel_blocks = -(-strips // tiling.block_strips), -(-panels // tiling.block_panels)
-    names = {
+    strips = -(-window.pixels // tiling.rows)
+    blocks, panel_blocks = -(-strips // tiling.block_strips), -(-panels.count // tiling.block_panels)
+    masked = shape.columns % width != 0
+    names: dict[str, Argument] = {
         "TILE": Kernel(TileSpec(tiling.rows, tiling.vectors, tail.epilogue)),
-        "TAIL_TILE": Kernel(TileSpec(tiling.rows, tiling.vectors, tail.epilogue, masked=columns % panel_columns != 0)),
+        "TAIL_TILE": Kernel(TileSpec(tiling.rows, tiling.vectors, tail.epilogue, masked)),
         "SOURCE": builder.address(source),
-        "ZEROS": builder.zeros(depth),
-        "IMAGE_PITCH": math.prod(window.input) * groups * depth * 4,
-        "PIXEL_PITCH": groups * depth * 4,
-        "SOURCE_GROUP": depth * 4,
+        "ZEROS": builder.zeros(shape.depth),
+        "IMAGE_PITCH": math.prod(window.input) * shape.groups * shape.depth * 4,
+        "PIXEL_PITCH": shape.groups * shape.depth * 4,
+        "SOURCE_GROUP": shape.depth * 4,
         "TABLE": builder.constant(pixel_table(window, tiling.rows)),
-        "TAPS": taps,
-        "DEPTH": depth,
-        "WEIGHTS": builder.constant(packed),
-        "PANEL_PITCH": taps * depth * panel_columns * 4,
-        "WEIGHT_GROUP": panels * taps * depth * panel_columns * 4,
+        "TAPS": shape.taps,
+        "DEPTH": shape.depth,
+        "WEIGHTS": panels.address,
+        "PANEL_PITCH": panels.pitch,
+        "WEIGHT_GROUP": panels.group_pitch,
+        "WEIGHT_IMAGE": panels.image_pitch,
         "ROWS": tiling.rows,
-        "COLUMNS": panel_columns,
+        "COLUMNS": width,
         "PIXELS": window.pixels,
         "BLOCK_STRIPS": tiling.block_strips,
         "BLOCKS": blocks,
-        "GROUPS": groups,
-        "GROUP_COLUMNS": columns,
+        "GROUPS": shape.groups,
+        "GROUP_COLUMNS": shape.columns,
         "BLOCK_PANELS": tiling.block_panels,
         "PANEL_BLOCKS": panel_blocks,
     }
-    pitch = groups * columns * 4
-    context: list[Argument] = [result.address, pitch]
-    for value, kind in zip(tail.operands, tail.epilogue.operands, strict=True):
-        context += [builder.address(value), pitch if kind == "tensor" else 0]
-    arguments = arguments_row(Arguments(), names, context)
-    operations = 2 * images * window.pixels * taps * depth * groups * columns
-    moved = data.nbytes + packed.nbytes + result.nbytes * (1 + tail.epilogue.operands.count("tensor"))
-    parts = images * blocks * groups * panel_blocks
-    builder.native(anchor.name, "matmul_loop", arguments, parts, Cost(operations, moved))
+    context = tail_context(builder, tail, result, shape.groups * shape.columns * 4)
+    operations = 2 * shape.images * window.pixels * shape.taps * shape.depth * shape.groups * shape.columns
+    weights = max(shape.groups * panels.group_pitch, shape.images * panels.image_pitch)
+    moved = source.nbytes + weights + result.nbytes * (1 + tail.epilogue.operands.count("tensor"))
+    parts = shape.images * blocks * shape.groups * panel_blocks
+    row = arguments_row(Arguments(), names, context)
+    builder.native(anchor.name, "matmul_loop", row, parts, Cost(operations, moved))
     return result

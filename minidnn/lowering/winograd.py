@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from minidnn.lowering.anchor import Anchor, Weights, arguments_row, make_tail
+from minidnn.lowering.anchor import Anchor, Weights, arguments_row, make_tail, tail_context
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.geometry import Window, tap_pixels
 from minidnn.lowering.tiling import choose_tile
@@ -65,6 +65,7 @@ def lower_winograd(builder: Builder, anchor: Anchor, weights: Weights, window: W
     tail = make_tail(builder, anchor, weights, CHANNELS_LAST, 1)
     if tail is None:
         return None
+    assert weights.matrix is not None
     images = data.shape[0]
     _, taps, channels, filters = weights.matrix.shape
     blocks = -(-window.output[0] // OUTPUT) * -(-window.output[1] // OUTPUT)
@@ -98,10 +99,7 @@ def lower_winograd(builder: Builder, anchor: Anchor, weights: Weights, window: W
         "COLUMNS": columns,
         "PIXELS": window.pixels,
     }
-    pitch = filters * 4
-    context: list[Argument] = [result.address, pitch]
-    for value, kind in zip(tail.operands, tail.epilogue.operands, strict=True):
-        context += [builder.address(value), pitch if kind == "tensor" else 0]
+    context = tail_context(builder, tail, result, filters * 4)
     row = arguments_row(WinogradArguments(), names, context)
     # What the convolution is worth, not what this algorithm does: shares of the peak may exceed one.
     operations = 2 * images * window.pixels * taps * channels * filters
