@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from minidnn.errors import OpError
+from minidnn.npx.functions import sigmoid
 from minidnn.numpy.convert import as_array, as_shape, check_device, deliver, to_numpy, wrap
 from minidnn.numpy.multiarray import ndarray
 from minidnn.numpy.random import normal, uniform
@@ -31,9 +32,7 @@ def bernoulli(
     check_device(device)
     if (prob is None) == (logit is None):
         raise OpError("bernoulli: give prob or logit, not both")
-    odds = to_numpy(as_array(prob if logit is None else logit))
-    if prob is None:
-        odds = 1 / (1 + np.exp(-odds))
+    odds = to_numpy(sigmoid(logit) if prob is None else as_array(prob))
     shape = odds.shape if size is None else as_shape(size)
     drawn = generator().random(np.broadcast_shapes(shape, odds.shape)) < odds
     return deliver(wrap(np.asarray(drawn).astype(dtype or np.float32)), out)

@@ -1,0 +1,42 @@
+"""Saving and loading arrays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from minidnn import npx
+from minidnn import numpy as np
+from minidnn.errors import DataError
+
+
+def test_a_dictionary_comes_back_as_one(tmp_path: Path) -> None:
+    path = tmp_path / "arrays"
+    npx.save(path, {"w": np.ones((2, 3)).T, "b": np.array([1, 2], dtype="int8")})
+    loaded = npx.load(path)
+    assert list(loaded) == ["b", "w"] or list(loaded) == ["w", "b"]
+    assert loaded["w"].shape == (3, 2)
+    assert loaded["b"].dtype == "int8"
+    loaded["b"][0] = 5
+    assert loaded["b"].tolist() == [5, 2]
+
+
+def test_arrays_without_names_come_back_as_a_list(tmp_path: Path) -> None:
+    path = str(tmp_path / "arrays")
+    npx.save(path, [np.full(1, i) for i in range(12)])
+    assert [a.item() for a in npx.load(path)] == list(range(12))
+    npx.save(path, np.ones(2))
+    assert [a.tolist() for a in npx.load(path)] == [[1, 1]]
+    npx.savez(path, np.ones(1), second=np.zeros(1))
+    assert sorted(npx.load(path)) == ["arr_0", "second"]
+
+
+def test_what_cannot_be_saved_or_loaded_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"save\(\) wants arrays"):
+        npx.save(tmp_path / "x", {"a": 1})  # type: ignore[dict-item]
+    (tmp_path / "broken").write_bytes(b"abc")
+    with pytest.raises(DataError, match="broken"):
+        npx.load(tmp_path / "broken")
+    with pytest.raises(FileNotFoundError):
+        npx.load(tmp_path / "missing")

@@ -1,0 +1,333 @@
+"""Tracing: what is recorded, how it is named, and what is refused."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as onp
+import pytest
+
+from minidnn import npx
+from minidnn import numpy as np
+from minidnn.errors import GraphError, MXNetError, OpError, ShapeError
+from minidnn.ops import TensorType
+from minidnn.symbol.graph import evaluate
+from minidnn.symbol.symbol import Symbol
+from minidnn.symbol.trace import Trace, current_scope, current_trace, name_scope, trace_of
+
+SHAPE = (2, 3, 4)
+HOST = onp.random.default_rng(5).uniform(0.1, 0.9, SHAPE).astype(onp.float32)
+FLOAT = onp.dtype(onp.float32)
+
+
+def record(forward: Callable[..., Any], shape: tuple[int, ...] = SHAPE) -> tuple[Symbol, Trace, list[np.ndarray]]:
+    with Trace() as trace:
+        out = forward(trace.input("data", TensorType(shape, FLOAT)))
+    outputs = list(out) if isinstance(out, (list, tuple)) else [out]
+    return trace.graph(outputs), trace, outputs
+
+
+def run(symbol: Symbol, trace: Trace, data: Any = HOST) -> tuple[Any, ...]:
+    held = {**trace.parameters, **trace.constants}
+    return evaluate(symbol, {"data": data, **{name: value.asnumpy() for name, value in held.items()}})
+
+
+FORWARDS: dict[str, Callable[[Any], Any]] = {
+    "arithmetic": lambda x: (2 - x * 3) / (x + 1) ** 2 - x // 0.3 + x % 0.2,
+    "comparison": lambda x: np.where((x > 0.5) & (x < 0.8), x, -1),
+    "array operands": lambda x: x + HOST * np.array([1, 2, 3, 4]),
+    "functions": lambda x: np.exp(x) + np.sqrt(x) + abs(-x) + np.maximum(x, 0.4) + np.round(x, 1),
+    "reductions": lambda x: x.sum(axis=1, keepdims=True) + x.mean() + np.var(x, axis=(0, 2)).reshape(-1, 1),
+    "arg": lambda x: x.argmax(axis=-1),
+    "shapes": lambda x: x.reshape(2, -1).T.expand_dims(0).swapaxes(0, 1).squeeze(),
+    "joining": lambda x: np.concatenate([x, x * 2, np.ones((2, 1, 4))], axis=1),
+    "splitting": lambda x: np.split(x, 2, axis=2),
+    "array_split": lambda x: np.array_split(x, 3, axis=2),
+    "stacking": lambda x: np.stack([x, -x], axis=1),
+    "padding": lambda x: np.pad(x, ((0, 0), (1, 1), (0, 2))),
+    "flips": lambda x: np.rot90(np.flip(x, 0), 1, (1, 2)) + 0 * np.roll(np.rot90(x, 1, (1, 2)), 1, 0),
+    "taking": lambda x: np.take(x, [2, -1], axis=1),
+    "products": lambda x: np.matmul(x, x.swapaxes(1, 2)) + np.dot(x, np.ones((4, 3))),
+    "iteration": lambda x: sum(row * (i + 1) for i, row in enumerate(x)),
+    "length": lambda x: x / len(x) / x.shape[1] / x.size,
+    "in place": lambda x: _in_place(x),
+    "numpy functions": lambda x: onp.concatenate([onp.exp(x), onp.add(x, HOST)], axis=1),
+    "shape alone": lambda x: x + np.arange(x.shape[-1]) + np.zeros_like(x),
+    "a constant": lambda x: [x, np.ones(3)],
+    "npx": lambda x: npx.softmax(npx.leaky_relu(x - 0.5), axis=1) + npx.layer_norm(x, np.ones(4), np.zeros(4)),
+    "casts": lambda x: (x * 10).astype("int32") + x.astype("float64"),
+    "copies": lambda x: x.copy() + (+x),
+    "average": lambda x: np.average(x, axis=1, weights=np.array([1, 2, 3])),
+    "outer": lambda x: np.outer(x[0, 0], x[0, 1]) + np.inner(x[0], x[1, 0])[0],
+    "norm": lambda x: npx.norm(x, axis=1),
+    "atleast": lambda x: np.atleast_3d(x[0, 0]) + np.atleast_2d(x[0, 0]),
+}
+
+
+def _in_place(x: Any) -> Any:
+    y = x * 2
+    same = y
+    y += x
+    y *= 3
+    return same - 1
+
+
+@pytest.mark.parametrize("name", FORWARDS)
+def test_a_recorded_forward_computes_what_the_eager_one_does(name: str) -> None:
+    symbol, trace, _ = record(FORWARDS[name])
+    eager = FORWARDS[name](np.array(HOST))
+    expected = list(eager) if isinstance(eager, (list, tuple)) else [eager]
+    actual = run(symbol, trace)
+    assert len(actual) == len(expected)
+    for a, e in zip(actual, expected, strict=True):
+        assert (a.shape, a.dtype) == (e.shape, e.dtype)
+        onp.testing.assert_allclose(a, e.asnumpy(), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        0,
+        -1,
+        (1, 2),
+        (0, 1, 2),
+        slice(None),
+        slice(1, None),
+        (slice(None), slice(0, 3, 2)),
+        (slice(None), slice(None, None, -1), 1),
+        (Ellipsis, 0),
+        (Ellipsis, None),
+        (None, 0, None, Ellipsis, None, 1),
+        (0, slice(None), None, slice(-3, -1)),
+        (slice(None), -1),
+        Ellipsis,
+        None,
+        (slice(5, 9),),
+    ],
+)
+def test_basic_indices_are_recorded(key: Any) -> None:
+    symbol, trace, outputs = record(lambda x: x[key] * 1)
+    expected = HOST[key]
+    assert outputs[0].shape == expected.shape
+    assert onp.array_equal(run(symbol, trace)[0], expected)
+    assert not trace.constants
+
+
+@pytest.mark.parametrize("key", [[0, 1], onp.array([0]), onp.ones(SHAPE, bool), True])
+def test_other_indices_are_refused_while_tracing(key: Any) -> None:
+    with pytest.raises(MXNetError, match=r"integers, slices, None and .* only"):
+        record(lambda x: x[key])
+
+
+@pytest.mark.parametrize("key", [2, (0, 3), (0, 0, 0, 0), (Ellipsis, Ellipsis)])
+def test_indices_that_do_not_fit_are_indexerrors(key: Any) -> None:
+    with pytest.raises(IndexError):
+        record(lambda x: x[key])
+
+
+# ---- names -------------------------------------------------------------------------------------------
+
+
+def names(symbol: Symbol) -> list[str]:
+    return [node.name for node in symbol.nodes()]
+
+
+def test_nodes_are_named_by_scope_and_operator() -> None:
+    def forward(x: Any) -> Any:
+        with name_scope("features"), name_scope("0"):
+            assert current_scope() == "features.0"
+            y = npx.relu(npx.relu(x))
+        with name_scope(""):
+            assert current_scope() == ""
+            return npx.relu(y) + 1
+
+    symbol, _, _ = record(forward)
+    assert names(symbol) == ["data", "features.0_relu", "features.0_relu_1", "relu", "add_scalar"]
+    assert current_scope() == ""
+
+
+def test_scopes_end_with_an_error() -> None:
+    with pytest.raises(ZeroDivisionError), name_scope("a"):
+        _ = 1 / 0
+    assert current_scope() == ""
+
+
+def test_parameters_are_variables_with_hints_and_come_once() -> None:
+    weight = np.ones((4,))
+
+    def forward(x: Any) -> Any:
+        trace = current_trace()
+        assert trace is not None
+        w = trace.parameter("scale.weight", weight, init="ones")
+        assert trace.parameter("scale.weight", weight) is w
+        return x * w + w
+
+    symbol, trace, _ = record(forward)
+    assert trace.parameters == {"scale.weight": weight}
+    assert [v.name for v in symbol.variables()] == ["data", "scale.weight"]
+    hints = symbol.variables()[1].hints
+    assert (hints.shape, hints.dtype, hints.init) == ((4,), FLOAT, "ones")
+
+
+def test_constants_are_copied_in_the_state_they_are_met_in() -> None:
+    table = np.zeros(4)
+
+    def forward(x: Any) -> Any:
+        y = x + table
+        y = y + table
+        table[0] = 5
+        return y + table
+
+    symbol, trace, _ = record(forward)
+    table[...] = 9
+    assert sorted(trace.constants) == ["constant", "constant_1"]
+    assert trace.constants["constant"].tolist() == [0] * 4
+    assert trace.constants["constant_1"].tolist() == [5, 0, 0, 0]
+    onp.testing.assert_allclose(run(symbol, trace)[0], HOST + onp.array([5, 0, 0, 0], "f"))
+
+
+def test_names_are_not_given_twice() -> None:
+    with Trace() as trace:
+        trace.input("x", TensorType((1,), FLOAT))
+        with pytest.raises(GraphError, match="input name 'x' is taken"):
+            trace.input("x", TensorType((1,), FLOAT))
+        with pytest.raises(GraphError, match="parameter name 'x' is taken"):
+            trace.parameter("x", np.ones(1))
+
+
+# ---- errors ------------------------------------------------------------------------------------------
+
+
+def test_an_error_names_the_layer_eagerly_and_while_tracing() -> None:
+    def forward(x: Any) -> Any:
+        with name_scope("features"), name_scope("3"):
+            return npx.convolution(x, np.ones((8, 5, 3)), kernel=3, num_filter=8, no_bias=True)
+
+    message = r"^features\.3: convolution: data has 3 channels but weight \(8, 5, 3\) is made for 5"
+    with pytest.raises(ShapeError, match=message):
+        record(forward)
+    with pytest.raises(ShapeError, match=message):
+        forward(np.array(HOST))
+    with name_scope("act"), pytest.raises(OpError, match=r"^act: activation: attribute 'act_type' must be one of"):
+        npx.activation(np.ones(2), "rellu")
+
+
+READERS: list[Callable[[Any], Any]] = [
+    lambda x: x.asnumpy(),
+    lambda x: x.item(),
+    lambda x: x.tolist(),
+    lambda x: bool(x.sum()),
+    float,
+    int,
+    lambda x: onp.asarray(x),
+    lambda x: x.wait_to_read(),
+    lambda x: np.sort(x),
+    lambda x: np.einsum("abc->ab", x),
+    lambda x: onp.linalg.norm(x),
+    lambda x: HOST[x],
+    lambda x: np.array(HOST)[x],
+    lambda x: np.full((2,), x[0, 0, 0]),
+    lambda x: 1 if (x > 0).all() else 0,
+]
+
+
+@pytest.mark.parametrize("read", READERS)
+def test_values_cannot_be_read_while_tracing(read: Callable[[Any], Any]) -> None:
+    with pytest.raises(MXNetError, match="the network is being traced and only shapes are known"):
+        record(read)
+
+
+def test_a_traced_array_shows_its_type_and_name() -> None:
+    _, _, outputs = record(lambda x: npx.relu(x))
+    assert repr(outputs[0]) == str(outputs[0]) == "<traced float32[2, 3, 4] relu>"
+
+
+def test_writing_while_tracing() -> None:
+    held = np.zeros(SHAPE)
+
+    def into_concrete(x: Any) -> None:
+        nonlocal held
+        held += x
+
+    def into_element(x: Any) -> None:
+        y = x * 2
+        y[0] = 1
+
+    def into_concrete_element(x: Any) -> None:
+        held[0] = x[0]
+
+    def into_input(x: Any) -> None:
+        x += 1
+
+    def into_view(x: Any) -> None:
+        y = (x * 2)[0]
+        y += 1
+
+    def into_viewed(x: Any) -> None:
+        y = x * 2
+        _ = y.reshape(-1)
+        y += 1
+
+    for forward, message in (
+        (into_concrete, "writing in place into an array that is not traced"),
+        (into_element, "writing to elements"),
+        (into_concrete_element, "writing a traced array into a concrete one"),
+        (into_input, "cannot be traced, since it may share memory"),
+        (into_view, "cannot be traced, since it may share memory"),
+        (into_viewed, "cannot be traced, since it may share memory"),
+    ):
+        with pytest.raises(MXNetError, match=message):
+            record(forward)
+    assert not held.any()
+
+
+def test_in_place_results_keep_the_dtype() -> None:
+    def forward(x: Any) -> Any:
+        y = x.astype("float16")
+        y += x
+        return y
+
+    _, _, outputs = record(forward)
+    assert outputs[0].dtype == "float16"
+
+
+def test_a_traced_array_ends_with_its_trace() -> None:
+    _, _, outputs = record(lambda x: x + 1)
+    with pytest.raises(GraphError, match="outside the trace it belongs to"):
+        _ = outputs[0] + 1
+    with Trace(), pytest.raises(GraphError, match="outside the trace it belongs to"):
+        _ = outputs[0] + 1
+    with Trace() as other, pytest.raises(GraphError, match="output 0 belongs to another trace"):
+        other.graph(outputs)
+    with pytest.raises(GraphError, match="output 0 of a traced function must be an array, got str"):
+        Trace().graph(["text"])  # type: ignore[list-item]
+
+
+def test_traces_nest_and_end_with_an_error() -> None:
+    with Trace() as outer:
+        with Trace() as inner:
+            assert current_trace() is inner
+        assert current_trace() is outer
+        with pytest.raises(ZeroDivisionError), Trace():
+            _ = 1 / 0
+        assert current_trace() is outer
+    assert current_trace() is None
+
+
+def test_concrete_arrays_are_computed_while_tracing() -> None:
+    with Trace():
+        assert (np.ones(2) + 1).tolist() == [2, 2]
+        assert trace_of([np.ones(2)]) is None
+
+
+def test_each_thread_traces_for_itself() -> None:
+    seen: list[Any] = []
+    with Trace(), name_scope("here"):
+        thread = threading.Thread(
+            target=lambda: seen.append((current_trace(), current_scope(), (np.ones(1) + 1).item()))
+        )
+        thread.start()
+        thread.join()
+    assert seen == [(None, "", 2.0)]
