@@ -158,13 +158,24 @@ class TailBuilder:
             if rule is None:
                 return False
             values: list[int] = []
-            for entry in node.inputs:
-                number = numbers[entry] if entry in numbers else self.load(outside[entry])
+            for position, entry in enumerate(node.inputs):
+                if entry in numbers:
+                    number: int | None = numbers[entry]
+                elif rule[0] == "prelu" and position == 1:
+                    number = self._slope(outside[entry])
+                else:
+                    number = self.load(outside[entry])
                 if number is None:
                     return False
                 values.append(number)
             numbers[node[0]] = self.apply(rule[0], *values, numbers=rule[1])
         return True
+
+    def _slope(self, value: Value) -> int | None:
+        """PReLU's slope: one number, or one for each channel, which is axis 1 and not the last as in broadcasting."""
+        if value.type.size == 1:
+            return self.load(value)
+        return None if value.array is None else self.channel(value.array.reshape(-1), 1)
 
     def _add_batch_norm(self, node: Node, numbers: dict[Entry, int], outside: Mapping[Entry, Value]) -> bool:
         parameters = [outside[e].array if e in outside else None for e in node.inputs[1:]]
