@@ -72,7 +72,7 @@ def save(path: str | os.PathLike[str], arrays: Mapping[str, Any], metadata: Mapp
     target = Path(path)
     scratch = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
     try:
-        safetensors.numpy.save_file(plain, scratch, metadata=dict(metadata or {}))
+        safetensors.numpy.save_file(plain, scratch, metadata=dict(metadata) if metadata else None)
         scratch.replace(target)
     except safetensors.SafetensorError as error:
         raise OSError(f"{path}: cannot write the file: {error}") from None

@@ -60,6 +60,12 @@ def test_the_files_are_those_of_the_safetensors_package(tmp_path: Path) -> None:
     np.testing.assert_array_equal(load(tmp_path / "theirs")["w"], array)
 
 
+@pytest.mark.parametrize("metadata", [None, {}, {"made": "here"}])
+def test_nothing_survives_a_round_trip_too(tmp_path: Path, metadata: dict[str, str] | None) -> None:
+    save(tmp_path / "a", {}, metadata)
+    assert load(tmp_path / "a") == {}
+
+
 def test_no_byte_of_a_file_can_be_cut_off_unnoticed(tmp_path: Path) -> None:
     whole = tmp_path / "whole"
     save(whole, {"first": np.arange(3, dtype=np.float32), "last": np.arange(4, dtype=np.int64)})
