@@ -25,18 +25,19 @@ class Machine:
         self.isa = isa
         self.library = Library(isa, CodeCache(default_folder()))
 
-    def call(self, spec: KernelSpec, *arguments: int) -> None:
-        """Call the microkernel of that spec."""
+    def call(self, spec: KernelSpec, *arguments: int | Array) -> None:
+        """Call the microkernel of that spec; an array stands for its address, and lives until the call is over."""
         _call(self.library.microkernel(spec), arguments)
 
     def run_loop(self, name: str, row: Array, parts: int) -> None:
         """Run all parts of a step, the last one first: their order must not matter."""
         for part in reversed(range(parts)):
-            _call(self.library.loop(name), (address(row), part, parts, 0))
+            _call(self.library.loop(name), (row, part, parts, 0))
 
 
-def _call(where: int, arguments: tuple[int, ...]) -> None:
-    ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * len(arguments))(where)(*arguments)
+def _call(where: int, arguments: tuple[int | Array, ...]) -> None:
+    numbers = [a if isinstance(a, int) else address(a) for a in arguments]
+    ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * len(numbers))(where)(*numbers)
 
 
 def address(array: Array) -> int:

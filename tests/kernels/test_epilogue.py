@@ -120,7 +120,7 @@ def apply(machine: Machine, epilogue: Epilogue, *operands: Array) -> Array:
     """The epilogue by the elementwise microkernel, on operands of one length."""
     target = Watched(operands[0].shape)
     context = words(target.address, *(address(x) for x in operands))
-    machine.call(ElementwiseSpec(epilogue), address(context), operands[0].size, 0)
+    machine.call(ElementwiseSpec(epilogue), context, operands[0].size, 0)
     target.assert_untouched_around()
     return target.array
 

@@ -61,11 +61,11 @@ class Problem:
             context = np.concatenate([context, words(*operands)])
         machine.call(
             self.spec,
-            address(context),
-            address(self.pointers),
+            context,
+            self.pointers,
             self.taps,
             self.depth,
-            address(self.panel),
+            self.panel,
             self.first_row,
             self.first_column,
             *self.left,
