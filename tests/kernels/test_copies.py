@@ -34,8 +34,7 @@ def _row(source: Array, target: Array, rows_per_part: int, transpose: int = 0) -
 
 
 def _full_rank(array: Array) -> Array:
-    expanded: Array = array[(None,) * (MAX_DIMENSIONS - array.ndim)]
-    return expanded
+    return array.reshape((1,) * (MAX_DIMENSIONS - array.ndim) + array.shape)
 
 
 def _numbers(shape: tuple[int, ...], dtype: Any) -> Array:
@@ -45,7 +44,8 @@ def _numbers(shape: tuple[int, ...], dtype: Any) -> Array:
 
 
 def _bits(array: Array) -> Array:
-    return np.ascontiguousarray(array).view(np.uint8)
+    bits: Array = np.ascontiguousarray(array).view(np.uint8)
+    return bits
 
 
 def _check(machine: Machine, source: Array, rows_per_part: int = 2, transpose: bool = False) -> None:

@@ -1,0 +1,125 @@
+"""Run as a program: every microkernel on arrays that end, then on arrays that begin, at an unmapped page.
+
+A read or write of one byte too many ends the process with a signal. Arguments: the ISA, ``end`` or ``begin``, and
+``beyond`` to see that it does.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import sys
+
+import numpy as np
+from microkernels import Array, Machine, address, words
+
+from minidnn_kernels.copy import MAX_DIMENSIONS, CopyArguments
+from minidnn_kernels.depthwise import DepthwiseSpec
+from minidnn_kernels.elementwise import ElementwiseSpec
+from minidnn_kernels.epilogue import Epilogue, Instruction
+from minidnn_kernels.isa import get_isa
+from minidnn_kernels.pooling import PoolSpec
+from minidnn_kernels.rows import RowSpec
+from minidnn_kernels.tile import TileSpec
+from minidnn_kernels.transpose import TransposeSpec
+from minidnn_kernels.winograd import InputTransform, OutputTransform
+
+_ADD_BOTH = Epilogue(
+    (
+        Instruction("load", operand=0),
+        Instruction("add", (0, 1)),
+        Instruction("load", operand=1),
+        Instruction("add", (2, 3)),
+        Instruction("load", operand=2),
+        Instruction("add", (4, 5)),
+    ),
+    ("tensor", "channel", "scalar"),
+)
+
+
+class Fence:
+    """Arrays between two pages that nobody may touch, at the begin or at the end of what is between them."""
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+        self._maps: list[mmap.mmap] = []  # keeps them mapped
+        self._protect = ctypes.CDLL(None, use_errno=True).mprotect
+        self._protect.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+
+    def array(self, *shape: int) -> Array:
+        """Float32 zeros."""
+        size, page = int(np.prod(shape)) * 4, mmap.PAGESIZE
+        inside = -(-size // page) * page
+        memory = mmap.mmap(-1, inside + 2 * page)
+        self._maps.append(memory)
+        whole = np.frombuffer(memory, np.uint8)
+        for begin in (0, page + inside):
+            if self._protect(address(whole) + begin, page, 0):
+                raise OSError(ctypes.get_errno(), "mprotect")
+        offset = page + (inside - size if self.where == "end" else 0)
+        return whole[offset : offset + size].view(np.float32).reshape(shape)
+
+
+def run(machine: Machine, fence: Fence) -> None:
+    lanes = machine.isa.lanes
+    positions = CopyArguments()
+    for n in sorted({1, 2, 3, lanes - 1, lanes, lanes + 1, 2 * lanes, 2 * lanes + 3, 4 * lanes + 1}):
+        a, b, c, one = fence.array(n), fence.array(n), fence.array(n), fence.array(1)
+        unary = Epilogue(_ADD_BOTH.instructions, ("tensor", "tensor", "scalar"))
+        machine.call(ElementwiseSpec(unary), words(address(c), address(a), address(b), address(one)), n, 0)
+        for operation in ("softmax", "log_softmax", "layer_norm"):
+            machine.call(RowSpec(operation), address(a), address(c), n, words(0, address(b), address(b)), 0)
+        pixels = fence.array(3, n)
+        pointers = address(pixels) + np.arange(3) * n * 4
+        for operation in ("max", "sum"):
+            machine.call(PoolSpec(operation), address(c), pointers, 3, n, words(0, n * 4))
+            machine.call(PoolSpec(operation, strided=True), address(c), address(pixels), 3, n, words(0, n * 4))
+
+        block, products = fence.array(36, n), fence.array(36, n)
+        machine.call(InputTransform(), address(block) + np.arange(36) * n * 4, address(products), n * 4, n)
+        image, residual = fence.array(16, n), fence.array(16, n)
+        context = words(*(address(image), n * 4, address(residual), n * 4, address(b), 0, address(one), 0))
+        output = OutputTransform(_ADD_BOTH)
+        machine.call(output, context, address(products), n * 4, np.arange(16, dtype=np.int32), 0, n)
+
+        depthwise = DepthwiseSpec(3, 3, 2, 1, 4, _ADD_BOTH)
+        window = fence.array(3, depthwise.columns, n)
+        weights = fence.array(9, -(-n // lanes) * lanes)
+        strip, beside = fence.array(4, n), fence.array(4, n)
+        context = words(*(address(strip), n * 4, address(beside), n * 4, address(b), 0, address(one), 0))
+        addresses = address(window) + np.arange(3 * depthwise.columns) * n * 4
+        machine.call(depthwise, context, addresses, address(weights), 0, n)
+
+        for rows, vectors in ((1, 1), (4, 2), (machine.isa.max_rows, 1), (2, 4)):
+            width = vectors * lanes
+            columns, depth = min(n, width), 3
+            there, panel = fence.array(rows, depth), fence.array(2 * depth, width)
+            result, beside, bias = fence.array(rows, columns), fence.array(rows, columns), fence.array(columns)
+            context = words(
+                *(address(result), columns * 4, address(beside), columns * 4, address(bias), 0, address(one), 0)
+            )
+            taps = np.tile(address(there) + np.arange(rows) * depth * 4, 2)
+            tile = TileSpec(rows, vectors, _ADD_BOTH, masked=columns < width)
+            machine.call(tile, context, taps, 2, depth, address(panel), 0, 0, rows, columns)
+
+        for m in (1, lanes - 1, lanes, lanes + 2):
+            source, target = fence.array(m, n), fence.array(n, m)
+            strides = np.zeros(positions.LENGTH, np.int64)
+            strides[positions.SOURCE_STRIDES + MAX_DIMENSIONS - 1] = n * 4
+            strides[positions.TARGET_STRIDES + MAX_DIMENSIONS - 2] = m * 4
+            machine.call(TransposeSpec(), address(source), address(target), n, m, strides)
+
+
+def run_beyond(machine: Machine, fence: Fence) -> None:
+    """One element too many."""
+    a = fence.array(8)
+    step = 0 if fence.where == "end" else -4
+    spec = ElementwiseSpec(Epilogue((), ("tensor",)))
+    target = np.empty(9, np.float32)
+    machine.call(spec, words(address(target), address(a) + step), 9, 0)
+
+
+if __name__ == "__main__":
+    chosen = run_beyond if "beyond" in sys.argv else run
+    chosen(Machine(get_isa(sys.argv[1])), Fence(sys.argv[2]))
+    print("within bounds")

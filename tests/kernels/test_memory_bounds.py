@@ -1,0 +1,34 @@
+"""No kernel reads or writes a byte beyond its arrays."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from microkernels import Machine
+
+_PROGRAM = Path(__file__).with_name("fenced_kernels.py")
+
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs mprotect")
+
+
+def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, str(_PROGRAM), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+
+
+@pytest.mark.parametrize("where", ["begin", "end"])
+def test_arrays_at_the_edge_of_mapped_memory(machine: Machine, where: str) -> None:
+    done = _run(machine.isa.name, where)
+    assert done.returncode == 0, f"ended with {done.returncode}: {done.stderr}"
+    assert done.stdout == "within bounds\n"
+
+
+@pytest.mark.parametrize("where", ["begin", "end"])
+def test_the_edge_stops_a_kernel_that_goes_one_element_too_far(machine: Machine, where: str) -> None:
+    assert _run(machine.isa.name, where, "beyond").returncode < 0
