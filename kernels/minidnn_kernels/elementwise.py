@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from minidnn_kernels.epilogue import Epilogue
+from minidnn_kernels.epilogue import OUTPUTS, Epilogue, operand_dtype
 from minidnn_kernels.isa import Isa
 from minidnn_kernels.simd import Simd, Value, const, new_function
+from minidnn_kernels.store import store_value
 
 __all__ = ["ARGUMENTS", "MAX_OUTER", "ElementwiseArguments", "ElementwiseSpec"]
 
@@ -53,12 +54,14 @@ class ElementwiseSpec:
         scalars = {i: s.load_splat(rows[i]) for i, kind in enumerate(kinds) if kind == "scalar"}
 
         def body(index: Value, mask: Value | None) -> None:
-            offset = s.mul(index, const(4))
-
             def load(i: int) -> Value:
-                return scalars[i] if i in scalars else s.load(s.add(rows[i], offset), mask)
+                if i in scalars:
+                    return scalars[i]
+                dtype = operand_dtype(kinds[i])
+                return s.load_as_float(s.add(rows[i], s.mul(index, const(OUTPUTS[dtype]))), dtype, mask)
 
-            s.store(self.epilogue.emit(s, load(0), load), s.add(output, offset), mask)
+            address = s.add(output, s.mul(index, const(OUTPUTS[self.epilogue.output])))
+            store_value(s, self.epilogue, load(0), load, address, mask)
 
         s.each_vector(count, body)
         builder.ret_void()

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from minidnn_kernels import vector_math as vm
 from minidnn_kernels.simd import Simd, Value
 
-__all__ = ["OPERAND_KINDS", "OPS", "Epilogue", "Instruction", "chain"]
+__all__ = ["OPERAND_KINDS", "OPS", "OUTPUTS", "Epilogue", "Instruction", "chain", "operand_dtype"]
 
 Emit = Callable[..., Value]
 
@@ -34,21 +34,36 @@ class Instruction:
 #   tensor   element by element beside it
 #   channel  one vector for all pixels (bias, scale)
 #   scalar   one number
-OPERAND_KINDS = ("tensor", "channel", "scalar")
+# A tensor's elements are float32, or with a suffix int8, uint8 or int32, which are converted as they are read.
+OPERAND_KINDS = ("tensor", "tensor_s8", "tensor_u8", "tensor_s32", "channel", "scalar")
+
+# What is stored: float32, or the integers that `quantize` made.
+OUTPUTS = {"f32": 4, "s32": 4, "s8": 1, "u8": 1}
+
+
+def operand_dtype(kind: str) -> str:
+    """The element type behind an operand kind: ``f32``, ``s8``, ``u8``, ``s32``."""
+    return kind.partition("_")[2] or "f32"
 
 
 @dataclass(frozen=True)
 class Epilogue:
-    """A tail: its instructions, and the kind of each operand they load.
+    """A tail: its instructions, the kind of each operand they load, and what is stored.
+
+    An integer output is the last value rounded half to even; it has been clamped by then. ``s32`` is only
+    for an integer kernel without instructions: its accumulators as they are.
 
     Raises:
-        ValueError: an unknown operation or operand kind, or a value used before it is made.
+        ValueError: an unknown operation, operand kind or output, or a value used before it is made.
     """
 
     instructions: tuple[Instruction, ...] = ()
     operands: tuple[str, ...] = ()
+    output: str = "f32"
 
     def __post_init__(self) -> None:
+        if self.output not in OUTPUTS:
+            raise ValueError(f"unknown output {self.output!r}")
         for kind in self.operands:
             if kind not in OPERAND_KINDS:
                 raise ValueError(f"unknown operand kind {kind!r}")
@@ -68,7 +83,8 @@ class Epilogue:
     @property
     def name(self) -> str:
         """What it does, for symbol names: ``load_add_relu``."""
-        return "_".join(i.op for i in self.instructions if i.op != "load") or "plain"
+        made = "_".join(i.op for i in self.instructions if i.op != "load") or "plain"
+        return made if self.output == "f32" else f"{made}_{self.output}"
 
     def emit(self, s: Simd, accumulator: Value, load: Callable[[int], Value]) -> Value:
         """The value to store; `load(i)` gives a vector of operand i."""
@@ -136,6 +152,10 @@ def _hard_swish(s: Simd, x: Value) -> Value:
     return b.fmul(x, share)
 
 
+def _quantize(s: Simd, x: Value, inverse_scale: float, low: float, high: float) -> Value:
+    return _clip(s, s.builder.fmul(x, s.splat(inverse_scale)), low, high)
+
+
 def _sign(s: Simd, x: Value) -> Value:
     negative = s.where("<", x, s.splat(0.0), s.splat(-1.0), x)
     return s.where(">", x, s.splat(0.0), s.splat(1.0), negative)
@@ -196,6 +216,7 @@ OPS: dict[str, tuple[int, int, Emit]] = {
     "ceil": (1, 0, lambda s, x: s.unary("ceil", x)),
     "trunc": (1, 0, lambda s, x: s.unary("trunc", x)),
     "rint": (1, 0, lambda s, x: s.unary("rint", x)),
+    "quantize": (1, 3, _quantize),
     "affine": (3, 0, lambda s, x, scale, shift: s.fma(x, scale, shift)),
     **{name: (2, 0, emit) for name, emit in _ARITHMETIC.items()},
     **{f"{name}_scalar": (1, 1, _with_number(emit)) for name, emit in _ARITHMETIC.items()},

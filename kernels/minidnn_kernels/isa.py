@@ -29,7 +29,8 @@ class Isa:
         registers: vector registers.
         max_rows: most rows of the matmul tile, for the widest tile at that row count (see `tile_fits`).
         fma: whether a fused multiply-add is one instruction.
-        masked: whether masked loads and stores are instructions (else the tail goes through a buffer).
+        masked: whether masked loads and stores are instructions.
+        dot: how four int8 products are summed into an int32, a row of `dot.DOTS`.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Isa:
     max_rows: int
     fma: bool
     masked: bool
+    dot: str
 
     def tile_fits(self, rows: int, vectors: int) -> bool:
         """Whether a rows x vectors tile stays in registers: accumulators, one row of B, one broadcast."""
@@ -52,25 +54,34 @@ class Isa:
 _X86 = "x86_64-unknown-linux-gnu"
 _ARM = "aarch64-unknown-linux-gnu"
 
+_AVX2 = ("avx2", "fma", "bmi2")
+_AVX512 = ("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512cd")
+# LLVM would otherwise split 512-bit vectors in two on these generic CPUs.
+_WIDE = "-prefer-256-bit"
+
 # From the least to the most capable, architecture by architecture.
+#     name, arch, triple, cpu, features, requires, lanes, registers, max_rows, fma, masked, dot
 ISAS: tuple[Isa, ...] = (
-    Isa("sse", "x86_64", _X86, "x86-64", "", ("sse2",), 4, 16, 6, fma=False, masked=False),
-    Isa("avx2", "x86_64", _X86, "x86-64-v3", "", ("avx2", "fma", "bmi2"), 8, 16, 6, fma=True, masked=True),
+    Isa("sse", "x86_64", _X86, "x86-64", "", ("sse2",), 4, 16, 6, False, False, "maddwd"),
+    Isa("avx2", "x86_64", _X86, "x86-64-v3", "", _AVX2, 8, 16, 6, True, True, "maddwd"),
+    Isa("avxvnni", "x86_64", _X86, "x86-64-v3", "+avxvnni", (*_AVX2, "avxvnni"), 8, 16, 6, True, True, "vnni"),
+    Isa("avx512", "x86_64", _X86, "x86-64-v4", _WIDE, _AVX512, 16, 32, 14, True, True, "maddwd"),
     Isa(
-        "avx512",
+        "avx512vnni",
         "x86_64",
         _X86,
         "x86-64-v4",
-        # LLVM would otherwise split 512-bit vectors in two on this generic CPU.
-        "-prefer-256-bit",
-        ("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512cd"),
+        f"+avx512vnni,{_WIDE}",
+        (*_AVX512, "avx512vnni"),
         16,
         32,
         14,
-        fma=True,
-        masked=True,
+        True,
+        True,
+        "vnni",
     ),
-    Isa("neon", "aarch64", _ARM, "generic", "+neon", (), 4, 32, 12, fma=True, masked=False),
+    Isa("neon", "aarch64", _ARM, "generic", "+neon", (), 4, 32, 12, True, False, "widen"),
+    Isa("neondot", "aarch64", _ARM, "generic", "+neon,+dotprod", ("dotprod",), 4, 32, 12, True, False, "sdot"),
 )
 
 

@@ -8,10 +8,15 @@ A's row pointers come from a table of pixel indices (`pixel_table` of the caller
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-__all__ = ["MAX_POINTERS", "Arguments", "pack_panels", "table_strips"]
+from minidnn_kernels.dot import Dot
+
+__all__ = ["MAX_POINTERS", "Arguments", "pack_int8_panels", "pack_panels"]
+
+Array = np.ndarray[Any, Any]
 
 # Row pointers a part keeps on its stack: strips in a block x taps x rows may not be more.
 MAX_POINTERS = 8192
@@ -47,12 +52,38 @@ class Arguments:
     CONTEXT: int = 23  # the tile's context begins here
 
 
-def table_strips(pixels: int, rows: int) -> int:
-    return -(-pixels // rows)
+def pack_panels(weights: Array, columns: int) -> Array:
+    """Float32 weights [groups, taps, depth, n] to panels [groups, ceil(n / columns), taps, depth, columns].
+
+    Missing columns are zeros.
+    """
+    return _cut_panels(weights, columns)
 
 
-def pack_panels(weights: np.ndarray, columns: int) -> np.ndarray:
-    """Weights [groups, taps, depth, n] to panels [groups, ceil(n / columns), taps, depth, columns], zero-filled."""
+def pack_int8_panels(weights: Array, bias: Array, columns: int, dot: Dot, lanes: int) -> tuple[Array, int]:
+    """Int8 weights [groups, taps, depth, n] and int32 bias [groups, n] to panels as the int8 tile reads them.
+
+    A panel is the int32 numbers its sums start from, then the weights in the order of `dot`, depth filled
+    up with zeros to whole steps. The bias takes off what the dot's offset adds to the sums.
+
+    Returns:
+        uint8 [groups, panels, bytes of a panel], and the steps behind each pointer.
+    """
+    groups, taps, depth, n = weights.shape
+    steps = -(-depth // dot.group)
+    filled = np.zeros((groups, taps, steps * dot.group, n), np.int8)
+    filled[:, :, :depth] = weights
+    surplus = dot.offset * weights.astype(np.int64).sum((1, 2))
+    # Int32 arithmetic wraps, here as in the kernel: the difference comes out right.
+    start = (bias.astype(np.int64) - surplus).astype(np.int32)
+    starts = _cut_panels(start[:, None, None, :], columns)[:, :, 0, 0]
+    packed = dot.pack(_cut_panels(filled, columns), lanes)
+    panels = packed.shape[1]
+    parts = [np.ascontiguousarray(part).reshape(groups, panels, -1).view(np.uint8) for part in (starts, packed)]
+    return np.concatenate(parts, axis=2), steps
+
+
+def _cut_panels(weights: Array, columns: int) -> Array:
     groups, taps, depth, n = weights.shape
     panels = -(-n // columns)
     packed = np.zeros((groups, panels, taps, depth, columns), weights.dtype)

@@ -14,9 +14,10 @@ from llvmlite import ir
 
 from minidnn_kernels.isa import Isa
 
-__all__ = ["F32", "I1", "I32", "I64", "VOID", "Loop", "Simd", "Value", "const", "new_function"]
+__all__ = ["F32", "I1", "I8", "I32", "I64", "VOID", "Loop", "Simd", "Value", "const", "new_function"]
 
 I1 = ir.IntType(1)
+I8 = ir.IntType(8)
 I32 = ir.IntType(32)
 I64 = ir.IntType(64)
 F32 = ir.FloatType()
@@ -95,7 +96,7 @@ class Simd:
         pointer = self.pointer(address, self.vector)
         if mask is None:
             return self.builder.load(pointer, align=4)
-        intrinsic = self._intrinsic(
+        intrinsic = self.intrinsic(
             f"llvm.masked.load.v{self.lanes}f32.p0",
             self.vector,
             [self.vector.as_pointer(), I32, self.mask_type, self.vector],
@@ -103,13 +104,58 @@ class Simd:
         zero = ir.Constant(self.vector, None)
         return self.builder.call(intrinsic, [pointer, ir.Constant(I32, 4), mask, zero])
 
+    def load_as_float(self, address: Value, dtype: str, mask: Value | None = None) -> Value:
+        """A vector of ``f32``, ``s8``, ``u8`` or ``s32`` elements, converted to float32."""
+        if dtype == "f32":
+            return self.load(address, mask)
+        return self.builder.sitofp(self.load_as_int(address, dtype, mask), self.vector)
+
+    def load_as_int(self, address: Value, dtype: str, mask: Value | None = None) -> Value:
+        """A vector of ``s8``, ``u8`` or ``s32`` elements, widened to int32."""
+        element = I32 if dtype == "s32" else I8
+        narrow = self._load_elements(address, element, mask)
+        if dtype == "s32":
+            return narrow
+        return (self.builder.zext if dtype == "u8" else self.builder.sext)(narrow, self.int_vector)
+
+    def store_int(self, value: Value, address: Value, dtype: str, mask: Value | None = None) -> None:
+        """Int32 lanes to memory as ``s8``, ``u8`` (the low byte: the caller has clamped) or ``s32``."""
+        narrow = value if dtype == "s32" else self.builder.trunc(value, ir.VectorType(I8, self.lanes))
+        self._store_elements(narrow, address, mask)
+
+    def _load_elements(self, address: Value, element: Any, mask: Value | None) -> Value:
+        type_ = ir.VectorType(element, self.lanes)
+        pointer = self.pointer(address, type_)
+        size = element.width // 8
+        if mask is None:
+            return self.builder.load(pointer, align=size)
+        name = f"llvm.masked.load.v{self.lanes}i{element.width}.p0"
+        intrinsic = self.intrinsic(name, type_, [type_.as_pointer(), I32, self.mask_type, type_])
+        return self.builder.call(intrinsic, [pointer, ir.Constant(I32, size), mask, ir.Constant(type_, None)])
+
+    def _store_elements(self, value: Value, address: Value, mask: Value | None) -> None:
+        type_ = value.type
+        pointer = self.pointer(address, type_)
+        width = type_.element.width
+        if mask is None:
+            self.builder.store(value, pointer, align=width // 8)
+            return
+        name = f"llvm.masked.store.v{self.lanes}i{width}.p0"
+        intrinsic = self.intrinsic(name, VOID, [type_, type_.as_pointer(), I32, self.mask_type])
+        self.builder.call(intrinsic, [value, pointer, ir.Constant(I32, width // 8), mask])
+
+    def to_int(self, a: Value) -> Value:
+        """Float32 lanes to int32, rounded half to even; NaN gives 0. The caller has clamped."""
+        known = self.builder.select(self.builder.fcmp_unordered("uno", a, a), self.splat(0.0), a)
+        return self.builder.fptosi(self.unary("rint", known), self.int_vector)
+
     def store(self, value: Value, address: Value, mask: Value | None = None) -> None:
         """A vector to memory; lanes off in `mask` are not written."""
         pointer = self.pointer(address, self.vector)
         if mask is None:
             self.builder.store(value, pointer, align=4)
             return
-        intrinsic = self._intrinsic(
+        intrinsic = self.intrinsic(
             f"llvm.masked.store.v{self.lanes}f32.p0",
             VOID,
             [self.vector, self.vector.as_pointer(), I32, self.mask_type],
@@ -120,14 +166,16 @@ class Simd:
         """A mask with the first `count` lanes on (all of them from `lanes` up, none below 1)."""
         narrow = self.builder.trunc(self.smaller(count, const(self.lanes)), I32)
         indices = ir.Constant(self.int_vector, list(range(self.lanes)))
-        return self.builder.icmp_signed("<", indices, self._splat_i32(narrow))
+        return self.builder.icmp_signed("<", indices, self.splat_i32(narrow))
 
-    def _splat_i32(self, value: Value) -> Value:
+    def splat_i32(self, value: Value) -> Value:
+        """An int32 in every lane."""
         undefined = ir.Constant(self.int_vector, ir.Undefined)
         first = self.builder.insert_element(undefined, value, ir.Constant(I32, 0))
         return self.builder.shuffle_vector(first, undefined, ir.Constant(self.int_vector, [0] * self.lanes))
 
     def splat_int(self, value: int) -> Value:
+        """A constant int32 in every lane."""
         return ir.Constant(self.int_vector, [value] * self.lanes)
 
     def fma(self, a: Value, b: Value, c: Value) -> Value:
@@ -135,17 +183,17 @@ class Simd:
         if not self.isa.fma:
             return self.builder.fadd(self.builder.fmul(a, b), c)
         vector = self.vector
-        return self.builder.call(self._intrinsic(f"llvm.fma.v{self.lanes}f32", vector, [vector] * 3), [a, b, c])
+        return self.builder.call(self.intrinsic(f"llvm.fma.v{self.lanes}f32", vector, [vector] * 3), [a, b, c])
 
     def unary(self, intrinsic: str, a: Value) -> Value:
         """An LLVM intrinsic of one vector: ``fabs``, ``sqrt``, ``floor``, ``ceil``, ``trunc``, ``rint``."""
         vector = self.vector
-        return self.builder.call(self._intrinsic(f"llvm.{intrinsic}.v{self.lanes}f32", vector, [vector]), [a])
+        return self.builder.call(self.intrinsic(f"llvm.{intrinsic}.v{self.lanes}f32", vector, [vector]), [a])
 
     def binary(self, intrinsic: str, a: Value, b: Value) -> Value:
         """An LLVM intrinsic of two vectors: ``maximum``, ``minimum`` (NaN wins), ``copysign``."""
         vector = self.vector
-        return self.builder.call(self._intrinsic(f"llvm.{intrinsic}.v{self.lanes}f32", vector, [vector] * 2), [a, b])
+        return self.builder.call(self.intrinsic(f"llvm.{intrinsic}.v{self.lanes}f32", vector, [vector] * 2), [a, b])
 
     def at_least(self, a: Value, bound: Value) -> Value:
         """max(a, bound), one instruction; a NaN in `a` stays."""
@@ -214,7 +262,8 @@ class Simd:
         with self.builder.if_then(self.builder.icmp_signed("<", whole, count)):
             body(whole, self.first_lanes(self.builder.sub(count, whole)))
 
-    def _intrinsic(self, name: str, result: Any, arguments: Sequence[Any]) -> Any:
+    def intrinsic(self, name: str, result: Any, arguments: Sequence[Any]) -> Any:
+        """LLVM's intrinsic of that name, declared in the module."""
         module = self.builder.module
         existing = module.globals.get(name)
         if existing is not None:

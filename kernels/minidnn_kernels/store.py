@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from minidnn_kernels.epilogue import Epilogue
+from minidnn_kernels.epilogue import OUTPUTS, Epilogue, operand_dtype
 from minidnn_kernels.simd import Simd, Value, const
 
-__all__ = ["Block", "store_block"]
+__all__ = ["Block", "store_block", "store_value"]
 
 _FIRST_OPERAND = 2
 
@@ -35,23 +35,23 @@ class Block:
 
 
 def store_block(s: Simd, epilogue: Epilogue, block: Block, accumulators: Sequence[Sequence[Value]]) -> None:
-    """Apply the epilogue to ``accumulators[row][vector]`` and store."""
+    """Apply the epilogue to ``accumulators[row][vector]``, float32 or int32, and store."""
     base, pitch = s.load_i64(block.context), s.load_i64(s.add(block.context, const(8)))
     operands = []
     for i in range(len(epilogue.operands)):
         slot = s.add(block.context, const((_FIRST_OPERAND + 2 * i) * 8))
         operands.append((s.load_i64(slot), s.load_i64(s.add(slot, const(8)))))
-    offsets = [s.mul(column, const(4)) for column in block.columns]
+    dtypes = [operand_dtype(kind) for kind in epilogue.operands]
 
     # What all rows share is loaded once.
     shared: dict[tuple[int, int], Value] = {}
     for i, kind in enumerate(epilogue.operands):
         if kind == "scalar":
             value = s.load_splat(operands[i][0])
-            shared.update({(i, j): value for j in range(len(offsets))})
+            shared.update({(i, j): value for j in range(len(block.columns))})
         elif kind == "channel":
-            for j, offset in enumerate(offsets):
-                shared[i, j] = s.load(s.add(operands[i][0], offset), block.masks[j])
+            for j, column in enumerate(block.columns):
+                shared[i, j] = s.load(s.add(operands[i][0], s.mul(column, const(4))), block.masks[j])
 
     def store_row(row: Value, vectors: Sequence[Value]) -> None:
         for j, accumulator in enumerate(vectors):
@@ -60,10 +60,12 @@ def store_block(s: Simd, epilogue: Epilogue, block: Block, accumulators: Sequenc
                 if (i, j) in shared:
                     return shared[i, j]
                 address, operand_pitch = operands[i]
-                return s.load(s.add(address, s.mul(row, operand_pitch), offsets[j]), block.masks[j])
+                element = s.mul(block.columns[j], const(OUTPUTS[dtypes[i]]))
+                return s.load_as_float(s.add(address, s.mul(row, operand_pitch), element), dtypes[i], block.masks[j])
 
-            value = epilogue.emit(s, accumulator, load)
-            s.store(value, s.add(base, s.mul(row, pitch), offsets[j]), block.masks[j])
+            element = s.mul(block.columns[j], const(OUTPUTS[epilogue.output]))
+            address = s.add(base, s.mul(row, pitch), element)
+            store_value(s, epilogue, accumulator, load, address, block.masks[j])
 
     for r, vectors in enumerate(accumulators):
         if block.present is None:
@@ -71,3 +73,23 @@ def store_block(s: Simd, epilogue: Epilogue, block: Block, accumulators: Sequenc
         else:
             with s.builder.if_then(block.present[r]):
                 store_row(block.rows[r], vectors)
+
+
+def store_value(
+    s: Simd,
+    epilogue: Epilogue,
+    accumulator: Value,
+    load: Callable[[int], Value],
+    address: Value,
+    mask: Value | None,
+) -> None:
+    """Apply the epilogue to one vector, float32 or int32, and store what it makes."""
+    if epilogue.output == "s32":
+        s.store_int(accumulator, address, "s32", mask)
+        return
+    integer = accumulator.type == s.int_vector
+    value = epilogue.emit(s, s.builder.sitofp(accumulator, s.vector) if integer else accumulator, load)
+    if epilogue.output == "f32":
+        s.store(value, address, mask)
+    else:
+        s.store_int(s.to_int(value), address, epilogue.output, mask)

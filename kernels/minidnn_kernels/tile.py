@@ -1,7 +1,9 @@
 """The microkernel: a block of C = epilogue(A B), held in registers from the first product to the only store.
 
+Float32 by float32, or int8 (signed or not) by int8 with int32 sums: `dot` has the difference.
+
 The rows of A come from a table of row pointers, ``taps`` pointers for each output row, and each pointer
-leads to ``depth`` contiguous elements. That one source serves every shape: a matmul has one tap, a
+leads to contiguous elements, ``depth`` steps of them. That one source serves every shape: a matmul has one tap, a
 convolution one tap for each kernel position, and padding is a pointer to a row of zeros (indirect
 convolution: M. Dukhan, The Indirect Convolution Algorithm, 2019). B is packed in panels of
 ``vectors * lanes`` columns, contiguous along K.
@@ -11,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from minidnn_kernels.dot import dot_for
 from minidnn_kernels.epilogue import Epilogue
 from minidnn_kernels.isa import Isa
 from minidnn_kernels.simd import Simd, Value, const, new_function
@@ -20,8 +23,9 @@ __all__ = ["ARGUMENTS", "TileSpec"]
 
 # context:  as `store.Block` has it
 # pointers: address of the row pointers, [taps][rows]
-# depth:    elements behind each pointer
-# panel:    address of B's packed panel, [taps * depth][vectors * lanes]
+# depth:    steps behind each pointer (`Dot.group` elements each)
+# panel:    address of B's packed panel: for integers first the int32 sums to start from (the bias), one for
+#           each column; then [taps * depth][vectors] as `Dot.pack` makes it
 # row, column: where the block starts in C (and in the operands)
 # rows_left, columns_left: how many rows and columns of C there are from there on
 ARGUMENTS = ("context", "pointers", "taps", "depth", "panel", "row", "column", "rows_left", "columns_left")
@@ -31,6 +35,8 @@ ARGUMENTS = ("context", "pointers", "taps", "depth", "panel", "row", "column", "
 class TileSpec:
     """A tile of `rows` by `vectors` registers with a tail; `masked` where columns may be missing.
 
+    `data` is the type of A: ``f32`` (then B is too), ``u8`` or ``s8`` (then B is int8).
+
     Rows beyond `rows_left` repeat the last one: the caller repeats its pointers, the tile its output
     address, so they store the same values again and need no code of their own.
     """
@@ -39,11 +45,12 @@ class TileSpec:
     vectors: int
     epilogue: Epilogue = field(default_factory=Epilogue)
     masked: bool = False
+    data: str = "f32"
 
     @property
     def name(self) -> str:
         tail = "_tail" if self.masked else ""
-        return f"f32_igemm_{self.rows}x{self.vectors}v{tail}__{self.epilogue.name}"
+        return f"{self.data}_igemm_{self.rows}x{self.vectors}v{tail}__{self.epilogue.name}"
 
     def emit(self, isa: Isa) -> str:
         """LLVM IR of the tile, one function of `ARGUMENTS`.
@@ -72,21 +79,30 @@ class TileSpec:
     def _products(self, s: Simd, a: dict[str, Value]) -> list[list[Value]]:
         """The sums over all taps and the whole depth."""
         rows, vectors = self.rows, self.vectors
-        width = vectors * s.lanes * 4
-        zero = s.splat(0.0)
-        with s.loop(const(0), a["taps"], 1, [a["panel"], *[zero] * (rows * vectors)]) as tap:
+        dot = dot_for(s.isa, self.data)
+        vector_bytes = s.lanes * dot.column_bytes
+        width = vectors * vector_bytes
+        panel, start = self._start(s, a["panel"])
+        with s.loop(const(0), a["taps"], 1, [panel, *start]) as tap:
             panel = tap.values[0]
             table = s.add(a["pointers"], s.mul(tap.index, const(rows * 8)))
             row_pointers = [s.load_i64(s.add(table, const(i * 8))) for i in range(rows)]
             with s.loop(const(0), a["depth"], 1, tap.values[1:]) as k:
-                offset = s.mul(k.index, const(4))
+                offset = s.mul(k.index, const(dot.step_bytes))
                 b_row = s.add(panel, s.mul(k.index, const(width)))
-                b = [s.load(s.add(b_row, const(j * s.lanes * 4))) for j in range(vectors)]
-                products = []
+                b = [dot.load_b(s, s.add(b_row, const(j * vector_bytes))) for j in range(vectors)]
+                sums = []
                 for i in range(rows):
-                    element = s.load_splat(s.add(row_pointers[i], offset))
-                    products += [s.fma(element, b[j], k.values[i * vectors + j]) for j in range(vectors)]
-                k.next = products
+                    element = dot.load_a(s, s.add(row_pointers[i], offset))
+                    sums += [dot.accumulate(s, element, b[j], k.values[i * vectors + j]) for j in range(vectors)]
+                k.next = sums
             tap.next = [s.add(panel, s.mul(a["depth"], const(width))), *k.results]
-        sums = tap.results[1:]
-        return [sums[i * vectors : (i + 1) * vectors] for i in range(rows)]
+        result = tap.results[1:]
+        return [result[i * vectors : (i + 1) * vectors] for i in range(rows)]
+
+    def _start(self, s: Simd, panel: Value) -> tuple[Value, list[Value]]:
+        """Where B begins in the panel, and what the accumulators hold before the first product."""
+        if self.data == "f32":
+            return panel, [s.splat(0.0)] * (self.rows * self.vectors)
+        bias = [s.load_as_int(s.add(panel, const(j * s.lanes * 4)), "s32") for j in range(self.vectors)]
+        return s.add(panel, const(self.vectors * s.lanes * 4)), bias * self.rows
