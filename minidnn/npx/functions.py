@@ -12,7 +12,7 @@ import numpy as np
 
 from minidnn import dispatch
 from minidnn.errors import OpError
-from minidnn.numpy.convert import as_array, to_numpy, wrap
+from minidnn.numpy.convert import as_array, own, to_numpy
 from minidnn.numpy.multiarray import ndarray
 from minidnn.numpy.operators import binary
 
@@ -260,4 +260,4 @@ def norm(data: Any, ord: int = 2, axis: Axes = None, keepdims: bool = False) -> 
 
 def nonzero(data: Any) -> ndarray:
     """Positions of the non-zero elements, int64 ``(count, ndim)``; not for a network being traced."""
-    return wrap(np.argwhere(to_numpy(as_array(data))))  # type: ignore[no-any-return]
+    return own(np.argwhere(to_numpy(as_array(data))))

@@ -91,6 +91,11 @@ def leaky_relu(
     return dispatch.invoke_one("leaky_relu", *inputs, act_type=act_type, **attrs)
 
 
+def _convolve(op: str, data: Any, weight: Any, bias: Any, no_bias: bool, **attrs: Any) -> ndarray:
+    named = {"data": data, "weight": weight} | ({} if no_bias else {"bias": bias})
+    return dispatch.invoke_one(op, *_arrays(op, **named), no_bias=no_bias, **attrs)
+
+
 def convolution(
     data: Any = None,
     weight: Any = None,
@@ -126,10 +131,11 @@ def convolution(
     Raises:
         OpError: shapes or dtypes do not fit.
     """
-    named = {"data": data, "weight": weight} | ({} if no_bias else {"bias": bias})
-    return dispatch.invoke_one(
+    return _convolve(
         "convolution",
-        *_arrays("convolution", **named),
+        data,
+        weight,
+        bias,
         kernel=kernel,
         stride=stride,
         dilate=dilate,
@@ -180,10 +186,11 @@ def deconvolution(
     Raises:
         OpError: shapes or dtypes do not fit.
     """
-    named = {"data": data, "weight": weight} | ({} if no_bias else {"bias": bias})
-    return dispatch.invoke_one(
+    return _convolve(
         "deconvolution",
-        *_arrays("deconvolution", **named),
+        data,
+        weight,
+        bias,
         kernel=kernel,
         stride=stride,
         dilate=dilate,

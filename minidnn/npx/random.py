@@ -8,7 +8,7 @@ import numpy as np
 
 from minidnn.errors import OpError
 from minidnn.npx.functions import sigmoid
-from minidnn.numpy.convert import as_array, as_shape, check_device, deliver, to_numpy, wrap
+from minidnn.numpy.convert import as_array, as_shape, check_device, deliver, own, to_numpy
 from minidnn.numpy.multiarray import ndarray
 from minidnn.numpy.random import normal, uniform
 from minidnn.random import generator, seed
@@ -35,7 +35,7 @@ def bernoulli(
     odds = to_numpy(sigmoid(logit) if prob is None else as_array(prob))
     shape = odds.shape if size is None else as_shape(size)
     drawn = generator().random(np.broadcast_shapes(shape, odds.shape)) < odds
-    return deliver(wrap(np.asarray(drawn).astype(dtype or np.float32)), out)
+    return deliver(own(np.asarray(drawn).astype(dtype or np.float32)), out)
 
 
 def _with_batch(batch_shape: Any, *parameters: Any) -> tuple[int, ...]:

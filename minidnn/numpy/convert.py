@@ -11,7 +11,18 @@ from minidnn.device import Device
 from minidnn.errors import TypeMismatchError
 from minidnn.numpy.multiarray import ndarray
 
-__all__ = ["Shape", "as_array", "as_host", "as_shape", "check_device", "deliver", "is_scalar", "to_numpy", "wrap"]
+__all__ = [
+    "Shape",
+    "as_array",
+    "as_host",
+    "as_shape",
+    "check_device",
+    "deliver",
+    "is_scalar",
+    "own",
+    "to_numpy",
+    "wrap",
+]
 
 Shape = int | tuple[int, ...] | list[int]
 
@@ -95,11 +106,16 @@ def to_numpy(value: Any) -> Any:
     return value
 
 
+def own(array: Any) -> ndarray:
+    """A NumPy array as ours; copied where it is a view on something else."""
+    host = np.asarray(array)
+    return ndarray._wrap(host if host.base is None and host.flags.writeable else host.copy())
+
+
 def wrap(value: Any) -> Any:
-    """NumPy's arrays in `value` as ours; they are copied where they are views on something else."""
+    """NumPy's arrays of numbers in `value`, at any depth of lists and tuples, as ours."""
     if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "biuf":
-        array = np.asarray(value)
-        return ndarray._wrap(array if array.base is None and array.flags.writeable else array.copy())
+        return own(value)
     if isinstance(value, (list, tuple)):
         parts = [wrap(v) for v in value]
         return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)

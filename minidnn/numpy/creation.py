@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from minidnn.numpy.convert import Shape, as_array, as_host, as_shape, check_device, deliver, is_scalar, wrap
+from minidnn.numpy.convert import Shape, as_array, as_host, as_shape, check_device, deliver, is_scalar, own
 from minidnn.numpy.multiarray import ndarray
 
 __all__ = [
@@ -70,19 +70,19 @@ def copy(a: Any) -> ndarray:
 def empty(shape: Shape, dtype: Any = None, order: str = "C", device: Any = None, ctx: Any = None) -> ndarray:
     """An array whose elements are whatever was in memory."""
     check_device(device or ctx)
-    return wrap(np.empty(as_shape(shape), dtype or np.float32))  # type: ignore[no-any-return]
+    return own(np.empty(as_shape(shape), dtype or np.float32))
 
 
 def zeros(shape: Shape, dtype: Any = None, order: str = "C", device: Any = None, ctx: Any = None) -> ndarray:
     """An array of zeros."""
     check_device(device or ctx)
-    return wrap(np.zeros(as_shape(shape), dtype or np.float32))  # type: ignore[no-any-return]
+    return own(np.zeros(as_shape(shape), dtype or np.float32))
 
 
 def ones(shape: Shape, dtype: Any = None, order: str = "C", device: Any = None, ctx: Any = None) -> ndarray:
     """An array of ones."""
     check_device(device or ctx)
-    return wrap(np.ones(as_shape(shape), dtype or np.float32))  # type: ignore[no-any-return]
+    return own(np.ones(as_shape(shape), dtype or np.float32))
 
 
 def full(
@@ -102,7 +102,7 @@ def full(
     if is_scalar(fill_value):
         dtype = dtype or (np.bool_ if isinstance(fill_value, (bool, np.bool_)) else np.float32)
     value = np.asarray(as_array(fill_value, dtype))
-    return deliver(wrap(np.array(np.broadcast_to(value, as_shape(shape)))), out)
+    return deliver(own(np.array(np.broadcast_to(value, as_shape(shape)))), out)
 
 
 def empty_like(
@@ -147,7 +147,7 @@ def arange(
     """Evenly spaced numbers from `start` up to, without, `stop`; float32 by default, for integers too."""
     check_device(device or ctx)
     numbers = np.arange(start, step=step) if stop is None else np.arange(start, stop, step)
-    return wrap(numbers.astype(dtype or np.float32))  # type: ignore[no-any-return]
+    return own(numbers.astype(dtype or np.float32))
 
 
 def linspace(
@@ -164,7 +164,7 @@ def linspace(
     """`num` evenly spaced numbers from `start` to `stop`; with `retstep` also the distance between them."""
     check_device(device or ctx)
     numbers, step = np.linspace(start, stop, num, endpoint, retstep=True, axis=axis)
-    result = wrap(numbers.astype(dtype or np.float32))
+    result = own(numbers.astype(dtype or np.float32))
     return (result, float(step)) if retstep else result
 
 
@@ -181,7 +181,7 @@ def logspace(
 ) -> ndarray:
     """`num` numbers from ``base**start`` to ``base**stop``, evenly spaced on the logarithmic scale."""
     check_device(device or ctx)
-    return wrap(np.logspace(start, stop, num, endpoint, base, axis=axis).astype(dtype or np.float32))  # type: ignore[no-any-return]
+    return own(np.logspace(start, stop, num, endpoint, base, axis=axis).astype(dtype or np.float32))
 
 
 def eye(
@@ -194,7 +194,7 @@ def eye(
 ) -> ndarray:
     """Ones on diagonal `k` of an N×M matrix of zeros."""
     check_device(device or ctx)
-    return wrap(np.eye(N, M, k, dtype or np.float32))  # type: ignore[no-any-return]
+    return own(np.eye(N, M, k, dtype or np.float32))
 
 
 def identity(n: int, dtype: Any = None, device: Any = None, ctx: Any = None) -> ndarray:

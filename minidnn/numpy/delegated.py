@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from minidnn.numpy.convert import to_numpy, wrap
+from minidnn.numpy.convert import own, to_numpy, wrap
 from minidnn.numpy.multiarray import ndarray
 
 __all__ = [
@@ -210,8 +210,8 @@ def argsort(a: Any, axis: int | None = -1, descending: bool = False, stable: boo
     if axis is None:
         host, axis = np.ravel(host), -1
     count = np.shape(host)[axis]
-    return wrap(count - 1 - np.flip(np.argsort(np.flip(host, axis), axis, kind="stable"), axis))  # type: ignore[no-any-return]
+    return own(count - 1 - np.flip(np.argsort(np.flip(host, axis), axis, kind="stable"), axis))
 
 
 def _reversed(a: ndarray, axis: int | None) -> ndarray:
-    return wrap(np.flip(to_numpy(a), -1 if axis is None else axis).copy())  # type: ignore[no-any-return]
+    return own(np.flip(to_numpy(a), -1 if axis is None else axis).copy())

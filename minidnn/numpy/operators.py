@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
@@ -63,10 +63,11 @@ def product(name: str, a: Any, b: Any) -> ndarray:
     return dispatch.invoke_one(name, x.astype(dtype, copy=False), y.astype(dtype, copy=False))
 
 
-def _operator(name: str, a: Any, b: Any) -> Any:
+def _operator(name: str, a: Any, b: Any) -> ndarray:
+    """`binary`, or NotImplemented where an operand is neither an array nor a number."""
     for x in (a, b):
         if not (_is_scalar(x) or isinstance(x, (ArrayOperators, np.ndarray))):
-            return NotImplemented
+            return cast("ndarray", NotImplemented)
     return binary(name, a, b)
 
 
@@ -82,67 +83,67 @@ class ArrayOperators:
 
     def _in_place(self: _Array, name: str, other: Any) -> _Array:
         result = _operator(name, self, other)
-        return result if result is NotImplemented else self._assign(result)
+        return cast("_Array", result) if result is NotImplemented else self._assign(result)
 
     def __add__(self, other: Any) -> ndarray:
-        return _operator("add", self, other)  # type: ignore[no-any-return]
+        return _operator("add", self, other)
 
     def __radd__(self, other: Any) -> ndarray:
-        return _operator("add", other, self)  # type: ignore[no-any-return]
+        return _operator("add", other, self)
 
     def __iadd__(self: _Array, other: Any) -> _Array:
         return self._in_place("add", other)
 
     def __sub__(self, other: Any) -> ndarray:
-        return _operator("subtract", self, other)  # type: ignore[no-any-return]
+        return _operator("subtract", self, other)
 
     def __rsub__(self, other: Any) -> ndarray:
-        return _operator("subtract", other, self)  # type: ignore[no-any-return]
+        return _operator("subtract", other, self)
 
     def __isub__(self: _Array, other: Any) -> _Array:
         return self._in_place("subtract", other)
 
     def __mul__(self, other: Any) -> ndarray:
-        return _operator("multiply", self, other)  # type: ignore[no-any-return]
+        return _operator("multiply", self, other)
 
     def __rmul__(self, other: Any) -> ndarray:
-        return _operator("multiply", other, self)  # type: ignore[no-any-return]
+        return _operator("multiply", other, self)
 
     def __imul__(self: _Array, other: Any) -> _Array:
         return self._in_place("multiply", other)
 
     def __truediv__(self, other: Any) -> ndarray:
-        return _operator("true_divide", self, other)  # type: ignore[no-any-return]
+        return _operator("true_divide", self, other)
 
     def __rtruediv__(self, other: Any) -> ndarray:
-        return _operator("true_divide", other, self)  # type: ignore[no-any-return]
+        return _operator("true_divide", other, self)
 
     def __itruediv__(self: _Array, other: Any) -> _Array:
         return self._in_place("true_divide", other)
 
     def __floordiv__(self, other: Any) -> ndarray:
-        return _operator("floor_divide", self, other)  # type: ignore[no-any-return]
+        return _operator("floor_divide", self, other)
 
     def __rfloordiv__(self, other: Any) -> ndarray:
-        return _operator("floor_divide", other, self)  # type: ignore[no-any-return]
+        return _operator("floor_divide", other, self)
 
     def __ifloordiv__(self: _Array, other: Any) -> _Array:
         return self._in_place("floor_divide", other)
 
     def __mod__(self, other: Any) -> ndarray:
-        return _operator("mod", self, other)  # type: ignore[no-any-return]
+        return _operator("mod", self, other)
 
     def __rmod__(self, other: Any) -> ndarray:
-        return _operator("mod", other, self)  # type: ignore[no-any-return]
+        return _operator("mod", other, self)
 
     def __imod__(self: _Array, other: Any) -> _Array:
         return self._in_place("mod", other)
 
     def __pow__(self, other: Any) -> ndarray:
-        return _operator("power", self, other)  # type: ignore[no-any-return]
+        return _operator("power", self, other)
 
     def __rpow__(self, other: Any) -> ndarray:
-        return _operator("power", other, self)  # type: ignore[no-any-return]
+        return _operator("power", other, self)
 
     def __ipow__(self: _Array, other: Any) -> _Array:
         return self._in_place("power", other)
@@ -162,28 +163,28 @@ class ArrayOperators:
         return result if result is NotImplemented else self._assign(result)
 
     def __and__(self, other: Any) -> ndarray:
-        return _operator("bitwise_and", self, other)  # type: ignore[no-any-return]
+        return _operator("bitwise_and", self, other)
 
     def __rand__(self, other: Any) -> ndarray:
-        return _operator("bitwise_and", other, self)  # type: ignore[no-any-return]
+        return _operator("bitwise_and", other, self)
 
     def __iand__(self: _Array, other: Any) -> _Array:
         return self._in_place("bitwise_and", other)
 
     def __or__(self, other: Any) -> ndarray:
-        return _operator("bitwise_or", self, other)  # type: ignore[no-any-return]
+        return _operator("bitwise_or", self, other)
 
     def __ror__(self, other: Any) -> ndarray:
-        return _operator("bitwise_or", other, self)  # type: ignore[no-any-return]
+        return _operator("bitwise_or", other, self)
 
     def __ior__(self: _Array, other: Any) -> _Array:
         return self._in_place("bitwise_or", other)
 
     def __xor__(self, other: Any) -> ndarray:
-        return _operator("bitwise_xor", self, other)  # type: ignore[no-any-return]
+        return _operator("bitwise_xor", self, other)
 
     def __rxor__(self, other: Any) -> ndarray:
-        return _operator("bitwise_xor", other, self)  # type: ignore[no-any-return]
+        return _operator("bitwise_xor", other, self)
 
     def __ixor__(self: _Array, other: Any) -> _Array:
         return self._in_place("bitwise_xor", other)
@@ -195,16 +196,16 @@ class ArrayOperators:
         return _operator("not_equal", self, other)
 
     def __lt__(self, other: Any) -> ndarray:
-        return _operator("less", self, other)  # type: ignore[no-any-return]
+        return _operator("less", self, other)
 
     def __le__(self, other: Any) -> ndarray:
-        return _operator("less_equal", self, other)  # type: ignore[no-any-return]
+        return _operator("less_equal", self, other)
 
     def __gt__(self, other: Any) -> ndarray:
-        return _operator("greater", self, other)  # type: ignore[no-any-return]
+        return _operator("greater", self, other)
 
     def __ge__(self, other: Any) -> ndarray:
-        return _operator("greater_equal", self, other)  # type: ignore[no-any-return]
+        return _operator("greater_equal", self, other)
 
     # Arrays are told apart by identity in sets and dictionaries, as in MXNet.
     __hash__ = object.__hash__

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from minidnn.numpy.convert import Shape, as_array, as_shape, check_device, deliver, is_scalar, to_numpy, wrap
+from minidnn.numpy.convert import Shape, as_array, as_shape, check_device, deliver, is_scalar, own, to_numpy
 from minidnn.numpy.multiarray import ndarray
 from minidnn.random import generator, seed
 
@@ -47,7 +47,7 @@ def _draw(name: str, parameters: tuple[Any, ...], size: Size, dtype: Any, device
         size = out.shape
     shape = None if size is None else as_shape(size)
     numbers = getattr(generator(), name)(*to_numpy(parameters), size=shape)
-    return deliver(wrap(np.asarray(numbers).astype(dtype or np.float32)), out)
+    return deliver(own(np.asarray(numbers).astype(dtype or np.float32)), out)
 
 
 def uniform(
@@ -240,7 +240,7 @@ def choice(
     # Probabilities that came as float32 do not add up to one in float64.
     odds = odds if odds is None else odds / odds.sum()
     shape = None if size is None else as_shape(size)
-    return deliver(wrap(np.asarray(generator().choice(source, shape, replace, odds))), out)
+    return deliver(own(np.asarray(generator().choice(source, shape, replace, odds))), out)
 
 
 def shuffle(x: ndarray) -> None:
@@ -251,4 +251,4 @@ def shuffle(x: ndarray) -> None:
 def permutation(x: Any) -> ndarray:
     """The slices along the first axis, or the numbers below `x`, in random order."""
     source = int(x) if is_scalar(x) else np.asarray(as_array(x))
-    return wrap(generator().permutation(source))  # type: ignore[no-any-return]
+    return own(generator().permutation(source))
