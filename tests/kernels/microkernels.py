@@ -9,9 +9,12 @@ import numpy as np
 
 from minidnn.runtime.code_cache import CodeCache, default_folder
 from minidnn.runtime.library import KernelSpec, Library
-from minidnn_kernels.isa import Isa
+from minidnn_kernels.isa import ISAS, Isa
 
 Array = np.ndarray[Any, Any]
+
+# Rows whose float32 code differs: the others differ in how they multiply integers.
+FLOAT_ISAS = tuple({(isa.arch, isa.lanes): isa for isa in reversed(ISAS)}.values())[::-1]
 
 # Bytes before and behind a watched array, and what they hold.
 _GUARD = 512

@@ -40,7 +40,8 @@ def _full_rank(array: Array) -> Array:
 def _numbers(shape: tuple[int, ...], dtype: Any) -> Array:
     """Every bit pattern is as good as any other: NaN payloads must survive."""
     count = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    return np.random.default_rng(0).integers(0, 256, count, np.uint8).view(dtype).reshape(shape)
+    numbers: Array = np.random.default_rng(0).integers(0, 256, count, np.uint8).view(dtype).reshape(shape)
+    return numbers
 
 
 def _bits(array: Array) -> Array:
