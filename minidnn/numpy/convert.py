@@ -17,7 +17,6 @@ __all__ = [
     "as_host",
     "as_shape",
     "check_device",
-    "deliver",
     "is_scalar",
     "own",
     "to_numpy",
@@ -86,19 +85,14 @@ def check_device(device: Any) -> None:
         Device(str(device).split("(")[0])
 
 
-def deliver(result: ndarray, out: ndarray | None) -> ndarray:
-    """`result`, or `out` with `result` written into it."""
-    return result if out is None else out._assign(result)
-
-
 def to_numpy(value: Any) -> Any:
-    """`value` with every array of ours, at any depth of lists, tuples and dictionaries, as NumPy's.
+    """`value` with every array of ours, at any depth of lists, tuples and dictionaries, as NumPy's, read-only.
 
     Raises:
         MXNetError: an array is traced.
     """
     if isinstance(value, ndarray):
-        return value._read("a function that is computed by NumPy")
+        return np.asarray(value)
     if isinstance(value, dict):
         return {key: to_numpy(v) for key, v in value.items()}
     if type(value) in (list, tuple):

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from minidnn.numpy.convert import Shape, as_array, as_host, as_shape, check_device, deliver, is_scalar, own
+from minidnn.numpy.convert import Shape, as_array, as_host, as_shape, check_device, is_scalar, own
 from minidnn.numpy.multiarray import ndarray
+from minidnn.numpy.operators import deliver
 
 __all__ = [
     "arange",

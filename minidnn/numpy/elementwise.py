@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from minidnn import dispatch
-from minidnn.numpy.convert import as_array, as_host, deliver, is_scalar
+from minidnn.numpy.convert import as_array, as_host, is_scalar
 from minidnn.numpy.multiarray import ndarray
-from minidnn.numpy.operators import binary
+from minidnn.numpy.operators import binary, deliver
 from minidnn.ops.registry import get_op
 
 __all__ = [

@@ -88,7 +88,11 @@ def record_basic(array: ndarray, key: Any) -> ndarray:
         result = dispatch.invoke_one("squeeze", result, axis=tuple(dropped))
     for axis in added:
         result = dispatch.invoke_one("expand_dims", result, axis=axis)
-    return dispatch.invoke_one("identity", array) if result is array else result
+    if result is array:
+        result = dispatch.invoke_one("identity", array)
+    assert array._trace is not None
+    array._trace.note_view(array, result)
+    return result
 
 
 def _expand_ellipsis(parts: tuple[Any, ...], ndim: int) -> tuple[Any, ...]:

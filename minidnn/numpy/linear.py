@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from minidnn import dispatch
-from minidnn.numpy.convert import as_array, deliver, is_scalar
+from minidnn.numpy.convert import as_array, is_scalar
 from minidnn.numpy.manipulation import ravel
 from minidnn.numpy.multiarray import ndarray
-from minidnn.numpy.operators import binary, product
+from minidnn.numpy.operators import binary, deliver, product
 
 __all__ = ["dot", "inner", "matmul", "outer", "vdot"]
 

@@ -9,8 +9,9 @@ import numpy as np
 
 from minidnn import dispatch
 from minidnn.errors import ShapeError
-from minidnn.numpy.convert import as_array, as_host, deliver
+from minidnn.numpy.convert import as_array, as_host
 from minidnn.numpy.multiarray import ndarray
+from minidnn.numpy.operators import deliver
 from minidnn.ops.elementwise import promote
 
 __all__ = [

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from minidnn import dispatch
+from minidnn.numpy.operators import deliver
 
 if TYPE_CHECKING:
     from minidnn.numpy.multiarray import ndarray
@@ -25,53 +26,53 @@ class ArrayMethods:
 
     __slots__ = ()
 
-    def sum(self, axis: Axis = None, dtype: Any = None, out: None = None, keepdims: bool = False) -> ndarray:
+    def sum(self, axis: Axis = None, dtype: Any = None, out: ndarray | None = None, keepdims: bool = False) -> ndarray:
         """Sum over `axis`."""
-        return dispatch.invoke_one("sum", self, axis=axis, dtype=dtype, keepdims=keepdims)
+        return deliver(dispatch.invoke_one("sum", self, axis=axis, dtype=dtype, keepdims=keepdims), out)
 
-    def prod(self, axis: Axis = None, dtype: Any = None, out: None = None, keepdims: bool = False) -> ndarray:
+    def prod(self, axis: Axis = None, dtype: Any = None, out: ndarray | None = None, keepdims: bool = False) -> ndarray:
         """Product over `axis`."""
-        return dispatch.invoke_one("prod", self, axis=axis, dtype=dtype, keepdims=keepdims)
+        return deliver(dispatch.invoke_one("prod", self, axis=axis, dtype=dtype, keepdims=keepdims), out)
 
-    def mean(self, axis: Axis = None, dtype: Any = None, out: None = None, keepdims: bool = False) -> ndarray:
+    def mean(self, axis: Axis = None, dtype: Any = None, out: ndarray | None = None, keepdims: bool = False) -> ndarray:
         """Arithmetic mean over `axis`."""
-        return dispatch.invoke_one("mean", self, axis=axis, dtype=dtype, keepdims=keepdims)
+        return deliver(dispatch.invoke_one("mean", self, axis=axis, dtype=dtype, keepdims=keepdims), out)
 
-    def max(self, axis: Axis = None, out: None = None, keepdims: bool = False) -> ndarray:
+    def max(self, axis: Axis = None, out: ndarray | None = None, keepdims: bool = False) -> ndarray:
         """Largest element along `axis`."""
-        return dispatch.invoke_one("max", self, axis=axis, keepdims=keepdims)
+        return deliver(dispatch.invoke_one("max", self, axis=axis, keepdims=keepdims), out)
 
-    def min(self, axis: Axis = None, out: None = None, keepdims: bool = False) -> ndarray:
+    def min(self, axis: Axis = None, out: ndarray | None = None, keepdims: bool = False) -> ndarray:
         """Smallest element along `axis`."""
-        return dispatch.invoke_one("min", self, axis=axis, keepdims=keepdims)
+        return deliver(dispatch.invoke_one("min", self, axis=axis, keepdims=keepdims), out)
 
     def var(
-        self, axis: Axis = None, dtype: Any = None, out: None = None, ddof: int = 0, keepdims: bool = False
+        self, axis: Axis = None, dtype: Any = None, out: ndarray | None = None, ddof: int = 0, keepdims: bool = False
     ) -> ndarray:
         """Variance over `axis`."""
-        return dispatch.invoke_one("var", self, axis=axis, dtype=dtype, ddof=ddof, keepdims=keepdims)
+        return deliver(dispatch.invoke_one("var", self, axis=axis, dtype=dtype, ddof=ddof, keepdims=keepdims), out)
 
     def std(
-        self, axis: Axis = None, dtype: Any = None, out: None = None, ddof: int = 0, keepdims: bool = False
+        self, axis: Axis = None, dtype: Any = None, out: ndarray | None = None, ddof: int = 0, keepdims: bool = False
     ) -> ndarray:
         """Standard deviation over `axis`."""
-        return dispatch.invoke_one("std", self, axis=axis, dtype=dtype, ddof=ddof, keepdims=keepdims)
+        return deliver(dispatch.invoke_one("std", self, axis=axis, dtype=dtype, ddof=ddof, keepdims=keepdims), out)
 
-    def argmax(self, axis: int | None = None, out: None = None, keepdims: bool = False) -> ndarray:
+    def argmax(self, axis: int | None = None, out: ndarray | None = None, keepdims: bool = False) -> ndarray:
         """Position of the largest element along `axis`, int64."""
-        return dispatch.invoke_one("argmax", self, axis=axis, keepdims=keepdims)
+        return deliver(dispatch.invoke_one("argmax", self, axis=axis, keepdims=keepdims), out)
 
-    def argmin(self, axis: int | None = None, out: None = None, keepdims: bool = False) -> ndarray:
+    def argmin(self, axis: int | None = None, out: ndarray | None = None, keepdims: bool = False) -> ndarray:
         """Position of the smallest element along `axis`, int64."""
-        return dispatch.invoke_one("argmin", self, axis=axis, keepdims=keepdims)
+        return deliver(dispatch.invoke_one("argmin", self, axis=axis, keepdims=keepdims), out)
 
-    def any(self, axis: Axis = None, out: None = None, keepdims: bool = False) -> ndarray:
+    def any(self, axis: Axis = None, out: ndarray | None = None, keepdims: bool = False) -> ndarray:
         """Whether any element along `axis` is true."""
-        return dispatch.invoke_one("any", self, axis=axis, keepdims=keepdims)
+        return deliver(dispatch.invoke_one("any", self, axis=axis, keepdims=keepdims), out)
 
-    def all(self, axis: Axis = None, out: None = None, keepdims: bool = False) -> ndarray:
+    def all(self, axis: Axis = None, out: ndarray | None = None, keepdims: bool = False) -> ndarray:
         """Whether all elements along `axis` are true."""
-        return dispatch.invoke_one("all", self, axis=axis, keepdims=keepdims)
+        return deliver(dispatch.invoke_one("all", self, axis=axis, keepdims=keepdims), out)
 
     def reshape(self, *shape: Any, order: str = "C") -> ndarray:
         """The same elements in another shape; one dimension may be -1."""
@@ -137,3 +138,28 @@ class ArrayMethods:
     def abs(self) -> ndarray:
         """Absolute values."""
         return dispatch.invoke_one("abs", self)
+
+    def sort(self, axis: int | None = -1, descending: bool = False, stable: bool = True) -> ndarray:
+        """A sorted copy, as in MXNet; not in a network being traced."""
+        from minidnn.numpy import delegated
+
+        return delegated.sort(self, axis, descending, stable)
+
+    def argsort(self, axis: int | None = -1, descending: bool = False, stable: bool = True) -> ndarray:
+        """Positions (int64) that sort; not in a network being traced."""
+        from minidnn.numpy import delegated
+
+        return delegated.argsort(self, axis, descending, stable)
+
+    def cumsum(self, axis: int | None = None, dtype: Any = None, out: ndarray | None = None) -> ndarray:
+        """Sums of all elements so far; not in a network being traced."""
+        from minidnn.numpy import delegated
+
+        return deliver(delegated.cumsum(self, axis, dtype), out)
+
+    def nonzero(self) -> tuple[ndarray, ...]:
+        """Positions of the non-zero elements, one array for each axis; not in a network being traced."""
+        from minidnn.numpy import delegated
+
+        positions: tuple[ndarray, ...] = delegated.nonzero(self)
+        return positions

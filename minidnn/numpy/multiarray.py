@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minidnn import dispatch
-from minidnn.device import Device, current_device
+from minidnn.device import Device, cpu
 from minidnn.errors import MXNetError, ShapeError, TypeMismatchError
 from minidnn.numpy.indexing import is_basic, record_basic, to_numpy_key
 from minidnn.numpy.methods import ArrayMethods
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ndarray"]
 
+_CPU = cpu()
 _SHOWN_WITHOUT_DTYPE = frozenset({np.dtype(np.float32), np.dtype(np.bool_)})
 
 
@@ -108,15 +109,15 @@ class ndarray(ArrayOperators, ArrayMethods):
 
     @property
     def device(self) -> Device:
-        return current_device()
+        return _CPU
 
     @property
     def ctx(self) -> Device:
-        return current_device()
+        return _CPU
 
     @property
     def context(self) -> Device:
-        return current_device()
+        return _CPU
 
     @property
     def stype(self) -> str:

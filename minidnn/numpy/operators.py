@@ -14,7 +14,7 @@ from minidnn.ops.elementwise import promote
 if TYPE_CHECKING:
     from minidnn.numpy.multiarray import ndarray
 
-__all__ = ["ArrayOperators", "binary", "product"]
+__all__ = ["ArrayOperators", "binary", "deliver", "product"]
 
 _Array = TypeVar("_Array", bound="ArrayOperators")
 
@@ -61,6 +61,11 @@ def product(name: str, a: Any, b: Any) -> ndarray:
     if dtype not in FLOATS and x._data is not None and y._data is not None:
         return multiarray.ndarray._wrap(np.asarray(getattr(np, name)(x._data, y._data)))
     return dispatch.invoke_one(name, x.astype(dtype, copy=False), y.astype(dtype, copy=False))
+
+
+def deliver(result: ndarray, out: ndarray | None) -> ndarray:
+    """`result`, or `out` with `result` written into it."""
+    return result if out is None else out._assign(result)
 
 
 def _operator(name: str, a: Any, b: Any) -> ndarray:

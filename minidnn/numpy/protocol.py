@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from typing import Any
 
 from minidnn import dispatch
@@ -25,6 +27,9 @@ def apply_ufunc(ufunc: Any, method: str, inputs: tuple[Any, ...], kwargs: dict[s
             return binary(name, *(x if is_scalar(x) else as_array(x) for x in inputs))
         if name in UNARY:
             return dispatch.invoke_one(name, as_array(inputs[0]))
+    if method == "at":
+        # NumPy writes through `at` even into arrays that are marked as read-only.
+        raise TypeError(f"numpy.{ufunc.__name__}.at cannot write into our arrays; use x[index] = ...")
     out = kwargs.pop("out", None)
     result = getattr(ufunc, method)(*to_numpy(inputs), **to_numpy(kwargs))
     if out is None:
@@ -35,11 +40,19 @@ def apply_ufunc(ufunc: Any, method: str, inputs: tuple[Any, ...], kwargs: dict[s
     return targets[0] if len(targets) == 1 else targets
 
 
+def _accepts(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    try:
+        inspect.signature(function).bind(*args, **kwargs)
+    except TypeError:
+        return False
+    return True
+
+
 def apply_function(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """A function of NumPy's: ours of the same name where there is one, NumPy's computation otherwise."""
     from minidnn import numpy as mx_np
 
     own = getattr(mx_np, func.__name__, None) if func.__module__ == "numpy" else None
-    if own is not None and callable(own):
+    if callable(own) and _accepts(own, args, kwargs):
         return own(*args, **kwargs)
     return wrap(func(*to_numpy(args), **to_numpy(kwargs)))

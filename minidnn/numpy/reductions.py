@@ -7,9 +7,9 @@ from typing import Any
 
 from minidnn import dispatch
 from minidnn.errors import OpError
-from minidnn.numpy.convert import as_array, deliver
+from minidnn.numpy.convert import as_array
 from minidnn.numpy.multiarray import ndarray
-from minidnn.numpy.operators import binary
+from minidnn.numpy.operators import binary, deliver
 
 __all__ = [
     "all",

@@ -90,7 +90,7 @@ class Trace:
         self._traced: dict[str, ndarray] = {}
         self._names: set[str] = set()
         self._constant_of: dict[tuple[int, int], tuple[ndarray, Entry]] = {}
-        self._viewed: set[Entry] = set()
+        self._aliased: set[Entry] = set()
 
     def __enter__(self) -> Trace:
         _state.traces.append(self)
@@ -143,18 +143,19 @@ class Trace:
         """
         types = op.infer_types(attrs, [a._type for a in arrays])
         entries = tuple(a._entry if a._entry is not None else self._constant(a) for a in arrays)
-        if op.kind == "shape":
-            self._viewed.update(entries)
         node = Node(op, self._fresh_name(op.name), attrs, entries)
         return tuple(multiarray.ndarray._traced(node[i], t, self) for i, t in enumerate(types))
+
+    def note_view(self, array: ndarray, view: ndarray) -> None:
+        """Remember that `view` would, without a trace, be a view on the memory of `array`."""
+        self._aliased.update(a._entry for a in (array, view) if a._entry is not None)
 
     def may_be_aliased(self, entry: Entry) -> bool:
         """Whether a write to the array of `entry` would, without a trace, also change another array.
 
-        That is so for variables (the caller sees its own array change) and for what slicing, reshaping and
-        their like made views of.
+        That is so for variables (the caller sees its own array change), for views, and for what has views.
         """
-        return entry.node.op is None or entry.node.op.kind == "shape" or entry in self._viewed
+        return entry.node.is_variable or entry in self._aliased
 
     def graph(self, outputs: Sequence[ndarray]) -> Symbol:
         """What has been recorded, from the variables to `outputs`; concrete outputs become constants.

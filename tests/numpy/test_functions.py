@@ -228,6 +228,12 @@ def test_methods_are_the_functions() -> None:
     assert x.repeat(2, 0).shape == x.tile((2, 1, 1)).shape == (4, 3, 4)
     assert x.take([0], axis=1).shape == (2, 1, 4)
     assert x.abs().tolist() == X3.tolist()
+    assert x.sort(descending=True)[0, 0].tolist() == [3, 2, 1, 0]
+    assert x.argsort(axis=0).shape == x.cumsum(0).shape == (2, 3, 4)
+    assert [p.shape for p in x.nonzero()] == [(23,)] * 3
+    out = np.zeros((2, 3))
+    assert x.max(axis=-1, out=out) is out
+    assert out.tolist() == X3.max(-1).tolist()
 
 
 @pytest.mark.parametrize(

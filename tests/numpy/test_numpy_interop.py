@@ -60,6 +60,19 @@ def test_functions_give_our_arrays() -> None:
     assert sign.item() == -1
 
 
+def test_arguments_we_do_not_know_are_numpys_business() -> None:
+    assert onp.max(X, initial=99).item() == 99
+    assert onp.mean(X, where=onp.asarray(X) > 4).item() == 12.5
+
+
+def test_numpy_cannot_write_into_our_arrays_behind_our_back() -> None:
+    x = np.zeros(3)
+    for write in (lambda: onp.copyto(x, 1), lambda: onp.put(x, 0, 1), lambda: onp.add.at(x, [0], 1)):
+        with pytest.raises((ValueError, TypeError)):
+            write()
+    assert not x.any()
+
+
 def test_numpy_arrays_are_operands_of_operators() -> None:
     host = onp.arange(4.0).reshape(2, 2)
     assert (X + host).dtype == onp.float64
