@@ -47,8 +47,11 @@ class Isa:
     dot: str
 
     def tile_fits(self, rows: int, vectors: int) -> bool:
-        """Whether a rows x vectors tile stays in registers: accumulators, one row of B, one broadcast."""
-        return rows * vectors + vectors + 1 <= self.registers
+        """Whether a rows x vectors tile stays in registers: accumulators, one row of B, one broadcast.
+
+        Without fused multiply-add, a product needs a register before it is added.
+        """
+        return rows * vectors + vectors + (1 if self.fma else 2) <= self.registers
 
 
 _X86 = "x86_64-unknown-linux-gnu"
