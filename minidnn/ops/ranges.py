@@ -1,0 +1,32 @@
+"""From the range of a tensor to the scale of its quantization."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from minidnn.ops.registry import Attrs
+
+__all__ = ["QUANTIZED_RANGES", "calibrated_scale", "scale_of_range"]
+
+# The integers of each quantized type that are used: int8 is symmetric, so that -q is never out of range.
+QUANTIZED_RANGES = {"int8": (-127, 127), "uint8": (0, 255)}
+
+
+def scale_of_range(low: float, high: float, out_type: str) -> np.float32:
+    """The scale that maps [low, high] into the integers of `out_type`: ``real = q * scale``.
+
+    Int8 is symmetric around zero; uint8 begins at zero, so a negative `low` saturates. A range without
+    extent (all zeros), or one that is not finite, has scale 1.
+    """
+    threshold = max(abs(low), abs(high)) if out_type == "int8" else max(0.0, high)
+    scale = np.float32(threshold) / np.float32(QUANTIZED_RANGES[out_type][1])
+    return scale if math.isfinite(scale) and scale > 0 else np.float32(1.0)
+
+
+def calibrated_scale(attrs: Attrs) -> np.float32 | None:
+    """The scale of a quantizing node with a calibrated range; None if its range is found at run time."""
+    if attrs.min_calib_range is None or attrs.max_calib_range is None:
+        return None
+    return scale_of_range(attrs.min_calib_range, attrs.max_calib_range, attrs.out_type)
