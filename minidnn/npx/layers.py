@@ -278,7 +278,7 @@ def pooling(
         pool_type=pool_type,
         pooling_convention=pooling_convention,
         global_pool=global_pool,
-        count_include_pad=True if count_include_pad is None else count_include_pad,
+        count_include_pad=count_include_pad,
         layout=layout,
     )
 

@@ -34,6 +34,8 @@ def pooling_output_size(n: int, kernel: int, stride: int, pad: int, convention: 
 
 def _check(attrs: Attrs) -> Attrs:
     op = "pooling"
+    if attrs.count_include_pad is None:
+        attrs = attrs.replace(count_include_pad=True)
     if attrs.global_pool:
         # Every other geometry is ignored: one canonical form.
         if attrs.layout not in (None, *LAYOUTS.values()):
@@ -135,7 +137,7 @@ register(
             Attr("pooling_convention", "str", "valid", choices=("valid", "full", "same")),
             Attr("stride", "ints", (), low=1),
             Attr("pad", "ints", (), low=0),
-            Attr("count_include_pad", "bool", True),
+            Attr("count_include_pad", "bool", True, optional=True),
             Attr("layout", "str", None),
         ),
         kind="pooling",

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from ops_helpers import assert_close, infer, normal, reference, tensor
 
 from minidnn.errors import OpError, ShapeError, TypeMismatchError
+from minidnn.ops import get_op
 from minidnn.ops.pooling import pooling_output_size
 
 MAX = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
@@ -90,6 +91,14 @@ def test_global_pooling_is_over_everything(rank: int) -> None:
     assert_close(average, tensors.mean(axes, keepdim=True).numpy())
     total = reference("pooling", x, global_pool=True, pool_type="sum")
     assert_close(total, tensors.sum(axes, keepdim=True).numpy())
+
+
+def test_geometry_is_completed_to_one_form() -> None:
+    op = get_op("pooling")
+    attrs = op.make_attrs({"kernel": (2, 2), "count_include_pad": "None"})
+    assert (attrs.stride, attrs.pad, attrs.layout, attrs.count_include_pad) == ((1, 1), (0, 0), "NCHW", True)
+    everything = op.make_attrs({"global_pool": True, "kernel": (7, 7), "pooling_convention": "full"})
+    assert everything == op.make_attrs({"global_pool": True})
 
 
 def test_same_gives_one_window_for_every_stride() -> None:
