@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from minidnn import dispatch
 from minidnn.numpy.convert import Shape, as_array, as_host, as_shape, check_device, is_scalar, own
 from minidnn.numpy.multiarray import ndarray
 from minidnn.numpy.operators import deliver
@@ -19,6 +20,7 @@ __all__ = [
     "empty",
     "empty_like",
     "eye",
+    "from_dlpack",
     "full",
     "full_like",
     "identity",
@@ -61,6 +63,11 @@ def asarray(obj: Any, dtype: Any = None, device: Any = None, copy: bool | None =
 def ascontiguousarray(a: Any, dtype: Any = None) -> ndarray:
     """As `asarray`; memory layout is the compiler's business."""
     return asarray(a, dtype)
+
+
+def from_dlpack(x: Any) -> ndarray:
+    """A copy of an array of another library that speaks DLPack, such as a torch tensor on the CPU."""
+    return ndarray._wrap(dispatch.as_native(np.array(np.from_dlpack(x))))
 
 
 def copy(a: Any) -> ndarray:

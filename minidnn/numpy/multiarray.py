@@ -390,6 +390,19 @@ class ndarray(ArrayOperators, ArrayMethods):
 
         return apply_function(func, args, kwargs)
 
+    def __dlpack__(self, *, copy: bool | None = None, **kwargs: Any) -> Any:
+        """A copy for other libraries (``torch.from_dlpack``): what they write must not pass by `_version`.
+
+        Raises:
+            BufferError: `copy` is False.
+        """
+        if copy is False:
+            raise BufferError("an array of minidnn is exported through DLPack as a copy only")
+        return self.asnumpy().__dlpack__(**kwargs)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return (1, 0)
+
     def __reduce__(self) -> tuple[Any, ...]:
         return _from_numpy, (self.asnumpy(),)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as onp
 import pytest
+import torch
 
 from minidnn import numpy as np
 
@@ -71,6 +72,21 @@ def test_numpy_cannot_write_into_our_arrays_behind_our_back() -> None:
         with pytest.raises((ValueError, TypeError)):
             write()
     assert not x.any()
+
+
+def test_torch_takes_and_gives_copies() -> None:
+    x = np.array([[1, 2], [3, 4]]).T
+    for convert in (torch.from_dlpack, torch.asarray, torch.as_tensor, torch.tensor):
+        tensor = convert(x)
+        assert tensor.tolist() == [[1, 3], [2, 4]]
+        tensor += 1
+        assert x.tolist() == [[1, 3], [2, 4]]
+    tensor = torch.arange(4, dtype=torch.int32)
+    y = np.from_dlpack(tensor)
+    tensor += 1
+    assert (y.dtype, y.tolist()) == (onp.int32, [0, 1, 2, 3])
+    with pytest.raises(BufferError, match="as a copy only"):
+        onp.from_dlpack(x, copy=False)
 
 
 def test_numpy_arrays_are_operands_of_operators() -> None:
