@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from minidnn_kernels.epilogue import Epilogue
+from minidnn_kernels.epilogue import OUTPUTS, Epilogue
 from minidnn_kernels.isa import Isa
 from minidnn_kernels.simd import Simd, Value, const, new_function
 from minidnn_kernels.store import Block, store_block
@@ -17,7 +17,8 @@ __all__ = ["ARGUMENTS", "DepthwiseArguments", "DepthwiseSpec"]
 
 # context:   as `store.Block` has it
 # pointers:  address of the input pixels' addresses, [outer taps][columns]
-# weights:   address of [outer taps][width][channels rounded up to whole vectors]
+# weights:   address of float32 [outer taps][width][channels rounded up to whole vectors]; for integer input
+#            one row more, the int32 bias
 # row:       the first output pixel
 # channels:  how many
 ARGUMENTS = ("context", "pointers", "weights", "row", "channels")
@@ -53,6 +54,9 @@ class DepthwiseSpec:
         width, stride, dilate: of the last dimension.
         pixels: outputs computed together.
         epilogue: the tail.
+        data: type of the input, ``f32``, ``u8`` or ``s8``. Integers are summed as float32, which is exact: the
+            sum of all products of a window stays below 2^24. Then the int32 bias is added, and the tail sees
+            int32 sums.
     """
 
     outer: int
@@ -61,6 +65,7 @@ class DepthwiseSpec:
     dilate: int
     pixels: int
     epilogue: Epilogue = field(default_factory=Epilogue)
+    data: str = "f32"
 
     @property
     def columns(self) -> int:
@@ -70,7 +75,7 @@ class DepthwiseSpec:
     @property
     def name(self) -> str:
         window = f"{self.outer}x{self.width}s{self.stride}d{self.dilate}"
-        return f"f32_depthwise_{window}_{self.pixels}p__{self.epilogue.name}"
+        return f"{self.data}_depthwise_{window}_{self.pixels}p__{self.epilogue.name}"
 
     def emit(self, isa: Isa) -> str:
         """LLVM IR of the kernel, one function of `ARGUMENTS`."""
@@ -81,7 +86,12 @@ class DepthwiseSpec:
 
         def body(channel: Value, mask: Value | None) -> None:
             offset = s.mul(channel, const(4))
-            sums = self._window(s, pointers, s.add(weights, offset), offset, s.mul(rounded, const(4)), mask)
+            element = s.mul(channel, const(OUTPUTS[self.data]))
+            sums = self._window(s, pointers, s.add(weights, offset), element, s.mul(rounded, const(4)), mask)
+            if self.data != "f32":
+                taps = const(self.outer * self.width)
+                bias = s.load_as_int(s.add(weights, offset, s.mul(taps, s.mul(rounded, const(4)))), "s32")
+                sums = [builder.add(builder.fptosi(total, s.int_vector), bias) for total in sums]
             rows = [s.add(row, const(p)) for p in range(self.pixels)]
             store_block(s, self.epilogue, Block(context, rows, [channel], [mask]), [[v] for v in sums])
 
@@ -102,6 +112,6 @@ class DepthwiseSpec:
                     column = p * self.stride + tap * self.dilate
                     if column not in seen:
                         pointer = s.load_i64(s.add(pointers, const((outer * self.columns + column) * 8)))
-                        seen[column] = s.load(s.add(pointer, offset), mask)
+                        seen[column] = s.load_as_float(s.add(pointer, offset), self.data, mask)
                     sums[p] = s.fma(seen[column], weight, sums[p])
         return sums

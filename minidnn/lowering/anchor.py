@@ -9,13 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from minidnn.lowering.builder import Builder
-from minidnn.lowering.tail import Tail, TailBuilder, batch_norm_affine
+from minidnn.lowering.tail import Tail, TailBuilder, batch_norm_affine, dtype_name
 from minidnn.lowering.values import Array, Value
 from minidnn.ops.registry import Attrs, TensorType
 from minidnn.runtime.program import Argument
 from minidnn.symbol.graph import Entry, Node
+from minidnn_kernels.epilogue import OUTPUTS, operand_dtype
 
-__all__ = ["Anchor", "Weights", "arguments_row", "fold", "make_tail", "tail_context"]
+__all__ = ["Anchor", "Weights", "arguments_row", "fold", "make_tail", "tail_bytes", "tail_context"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class Anchor:
         name: of the node in the graph.
         attrs: of the anchor.
         inputs: its values.
-        type: of its output, which is the tail's too.
+        type: of its output.
+        result: of the tail's output, of the same shape.
         tail: the nodes after it, inputs before users; the last one is the result.
         entry: the anchor's output, as the tail's nodes refer to it.
         outside: values of every other entry the tail reads.
@@ -36,6 +38,7 @@ class Anchor:
     attrs: Attrs
     inputs: Sequence[Value]
     type: TensorType
+    result: TensorType
     entry: Entry | None = None
     tail: tuple[Node, ...] = ()
     outside: Mapping[Entry, Value] | None = None
@@ -93,11 +96,14 @@ def make_tail(builder: Builder, anchor: Anchor, weights: Weights, layout: str, c
     shape = anchor.type.shape
 
     def classify(value: Value) -> tuple[Value, str] | None:
-        if value.type.dtype != np.float32:
+        dtype = dtype_name(value.type.dtype)
+        if dtype is None:
             return None
         aligned = (1,) * (len(shape) - len(value.shape)) + value.shape
         if value.array is None and value.shape == shape:
-            return builder.as_layout(value, layout), "tensor"
+            return builder.as_layout(value, layout), "tensor" if dtype == "f32" else f"tensor_{dtype}"
+        if dtype != "f32":
+            return None
         if math.prod(aligned) == 1:
             return value, "scalar"
         if math.prod(aligned) == aligned[channel_axis] == shape[channel_axis]:
@@ -120,15 +126,24 @@ def make_tail(builder: Builder, anchor: Anchor, weights: Weights, layout: str, c
     numbers = {weights.result: start} if weights.result is not None else {}
     if not made.add_nodes(weights.rest, numbers, anchor.outside or {}):
         return None
+    if anchor.result.dtype == np.int32:
+        made.store_sums()
     return made.finish()
 
 
-def tail_context(builder: Builder, tail: Tail, result: Value, pitch: int) -> list[Argument]:
-    """A microkernel's context: the output, and the tail's operands beside it; `pitch` is of their rows."""
-    context: list[Argument] = [result.address, pitch]
+def tail_context(builder: Builder, tail: Tail, result: Value, columns: int) -> list[Argument]:
+    """A microkernel's context: the output, and the tail's operands beside it; all have rows of `columns`."""
+    context: list[Argument] = [result.address, columns * OUTPUTS[tail.epilogue.output]]
     for value, kind in zip(tail.operands, tail.epilogue.operands, strict=True):
-        context += [builder.address(value), pitch if kind == "tensor" else 0]
+        pitch = columns * OUTPUTS[operand_dtype(kind)] if kind.startswith("tensor") else 0
+        context += [builder.address(value), pitch]
     return context
+
+
+def tail_bytes(tail: Tail, result: Value) -> int:
+    """Bytes a tail moves: what it stores, and the tensors it reads beside."""
+    kinds = [k for k in tail.epilogue.operands if k.startswith("tensor")]
+    return result.nbytes + sum(result.type.size * OUTPUTS[operand_dtype(k)] for k in kinds)
 
 
 def arguments_row(

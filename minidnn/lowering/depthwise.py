@@ -8,9 +8,10 @@ from functools import lru_cache
 
 import numpy as np
 
-from minidnn.lowering.anchor import Anchor, Weights, arguments_row, make_tail, tail_context
+from minidnn.lowering.anchor import Anchor, Weights, arguments_row, make_tail, tail_bytes, tail_context
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.geometry import Window, tap_pixels
+from minidnn.lowering.tail import dtype_name
 from minidnn.lowering.values import CHANNELS_LAST, Array, Value
 from minidnn.runtime.program import Argument, Cost, Kernel
 from minidnn_kernels.depthwise import DepthwiseArguments, DepthwiseSpec
@@ -19,6 +20,8 @@ __all__ = ["lower_depthwise"]
 
 # Pointers a strip may need: what the loop's scratch holds.
 _MAX_POINTERS = 2048
+# Taps of a window: more would be a long kernel, and integer sums of 518 products could pass 2^24.
+_MAX_TAPS = 512
 _PARTS = 24
 _PART_OPERATIONS = 200_000
 _PIXELS = 4
@@ -29,32 +32,36 @@ def lower_depthwise(builder: Builder, anchor: Anchor, weights: Weights, window: 
     data = anchor.inputs[0]
     assert weights.matrix is not None
     images, channels = data.shape[0], weights.matrix.shape[0]
-    tail = make_tail(builder, anchor, weights, CHANNELS_LAST, 1)
+    kind, item = dtype_name(data.type.dtype), data.type.dtype.itemsize
+    assert kind is not None
+    tail = make_tail(builder, anchor, weights if kind == "f32" else replace(weights, bias=None), CHANNELS_LAST, 1)
     outer = math.prod(window.kernel[:-1])
     pixels = min(_PIXELS, window.output[-1])
     if tail is None:
         return None
-    spec = DepthwiseSpec(outer, window.kernel[-1], window.stride[-1], window.dilate[-1], pixels, tail.epilogue)
-    if outer * spec.columns > _MAX_POINTERS or outer * spec.width > 512:
+    spec = DepthwiseSpec(outer, window.kernel[-1], window.stride[-1], window.dilate[-1], pixels, tail.epilogue, kind)
+    if outer * spec.columns > _MAX_POINTERS or outer * spec.width > _MAX_TAPS:
         return None
     source = builder.as_layout(data, CHANNELS_LAST)
-    result = builder.new(anchor.type, CHANNELS_LAST)
+    result = builder.new(anchor.result, CHANNELS_LAST)
     table, starts = _strips(window, spec.pixels, spec.columns)
     strips = len(starts)
     lanes = builder.isa.lanes
-    packed = np.zeros((window.taps, -(-channels // lanes) * lanes), np.float32)
-    packed[:, :channels] = weights.matrix[:, :, 0, 0].T
+    packed = np.zeros((window.taps + 1, -(-channels // lanes) * lanes), np.float32)
+    packed[:-1, :channels] = weights.matrix[:, :, 0, 0].T
+    if kind != "f32":
+        assert weights.bias is not None
+        packed[-1, :channels].view(np.int32)[:] = weights.bias
     operations = 2 * images * window.pixels * window.taps * channels
     blocks = max(1, min(_PARTS, operations // _PART_OPERATIONS, strips))
     block_strips = -(-strips // blocks)
     blocks = -(-strips // block_strips)
-    pitch = channels * 4
     names: dict[str, Argument] = {
         "KERNEL": Kernel(spec),
         "SOURCE": builder.address(source),
         "ZEROS": builder.zeros(channels),
-        "IMAGE_PITCH": math.prod(window.input) * pitch,
-        "PIXEL_PITCH": pitch,
+        "IMAGE_PITCH": math.prod(window.input) * channels * item,
+        "PIXEL_PITCH": channels * item,
         "TABLE": builder.constant(table),
         "POINTERS": outer * spec.columns,
         "STRIPS": strips,
@@ -65,9 +72,9 @@ def lower_depthwise(builder: Builder, anchor: Anchor, weights: Weights, window: 
         "CHANNELS": channels,
         "PIXELS": window.pixels,
     }
-    context = tail_context(builder, tail, result, pitch)
+    context = tail_context(builder, tail, result, channels)
     row = arguments_row(DepthwiseArguments(), names, context)
-    moved = data.nbytes + packed.nbytes + result.nbytes * (1 + tail.epilogue.operands.count("tensor"))
+    moved = data.nbytes + packed.nbytes + tail_bytes(tail, result)
     builder.native(anchor.name, "depthwise_loop", row, images * blocks, Cost(operations, moved))
     return result
 

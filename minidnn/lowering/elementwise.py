@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from minidnn.lowering.builder import Builder
-from minidnn.lowering.tail import TailBuilder
+from minidnn.lowering.tail import TailBuilder, dtype_name
 from minidnn.lowering.values import CHANNELS_LAST, PLAIN, Array, Value, physical_order
 from minidnn.ops.registry import TensorType
 from minidnn.runtime.program import Argument, Cost, Kernel
 from minidnn.symbol.graph import Entry, Node
 from minidnn_kernels.elementwise import MAX_OUTER, ElementwiseArguments, ElementwiseSpec
-from minidnn_kernels.epilogue import Epilogue
+from minidnn_kernels.epilogue import OUTPUTS, Epilogue
 
 __all__ = ["collapse", "lower_elementwise"]
 
@@ -31,18 +31,20 @@ def lower_elementwise(
 ) -> Value | None:
     """One step for `nodes` (inputs before users, the last is the result); None if the kernel cannot do it."""
     values = [outside[e] for node in nodes for e in node.inputs if e in outside]
-    if type.dtype != np.float32 or not values:
+    if dtype_name(type.dtype) is None or not values:
         return None
     full = [v for v in values if v.shape == type.shape and v.array is None]
     layout = CHANNELS_LAST if any(v.layout == CHANNELS_LAST for v in full) else PLAIN
 
     def classify(value: Value) -> tuple[Value, str] | None:
-        if value.type.dtype != np.float32:
+        dtype = dtype_name(value.type.dtype)
+        if dtype is None:
             return None
+        kind = "tensor" if dtype == "f32" else f"tensor_{dtype}"
         if value.shape == type.shape and value.array is None:
-            return builder.as_layout(value, layout), "tensor"
+            return builder.as_layout(value, layout), kind
         aligned = (1,) * (type.ndim - len(value.shape)) + value.shape
-        return _broadcastable(builder, value, aligned, layout), "tensor"
+        return _broadcastable(builder, value, aligned, layout), kind
 
     def channel_value(numbers: Array, axis: int) -> tuple[Value, str] | None:
         aligned = tuple(n if d == axis % type.ndim else 1 for d, n in enumerate(type.shape))
@@ -60,13 +62,19 @@ def lower_elementwise(
         return None
     result = builder.new(type, layout)
     tensors = [result, *tail.operands]
-    collapsed = collapse(type.shape, [broadcast_strides(v, type.shape) for v in tensors], layout)
+    items = [v.type.dtype.itemsize for v in tensors]
+    collapsed = collapse(type.shape, [broadcast_strides(v, type.shape) for v in tensors], items, layout)
     if collapsed is None:
+        return None
+    if OUTPUTS[tail.epilogue.output] != type.dtype.itemsize:
         return None
     shape, strides = collapsed
     # Within a row an operand is contiguous or one number: that is what the microkernel is told.
-    kinds = tuple("tensor" if s[-1] else "scalar" for s in strides[1:])
-    epilogue = Epilogue(tail.epilogue.instructions, kinds)
+    loaded = zip(tail.epilogue.operands, strides[1:], strict=True)
+    kinds = tuple(kind if s[-1] else "scalar" for kind, s in loaded)
+    if any(k == "scalar" and v.type.dtype != np.float32 for k, v in zip(kinds, tail.operands, strict=True)):
+        return None
+    epilogue = Epilogue(tail.epilogue.instructions, kinds, tail.epilogue.output)
     add_rows_step(builder, name, Kernel(ElementwiseSpec(epilogue)), tensors, shape, strides, _cost(tensors, epilogue))
     return result
 
@@ -110,11 +118,12 @@ def broadcast_strides(value: Value, shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def collapse(
-    shape: tuple[int, ...], strides: Sequence[tuple[int, ...]], layout: str
+    shape: tuple[int, ...], strides: Sequence[tuple[int, ...]], items: Sequence[int], layout: str
 ) -> tuple[tuple[int, ...], list[tuple[int, ...]]] | None:
     """Dimensions in memory order, merged where every tensor allows; None if too many are left.
 
-    The result has at least one dimension; along the last one every tensor moves by 4 bytes or not at all.
+    `items` are the tensors' element sizes. The result has at least one dimension; along the last one every
+    tensor moves from element to element, or not at all.
     """
     order = [d for d in physical_order(len(shape), layout) if shape[d] > 1]
     extents: list[int] = []
@@ -130,8 +139,11 @@ def collapse(
             for m, s in zip(moves, own, strict=True):
                 m.append(s)
     if not extents:
-        return (1,), [(4,) for _ in strides]
-    if len(extents) > MAX_OUTER + 1 or any(m[-1] not in (0, 4) for m in moves) or moves[0][-1] != 4:
+        return (1,), [(item,) for item in items]
+    inner = [m[-1] for m in moves]
+    if len(extents) > MAX_OUTER + 1 or inner[0] != items[0]:
+        return None
+    if any(step not in (0, item) for step, item in zip(inner, items, strict=True)):
         return None
     return tuple(extents), [tuple(m) for m in moves]
 

@@ -12,10 +12,12 @@ from minidnn.lowering.elementwise import lower_elementwise
 from minidnn.lowering.host import lower_host
 from minidnn.lowering.matmul import lower_batch_dot, lower_convolution, lower_fully_connected, lower_matmul
 from minidnn.lowering.pooling import lower_pooling, lower_reduction
+from minidnn.lowering.quantized import lower_quantized_convolution, lower_quantized_fully_connected
 from minidnn.lowering.rows import lower_layer_norm, lower_softmax
 from minidnn.lowering.tail import ELEMENTWISE
 from minidnn.lowering.values import Array, Value
 from minidnn.lowering.views import lower_concatenate, lower_pad, lower_stack, lower_view
+from minidnn.ops.ranges import calibrated_scale
 from minidnn.ops.registry import TensorType
 from minidnn.runtime.program import Program
 from minidnn.symbol.graph import Entry, Graph, Node
@@ -30,6 +32,8 @@ _ANCHORS: dict[str, Callable[[Builder, Anchor], Value | None]] = {
     "batch_dot": lower_batch_dot,
     "matmul": lower_matmul,
     "dot": lower_matmul,
+    "quantized_convolution": lower_quantized_convolution,
+    "quantized_fully_connected": lower_quantized_fully_connected,
 }
 
 Rule = Callable[[Builder, Node, Sequence[Value], Sequence[TensorType]], list[Value] | None]
@@ -97,7 +101,7 @@ def _lower_node(builder: Builder, node: Node, inputs: Sequence[Value]) -> list[V
     if node.subgraph is not None:
         return _lower_fused(builder, node, inputs, types)
     if node.op_name in _ANCHORS:
-        value = _ANCHORS[node.op_name](builder, Anchor(node.name, node.attrs, inputs, types[0]))
+        value = _ANCHORS[node.op_name](builder, Anchor(node.name, node.attrs, inputs, types[0], types[0]))
         if value is not None:
             return [value]
     elif node.op_name in _RULES:
@@ -108,32 +112,39 @@ def _lower_node(builder: Builder, node: Node, inputs: Sequence[Value]) -> list[V
         outside = dict(zip(node.inputs, inputs, strict=True))
         value = lower_elementwise(builder, node.name, [node], outside, types[0])
         if value is not None:
-            return [value]
+            return [value, *_known_scales(builder, node, types)]
     return lower_host(builder, node, inputs, types)
 
 
 def _lower_fused(
     builder: Builder, node: Node, inputs: Sequence[Value], types: Sequence[TensorType]
 ) -> list[Value]:
-    """A fused node as one step; as a step for each of its nodes where no kernel can do all of it."""
+    """A fused node as one step; as a step for each of its nodes where no kernel can do all of it.
+
+    A kernel makes one tensor. A node that ends in a quantization has its scale as a second output, which is
+    known when it is calibrated.
+    """
     assert node.subgraph is not None
     outside = {v[0]: inputs[int(v.name.removeprefix("in"))] for v in node.subgraph.variables()}
     inner = node.subgraph.operations()
     anchors = [n for n in inner if n.op_name in _ANCHORS]
     value: Value | None = None
-    if len(anchors) == 1 and all(e in outside for e in anchors[0].inputs):
+    ends = node.subgraph.outputs
+    if ends[0] != inner[-1][0] or any(e.node is not inner[-1] for e in ends):
+        anchors = []
+    elif len(anchors) == 1 and all(e in outside for e in anchors[0].inputs):
         anchor_node = anchors[0]
         rest = tuple(n for n in inner if n is not anchor_node)
         anchor_inputs = [outside[e] for e in anchor_node.inputs]
         anchor_type = anchor_node.infer_types([v.type for v in anchor_inputs])[0]
         anchor = Anchor(
-            node.name, anchor_node.attrs, anchor_inputs, anchor_type, anchor_node[0], rest, outside
+            node.name, anchor_node.attrs, anchor_inputs, anchor_type, types[0], anchor_node[0], rest, outside
         )
         value = _ANCHORS[anchor_node.op_name](builder, anchor)
     elif not anchors:
         value = lower_elementwise(builder, node.name, inner, outside, types[0])
     if value is not None:
-        return [value]
+        return [value, *_known_scales(builder, inner[-1], types)]
     values: dict[Entry, Value] = dict(outside)
     for part in inner:
         for i, made in enumerate(_lower_node(builder, part, [values[e] for e in part.inputs])):
@@ -141,3 +152,12 @@ def _lower_fused(
     return [values[e] for e in node.subgraph.outputs]
 
 
+
+
+def _known_scales(builder: Builder, node: Node, types: Sequence[TensorType]) -> list[Value]:
+    """The second output of a calibrated quantization: its scale."""
+    if len(types) == 1:
+        return []
+    scale = calibrated_scale(node.attrs)
+    assert scale is not None
+    return [builder.parameter(np.full(types[1].shape, scale, types[1].dtype))]

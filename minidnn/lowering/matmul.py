@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from minidnn.lowering.anchor import Anchor, Weights, arguments_row, fold, make_tail, tail_context
+from minidnn.lowering.anchor import Anchor, Weights, arguments_row, fold, make_tail, tail_bytes, tail_context
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.copy import lower_copy
 from minidnn.lowering.depthwise import lower_depthwise
 from minidnn.lowering.geometry import Window, pixel_table
-from minidnn.lowering.tail import Tail
+from minidnn.lowering.tail import Tail, dtype_name
 from minidnn.lowering.tiling import Tiling, choose_tiling
 from minidnn.lowering.values import CHANNELS_LAST, PLAIN, Value
 from minidnn.lowering.winograd import lower_winograd, winograd_pays
@@ -21,7 +21,16 @@ from minidnn.runtime.program import Address, Argument, Cost, Kernel
 from minidnn_kernels.matmul import MAX_POINTERS, Arguments, pack_panels
 from minidnn_kernels.tile import TileSpec
 
-__all__ = ["lower_batch_dot", "lower_convolution", "lower_fully_connected", "lower_matmul"]
+__all__ = [
+    "Panels",
+    "Shape",
+    "absorb_padding",
+    "add_matmul_step",
+    "lower_batch_dot",
+    "lower_convolution",
+    "lower_fully_connected",
+    "lower_matmul",
+]
 
 
 def lower_convolution(builder: Builder, anchor: Anchor) -> Value | None:
@@ -31,7 +40,7 @@ def lower_convolution(builder: Builder, anchor: Anchor) -> Value | None:
     if weight is None or (bias is None and not anchor.attrs.no_bias) or weight.dtype != np.float32:
         return None
     a, groups = anchor.attrs, anchor.attrs.num_group
-    anchor, pad = _absorb_padding(anchor)
+    anchor, pad = absorb_padding(anchor)
     data = anchor.inputs[0]
     window = Window(data.shape[2:], anchor.type.shape[2:], a.kernel, a.stride, a.dilate, pad)
     filters, depth = weight.shape[:2]
@@ -48,7 +57,7 @@ def lower_convolution(builder: Builder, anchor: Anchor) -> Value | None:
     return _lower(builder, anchor, data, folded, window, data.shape[0], CHANNELS_LAST)
 
 
-def _absorb_padding(anchor: Anchor) -> tuple[Anchor, tuple[int, ...]]:
+def absorb_padding(anchor: Anchor) -> tuple[Anchor, tuple[int, ...]]:
     """The convolution of what is inside zero padding, and the padding at the low ends of its dimensions.
 
     Padding need not be the same at both ends: what lies beyond the input at the high end follows from the
@@ -107,8 +116,8 @@ def _lower_product(builder: Builder, anchor: Anchor, transpose_a: bool, transpos
         source = _swapped(builder, anchor.name, source)
     panels = _pack_panels(builder, anchor.name, right, images, (depth, columns), tiling, transpose_b)
     window = Window((rows,), (rows,), (1,), (1,), (1,), (0,))
-    shape = _Shape(images, 1, 1, depth, columns)
-    return _add_step(builder, anchor, tail, tiling, source, panels, window, shape, PLAIN)
+    shape = Shape(images, 1, 1, depth, columns)
+    return add_matmul_step(builder, anchor, tail, tiling, source, panels, window, shape, PLAIN)
 
 
 def _swapped(builder: Builder, name: str, value: Value) -> Value:
@@ -128,7 +137,7 @@ def _pack_panels(
     matrix: tuple[int, int],
     tiling: Tiling,
     transposed: bool,
-) -> _Panels:
+) -> Panels:
     """Panels of a tensor that a run computes: a copy of the whole ones, and one of what is left.
 
     Columns that do not exist are not written: what the tile computes from them is not stored.
@@ -162,22 +171,23 @@ def _pack_panels(
             (images, depth, columns - whole * width),
             whole * width * column,
         )
-    return _Panels(target, count, pitch, 0, count * pitch)
+    return Panels(target, count, pitch, 0, count * pitch, depth)
 
 
 @dataclass(frozen=True)
-class _Panels:
-    """The packed right operand: address, panels in a group, and pitches in bytes."""
+class Panels:
+    """The packed right operand: address, panels in a group, pitches in bytes, and steps behind each pointer."""
 
     address: Address
     count: int
     pitch: int
     group_pitch: int
     image_pitch: int
+    steps: int
 
 
 @dataclass(frozen=True)
-class _Shape:
+class Shape:
     """[images x pixels, taps x depth] by [taps x depth, columns], `groups` times."""
 
     images: int
@@ -201,39 +211,42 @@ def _lower(
     width = tiling.vectors * builder.isa.lanes
     packed = pack_panels(weights.matrix, width)
     pitch = taps * depth * width * 4
-    panels = _Panels(builder.constant(packed), packed.shape[1], pitch, packed.shape[1] * pitch, 0)
+    panels = Panels(builder.constant(packed), packed.shape[1], pitch, packed.shape[1] * pitch, 0, depth)
     source = builder.as_layout(data, layout)
-    shape = _Shape(images, groups, taps, depth, columns)
-    return _add_step(builder, anchor, tail, tiling, source, panels, window, shape, layout)
+    shape = Shape(images, groups, taps, depth, columns)
+    return add_matmul_step(builder, anchor, tail, tiling, source, panels, window, shape, layout)
 
 
-def _add_step(
+def add_matmul_step(
     builder: Builder,
     anchor: Anchor,
     tail: Tail,
     tiling: Tiling,
     source: Value,
-    panels: _Panels,
+    panels: Panels,
     window: Window,
-    shape: _Shape,
+    shape: Shape,
     layout: str,
 ) -> Value:
+    """The step itself; `source` is float32, or int8 with panels packed for it."""
+    data, item = dtype_name(source.type.dtype), source.type.dtype.itemsize
+    assert data is not None
     width = tiling.vectors * builder.isa.lanes
-    result = builder.new(anchor.type, layout)
+    result = builder.new(anchor.result, layout)
     strips = -(-window.pixels // tiling.rows)
     blocks, panel_blocks = -(-strips // tiling.block_strips), -(-panels.count // tiling.block_panels)
     masked = shape.columns % width != 0
     names: dict[str, Argument] = {
-        "TILE": Kernel(TileSpec(tiling.rows, tiling.vectors, tail.epilogue)),
-        "TAIL_TILE": Kernel(TileSpec(tiling.rows, tiling.vectors, tail.epilogue, masked)),
+        "TILE": Kernel(TileSpec(tiling.rows, tiling.vectors, tail.epilogue, False, data)),
+        "TAIL_TILE": Kernel(TileSpec(tiling.rows, tiling.vectors, tail.epilogue, masked, data)),
         "SOURCE": builder.address(source),
         "ZEROS": builder.zeros(shape.depth),
-        "IMAGE_PITCH": math.prod(window.input) * shape.groups * shape.depth * 4,
-        "PIXEL_PITCH": shape.groups * shape.depth * 4,
-        "SOURCE_GROUP": shape.depth * 4,
+        "IMAGE_PITCH": math.prod(window.input) * shape.groups * shape.depth * item,
+        "PIXEL_PITCH": shape.groups * shape.depth * item,
+        "SOURCE_GROUP": shape.depth * item,
         "TABLE": builder.constant(pixel_table(window, tiling.rows)),
         "TAPS": shape.taps,
-        "DEPTH": shape.depth,
+        "DEPTH": panels.steps,
         "WEIGHTS": panels.address,
         "PANEL_PITCH": panels.pitch,
         "WEIGHT_GROUP": panels.group_pitch,
@@ -248,10 +261,10 @@ def _add_step(
         "BLOCK_PANELS": tiling.block_panels,
         "PANEL_BLOCKS": panel_blocks,
     }
-    context = tail_context(builder, tail, result, shape.groups * shape.columns * 4)
+    context = tail_context(builder, tail, result, shape.groups * shape.columns)
     operations = 2 * shape.images * window.pixels * shape.taps * shape.depth * shape.groups * shape.columns
     weights = max(shape.groups * panels.group_pitch, shape.images * panels.image_pitch)
-    moved = source.nbytes + weights + result.nbytes * (1 + tail.epilogue.operands.count("tensor"))
+    moved = source.nbytes + weights + tail_bytes(tail, result)
     parts = shape.images * blocks * shape.groups * panel_blocks
     row = arguments_row(Arguments(), names, context)
     builder.native(anchor.name, "matmul_loop", row, parts, Cost(operations, moved))

@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from minidnn.lowering.values import Array, Value
+from minidnn.ops.ranges import QUANTIZED_RANGES, calibrated_scale
 from minidnn.ops.registry import Attrs
 from minidnn.symbol.graph import Entry, Node
 from minidnn_kernels.epilogue import Epilogue, Instruction
 
-__all__ = ["ELEMENTWISE", "Tail", "TailBuilder", "batch_norm_affine"]
+__all__ = ["ELEMENTWISE", "Tail", "TailBuilder", "batch_norm_affine", "dtype_name"]
 
 # What a node does: the kernel's operation and its numbers.
 Rule = Callable[[Attrs], tuple[str, tuple[float, ...]] | None]
@@ -72,8 +74,13 @@ def _rule(node: Node) -> tuple[str, tuple[float, ...]] | None:
     return None if rule is None else rule(node.attrs)
 
 
-# Operators that kernels can do in a tail, given float32 and fitting shapes.
-ELEMENTWISE = frozenset({*_RULES, "batch_norm"})
+# Operators that are more than one instruction.
+_SPECIAL = frozenset({"batch_norm", "dequantize", "quantize", "requantize"})
+# Operators that kernels can do in a tail, given fitting shapes and dtypes.
+ELEMENTWISE = frozenset({*_RULES, *_SPECIAL})
+
+# The kernels' names for what a tail stores, by the graph's name.
+_OUTPUTS = {"int8": "s8", "uint8": "u8"}
 
 
 def batch_norm_affine(attrs: Attrs, parameters: Sequence[Array]) -> tuple[Array, Array]:
@@ -88,6 +95,11 @@ def batch_norm_affine(attrs: Attrs, parameters: Sequence[Array]) -> tuple[Array,
         gamma = np.ones_like(gamma)
     scale = gamma / np.sqrt(variance + attrs.eps)
     return scale, beta - mean * scale
+
+
+def dtype_name(dtype: np.dtype[Any]) -> str | None:
+    """The kernels' name of a dtype that a tail can read: ``f32``, ``s8``, ``u8``, ``s32``; None for others."""
+    return {"float32": "f32", "int8": "s8", "uint8": "u8", "int32": "s32"}.get(dtype.name)
 
 
 @dataclass(frozen=True)
@@ -119,6 +131,7 @@ class TailBuilder:
         self._kinds: list[str] = []
         self._operands: list[Value] = []
         self._loaded: dict[int, int] = {}
+        self._output = "f32"
 
     def load(self, value: Value) -> int | None:
         """The number of the epilogue's value that holds this operand, or None if the kernel cannot read it."""
@@ -150,8 +163,8 @@ class TailBuilder:
     def add_nodes(self, nodes: Sequence[Node], numbers: dict[Entry, int], outside: Mapping[Entry, Value]) -> bool:
         """Translate nodes in order; `numbers` says which epilogue value an entry is. False if one cannot be."""
         for node in nodes:
-            if node.op_name == "batch_norm":
-                if not self._add_batch_norm(node, numbers, outside):
+            if node.op_name in _SPECIAL:
+                if not self._add_special(node, numbers, outside):
                     return False
                 continue
             rule = _rule(node)
@@ -170,6 +183,19 @@ class TailBuilder:
                 values.append(number)
             numbers[node[0]] = self.apply(rule[0], *values, numbers=rule[1])
         return True
+
+    def _add_special(self, node: Node, numbers: dict[Entry, int], outside: Mapping[Entry, Value]) -> bool:
+        if node.op_name == "batch_norm":
+            return self._add_batch_norm(node, numbers, outside)
+        if node.op_name == "dequantize":
+            return self._add_dequantize(node, numbers, outside)
+        if node.op_name == "requantize":
+            if not self._add_dequantize(node, numbers, outside):
+                return False
+            return self._add_quantize(node, numbers[node[0]], numbers)
+        data = node.inputs[0]
+        number = numbers[data] if data in numbers else self.load(outside[data])
+        return number is not None and self._add_quantize(node, number, numbers)
 
     def _slope(self, value: Value) -> int | None:
         """PReLU's slope: one number, or one for each channel, which is axis 1 and not the last as in broadcasting."""
@@ -193,5 +219,45 @@ class TailBuilder:
         numbers[node[0]] = self.apply("affine", number, factors[0], factors[1])
         return True
 
+    def _add_dequantize(self, node: Node, numbers: dict[Entry, int], outside: Mapping[Entry, Value]) -> bool:
+        """Multiply by ``scale * channel_scale``: in float32, the product of the factors first."""
+        data = node.inputs[0]
+        number = numbers[data] if data in numbers else self.load(outside[data])
+        scales = [outside.get(e) for e in node.inputs[1:]]
+        if number is None or scales[0] is None or (len(scales) > 1 and (scales[1] is None or scales[1].array is None)):
+            return False
+        scale, channels = scales[0], scales[1].array if len(scales) > 1 and scales[1] is not None else None
+        if scale.array is not None:
+            known = np.float32(scale.array.reshape(-1)[0])
+            if channels is None:
+                numbers[node[0]] = self.apply("multiply_scalar", number, numbers=(float(known),))
+                return True
+            factor = self.channel(known * channels, node.attrs.axis)
+        else:
+            factor = self.load(scale)
+            if channels is not None and factor is not None:
+                made = self.channel(channels, node.attrs.axis)
+                factor = None if made is None else self.apply("multiply", factor, made)
+        if factor is None:
+            return False
+        numbers[node[0]] = self.apply("multiply", number, factor)
+        return True
+
+    def _add_quantize(self, node: Node, number: int, numbers: dict[Entry, int]) -> bool:
+        """Divide by the calibrated scale, clamp, and store as integers; nothing can follow."""
+        scale = calibrated_scale(node.attrs)
+        if scale is None or self._output != "f32":
+            return False
+        low, high = QUANTIZED_RANGES[node.attrs.out_type]
+        inverse = float(np.float32(1.0) / np.float32(scale))
+        numbers[node[0]] = self.apply("quantize", number, numbers=(inverse, float(low), float(high)))
+        self._output = _OUTPUTS[node.attrs.out_type]
+        return True
+
+    def store_sums(self) -> None:
+        """Store an integer kernel's sums as they are."""
+        self._output = "s32"
+
     def finish(self) -> Tail:
-        return Tail(Epilogue(tuple(self._instructions), tuple(self._kinds)), tuple(self._operands))
+        epilogue = Epilogue(tuple(self._instructions), tuple(self._kinds), self._output)
+        return Tail(epilogue, tuple(self._operands))

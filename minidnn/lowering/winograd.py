@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from minidnn.lowering.anchor import Anchor, Weights, arguments_row, make_tail, tail_context
+from minidnn.lowering.anchor import Anchor, Weights, arguments_row, make_tail, tail_bytes, tail_context
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.geometry import Window, tap_pixels
 from minidnn.lowering.tiling import choose_tile
@@ -76,7 +76,7 @@ def lower_winograd(builder: Builder, anchor: Anchor, weights: Weights, window: W
     packed = pack_panels(transform_weights(kernels)[:, None], columns)
     input_table, output_table = _tables(window)
     source = builder.as_layout(data, CHANNELS_LAST)
-    result = builder.new(anchor.type, CHANNELS_LAST)
+    result = builder.new(anchor.result, CHANNELS_LAST)
     image_parts = -(-blocks // part_blocks)
     names: dict[str, Argument] = {
         "INPUT_KERNEL": Kernel(InputTransform()),
@@ -99,11 +99,11 @@ def lower_winograd(builder: Builder, anchor: Anchor, weights: Weights, window: W
         "COLUMNS": columns,
         "PIXELS": window.pixels,
     }
-    context = tail_context(builder, tail, result, filters * 4)
+    context = tail_context(builder, tail, result, filters)
     row = arguments_row(WinogradArguments(), names, context)
     # What the convolution is worth, not what this algorithm does: shares of the peak may exceed one.
     operations = 2 * images * window.pixels * taps * channels * filters
-    moved = data.nbytes + packed.nbytes + result.nbytes * (1 + tail.epilogue.operands.count("tensor"))
+    moved = data.nbytes + packed.nbytes + tail_bytes(tail, result)
     scratch = PRODUCTS * part_blocks * (channels + filters) * 4
     builder.native(anchor.name, "winograd_loop", row, images * image_parts, Cost(operations, moved), scratch)
     return result

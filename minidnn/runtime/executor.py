@@ -73,7 +73,8 @@ class _Context:
 
     def __init__(self, executor: Executor, program: Program) -> None:
         self._program = program
-        self._arena = aligned_bytes(program.arena_bytes)
+        # Room behind: an int8 kernel reads whole groups of channels, the last one maybe beyond the end.
+        self._arena = aligned_bytes(program.arena_bytes + ALIGNMENT)
         self._arrays: dict[tuple[str, int], Array] = {("arena", 0): self._arena}
         for i, constant in enumerate(program.constants):
             self._arrays["constant", i] = constant

@@ -1,0 +1,99 @@
+"""Int8 convolution and dense layers: the same loops and tiles as float32, other panels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from minidnn.lowering.anchor import Anchor, Weights, make_tail
+from minidnn.lowering.builder import Builder
+from minidnn.lowering.copy import lower_copy
+from minidnn.lowering.depthwise import lower_depthwise
+from minidnn.lowering.geometry import Window
+from minidnn.lowering.matmul import Panels, Shape, absorb_padding, add_matmul_step
+from minidnn.lowering.memory import TEMPORARY
+from minidnn.lowering.tail import dtype_name
+from minidnn.lowering.tiling import choose_tiling
+from minidnn.lowering.values import CHANNELS_LAST, PLAIN, Array, Value
+from minidnn_kernels.dot import dot_for
+from minidnn_kernels.matmul import MAX_POINTERS, pack_int8_panels
+
+__all__ = ["lower_quantized_convolution", "lower_quantized_fully_connected"]
+
+
+def lower_quantized_convolution(builder: Builder, anchor: Anchor) -> Value | None:
+    """An int8 convolution with its tail as one step; None where no kernel fits."""
+    known = _known_weights(anchor)
+    if known is None:
+        return None
+    weight, bias = known
+    a, groups = anchor.attrs, anchor.attrs.num_group
+    anchor, pad = absorb_padding(anchor)
+    data = anchor.inputs[0]
+    window = Window(data.shape[2:], anchor.type.shape[2:], a.kernel, a.stride, a.dilate, pad)
+    filters, depth = weight.shape[:2]
+    matrix = weight.reshape(groups, filters // groups, depth, window.taps).transpose(0, 3, 2, 1)
+    weights = Weights(matrix, bias, anchor.tail, anchor.entry)
+    if depth == 1 and filters == groups and groups > 1:
+        value = lower_depthwise(builder, anchor, weights, window)
+        if value is not None:
+            return value
+    return _lower(builder, anchor, weights, window, data.shape[0], CHANNELS_LAST)
+
+
+def lower_quantized_fully_connected(builder: Builder, anchor: Anchor) -> Value | None:
+    """An int8 dense layer with its tail as one step; None where no kernel fits."""
+    known = _known_weights(anchor)
+    if known is None:
+        return None
+    weight, bias = known
+    units, depth = weight.shape
+    rows = anchor.type.size // units
+    window = Window((rows,), (rows,), (1,), (1,), (1,), (0,))
+    matrix = weight.reshape(1, units, depth, 1).transpose(0, 3, 2, 1)
+    return _lower(builder, anchor, Weights(matrix, bias, anchor.tail, anchor.entry), window, 1, PLAIN)
+
+
+def _known_weights(anchor: Anchor) -> tuple[Array, Array] | None:
+    """Int8 weights and int32 bias (zeros if there is none), if they are known and the data is 8 bits wide."""
+    weight = anchor.inputs[1].array
+    if weight is None or weight.dtype != np.int8 or dtype_name(anchor.inputs[0].type.dtype) not in ("s8", "u8"):
+        return None
+    if anchor.attrs.no_bias:
+        return weight, np.zeros(weight.shape[0], np.int32)
+    bias = anchor.inputs[2].array
+    return None if bias is None else (weight, bias)
+
+
+def _lower(
+    builder: Builder, anchor: Anchor, weights: Weights, window: Window, images: int, layout: str
+) -> Value | None:
+    assert weights.matrix is not None and weights.bias is not None
+    groups, taps, depth, columns = weights.matrix.shape
+    channel_axis = 1 if layout == CHANNELS_LAST else anchor.type.ndim - 1
+    tail = make_tail(builder, anchor, replace(weights, bias=None), layout, channel_axis)
+    if tail is None or taps > MAX_POINTERS:
+        return None
+    isa = builder.isa
+    data = dtype_name(anchor.inputs[0].type.dtype)
+    assert data is not None
+    dot = dot_for(isa, data)
+    tiling = choose_tiling(isa, images, window.pixels, taps, -(-depth // dot.group), groups, columns)
+    width = tiling.vectors * isa.lanes
+    bias = weights.bias.reshape(groups, columns)
+    packed, steps = pack_int8_panels(weights.matrix, bias, width, dot, isa.lanes)
+    count, pitch = packed.shape[1:]
+    panels = Panels(builder.constant(packed), count, pitch, count * pitch, 0, steps)
+    source = _with_room(builder, builder.as_layout(anchor.inputs[0], layout), depth % dot.group != 0)
+    shape = Shape(images, groups, taps, depth, columns)
+    return add_matmul_step(builder, anchor, tail, tiling, source, panels, window, shape, layout)
+
+
+def _with_room(builder: Builder, value: Value, needed: bool) -> Value:
+    """The value in the arena, which has room behind it: a step reads whole groups, the last maybe beyond the end."""
+    if not needed or value.address.buffer.kind == TEMPORARY:
+        return value
+    result = builder.new(value.type, value.layout)
+    lower_copy(builder, "copy", value, value.strides, result.address, result.strides, value.shape)
+    return result
