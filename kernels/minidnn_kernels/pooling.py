@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from minidnn_kernels.epilogue import OUTPUTS
 from minidnn_kernels.isa import Isa
 from minidnn_kernels.simd import Simd, Value, const, new_function
 
@@ -37,18 +38,24 @@ class PoolArguments:
     BLOCKS: int = 10
     FACTORS: int = 11  # float32 [pixels]; one number and the pixel pitch for a global pool
     CHANNELS: int = 12
+    ITEM: int = 13  # bytes of an element of the source, and of the target (global pools only)
+    TARGET_ITEM: int = 14
 
 
 @dataclass(frozen=True)
 class PoolSpec:
-    """`operation` is ``max`` (NaN wins) or ``sum`` (times a factor); `strided` pixels lie at equal distances."""
+    """`operation` is ``max`` (NaN wins) or ``sum`` (times a factor); `strided` pixels lie at equal distances.
+
+    `data` is the type of the input, ``f32``, ``u8`` or ``s8``. A maximum has the same type, a sum is float32.
+    """
 
     operation: str
     strided: bool = False
+    data: str = "f32"
 
     @property
     def name(self) -> str:
-        return f"f32_{'global_' if self.strided else ''}pool_{self.operation}"
+        return f"{self.data}_{'global_' if self.strided else ''}pool_{self.operation}"
 
     def emit(self, isa: Isa) -> str:
         """LLVM IR of the kernel, one function of `ARGUMENTS`."""
@@ -68,23 +75,39 @@ class PoolSpec:
 
     def _channels(self, s: Simd, arguments: list[Value], channel: Value, vectors: int, mask: Value | None) -> None:
         target, pixels, count, _, extra = arguments
-        offset = s.mul(channel, const(4))
-        start = s.splat(-math.inf if self.operation == "max" else 0.0)
         pitch = s.load_i64(s.add(extra, const(8))) if self.strided else None
-        with s.loop(const(0), count, 1, [start] * vectors) as tap:
+        item = OUTPUTS[self.data]
+        with s.loop(const(0), count, 1, [self._start(s)] * vectors) as tap:
             if pitch is not None:
                 pixel = s.add(pixels, s.mul(tap.index, pitch))
             else:
                 pixel = s.load_i64(s.add(pixels, s.mul(tap.index, const(8))))
-            taken = []
-            for j, value in enumerate(tap.values):
-                element = s.load(s.add(pixel, offset, const(j * s.lanes * 4)), mask)
-                if self.operation == "max":
-                    taken.append(s.binary("maximum", value, element))
-                else:
-                    taken.append(s.builder.fadd(value, element))
-            tap.next = taken
+            first = s.add(pixel, s.mul(channel, const(item)))
+            tap.next = [
+                self._take(s, value, s.add(first, const(j * s.lanes * item)), mask)
+                for j, value in enumerate(tap.values)
+            ]
         factor = s.load_splat(extra) if self.operation == "sum" else None
+        size = 4 if factor is not None else item
         for j, value in enumerate(tap.results):
-            result = value if factor is None else s.builder.fmul(value, factor)
-            s.store(result, s.add(target, offset, const(j * s.lanes * 4)), mask)
+            address = s.add(target, s.mul(channel, const(size)), const(j * s.lanes * size))
+            if factor is not None:
+                s.store(s.builder.fmul(value, factor), address, mask)
+            elif self.data == "f32":
+                s.store(value, address, mask)
+            else:
+                s.store_int(value, address, self.data, mask)
+
+    def _start(self, s: Simd) -> Value:
+        if self.operation == "sum":
+            return s.splat(0.0)
+        return s.splat(-math.inf) if self.data == "f32" else s.splat_int(-(1 << 31))
+
+    def _take(self, s: Simd, value: Value, address: Value, mask: Value | None) -> Value:
+        """`value` with the elements at `address` taken in."""
+        if self.operation == "sum":
+            return s.builder.fadd(value, s.load_as_float(address, self.data, mask))
+        if self.data == "f32":
+            return s.binary("maximum", value, s.load(address, mask))
+        element = s.load_as_int(address, self.data, mask)
+        return s.builder.select(s.builder.icmp_signed(">", element, value), element, value)

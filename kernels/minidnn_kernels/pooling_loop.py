@@ -12,6 +12,7 @@ _KERNEL, _SOURCE, _TARGET, _IMAGE_PITCH = _A.KERNEL * 8, _A.SOURCE * 8, _A.TARGE
 _PIXEL_PITCH, _TARGET_PITCH, _TABLE, _TAPS = _A.PIXEL_PITCH * 8, _A.TARGET_PITCH * 8, _A.TABLE * 8, _A.TAPS * 8
 _PIXELS, _BLOCK, _BLOCKS = _A.PIXELS * 8, _A.BLOCK * 8, _A.BLOCKS * 8
 _FACTORS, _CHANNELS = _A.FACTORS * 8, _A.CHANNELS * 8
+_ITEM, _TARGET_ITEM = _A.ITEM * 8, _A.TARGET_ITEM * 8
 
 
 def pool_loop(args: int, part: int, parts: int, memory: int) -> None:
@@ -42,6 +43,6 @@ def global_pool_loop(args: int, part: int, parts: int, memory: int) -> None:
     image, block = part // blocks, part % blocks
     first = block * load(args + _BLOCK)
     channels = min(load(args + _BLOCK), load(args + _CHANNELS) - first)
-    source = load(args + _SOURCE) + image * load(args + _IMAGE_PITCH) + first * 4
-    target = load(args + _TARGET) + image * load(args + _TARGET_PITCH) + first * 4
+    source = load(args + _SOURCE) + image * load(args + _IMAGE_PITCH) + first * load(args + _ITEM)
+    target = load(args + _TARGET) + image * load(args + _TARGET_PITCH) + first * load(args + _TARGET_ITEM)
     call5(load(args + _KERNEL), target, source, load(args + _TAPS), channels, load(args + _FACTORS))

@@ -11,7 +11,7 @@ from minidnn.lowering.builder import Builder
 from minidnn.lowering.elementwise import lower_elementwise
 from minidnn.lowering.host import lower_host
 from minidnn.lowering.matmul import lower_batch_dot, lower_convolution, lower_fully_connected, lower_matmul
-from minidnn.lowering.pooling import lower_pooling, lower_reduction
+from minidnn.lowering.pooling import lower_dequantized_pooling, lower_pooling, lower_reduction
 from minidnn.lowering.quantized import lower_quantized_convolution, lower_quantized_fully_connected
 from minidnn.lowering.rows import lower_layer_norm, lower_softmax
 from minidnn.lowering.tail import ELEMENTWISE
@@ -141,8 +141,10 @@ def _lower_fused(
             node.name, anchor_node.attrs, anchor_inputs, anchor_type, types[0], anchor_node[0], rest, outside
         )
         value = _ANCHORS[anchor_node.op_name](builder, anchor)
-    elif not anchors:
-        value = lower_elementwise(builder, node.name, inner, outside, types[0])
+    else:
+        value = lower_dequantized_pooling(builder, node.name, inner, outside, types[0])
+        if value is None and not anchors:
+            value = lower_elementwise(builder, node.name, inner, outside, types[0])
     if value is not None:
         return [value, *_known_scales(builder, inner[-1], types)]
     values: dict[Entry, Value] = dict(outside)

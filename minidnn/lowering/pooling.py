@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -11,14 +11,15 @@ import numpy as np
 from minidnn.lowering.anchor import arguments_row
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.geometry import Window, tap_pixels
+from minidnn.lowering.tail import dtype_name
 from minidnn.lowering.values import CHANNELS_LAST, PLAIN, Array, Value
 from minidnn.ops.registry import Attrs, TensorType, get_op
-from minidnn.runtime.program import Address, Argument, Cost, Kernel
-from minidnn.symbol.graph import Node
+from minidnn.runtime.program import Argument, Cost, Kernel
+from minidnn.symbol.graph import Entry, Node
 from minidnn_kernels.matmul import MAX_POINTERS
 from minidnn_kernels.pooling import PoolArguments, PoolSpec
 
-__all__ = ["lower_pooling", "lower_reduction"]
+__all__ = ["lower_dequantized_pooling", "lower_pooling", "lower_reduction"]
 
 _PARTS = 24
 _PART_ELEMENTS = 32 * 1024
@@ -28,45 +29,70 @@ def lower_pooling(
     builder: Builder, node: Node, inputs: Sequence[Value], types: Sequence[TensorType]
 ) -> list[Value] | None:
     """Maximum, average and sum over windows of one to three dimensions, or over the whole image."""
-    data, a = inputs[0], node.attrs
-    if data.type.dtype != np.float32 or data.array is not None:
+    if inputs[0].type.dtype != types[0].dtype or (node.attrs.pool_type != "max" and types[0].dtype != np.float32):
         return None
+    value = add_pooling(builder, node.name, node.attrs, inputs[0], types[0])
+    return None if value is None else [value]
+
+
+def lower_dequantized_pooling(
+    builder: Builder, name: str, nodes: Sequence[Node], outside: Mapping[Entry, Value], type: TensorType
+) -> Value | None:
+    """A dequantization and the average pooling of what it gives, in one step: None if `nodes` are not that."""
+    if [n.op_name for n in nodes] != ["dequantize", "pooling"] or nodes[1].inputs != (nodes[0][0],):
+        return None
+    dequantize, pooling = nodes
+    if dequantize.attrs.per_channel or pooling.attrs.pool_type == "max":
+        return None
+    scale = outside[dequantize.inputs[1]].array
+    if scale is None:
+        return None
+    return add_pooling(builder, name, pooling.attrs, outside[dequantize.inputs[0]], type, float(scale.reshape(-1)[0]))
+
+
+def add_pooling(
+    builder: Builder, name: str, a: Attrs, data: Value, type: TensorType, scale: float = 1.0
+) -> Value | None:
+    """A pooling step over float32 or 8-bit data; `scale` multiplies averages and sums."""
+    kind, item = dtype_name(data.type.dtype), data.type.dtype.itemsize
+    if kind in (None, "s32") or data.array is not None:
+        return None
+    assert kind is not None
     images, channels, *spatial = data.shape
     source = builder.as_layout(data, CHANNELS_LAST)
-    result = builder.new(types[0], CHANNELS_LAST)
+    result = builder.new(type, CHANNELS_LAST)
     if a.global_pool:
         pixels = math.prod(spatial)
-        factor = 1.0 / pixels if a.pool_type == "avg" else 1.0
-        address = builder.address(source)
-        _add_whole(builder, node.name, address, result.address, (images, pixels, channels), a.pool_type, factor)
-        return [result]
-    window = Window(tuple(spatial), types[0].shape[2:], a.kernel, a.stride, (1,) * len(spatial), a.pad)
+        factor = scale / pixels if a.pool_type == "avg" else scale
+        shape = (images, pixels, channels)
+        _add_whole(builder, name, source, result, shape, a.pool_type, factor)
+        return result
+    window = Window(tuple(spatial), type.shape[2:], a.kernel, a.stride, (1,) * len(spatial), a.pad)
     if window.taps > MAX_POINTERS:
         return None
-    operation = "max" if a.pool_type == "max" else "sum"
     pixels = window.pixels
     block = max(1, min(pixels, _PART_ELEMENTS // (channels * window.taps) + 1))
     block = max(block, -(-pixels * images // _PARTS))
     block = min(block, pixels)
     blocks = -(-pixels // block)
     names: dict[str, Argument] = {
-        "KERNEL": Kernel(PoolSpec(operation)),
+        "KERNEL": Kernel(PoolSpec("max" if a.pool_type == "max" else "sum", data=kind)),
         "SOURCE": builder.address(source),
         "TARGET": result.address,
-        "IMAGE_PITCH": math.prod(spatial) * channels * 4,
-        "PIXEL_PITCH": channels * 4,
-        "TARGET_PITCH": channels * 4,
+        "IMAGE_PITCH": math.prod(spatial) * channels * item,
+        "PIXEL_PITCH": channels * item,
+        "TARGET_PITCH": channels * type.dtype.itemsize,
         "TABLE": builder.constant(_taps(window)),
         "TAPS": window.taps,
         "PIXELS": pixels,
         "BLOCK": block,
         "BLOCKS": blocks,
-        "FACTORS": builder.constant(_factors(a, window)),
+        "FACTORS": builder.constant(_factors(a, window, scale)),
         "CHANNELS": channels,
     }
     cost = Cost(images * pixels * window.taps * channels, data.nbytes + result.nbytes)
-    builder.native(node.name, "pool_loop", arguments_row(PoolArguments(), names), images * blocks, cost)
-    return [result]
+    builder.native(name, "pool_loop", arguments_row(PoolArguments(), names), images * blocks, cost)
+    return result
 
 
 @lru_cache(maxsize=64)
@@ -75,14 +101,14 @@ def _taps(window: Window) -> Array:
 
 
 @lru_cache(maxsize=64)
-def _factors(attrs: Attrs, window: Window) -> Array:
+def _factors(attrs: Attrs, window: Window, scale: float) -> Array:
     """What each output pixel's sum is multiplied by, float32 [pixels].
 
     Which elements an average counts is for the operator to say: its reference averages an image of ones,
     and that, over the number of ones a window sees, is the factor.
     """
     if attrs.pool_type != "avg":
-        return np.ones(window.pixels, np.float32)
+        return np.full(window.pixels, scale, np.float32)
     average = get_op("pooling").reference(attrs, np.ones((1, 1, *window.input), np.float64))
     factors: Array = (average.reshape(-1) / (_taps(window) >= 0).sum(1)).astype(np.float32)
     return factors
@@ -91,8 +117,8 @@ def _factors(attrs: Attrs, window: Window) -> Array:
 def _add_whole(
     builder: Builder,
     name: str,
-    source: Address,
-    target: Address,
+    source: Value,
+    target: Value,
     shape: tuple[int, int, int],
     operation: str,
     factor: float,
@@ -100,26 +126,30 @@ def _add_whole(
     """A step that reduces the middle dimension of (images, pixels, channels)."""
     images, pixels, channels = shape
     lanes = builder.isa.lanes
+    kind, item, target_item = dtype_name(source.type.dtype), source.type.dtype.itemsize, target.type.dtype.itemsize
+    assert kind is not None
     extra = np.zeros(2, np.int64)
     extra[:1].view(np.float32)[0] = factor
-    extra[1] = channels * 4
+    extra[1] = channels * item
     blocks = max(1, min(_PARTS // images, images * pixels * channels // _PART_ELEMENTS, -(-channels // lanes)))
     share = -(-channels // blocks)
     block = -(-share // lanes) * lanes
     blocks = -(-channels // block)
     names: dict[str, Argument] = {
-        "KERNEL": Kernel(PoolSpec("max" if operation == "max" else "sum", strided=True)),
-        "SOURCE": source,
-        "TARGET": target,
-        "IMAGE_PITCH": pixels * channels * 4,
-        "TARGET_PITCH": channels * 4,
+        "KERNEL": Kernel(PoolSpec("max" if operation == "max" else "sum", True, kind)),
+        "SOURCE": builder.address(source),
+        "TARGET": target.address,
+        "IMAGE_PITCH": pixels * channels * item,
+        "TARGET_PITCH": channels * target_item,
         "TAPS": pixels,
         "BLOCK": block,
         "BLOCKS": blocks,
         "FACTORS": builder.constant(extra),
         "CHANNELS": channels,
+        "ITEM": item,
+        "TARGET_ITEM": target_item,
     }
-    cost = Cost(images * pixels * channels, images * (pixels + 1) * channels * 4)
+    cost = Cost(images * pixels * channels, source.nbytes + target.nbytes)
     builder.native(name, "global_pool_loop", arguments_row(PoolArguments(), names), images * blocks, cost)
 
 
@@ -149,5 +179,5 @@ def lower_reduction(
     factor = 1.0 / shape[1] if operation == "avg" else 1.0
     # What is left is in C order either way: of (N, C, spatial) only N and C, of the others all but the middle.
     result = builder.new(types[0], PLAIN)
-    _add_whole(builder, node.name, builder.address(source), result.address, shape, operation, factor)
+    _add_whole(builder, node.name, source, result, shape, operation, factor)
     return [result]
