@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from minidnn.lowering.builder import Builder
-from minidnn.lowering.tail import Tail, TailBuilder, batch_norm_affine, dtype_name
+from minidnn.lowering.tail import Tail, TailBuilder, dtype_name
 from minidnn.lowering.values import Array, Value
+from minidnn.ops.normalization import batch_norm_affine
 from minidnn.ops.registry import Attrs, TensorType
 from minidnn.runtime.program import Argument
 from minidnn.symbol.graph import Entry, Node

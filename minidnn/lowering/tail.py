@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from minidnn.lowering.values import Array, Value
+from minidnn.ops.normalization import batch_norm_affine
 from minidnn.ops.ranges import QUANTIZED_RANGES, calibrated_scale
 from minidnn.ops.registry import Attrs
 from minidnn.symbol.graph import Entry, Node
 from minidnn_kernels.epilogue import Epilogue, Instruction
 
-__all__ = ["ELEMENTWISE", "Tail", "TailBuilder", "batch_norm_affine", "dtype_name"]
+__all__ = ["ELEMENTWISE", "Tail", "TailBuilder", "dtype_name"]
 
 # What a node does: the kernel's operation and its numbers.
 Rule = Callable[[Attrs], tuple[str, tuple[float, ...]] | None]
@@ -81,20 +82,6 @@ ELEMENTWISE = frozenset({*_RULES, *_SPECIAL})
 
 # The kernels' names for what a tail stores, by the graph's name.
 _OUTPUTS = {"int8": "s8", "uint8": "u8"}
-
-
-def batch_norm_affine(attrs: Attrs, parameters: Sequence[Array]) -> tuple[Array, Array]:
-    """Inference-time batch normalization as ``x * scale + shift``, computed in float64.
-
-    Args:
-        attrs: of the ``batch_norm`` node.
-        parameters: gamma, beta, running_mean, running_var, each (C,).
-    """
-    gamma, beta, mean, variance = (np.asarray(p, np.float64) for p in parameters)
-    if attrs.fix_gamma:
-        gamma = np.ones_like(gamma)
-    scale = gamma / np.sqrt(variance + attrs.eps)
-    return scale, beta - mean * scale
 
 
 def dtype_name(dtype: np.dtype[Any]) -> str | None:

@@ -11,7 +11,7 @@ from minidnn.errors import OpError, ShapeError, TypeMismatchError
 from minidnn.ops.checks import FLOATS, normalize_axis, want_filled, want_float, want_min_rank, want_shape
 from minidnn.ops.registry import Attr, Attrs, Op, TensorType, register
 
-__all__: list[str] = []
+__all__ = ["batch_norm_affine"]
 
 Array = np.ndarray[Any, Any]
 
@@ -60,6 +60,20 @@ def _batch_norm(attrs: Attrs, data: Array, gamma: Array, beta: Array, mean: Arra
         dtype = np.promote_types(data.dtype, np.float32)
         scaled = data * _along(scale, axis, data.ndim).astype(dtype)
         return np.asarray(scaled + _along(shift, axis, data.ndim).astype(dtype))
+
+
+def batch_norm_affine(attrs: Attrs, parameters: Sequence[Array]) -> tuple[Array, Array]:
+    """Inference-time batch normalization as ``x * scale + shift``, computed in float64.
+
+    Args:
+        attrs: of the ``batch_norm`` node.
+        parameters: gamma, beta, running_mean, running_var, each (C,).
+    """
+    gamma, beta, mean, variance = (np.asarray(p, np.float64) for p in parameters)
+    if attrs.fix_gamma:
+        gamma = np.ones_like(gamma)
+    scale = gamma / np.sqrt(variance + attrs.eps)
+    return scale, beta - mean * scale
 
 
 def _vectors(
