@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from minidnn.errors import OpError, ShapeError, TypeMismatchError
-from minidnn.ops.checks import DTYPES, INTEGERS, normalize_axis, want_filled, want_float, want_min_rank
+from minidnn.ops.checks import DTYPES, FLOATS, INTEGERS, normalize_axis, want_filled, want_float, want_min_rank
 from minidnn.ops.checks import want_shape as _want_shape
 from minidnn.ops.elementwise import BOOL
 from minidnn.ops.registry import Attr, Attrs, Op, TensorType, register
@@ -63,7 +63,8 @@ register(
 def _infer_embedding(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
     op, (data, weight) = "embedding", types
     _want_indices(op, "data", data)
-    want_float(op, "weight", weight)
+    if weight.dtype not in FLOATS | {np.dtype(np.int8)}:
+        raise TypeMismatchError(f"{op}: weight must be float16, float32, float64 or int8, got {weight}")
     _want_shape(op, "weight", weight, (attrs.input_dim, attrs.output_dim), "input_dim, output_dim")
     return [TensorType((*data.shape, attrs.output_dim), weight.dtype)]
 

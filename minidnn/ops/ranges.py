@@ -13,16 +13,20 @@ __all__ = ["QUANTIZED_RANGES", "calibrated_scale", "scale_of_range"]
 # The integers of each quantized type that are used: int8 is symmetric, so that -q is never out of range.
 QUANTIZED_RANGES = {"int8": (-127, 127), "uint8": (0, 255)}
 
+# The smallest normal number: its reciprocal is finite.
+_SMALLEST_SCALE = np.finfo(np.float32).tiny
+
 
 def scale_of_range(low: float, high: float, out_type: str) -> np.float32:
     """The scale that maps [low, high] into the integers of `out_type`: ``real = q * scale``.
 
     Int8 is symmetric around zero; uint8 begins at zero, so a negative `low` saturates. A range without
-    extent (all zeros), or one that is not finite, has scale 1.
+    extent (all zeros, or so small that 1/scale overflows), or one that is not finite, has scale 1.
     """
     threshold = max(abs(low), abs(high)) if out_type == "int8" else max(0.0, high)
-    scale = np.float32(threshold) / np.float32(QUANTIZED_RANGES[out_type][1])
-    return scale if math.isfinite(scale) and scale > 0 else np.float32(1.0)
+    with np.errstate(over="ignore"):
+        scale = np.float32(threshold) / np.float32(QUANTIZED_RANGES[out_type][1])
+    return scale if math.isfinite(scale) and scale >= _SMALLEST_SCALE else np.float32(1.0)
 
 
 def calibrated_scale(attrs: Attrs) -> np.float32 | None:

@@ -1,0 +1,207 @@
+"""Operators on 8-bit integers: quantize, dequantize, requantize, and products that are exact in int32.
+
+A quantized tensor is a pair: integers q, int8 or uint8, and one float32 scale; ``real = q * scale``. There is no
+zero point: int8 is symmetric around zero, uint8 begins at zero. Weights are int8 with a scale for every output
+channel, the ``channel_scale`` of `dequantize`.
+
+Every reference is exact, bit for bit what a kernel has to give: sums of products are taken modulo 2^32 as int32
+arithmetic takes them, everything else is single float32 operations in the order written here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from minidnn.errors import OpError, ShapeError, TypeMismatchError
+from minidnn.ops.checks import FLOAT32, normalize_axis, want_dtype, want_filled, want_shape
+from minidnn.ops.ranges import QUANTIZED_RANGES, calibrated_scale, scale_of_range
+from minidnn.ops.registry import Attr, Attrs, Op, TensorType, get_op, register
+
+__all__ = ["quantize_array"]
+
+Array = np.ndarray[Any, Any]
+
+_INT8, _INT32 = np.dtype(np.int8), np.dtype(np.int32)
+_BYTES = frozenset({_INT8, np.dtype(np.uint8)})
+_INTEGERS = _BYTES | {_INT32}
+
+
+def quantize_array(data: Array, scale: np.float32, out_type: str) -> Array:
+    """float32 numbers as multiples of `scale`: rounded half to even, saturated; NaN is 0."""
+    low, high = QUANTIZED_RANGES[out_type]
+    with np.errstate(invalid="ignore", over="ignore"):
+        q = np.rint(data * (np.float32(1) / scale))
+        q[np.isnan(q)] = 0
+    return np.clip(q, low, high, out=q).astype(out_type)
+
+
+def _runtime_scale(data: Array, out_type: str) -> np.float32:
+    return scale_of_range(float(data.min()), float(data.max()), out_type)
+
+
+def _quantize(attrs: Attrs, data: Array) -> tuple[Array, Array]:
+    scale = calibrated_scale(attrs)
+    if scale is None:
+        scale = _runtime_scale(data, attrs.out_type)
+    return quantize_array(data, scale, attrs.out_type), np.full(1, scale, np.float32)
+
+
+def _dequantize(attrs: Attrs, data: Array, scale: Array, channel_scale: Array | None = None) -> Array:
+    with np.errstate(over="ignore", invalid="ignore"):
+        if channel_scale is None:
+            return np.asarray(data.astype(np.float32) * scale)
+        factor = scale * channel_scale
+        if factor.size > 1:
+            factor = factor.reshape(-1, *(1,) * (data.ndim - attrs.axis % data.ndim - 1))
+        return np.asarray(data.astype(np.float32) * factor)
+
+
+def _requantize(attrs: Attrs, data: Array, scale: Array, channel_scale: Array | None = None) -> tuple[Array, Array]:
+    return _quantize(attrs, _dequantize(attrs, data, scale, channel_scale))
+
+
+def _want_scales(op: str, attrs: Attrs, types: Sequence[TensorType]) -> None:
+    data, scale = types[:2]
+    if data.dtype not in _INTEGERS:
+        raise TypeMismatchError(f"{op}: data must be int8, uint8 or int32, got {data}")
+    want_dtype(op, "scale", scale, FLOAT32, "every scale")
+    want_shape(op, "scale", scale, (1,), "one number for the tensor")
+    if attrs.per_channel:
+        channel_scale = types[2]
+        want_dtype(op, "channel_scale", channel_scale, FLOAT32, "every scale")
+        channels = data.shape[normalize_axis(op, attrs.axis, data.ndim)]
+        if channel_scale.shape not in {(1,), (channels,)}:
+            raise ShapeError(
+                f"{op}: channel_scale must have shape ({channels},), one number for each element of axis {attrs.axis} "
+                f"of data {data.shape}, or (1,), got {channel_scale.shape}"
+            )
+
+
+def _quantized_pair(attrs: Attrs, data: TensorType) -> list[TensorType]:
+    return [TensorType(data.shape, np.dtype(attrs.out_type)), TensorType((1,), FLOAT32)]
+
+
+def _check_range(op: str) -> Any:
+    def check(attrs: Attrs) -> None:
+        low, high = attrs.min_calib_range, attrs.max_calib_range
+        if (low is None) != (high is None):
+            raise OpError(f"{op}: min_calib_range and max_calib_range belong together, got {low} and {high}")
+        if low is not None and not low <= high:
+            raise OpError(f"{op}: min_calib_range must not be above max_calib_range, got {low} and {high}")
+
+    return check
+
+
+def _infer_quantize(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
+    data = types[0]
+    if data.dtype != FLOAT32:
+        raise TypeMismatchError(f"quantize: data must be float32, got {data}")
+    want_filled("quantize", "data", data)
+    return _quantized_pair(attrs, data)
+
+
+def _infer_dequantize(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
+    _want_scales("dequantize", attrs, types)
+    return [TensorType(types[0].shape, FLOAT32)]
+
+
+def _infer_requantize(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
+    _want_scales("requantize", attrs, types)
+    want_filled("requantize", "data", types[0])
+    return _quantized_pair(attrs, types[0])
+
+
+def _scaled_inputs(attrs: Attrs) -> tuple[str, ...]:
+    return ("data", "scale", "channel_scale") if attrs.per_channel else ("data", "scale")
+
+
+_RANGE_ATTRS = (
+    Attr("out_type", "str", "int8", choices=tuple(QUANTIZED_RANGES)),
+    Attr("min_calib_range", "float", None),
+    Attr("max_calib_range", "float", None),
+)
+_SCALE_ATTRS = (Attr("axis", "int", 1), Attr("per_channel", "bool", False))
+
+register(
+    Op(
+        "quantize",
+        _infer_quantize,
+        _quantize,
+        ("data",),
+        attrs=_RANGE_ATTRS,
+        outputs=2,
+        mxnet=("_contrib_quantize_v2", "_npx_quantize_v2"),
+        check=_check_range("quantize"),
+    )
+)
+register(
+    Op(
+        "dequantize",
+        _infer_dequantize,
+        _dequantize,
+        _scaled_inputs,
+        attrs=_SCALE_ATTRS,
+        parameters=frozenset({"channel_scale"}),
+    )
+)
+register(
+    Op(
+        "requantize",
+        _infer_requantize,
+        _requantize,
+        _scaled_inputs,
+        attrs=(*_SCALE_ATTRS, *_RANGE_ATTRS),
+        parameters=frozenset({"channel_scale"}),
+        outputs=2,
+        check=_check_range("requantize"),
+    )
+)
+
+
+# ---- products -------------------------------------------------------------------------------------
+
+
+def _as_float(t: TensorType) -> TensorType:
+    return TensorType(t.shape, FLOAT32)
+
+
+def _infer_product(name: str, float_op: Op, attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
+    """Shapes as those of the float operator; data uint8 or int8, weight int8, bias int32."""
+    first, second, *rest = float_op.input_names(attrs)
+    if types[0].dtype not in _BYTES:
+        raise TypeMismatchError(f"{name}: {first} must be int8 or uint8, got {types[0]}")
+    if types[1].dtype != _INT8:
+        raise TypeMismatchError(f"{name}: {second} must be int8, got {types[1]}")
+    for label, t in zip(rest, types[2:], strict=True):
+        if t.dtype != _INT32:
+            raise TypeMismatchError(f"{name}: {label} must be int32, got {t}")
+    (shape,) = (t.shape for t in float_op.infer(attrs, [_as_float(t) for t in types]))
+    return [TensorType(shape, _INT32)]
+
+
+def _exact(float_op: Op, attrs: Attrs, *arrays: Array) -> Array:
+    """The float operator in float64, where sums of products of bytes (and an int32) are exact, modulo 2^32."""
+    result = float_op.reference(attrs, *(a.astype(np.float64) for a in arrays))
+    return np.asarray(result).astype(np.int64).astype(np.int32)
+
+
+def _register_product(float_name: str) -> None:
+    float_op, name = get_op(float_name), f"quantized_{float_name}"
+    register(
+        replace(
+            float_op,
+            name=name,
+            infer=lambda attrs, types: _infer_product(name, float_op, attrs, types),
+            reference=lambda attrs, *arrays: _exact(float_op, attrs, *arrays),
+            mxnet=(),
+        )
+    )
+
+
+# The package's __init__ imports convolution and dense before this module.
+for _name in ("convolution", "fully_connected", "batch_dot"):
+    _register_product(_name)
