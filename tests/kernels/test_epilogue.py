@@ -83,6 +83,7 @@ CASES: dict[str, Case] = {
     "softrelu": Case(_softplus, 2, 1.2e-7),
     "softsign": Case(lambda x: x / (1 + np.abs(x)), 2),
     "hard_sigmoid": Case(lambda x, a, b: np.clip(a * x + b, 0, 1), 2, 1.2e-7, (0.25, 0.5)),
+    "quantize": Case(lambda x, inverse, low, high: np.clip(x * inverse, low, high), numbers=(0.25, -127.0, 127.0)),
     "hard_swish": Case(lambda x: x * np.clip(x + 3, 0, 6) / 6, 2, 1e-6),
     "erf": Case(_erf, 2, 4e-7),
     "exp": Case(np.exp, 6, _TINY),
