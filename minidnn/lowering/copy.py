@@ -28,9 +28,11 @@ def lower_copy(
 ) -> None:
     """A step that copies `shape` elements from `value` (from `source_offset` bytes on) to `target`.
 
-    Raises:
-        ValueError: more dimensions are left after merging than the kernel has.
+    Nothing is copied where there is nothing. Where more dimensions are left after merging than the kernel has,
+    there is a step for each index of the shortest ones.
     """
+    if 0 in shape:
+        return
     item = value.type.dtype.itemsize
     dims = [(n, s, t) for n, s, t in zip(shape, source_strides, target_strides, strict=True) if n != 1]
     # In the order of the target's memory, merged where both sides are contiguous.
@@ -44,7 +46,12 @@ def lower_copy(
     if not merged:
         merged = [(1, item, item)]
     if len(merged) > MAX_DIMENSIONS:
-        raise ValueError(f"{name}: a copy over {len(merged)} dimensions; the kernel has {MAX_DIMENSIONS}")
+        count, source_step, target_step = merged.pop(merged.index(min(merged)))
+        extents, source_strides, target_strides = zip(*merged, strict=True)
+        for i in range(count):
+            begin = source_offset + i * source_step
+            lower_copy(builder, name, value, source_strides, target + i * target_step, target_strides, extents, begin)
+        return
     if len(merged) > 1 and merged[-1][1] != item:
         # Rows are the dimension along which the source is contiguous: then blocks are transposed in registers.
         position = next((i for i, d in enumerate(merged[:-1]) if d[1] == item), None)

@@ -19,7 +19,7 @@ __all__ = ["lower_host"]
 def lower_host(builder: Builder, node: Node, inputs: Sequence[Value], types: Sequence[TensorType]) -> list[Value]:
     """A step that calls the node's reference on views of its tensors."""
     constants = {i: v.array for i, v in enumerate(inputs) if v.array is not None}
-    moving = [v for v in inputs if v.array is None]
+    moving = [builder.as_layout(v, v.layout) for v in inputs if v.array is None]
     outputs = [builder.new(t, PLAIN) for t in types]
 
     def compute(arrays: Sequence[np.ndarray[Any, Any]]) -> Sequence[np.ndarray[Any, Any]]:

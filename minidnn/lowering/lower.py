@@ -98,6 +98,9 @@ def lower(
 
 def _lower_node(builder: Builder, node: Node, inputs: Sequence[Value]) -> list[Value]:
     types = node.infer_types([v.type for v in inputs])
+    if not all(t.size for t in (*types, *(v.type for v in inputs))):
+        # Kernels cut their work into parts, and nothing cannot be cut.
+        return lower_host(builder, node, inputs, types)
     if node.subgraph is not None:
         return _lower_fused(builder, node, inputs, types)
     if node.op_name in _ANCHORS:

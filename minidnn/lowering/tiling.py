@@ -38,7 +38,7 @@ def choose_tiling(isa: Isa, images: int, pixels: int, taps: int, depth: int, gro
     cycle, an accumulator free again after four. It weighs rows and columns computed in vain against the
     better reuse of a larger tile.
     """
-    rows, vectors = choose_tile(isa, pixels, taps * depth, columns)
+    rows, vectors = choose_tile(isa, pixels, taps * depth, columns, taps)
     strips = -(-pixels // rows)
     panels = -(-columns // (vectors * isa.lanes))
     operations = 2 * images * pixels * taps * depth * groups * columns
@@ -62,11 +62,12 @@ def choose_tiling(isa: Isa, images: int, pixels: int, taps: int, depth: int, gro
     return Tiling(rows, vectors, block_strips, block_panels)
 
 
-def choose_tile(isa: Isa, pixels: int, depth: int, columns: int) -> tuple[int, int]:
-    """Rows and vectors of the tile for [pixels, depth] x [depth, columns]."""
+def choose_tile(isa: Isa, pixels: int, depth: int, columns: int, taps: int = 1) -> tuple[int, int]:
+    """Rows and vectors of the tile for [pixels, depth] x [depth, columns]; a row has `taps` pointers."""
     best: tuple[float, int, int] | None = None
+    most_rows = min(isa.max_rows, pixels, MAX_POINTERS // taps)
     for vectors in range(1, 5):
-        for rows in range(1, min(isa.max_rows, pixels) + 1):
+        for rows in range(1, most_rows + 1):
             if not isa.tile_fits(rows, vectors):
                 continue
             cycles = max(rows * vectors / 2, (rows + vectors) / 2, _SHORTEST_STEP) + _STEP_OVERHEAD
