@@ -47,10 +47,10 @@ def lower_copy(
         merged = [(1, item, item)]
     if len(merged) > MAX_DIMENSIONS:
         count, source_step, target_step = merged.pop(merged.index(min(merged)))
-        extents, source_strides, target_strides = zip(*merged, strict=True)
+        rest, source_strides, target_strides = zip(*merged, strict=True)
         for i in range(count):
             begin = source_offset + i * source_step
-            lower_copy(builder, name, value, source_strides, target + i * target_step, target_strides, extents, begin)
+            lower_copy(builder, name, value, source_strides, target + i * target_step, target_strides, rest, begin)
         return
     if len(merged) > 1 and merged[-1][1] != item:
         # Rows are the dimension along which the source is contiguous: then blocks are transposed in registers.
