@@ -158,11 +158,16 @@ class _Context:
 
     def _view(self, tensor: Tensor) -> Array:
         buffer, offset = tensor.address.buffer, tensor.address.offset
-        array = self._arrays[buffer.kind, buffer.index]
-        if buffer.kind in ("input", "output"):
-            return array
-        view: Array = np.ndarray(tensor.type.shape, tensor.type.dtype, array.data, offset, tensor.strides)
+        memory = _bytes_of(self._arrays[buffer.kind, buffer.index])
+        view: Array = np.ndarray(tensor.type.shape, tensor.type.dtype, memory, offset, tensor.strides)
         return view
+
+
+def _bytes_of(array: Array) -> Array:
+    """The memory of an array without gaps, whatever the order of its dimensions in it."""
+    order = sorted(range(array.ndim), key=lambda d: -array.strides[d])
+    memory: Array = array.transpose(order).reshape(-1).view(np.uint8)
+    return memory
 
 
 class _OutputMemory:
