@@ -14,7 +14,7 @@ from minidnn.ops.registry import TensorType
 from minidnn.runtime.program import Argument, Cost, Kernel
 from minidnn.symbol.graph import Entry, Node
 from minidnn_kernels.elementwise import MAX_OUTER, ElementwiseArguments, ElementwiseSpec
-from minidnn_kernels.epilogue import OUTPUTS, Epilogue
+from minidnn_kernels.epilogue import Epilogue
 
 __all__ = ["collapse", "lower_elementwise"]
 
@@ -66,8 +66,8 @@ def lower_elementwise(
     collapsed = collapse(type.shape, [broadcast_strides(v, type.shape) for v in tensors], items, layout)
     if collapsed is None:
         return None
-    if OUTPUTS[tail.epilogue.output] != type.dtype.itemsize:
-        return None
+    if tail.epilogue.output != dtype_name(type.dtype):
+        return None  # arithmetic on integers: the kernel's is in float32
     shape, strides = collapsed
     # Within a row an operand is contiguous or one number: that is what the microkernel is told.
     loaded = zip(tail.epilogue.operands, strides[1:], strict=True)
