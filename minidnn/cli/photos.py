@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +39,15 @@ def read_photos(size: int) -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
         yield path.stem, prepare(path, size)
 
 
-def prepare(path: Path, size: int) -> np.ndarray[Any, Any]:
-    """A photo as EfficientNet-Lite takes it: resized, the middle cropped, ``(pixel - 127) / 128``, channels first.
+def prepare(
+    path: Path, size: int, mean: Sequence[float] = (127,) * 3, deviation: Sequence[float] = (128,) * 3
+) -> np.ndarray[Any, Any]:
+    """A photo as networks take it: resized, the middle cropped, ``(pixel - mean) / deviation``, channels first.
+
+    Args:
+        path: of the photo.
+        size: height and width of what is returned.
+        mean, deviation: of red, green and blue, pixels being 0..255; without them as EfficientNet-Lite takes it.
 
     Returns:
         ``(1, 3, size, size)``, float32.
@@ -53,5 +60,5 @@ def prepare(path: Path, size: int) -> np.ndarray[Any, Any]:
     width, height = (round(side * factor) for side in image.size)
     left, top = (width - size) // 2, (height - size) // 2
     image = image.resize((width, height), Image.Resampling.BICUBIC).crop((left, top, left + size, top + size))
-    pixels = (np.asarray(image, np.float32) - 127) / 128
+    pixels = (np.asarray(image, np.float32) - np.asarray(mean, np.float32)) / np.asarray(deviation, np.float32)
     return np.ascontiguousarray(pixels.transpose(2, 0, 1)[None])

@@ -1,0 +1,173 @@
+"""The networks that commands take: of the zoo by name, or exported to files."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from minidnn.cli.datasets import Preparation
+from minidnn.errors import DataError
+
+if TYPE_CHECKING:
+    from minidnn.symbol.graph import Graph
+
+__all__ = ["Source", "add_preparation", "add_source", "get_preparation", "is_quantized", "load_network"]
+
+_SYMBOL = "-symbol.json"
+_PARAMS = "-[0-9][0-9][0-9][0-9].params"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a network comes from.
+
+    Args:
+        name: of the network; that of its files without their endings.
+        symbol: the file with its graph; None for a network of the zoo.
+    """
+
+    name: str
+    symbol: Path | None = None
+
+    @property
+    def prefix(self) -> Path | None:
+        """What the names of its files begin with."""
+        return None if self.symbol is None else self.symbol.with_name(self.name)
+
+
+def _find(text: str) -> Source:
+    """A network by what a user calls it.
+
+    Raises:
+        argparse.ArgumentTypeError: there is no such network, or a folder has more than one.
+    """
+    from minidnn.gluon.model_zoo import vision
+
+    names = vision.list_models()
+    if text.lower() in names:
+        return Source(text.lower())
+    path = Path(text)
+    if path.is_dir():
+        symbols = sorted(path.glob(f"*{_SYMBOL}"))
+        if len(symbols) != 1:
+            found = ", ".join(symbol.name for symbol in symbols) or "none"
+            raise argparse.ArgumentTypeError(f"a folder with one *{_SYMBOL} is wanted; {text} has {found}")
+        (symbol,) = symbols
+    else:
+        symbol = path if path.name.endswith(_SYMBOL) else path.with_name(path.name + _SYMBOL)
+        if not symbol.is_file():
+            close = difflib.get_close_matches(text.lower(), names, n=3)
+            hint = f"; did you mean {' or '.join(close)}?" if close else ""
+            raise argparse.ArgumentTypeError(f"no model is named {text!r}, and there is no file {symbol}{hint}")
+    return Source(symbol.name.removesuffix(_SYMBOL), symbol)
+
+
+def add_source(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "model",
+        type=_find,
+        metavar="MODEL",
+        help="a network of the zoo, such as efficientnet_lite0, or the folder, or the names' beginning, of an exported "
+        "one's files",
+    )
+    parser.add_argument(
+        "--params",
+        type=Path,
+        metavar="FILE",
+        help="its weights (default: of the zoo, those that a package brings; of an exported network, those beside it)",
+    )
+
+
+def add_preparation(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("images", "What images become; without these, what the zoo's networks want.")
+    group.add_argument("--size", type=int, metavar="PIXELS", help="height and width")
+    for name, what in (("mean", "subtracted from"), ("std", "dividing")):
+        group.add_argument(
+            f"--{name}",
+            type=float,
+            nargs=3,
+            metavar=("R", "G", "B"),
+            help=f"{what} the colours, which are 0 to 1",
+        )
+
+
+def get_preparation(arguments: argparse.Namespace) -> Preparation:
+    """What the arguments of `add_preparation` say, and where they say nothing, what the network's name says.
+
+    Raises:
+        DataError: a size below 1, or a deviation of 0.
+    """
+    from minidnn.gluon.model_zoo import vision
+
+    name = arguments.model.name
+    if name.startswith("efficientnet_lite"):
+        mean, std = (127 / 255,) * 3, (128 / 255,) * 3
+    else:
+        mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
+    size = vision.get_image_size(name) if arguments.size is None else arguments.size
+    mean, std = arguments.mean or mean, arguments.std or std
+    if size < 1 or not all(std):
+        raise DataError(f"images want a size of at least 1 and deviations other than 0, got {size} and {list(std)}")
+    return Preparation(size, tuple(255 * m for m in mean), tuple(255 * s for s in std))
+
+
+def load_network(source: Source, params: Path | None) -> Any:
+    """The network with its weights, not compiled yet.
+
+    Raises:
+        DataError: there are no weights, a file is damaged, or the graph has not one input.
+        GraphError: the graph is malformed.
+        ImportError: the package with the weights is not installed.
+        OSError: a file cannot be read.
+    """
+    if source.symbol is not None:
+        return _load_exported(source.symbol, source.name, params)
+    from minidnn.gluon.model_zoo import vision
+
+    if params is not None:
+        net = vision.get_model(source.name)
+        net.load_parameters(params)
+        return net
+    try:
+        return vision.get_model(source.name, pretrained=True)
+    except ValueError:
+        raise DataError(f"{source.name}: no package brings its weights; give them by --params FILE") from None
+
+
+def is_quantized(source: Source) -> bool:
+    """Whether a network computes in int8 already."""
+    from minidnn import symbol
+
+    return source.symbol is not None and any("quantize" in op for op in _operators(symbol.load(source.symbol)))
+
+
+def _operators(graph: Graph) -> Iterator[str]:
+    """The names of all operators, those that were fused among them."""
+    for node in graph.operations():
+        if node.subgraph is None:
+            yield node.op_name
+        else:
+            yield from _operators(node.subgraph)
+
+
+def _load_exported(path: Path, name: str, params: Path | None) -> Any:
+    from minidnn import npx, symbol
+    from minidnn.gluon import SymbolBlock
+
+    graph = symbol.load(path)
+    if params is None:
+        epochs = sorted(path.parent.glob(name.replace("[", "[[]") + _PARAMS))
+        params = epochs[-1] if epochs else None
+    arrays = {} if params is None else npx.load(params)
+    if not isinstance(arrays, dict):
+        raise DataError(f"{params}: the arrays have no names")
+    known = {array.removeprefix("arg:").removeprefix("aux:") for array in arrays}
+    inputs = [variable for variable in graph.list_inputs() if variable not in known]
+    if len(inputs) != 1:
+        weights = params or f"no file {name}{_PARAMS} beside it"
+        raise DataError(f"{path}: a network with one input is wanted; with {weights} these are left: {inputs}")
+    return SymbolBlock.imports(path, inputs, params)

@@ -1,0 +1,104 @@
+"""Several hundred crops of freely licensed photos, and how far two networks agree on them."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Agreement", "Crops", "agreement", "make_crops"]
+
+# In the public domain, CC0 or CC BY, and shipped in the wheels of these packages.
+_PHOTOS = {
+    "skimage": (
+        "data/chelsea.png",
+        "data/coffee.png",
+        "data/rocket.jpg",
+        "data/astronaut.png",
+        "data/hubble_deep_field.jpg",
+        "data/motorcycle_left.png",
+        "data/retina.jpg",
+    ),
+    "sklearn": ("datasets/images/flower.jpg", "datasets/images/china.jpg"),
+}
+_SIZE = 224
+_CROPS = 40  # of each photo
+_CALIBRATION = 60  # of all crops
+
+
+@dataclass(frozen=True)
+class Crops:
+    """Crops ``(N, 3, 224, 224)``, float32, as EfficientNet-Lite takes them; the two sets share no crop."""
+
+    calibration: np.ndarray[Any, Any]
+    test: np.ndarray[Any, Any]
+
+
+def make_crops() -> Crops:
+    """60 crops to calibrate on and 300 to compare on: at random, but the same ones every time.
+
+    Raises:
+        ImportError: scikit-image or scikit-learn is not installed.
+    """
+    from PIL import Image
+
+    random = np.random.default_rng(0)
+    crops = []
+    for package, names in _PHOTOS.items():
+        for name in names:
+            with Image.open(_folder(package) / name) as photo:
+                image = photo.convert("RGB")
+            crops += [_crop(image, random) for _ in range(_CROPS)]
+    shuffled = np.stack(crops)[random.permutation(len(crops))]
+    return Crops(shuffled[:_CALIBRATION], shuffled[_CALIBRATION:])
+
+
+def _folder(package: str) -> Path:
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise ImportError(f"the photos come with {package}: pip install '.[test]'")
+    return Path(spec.submodule_search_locations[0])
+
+
+def _crop(image: Any, random: np.random.Generator) -> np.ndarray[Any, Any]:
+    """A square of 35 to 100 % of the shorter side, anywhere, every second one mirrored."""
+    from PIL import Image
+
+    width, height = image.size
+    side = random.uniform(0.35, 1.0) * min(width, height)
+    left, top = random.uniform(0, width - side), random.uniform(0, height - side)
+    box = (int(left), int(top), int(left + side), int(top + side))
+    image = image.crop(box).resize((_SIZE, _SIZE), Image.Resampling.BICUBIC)
+    if random.random() < 0.5:
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    return ((np.asarray(image, np.float32) - 127) / 128).transpose(2, 0, 1)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Args:
+    top1: share of samples for which both choose the same class.
+    in_top5: share for which the class the reference chooses is among the five likeliest of the other.
+    sqnr: signal-to-quantization-noise ratio of the scores, in dB.
+    """
+
+    top1: float
+    in_top5: float
+    sqnr: float
+
+    def __str__(self) -> str:
+        return f"top-1 agrees {self.top1:.3f}, in top-5 {self.in_top5:.3f}, SQNR {self.sqnr:5.1f} dB"
+
+
+def agreement(reference: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> Agreement:
+    """How far the scores `other` agree with those of the `reference`, both ``(N, classes)``."""
+    chosen = reference.argmax(1)
+    noise = np.square(other - reference, dtype=np.float64).sum()
+    return Agreement(
+        float(np.mean(other.argmax(1) == chosen)),
+        float((np.argsort(-other, 1)[:, :5] == chosen[:, None]).any(1).mean()),
+        float(10 * np.log10(np.square(reference, dtype=np.float64).sum() / noise)),
+    )

@@ -1,0 +1,183 @@
+"""Data for the command line: image folders and array files, what is read from them, and what is refused."""
+
+from __future__ import annotations
+
+import builtins
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from minidnn.cli.datasets import Preparation, SpreadBatches, open_samples
+from minidnn.errors import DataError
+
+PREPARATION = Preparation(8, (0, 0, 0), (1, 2, 4))
+
+
+def write_images(folder: Path, **colours: tuple[int, int, int]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, colour in colours.items():
+        Image.new("RGB", (9, 12), colour).save(folder / f"{name}.png")
+
+
+def write_npz(path: Path, **arrays: Any) -> Path:
+    np.savez(path, **{name: np.asarray(array) for name, array in arrays.items()})
+    return path
+
+
+def read_all(samples: Any) -> np.ndarray[Any, Any]:
+    return samples.read(np.arange(len(samples)))
+
+
+def test_the_classes_of_folders_are_in_the_order_of_their_names(tmp_path: Path) -> None:
+    write_images(tmp_path / "b", one=(4, 4, 4), two=(8, 8, 8))
+    write_images(tmp_path / "a", one=(0, 2, 4))
+    write_images(tmp_path / ".cache", one=(1, 1, 1))
+    (tmp_path / "a" / "notes.txt").write_text("no image")
+    (tmp_path / "c").mkdir()
+    samples = open_samples(tmp_path, PREPARATION, labelled=True)
+    assert samples.labels is not None
+    assert samples.labels.tolist() == [0, 1, 1]
+    pixels = read_all(samples)
+    assert (pixels.shape, pixels.dtype) == ((3, 3, 8, 8), np.float32)
+    np.testing.assert_array_equal(pixels[:, :, 4, 4], [[0, 1, 1], [4, 2, 1], [8, 4, 2]])
+    samples.check_classes(3)
+    with pytest.raises(DataError, match=r"3 class folders for a network with 10 classes; .* numbers of the classes"):
+        samples.check_classes(10)
+
+
+def test_folders_named_by_numbers_are_the_classes_of_those_numbers(tmp_path: Path) -> None:
+    for name in ("10", "2", "007"):
+        write_images(tmp_path / name, only=(int(name),) * 3)
+    samples = open_samples(tmp_path, PREPARATION, labelled=True)
+    assert samples.labels is not None
+    np.testing.assert_array_equal(read_all(samples)[:, 0, 0, 0], samples.labels)
+    assert sorted(samples.labels) == [2, 7, 10]
+    samples.check_classes(11)
+    with pytest.raises(DataError, match="is 10; the network has 10 classes, 0 to 9"):
+        samples.check_classes(10)
+
+
+def test_a_folder_without_classes_serves_where_no_labels_are_needed(tmp_path: Path) -> None:
+    write_images(tmp_path, b=(2, 2, 2), a=(1, 1, 1))
+    samples = open_samples(tmp_path, PREPARATION, labelled=False)
+    assert samples.labels is None
+    assert read_all(samples)[:, 0, 0, 0].tolist() == [1, 2]
+    with pytest.raises(DataError, match="there are no labels; a folder of images for each class is wanted"):
+        open_samples(tmp_path, PREPARATION, labelled=True)
+
+
+def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "class").mkdir()
+    with pytest.raises(DataError, match="no images, neither in the folder nor in folders one level below"):
+        open_samples(tmp_path, PREPARATION, labelled=True)
+
+
+@pytest.mark.parametrize("kept", [0, 20, 200])
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+def test_a_damaged_image_is_refused_by_name(tmp_path: Path, suffix: str, kept: int) -> None:
+    path = tmp_path / f"broken.{suffix}"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 20, 3), np.uint8)).save(path)
+    path.write_bytes(path.read_bytes()[:kept])
+    samples = open_samples(tmp_path, PREPARATION, labelled=False)
+    with pytest.raises(DataError, match=rf"broken\.{suffix}: the image cannot be read: "):
+        read_all(samples)
+
+
+def test_without_pillow_an_image_folder_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_images(tmp_path, a=(1, 1, 1))
+    real = builtins.__import__
+
+    def without_pillow(name: str, *args: Any, **kwargs: Any) -> Any:
+        if name == "PIL":
+            raise ImportError(name)
+        return real(name, *args, **kwargs)
+
+    samples = open_samples(tmp_path, PREPARATION, labelled=False)
+    monkeypatch.setattr(builtins, "__import__", without_pillow)
+    with pytest.raises(ImportError, match="pip install pillow"):
+        read_all(samples)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float64, np.float32, bool])
+def test_arrays_are_taken_as_they_are(tmp_path: Path, dtype: Any) -> None:
+    x = np.random.default_rng(0).integers(0, 2, (5, 1, 3, 4)).astype(dtype)
+    samples = open_samples(write_npz(tmp_path / "a.npz", x=x, y=[4, 3, 2.0, 1, 0]), PREPARATION, labelled=True)
+    assert samples.labels is not None
+    assert (samples.labels.dtype, samples.labels.tolist()) == (np.int64, [4, 3, 2, 1, 0])
+    batch = samples.read(np.array([4, 0, 0]))
+    assert (batch.dtype, batch.flags.c_contiguous) == (np.float32, True)
+    np.testing.assert_array_equal(batch, x[[4, 0, 0]].astype(np.float32))
+    with pytest.raises(DataError, match="the label of sample 0 is 4; the network has 3 classes, 0 to 2"):
+        samples.check_classes(3)
+
+
+def test_an_npy_file_has_samples_and_no_labels(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.ones((3, 2)))
+    assert read_all(open_samples(tmp_path / "x.npy", PREPARATION, labelled=False)).tolist() == [[1, 1]] * 3
+    with pytest.raises(DataError, match=r"there are no labels; an \.npz file with labels y beside x is wanted"):
+        open_samples(tmp_path / "x.npy", PREPARATION, labelled=True)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"images": np.ones((2, 3))}, "an array named x is wanted, and y for the labels; got images"),
+        ({}, "an array named x is wanted"),
+        ({"x": np.ones((0, 3))}, r"x is to be numbers \(N, \.\.\.\), got float64 \(0, 3\)"),
+        ({"x": np.ones(3)}, r"got float64 \(3,\)"),
+        ({"x": np.ones((2, 2), complex)}, "got complex128"),
+        ({"x": np.array([["a", "b"]])}, "got <U1"),
+        ({"x": np.ones((2, 3)), "y": [1]}, "y is to be 2 whole numbers, one for each sample of x"),
+        ({"x": np.ones((2, 3)), "y": [[1], [2]]}, r"got int64 \(2, 1\)"),
+        ({"x": np.ones((2, 3)), "y": [0.5, 1]}, "whole numbers"),
+        ({"x": np.ones((2, 3)), "y": [np.nan, 1]}, "whole numbers"),
+        ({"x": np.ones((2, 3)), "y": ["a", "b"]}, "whole numbers"),
+    ],
+)
+def test_arrays_of_the_wrong_name_shape_or_dtype_are_refused(tmp_path: Path, arrays: Any, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        open_samples(write_npz(tmp_path / "a.npz", **arrays), PREPARATION, labelled=True)
+
+
+def test_files_that_are_no_array_files_are_refused_by_name(tmp_path: Path) -> None:
+    path = write_npz(tmp_path / "a.npz", x=np.ones((20, 3)))
+    whole = path.read_bytes()
+    damaged = [b"", b"text", whole[:-30], whole[:100], whole[:60] + b"\0\0\0\0" + whole[64:]]
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x.npy", b"no array")
+    damaged.append(path.read_bytes())
+    for content in damaged:
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=r"a\.npz: "):
+            open_samples(path, PREPARATION, labelled=False)
+    with pytest.raises(FileNotFoundError):
+        open_samples(tmp_path / "missing.npz", PREPARATION, labelled=False)
+
+
+def test_pickled_objects_are_not_read(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.array([{}, {}]), allow_pickle=True)
+    with pytest.raises(DataError, match="allow_pickle=False"):
+        open_samples(tmp_path / "x.npy", PREPARATION, labelled=False)
+
+
+@pytest.mark.parametrize(
+    ("total", "batch", "count", "wanted"),
+    [
+        (10, 2, 2, [[0, 3], [6, 9]]),
+        (10, 4, 99, [[0, 1, 3, 4], [5, 6, 8, 9]]),
+        (3, 8, 2, [[0, 1, 2]]),
+        (1, 1, 1, [[0]]),
+    ],
+)
+def test_calibration_takes_full_batches_spread_over_all_samples(
+    tmp_path: Path, total: int, batch: int, count: int, wanted: list[list[int]]
+) -> None:
+    np.save(tmp_path / "x.npy", np.arange(total)[:, None])
+    batches = SpreadBatches(open_samples(tmp_path / "x.npy", PREPARATION, labelled=False), batch, count)
+    assert len(batches) == len(wanted)
+    for _ in range(2):
+        assert [x.asnumpy()[:, 0].tolist() for x in batches] == wanted
