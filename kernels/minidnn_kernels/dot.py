@@ -1,8 +1,7 @@
 """The inner step of a matmul: how a row of A meets a vector of B's columns, for each type and instruction set.
 
 A `Dot` says how many elements of K a step takes, how B is packed for it, and which instructions it is. All
-int8 dots are exact: what they sum is what int32 arithmetic gives, bit by bit. `vpmaddubsw`, which saturates
-at int16, is not used.
+int8 dots are exact: what they sum is what int32 arithmetic gives, bit by bit.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from llvmlite import ir
 from minidnn_kernels.isa import Isa
 from minidnn_kernels.simd import I8, I32, Simd, Value, const
 
-__all__ = ["DOTS", "Dot", "dot_for"]
+__all__ = ["DOTS", "Dot", "MixedDot", "UniformDot", "dot_for"]
 
 Array = np.ndarray[Any, Any]
 
@@ -25,7 +24,7 @@ _I16 = ir.IntType(16)
 
 
 class Dot(Protocol):
-    """One way to do the inner step."""
+    """One way to do the inner step, and how weights are packed for it."""
 
     @property
     def group(self) -> int:
@@ -38,13 +37,21 @@ class Dot(Protocol):
         ...
 
     @property
-    def column_bytes(self) -> int:
-        """Bytes of packed B for one column and one step."""
-        ...
-
-    @property
     def offset(self) -> int:
         """What is added to every element of A before it is multiplied; the bias takes it off again."""
+        ...
+
+    def pack(self, weights: Array, lanes: int) -> Array:
+        """Weights [groups, panels, taps, depth, columns], whole steps and vectors, as uint8 [groups, panels, bytes]."""
+        ...
+
+
+class UniformDot(Dot, Protocol):
+    """A dot whose every step is the same."""
+
+    @property
+    def column_bytes(self) -> int:
+        """Bytes of packed B for one column and one step."""
         ...
 
     def load_b(self, s: Simd, address: Value) -> Sequence[Value]:
@@ -59,9 +66,26 @@ class Dot(Protocol):
         """The accumulator with this step's products added."""
         ...
 
-    def pack(self, weights: Array, lanes: int) -> Array:
-        """Weights [..., depth, columns], whole groups and whole vectors, in the order `load_b` reads."""
-        ...
+
+def _bytes_of_panels(packed: Array) -> Array:
+    return np.ascontiguousarray(packed).reshape(*packed.shape[:2], -1).view(np.uint8)
+
+
+def groups_of_four(weights: Array) -> Array:
+    """[..., depth, columns] to [..., depth / 4, columns, 4]."""
+    *outer, depth, columns = weights.shape
+    return np.swapaxes(weights.reshape(*outer, depth // 4, 4, columns), -1, -2)
+
+
+def int16_pairs(weights: Array, lanes: int) -> Array:
+    """[..., depth, columns] to int16 [..., depth / 4, vectors, even or odd, lanes, 2].
+
+    The K index 4 g + 2 p + h is element p of the pair in half h: even bytes of A meet the first half.
+    """
+    *outer, depth, columns = weights.shape
+    n = len(outer)
+    split = weights.astype(np.int16).reshape(*outer, depth // 4, 2, 2, columns // lanes, lanes)
+    return split.transpose(*range(n), n, n + 3, n + 2, n + 4, n + 1)
 
 
 class _Float32:
@@ -80,7 +104,7 @@ class _Float32:
         return s.fma(a[0], b[0], accumulator)
 
     def pack(self, weights: Array, lanes: int) -> Array:
-        return weights
+        return _bytes_of_panels(weights)
 
 
 @dataclass(frozen=True)
@@ -124,9 +148,7 @@ class _FourBytes:
         raise NotImplementedError
 
     def pack(self, weights: Array, lanes: int) -> Array:
-        *outer, depth, columns = weights.shape
-        split = weights.reshape(*outer, depth // 4, 4, columns)
-        return np.ascontiguousarray(np.swapaxes(split, -1, -2))
+        return _bytes_of_panels(groups_of_four(weights))
 
 
 class _Vnni(_FourBytes):
@@ -164,28 +186,24 @@ class _Maddwd:
         return [s.builder.load(s.pointer(half, s.int_vector), align=1) for half in halves]
 
     def load_a(self, s: Simd, address: Value) -> Sequence[Value]:
+        return self.halves(s, s.splat_i32(s.builder.load(s.pointer(address, I32), align=1)))
+
+    def halves(self, s: Simd, lanes: Value) -> Sequence[Value]:
+        """The even and the odd bytes, widened to int16."""
         b = s.builder
         pairs = ir.VectorType(_I16, s.lanes * 2)
-        lanes = b.bitcast(s.splat_i32(b.load(s.pointer(address, I32), align=1)), pairs)
+        lanes = b.bitcast(lanes, pairs)
         eight = ir.Constant(pairs, [8] * (s.lanes * 2))
         shift = b.ashr if self.signed else b.lshr
         return [shift(b.shl(lanes, eight), eight), shift(lanes, eight)]
 
     def accumulate(self, s: Simd, a: Sequence[Value], b: Sequence[Value], accumulator: Value) -> Value:
-        pairs = ir.VectorType(_I16, s.lanes * 2)
-        name = {4: "llvm.x86.sse2.pmadd.wd", 8: "llvm.x86.avx2.pmadd.wd", 16: "llvm.x86.avx512.pmaddw.d.512"}[s.lanes]
-        intrinsic = s.intrinsic(name, s.int_vector, [pairs, pairs])
         for x, y in zip(a, b, strict=True):
-            products = s.builder.call(intrinsic, [x, s.builder.bitcast(y, pairs)])
-            accumulator = s.builder.add(accumulator, products)
+            accumulator = s.builder.add(accumulator, _multiply_pairs(s, x, y))
         return accumulator
 
     def pack(self, weights: Array, lanes: int) -> Array:
-        # K index 4 g + 2 p + h, column lanes v + l, to [g][v][h][l][p].
-        *outer, depth, columns = weights.shape
-        split = weights.astype(np.int16).reshape(*outer, depth // 4, 2, 2, columns // lanes, lanes)
-        n = len(outer)
-        return np.ascontiguousarray(split.transpose(*range(n), n, n + 3, n + 2, n + 4, n + 1))
+        return _bytes_of_panels(int16_pairs(weights, lanes))
 
 
 @dataclass(frozen=True)
@@ -210,10 +228,138 @@ class _Widen:
         return s.builder.add(accumulator, s.builder.mul(a[0], b[0]))
 
     def pack(self, weights: Array, lanes: int) -> Array:
-        return weights.astype(np.int32)
+        return _bytes_of_panels(weights.astype(np.int32))
 
 
-DOTS: dict[str, Callable[[bool], Dot]] = {"vnni": _Vnni, "sdot": _Sdot, "maddwd": _Maddwd, "widen": _Widen}
+@dataclass(frozen=True)
+class MixedDot:
+    """Mostly ``vpmaddubsw``, which is as fast as AVX2 gets, but saturates: only where it cannot.
+
+    With A in 0..255, a pair of weights is safe if its positive parts sum to at most 128, and its negative
+    parts too: 255 * 128 < 2^15. Steps (groups of four along K) that are safe for all columns of a panel come
+    first, the others after them go the way of `_Maddwd`. So the order of K is each panel's own, and stands
+    before its weights:
+
+        for each tap:  int64 safe steps, int64 other steps; int32 offset of each step in A's row, in their
+                       order, filled up to 64 bytes; the safe steps' weights [vectors][lanes][4] int8;
+                       the others' [vectors][even or odd][lanes][2] int16
+    """
+
+    signed: bool
+
+    group = 4
+    step_bytes = 4
+    _wide = 2
+
+    @property
+    def offset(self) -> int:
+        return 128 if self.signed else 0
+
+    @staticmethod
+    def is_safe(weights: Array) -> Array:
+        """Whether each group [..., columns, 4] cannot saturate, for any A in 0..255: bool [...]."""
+        wide = weights.astype(np.int16)
+        pairs = wide.reshape(*wide.shape[:-1], 2, 2)
+        high = np.maximum(pairs, 0).sum(-1).max((-1, -2))
+        low = np.minimum(pairs, 0).sum(-1).min((-1, -2))
+        return np.asarray((high <= 128) & (low >= -128))
+
+    @staticmethod
+    def header_bytes(steps: int) -> int:
+        """Bytes before a tap's weights."""
+        return -(-(16 + 4 * steps) // 64) * 64
+
+    def pack(self, weights: Array, lanes: int) -> Array:
+        groups, panels, taps = weights.shape[:3]
+        narrow, wide = groups_of_four(weights), int16_pairs(weights, lanes)
+        safe = self.is_safe(narrow)
+        packed = [
+            b"".join(self._tap(narrow[g, p, t], wide[g, p, t], safe[g, p, t]) for t in range(taps))
+            for g in range(groups)
+            for p in range(panels)
+        ]
+        # All panels as long as the longest, so that they lie at equal distances.
+        longest = max(map(len, packed))
+        memory = np.zeros((groups * panels, longest), np.uint8)
+        for row, content in zip(memory, packed, strict=True):
+            row[: len(content)] = np.frombuffer(content, np.uint8)
+        return memory.reshape(groups, panels, longest)
+
+    def _tap(self, narrow: Array, wide: Array, safe: Array) -> bytes:
+        order = np.concatenate([np.flatnonzero(safe), np.flatnonzero(~safe)])
+        count = int(safe.sum())
+        header = np.array([count, len(safe) - count], np.int64).tobytes() + (order * 4).astype(np.int32).tobytes()
+        return header.ljust(self.header_bytes(len(safe)), b"\0") + narrow[safe].tobytes() + wide[~safe].tobytes()
+
+    def add_tap(
+        self, s: Simd, panel: Value, steps: Value, row_pointers: Sequence[Value], sums: Sequence[Value]
+    ) -> tuple[Value, list[Value]]:
+        """Where the next tap's part of the panel begins, and the sums with this tap's products."""
+        vectors = len(sums) // len(row_pointers)
+        width = vectors * s.lanes * 4
+        safe, others = s.load_i64(panel), s.load_i64(s.add(panel, const(8)))
+        order = s.add(panel, const(16))
+        filled = s.add(s.mul(steps, const(4)), const(16 + 63))
+        weights = s.add(panel, s.builder.and_(filled, const(-64)))
+        ones = ir.Constant(ir.VectorType(_I16, s.lanes * 2), [1] * (s.lanes * 2))
+
+        with s.loop(const(0), safe, 1, sums) as k:
+            place = s.add(weights, s.mul(k.index, const(width)))
+            b = [
+                s.builder.load(s.pointer(s.add(place, const(j * s.lanes * 4)), s.int_vector), align=1)
+                for j in range(vectors)
+            ]
+            offset = s.load_i32(s.add(order, s.mul(k.index, const(4))))
+            k.next = []
+            for i, pointer in enumerate(row_pointers):
+                a = self._load_a(s, s.add(pointer, offset))
+                for j in range(vectors):
+                    products = _multiply_bytes(s, a, b[j])
+                    total = _multiply_pairs(s, products, ones)
+                    k.next.append(s.builder.add(k.values[i * vectors + j], total))
+        order = s.add(order, s.mul(safe, const(4)))
+        weights = s.add(weights, s.mul(safe, const(width)))
+
+        slow = _Maddwd(False)
+        with s.loop(const(0), others, 1, k.results) as rest:
+            place = s.add(weights, s.mul(rest.index, const(width * self._wide)))
+            pairs = [slow.load_b(s, s.add(place, const(j * s.lanes * 4 * self._wide))) for j in range(vectors)]
+            offset = s.load_i32(s.add(order, s.mul(rest.index, const(4))))
+            rest.next = []
+            for i, pointer in enumerate(row_pointers):
+                halves = slow.halves(s, self._load_a(s, s.add(pointer, offset)))
+                for j in range(vectors):
+                    rest.next.append(slow.accumulate(s, halves, pairs[j], rest.values[i * vectors + j]))
+        return s.add(weights, s.mul(others, const(width * self._wide))), rest.results
+
+    def _load_a(self, s: Simd, address: Value) -> Value:
+        lanes = s.splat_i32(s.builder.load(s.pointer(address, I32), align=1))
+        return s.builder.xor(lanes, s.splat_int(0x80808080)) if self.signed else lanes
+
+
+def _multiply_bytes(s: Simd, a: Value, b: Value) -> Value:
+    """``vpmaddubsw``: unsigned a times signed b, neighbours summed into int16."""
+    byte_vector, pairs = ir.VectorType(I8, s.lanes * 4), ir.VectorType(_I16, s.lanes * 2)
+    name = {8: "llvm.x86.avx2.pmadd.ub.sw", 16: "llvm.x86.avx512.pmaddubs.w.512"}[s.lanes]
+    intrinsic = s.intrinsic(name, pairs, [byte_vector, byte_vector])
+    return s.builder.call(intrinsic, [s.builder.bitcast(a, byte_vector), s.builder.bitcast(b, byte_vector)])
+
+
+def _multiply_pairs(s: Simd, a: Value, b: Value) -> Value:
+    """``vpmaddwd``: int16 times int16, neighbours summed into int32."""
+    pairs = ir.VectorType(_I16, s.lanes * 2)
+    name = {4: "llvm.x86.sse2.pmadd.wd", 8: "llvm.x86.avx2.pmadd.wd", 16: "llvm.x86.avx512.pmaddw.d.512"}[s.lanes]
+    intrinsic = s.intrinsic(name, s.int_vector, [pairs, pairs])
+    return s.builder.call(intrinsic, [s.builder.bitcast(a, pairs), s.builder.bitcast(b, pairs)])
+
+
+DOTS: dict[str, Callable[[bool], Dot]] = {
+    "vnni": _Vnni,
+    "sdot": _Sdot,
+    "mixed": MixedDot,
+    "maddwd": _Maddwd,
+    "widen": _Widen,
+}
 
 
 def dot_for(isa: Isa, data: str) -> Dot:

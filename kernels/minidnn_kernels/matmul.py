@@ -76,11 +76,9 @@ def pack_int8_panels(weights: Array, bias: Array, columns: int, dot: Dot, lanes:
     surplus = dot.offset * weights.astype(np.int64).sum((1, 2))
     # Int32 arithmetic wraps, here as in the kernel: the difference comes out right.
     start = (bias.astype(np.int64) - surplus).astype(np.int32)
-    starts = _cut_panels(start[:, None, None, :], columns)[:, :, 0, 0]
+    starts = np.ascontiguousarray(_cut_panels(start[:, None, None, :], columns)[:, :, 0, 0])
     packed = dot.pack(_cut_panels(filled, columns), lanes)
-    panels = packed.shape[1]
-    parts = [np.ascontiguousarray(part).reshape(groups, panels, -1).view(np.uint8) for part in (starts, packed)]
-    return np.concatenate(parts, axis=2), steps
+    return np.concatenate([starts.view(np.uint8), packed], axis=2), steps
 
 
 def _cut_panels(weights: Array, columns: int) -> Array:

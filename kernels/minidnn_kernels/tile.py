@@ -11,9 +11,11 @@ convolution: M. Dukhan, The Indirect Convolution Algorithm, 2019). B is packed i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
-from minidnn_kernels.dot import dot_for
+from minidnn_kernels.dot import MixedDot, UniformDot, dot_for
 from minidnn_kernels.epilogue import Epilogue
 from minidnn_kernels.isa import Isa
 from minidnn_kernels.simd import Simd, Value, const, new_function
@@ -80,23 +82,16 @@ class TileSpec:
         """The sums over all taps and the whole depth."""
         rows, vectors = self.rows, self.vectors
         dot = dot_for(s.isa, self.data)
-        vector_bytes = s.lanes * dot.column_bytes
-        width = vectors * vector_bytes
         panel, start = self._start(s, a["panel"])
         with s.loop(const(0), a["taps"], 1, [panel, *start]) as tap:
-            panel = tap.values[0]
+            panel, sums = tap.values[0], tap.values[1:]
             table = s.add(a["pointers"], s.mul(tap.index, const(rows * 8)))
             row_pointers = [s.load_i64(s.add(table, const(i * 8))) for i in range(rows)]
-            with s.loop(const(0), a["depth"], 1, tap.values[1:]) as k:
-                offset = s.mul(k.index, const(dot.step_bytes))
-                b_row = s.add(panel, s.mul(k.index, const(width)))
-                b = [dot.load_b(s, s.add(b_row, const(j * vector_bytes))) for j in range(vectors)]
-                sums = []
-                for i in range(rows):
-                    element = dot.load_a(s, s.add(row_pointers[i], offset))
-                    sums += [dot.accumulate(s, element, b[j], k.values[i * vectors + j]) for j in range(vectors)]
-                k.next = sums
-            tap.next = [s.add(panel, s.mul(a["depth"], const(width))), *k.results]
+            if isinstance(dot, MixedDot):
+                panel, sums = dot.add_tap(s, panel, a["depth"], row_pointers, sums)
+            else:
+                panel, sums = _add_uniform_tap(s, cast(UniformDot, dot), panel, a["depth"], row_pointers, sums)
+            tap.next = [panel, *sums]
         result = tap.results[1:]
         return [result[i * vectors : (i + 1) * vectors] for i in range(rows)]
 
@@ -106,3 +101,21 @@ class TileSpec:
             return panel, [s.splat(0.0)] * (self.rows * self.vectors)
         bias = [s.load_as_int(s.add(panel, const(j * s.lanes * 4)), "s32") for j in range(self.vectors)]
         return s.add(panel, const(self.vectors * s.lanes * 4)), bias * self.rows
+
+
+def _add_uniform_tap(
+    s: Simd, dot: UniformDot, panel: Value, steps: Value, row_pointers: Sequence[Value], sums: Sequence[Value]
+) -> tuple[Value, list[Value]]:
+    """Where the next tap's part of the panel begins, and the sums with this tap's products."""
+    vectors = len(sums) // len(row_pointers)
+    vector_bytes = s.lanes * dot.column_bytes
+    width = vectors * vector_bytes
+    with s.loop(const(0), steps, 1, sums) as k:
+        offset = s.mul(k.index, const(dot.step_bytes))
+        b_row = s.add(panel, s.mul(k.index, const(width)))
+        b = [dot.load_b(s, s.add(b_row, const(j * vector_bytes))) for j in range(vectors)]
+        k.next = []
+        for i, pointer in enumerate(row_pointers):
+            a = dot.load_a(s, s.add(pointer, offset))
+            k.next += [dot.accumulate(s, a, b[j], k.values[i * vectors + j]) for j in range(vectors)]
+    return s.add(panel, s.mul(steps, const(width))), k.results
