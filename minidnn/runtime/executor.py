@@ -16,6 +16,9 @@ from minidnn.runtime.threads import ThreadPool, aligned_words
 
 __all__ = ["Executor"]
 
+# What every run needs beside the steps' own loops.
+_DRIVER_LOOPS = ("run_loop", "help_loop")
+
 Array = np.ndarray[Any, Any]
 
 
@@ -41,6 +44,7 @@ class Executor:
         self._lock = threading.Lock()
         self._outputs = [_OutputMemory(t) for t in program.outputs]
         # Compile now, not at the first run.
+        library.prepare_loops([*_DRIVER_LOOPS, *(s.loop.name for s in program.steps if isinstance(s, NativeStep))])
         for step in program.steps:
             if isinstance(step, NativeStep):
                 for argument in (step.loop, *step.arguments):

@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
+from importlib import metadata
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import minidnn_kernels
 from minidnn.runtime.code_cache import CodeCache, default_folder
+from minidnn.runtime.loops import compile_loops
 from minidnn_kernels.isa import Isa, best_isa, get_isa, host_supports
 
 __all__ = ["KernelSpec", "Library", "chosen_isa", "library"]
@@ -72,14 +74,19 @@ class Library:
         return self._address(repr(spec), spec.name, lambda: spec.emit(self.isa))
 
     def loop(self, name: str) -> int:
-        """The address of a loop of `LOOPS`."""
+        """The address of a loop of `loops.LOOPS`."""
+        return self._address(_loop_key(name), name, lambda: compile_loops([name])[name])
 
-        def emit() -> str:
-            from minidnn_kernels.numba_loops import loop_ir
-
-            return loop_ir(_find_loop(name), name)
-
-        return self._address(f"loop {name}", name, emit)
+    def prepare_loops(self, names: Iterable[str]) -> None:
+        """Compile those loops that were never compiled, together: `loop` finds them from then on."""
+        missing = [
+            name
+            for name in sorted(set(names))
+            if _loop_key(name) not in self._addresses and self.cache.read(self._entry(_loop_key(name))) is None
+        ]
+        if len(missing) > 1:
+            for name, ir_text in compile_loops(missing).items():
+                self._address(_loop_key(name), name, lambda ir_text=ir_text: ir_text)  # type: ignore[misc]
 
     def name_of(self, address: int) -> str:
         """The name of the kernel at `address`."""
@@ -96,11 +103,17 @@ class Library:
                 self._names[address] = symbol
             return self._addresses[key]
 
-    def _object(self, key: str, emit: Callable[[], str]) -> bytes:
-        from minidnn_kernels.codegen import TOOLCHAIN, emit_object
+    def _entry(self, key: str) -> str:
+        """The name of a cache entry: a hash of all that the code depends on."""
+        from minidnn_kernels.codegen import TOOLCHAIN
 
         content = f"{TOOLCHAIN}\n{_sources_digest()}\n{self.isa!r}\n{key}"
-        name = hashlib.sha256(content.encode()).hexdigest()
+        return hashlib.sha256(content.encode()).hexdigest()
+
+    def _object(self, key: str, emit: Callable[[], str]) -> bytes:
+        from minidnn_kernels.codegen import emit_object
+
+        name = self._entry(key)
         found = self.cache.read(name)
         if found is None:
             found = emit_object(emit(), self.isa)
@@ -109,25 +122,9 @@ class Library:
         return found
 
 
-# name: module and function; imported only when a loop must be compiled, because that imports Numba.
-LOOPS = {
-    "run_loop": "minidnn.runtime.driver",
-    "help_loop": "minidnn.runtime.driver",
-    "matmul_loop": "minidnn_kernels.matmul_loop",
-    "elementwise_loop": "minidnn_kernels.elementwise_loop",
-    "copy_loop": "minidnn_kernels.copy_loop",
-    "depthwise_loop": "minidnn_kernels.depthwise_loop",
-    "pool_loop": "minidnn_kernels.pooling_loop",
-    "global_pool_loop": "minidnn_kernels.pooling_loop",
-    "rows_loop": "minidnn_kernels.rows_loop",
-    "winograd_loop": "minidnn_kernels.winograd_loop",
-}
-
-
-def _find_loop(name: str) -> Callable[..., Any]:
-    import importlib
-
-    return getattr(importlib.import_module(LOOPS[name]), name)  # type: ignore[no-any-return]
+@cache
+def _loop_key(name: str) -> str:
+    return f"loop {name} by numba {metadata.version('numba')}"
 
 
 @cache

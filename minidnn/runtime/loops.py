@@ -1,0 +1,69 @@
+"""The loops, and their compilation by Numba in a process of its own.
+
+Numba takes half a second and some 100 MB to import, and only the very first program on a machine needs it:
+afterwards the loops come from the code cache. So a short-lived child process compiles them, and the process
+that runs networks stays small. Where no child can be started, this process compiles them itself.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+__all__ = ["LOOPS", "compile_loops"]
+
+# name: the module it stands in
+LOOPS = {
+    "run_loop": "minidnn.runtime.driver",
+    "help_loop": "minidnn.runtime.driver",
+    "matmul_loop": "minidnn_kernels.matmul_loop",
+    "elementwise_loop": "minidnn_kernels.elementwise_loop",
+    "copy_loop": "minidnn_kernels.copy_loop",
+    "depthwise_loop": "minidnn_kernels.depthwise_loop",
+    "pool_loop": "minidnn_kernels.pooling_loop",
+    "global_pool_loop": "minidnn_kernels.pooling_loop",
+    "rows_loop": "minidnn_kernels.rows_loop",
+    "winograd_loop": "minidnn_kernels.winograd_loop",
+}
+
+_SECONDS = 300
+
+
+def compile_loops(names: Sequence[str]) -> dict[str, str]:
+    """LLVM IR of each loop, by name.
+
+    Raises:
+        RuntimeError: a loop is not one that kernels can be made of.
+    """
+    return _compile_in_child(names) or _compile_here(names)
+
+
+def _compile_here(names: Sequence[str]) -> dict[str, str]:
+    from minidnn_kernels.numba_loops import loop_ir
+
+    return {name: loop_ir(getattr(importlib.import_module(LOOPS[name]), name), name) for name in names}
+
+
+def _compile_in_child(names: Sequence[str]) -> dict[str, str] | None:
+    """The same from a child process; None where that is not possible."""
+    # In a frozen or embedding program, the executable is that program and not an interpreter.
+    interpreter = Path(sys.executable or "").name.lower()
+    if getattr(sys, "frozen", False) or not interpreter.startswith(("python", "pypy")):
+        return None
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    command = [sys.executable, "-W", "ignore", "-m", __name__, *names]
+    try:
+        done = subprocess.run(command, env=environment, capture_output=True, timeout=_SECONDS, check=True)
+        compiled = json.loads(done.stdout)
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return None
+    return compiled if isinstance(compiled, dict) and compiled.keys() == set(names) else None
+
+
+if __name__ == "__main__":
+    json.dump(_compile_here(sys.argv[1:]), sys.stdout)
