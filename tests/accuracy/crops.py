@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Agreement", "Crops", "agreement", "make_crops"]
+import minidnn as mx
+
+__all__ = ["Agreement", "Crops", "agreement", "make_crops", "run_batches"]
 
 # In the public domain, CC0 or CC BY, and shipped in the wheels of these packages.
 _PHOTOS = {
@@ -77,12 +79,19 @@ def _crop(image: Any, random: np.random.Generator) -> np.ndarray[Any, Any]:
     return ((np.asarray(image, np.float32) - 127) / 128).transpose(2, 0, 1)
 
 
+def run_batches(net: Any, images: np.ndarray[Any, Any], batch: int) -> np.ndarray[Any, Any]:
+    """The scores of all images, whose number is a multiple of `batch`."""
+    return np.concatenate([net(mx.np.array(part)).asnumpy() for part in np.split(images, len(images) // batch)])
+
+
 @dataclass(frozen=True)
 class Agreement:
-    """Args:
-    top1: share of samples for which both choose the same class.
-    in_top5: share for which the class the reference chooses is among the five likeliest of the other.
-    sqnr: signal-to-quantization-noise ratio of the scores, in dB.
+    """How far a network agrees with a reference.
+
+    Args:
+        top1: share of samples for which both choose the same class.
+        in_top5: share for which the class the reference chooses is among the five likeliest of the other.
+        sqnr: signal-to-quantization-noise ratio of the scores, in dB.
     """
 
     top1: float
