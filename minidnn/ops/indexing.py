@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from minidnn.errors import OpError, ShapeError, TypeMismatchError
-from minidnn.ops.checks import DTYPES, FLOATS, INTEGERS, normalize_axis, want_filled, want_float, want_min_rank
+from minidnn.ops.checks import DTYPES, FLOATS, INTEGERS, normalize_axis, want_filled, want_min_rank
 from minidnn.ops.checks import want_shape as _want_shape
 from minidnn.ops.elementwise import BOOL
 from minidnn.ops.registry import Attr, Attrs, Op, TensorType, register

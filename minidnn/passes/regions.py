@@ -8,6 +8,7 @@ back, for the graph has no cycle; neither has the graph of fused nodes, whatever
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +24,7 @@ __all__ = [
     "GraphView",
     "Region",
     "data_inputs",
+    "fuse_region",
     "fuse_regions",
     "parameters_are_variables",
     "reads_as_parameter",
@@ -118,13 +120,15 @@ def fuse_regions(graph: Graph, regions: Sequence[Region]) -> Graph:
         if node in members:
             renewed.update(zip(node.inputs, inputs, strict=True))
         region = region_of_exit.get(node)
-        return None if region is None else [_fuse(region, renewed)[0]]
+        return None if region is None else [fuse_region(region, renewed)[0]]
 
     return name_fused_nodes(graph.rewrite(change))
 
 
-def _fuse(region: Region, renewed: Mapping[Entry, Entry]) -> Node:
-    """The fused node of a region whose inputs from outside are now `renewed`."""
+def fuse_region(
+    region: Region, renewed: Mapping[Entry, Entry], name: str = "fused", hints: Mapping[str, Any] | None = None
+) -> Node:
+    """The fused node of a region whose inputs from outside are now `renewed`; its outputs are the exit's."""
     inside: dict[Entry, Entry] = {}
     variables: dict[Entry, Entry] = {}
     names: set[str] = set()
@@ -148,11 +152,13 @@ def _fuse(region: Region, renewed: Mapping[Entry, Entry]) -> Node:
     for node in region:
         operands = [operand(e) for e in node.inputs]
         if node.subgraph is None:
-            inside[node[0]] = place(node, operands)[0]
+            placed = place(node, operands)
+            inside.update({node[i]: placed[i] for i in range(node.num_outputs)})
             continue
         local = {v[0]: operands[int(v.name[2:])] for v in node.subgraph.variables()}
         for inner in node.subgraph.operations():
             placed = place(inner, [local[e] for e in inner.inputs])
             local.update({inner[i]: placed[i] for i in range(inner.num_outputs)})
-        inside[node[0]] = local[node.subgraph.outputs[0]]
-    return make_fused("fused", list(variables), Graph([inside[region[-1][0]]]))
+        inside.update({node[i]: local[output] for i, output in enumerate(node.subgraph.outputs)})
+    exit_ = region[-1]
+    return make_fused(name, list(variables), Graph(inside[exit_[i]] for i in range(exit_.num_outputs)), hints)

@@ -20,7 +20,7 @@ def test_every_operator_has_a_known_kind_and_finds_itself_by_its_mxnet_names() -
 
 
 def test_parameters_are_inputs() -> None:
-    attrs = {"no_bias": False, "act_type": "prelu"}
+    attrs = {"no_bias": False, "act_type": "prelu", "per_channel": True}
     for name in list_ops():
         op = get_op(name)
         if op.parameters:

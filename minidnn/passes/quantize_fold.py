@@ -1,0 +1,163 @@
+"""Fold: what stands around an operation only to change types becomes part of it.
+
+An operation with a float32 tail takes in the dequantize nodes in front of it and the calibrated quantize or
+requantize behind it: one kernel then reads int8 and stores int8, or float32 where nobody wants int8. A range that is
+found at run time cannot be taken in, for it needs the whole tensor first. Where the scale of the data is known the
+bias becomes int32, the value with which the accumulators begin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from minidnn.ops.ranges import calibrated_scale
+from minidnn.passes.naming import find_anchor
+from minidnn.passes.quantize_mark import PRODUCTS
+from minidnn.passes.quantize_weights import quantize_bias
+from minidnn.passes.quantized_graph import QUANTIZING, ProductParameters, QuantizedGraph
+from minidnn.passes.regions import Region, fuse_region
+from minidnn.symbol.graph import Entry, Graph, Node, make_fused, make_like, make_node, make_variable
+
+__all__ = ["fold_bias", "fold_types"]
+
+Array = np.ndarray[Any, Any]
+_INTEGER_PRODUCTS = frozenset(f"quantized_{name}" for name in PRODUCTS)
+
+
+def fold_bias(quantized: QuantizedGraph) -> QuantizedGraph:
+    """The bias of every product whose data has a known scale, as int32 inside the product."""
+    parameters = dict(quantized.parameters)
+    products = dict(quantized.products)
+    renewed: dict[str, Entry] = {}
+
+    def change(node: Node, inputs: tuple[Entry, ...]) -> Sequence[Entry] | None:
+        names = products.get(node.name)
+        if names is None or names.bias is None or node.subgraph is None:
+            return None
+        scale = _data_scale(node, inputs)
+        if scale is None:
+            return None
+        bias, weight, weight_scale = quantize_bias(
+            parameters.pop(names.bias).reshape(-1).astype(np.float64),
+            parameters[names.weight],
+            parameters[names.scale],
+            float(scale),
+        )
+        parameters[names.weight], parameters[names.scale] = weight, weight_scale
+        name = names.bias.replace("bias_float32", "bias_int32")
+        parameters[name] = bias
+        products[node.name] = ProductParameters(names.weight, names.scale, name)
+        position = next(i for i, e in enumerate(inputs) if e.node.name == names.bias)
+        renewed[name] = make_variable(name, shape=bias.shape, dtype=bias.dtype)
+        changed = (*inputs[:position], renewed[name], *inputs[position + 1 :])
+        made = make_fused(node.name, changed, _with_bias_inside(node.subgraph, f"in{position}"), node.hints)
+        return [made[0]]
+
+    graph = quantized.graph.rewrite(change)
+    return replace(quantized, graph=graph, parameters=parameters, products=products)
+
+
+def _data_scale(node: Node, inputs: Sequence[Entry]) -> np.float32 | None:
+    """The scale of what a product multiplies, if calibration has fixed it."""
+    assert node.subgraph is not None
+    dequantize = next(n for n in node.subgraph.operations() if n.inputs[0].node.op_name in _INTEGER_PRODUCTS)
+    source = inputs[int(dequantize.inputs[1].node.name.removeprefix("in"))].node
+    return calibrated_scale(source.attrs) if source.op_name in QUANTIZING else None
+
+
+def _with_bias_inside(subgraph: Graph, bias: str) -> Graph:
+    """The bias moved from the addition behind the product to the product's own input."""
+    variable = next(v for v in subgraph.variables() if v.name == bias)[0]
+
+    def change(node: Node, inputs: tuple[Entry, ...]) -> Sequence[Entry] | None:
+        if node.op_name in _INTEGER_PRODUCTS:
+            return [make_node(node.op_name, node.name, [*inputs, variable], {**node.attrs, "no_bias": False})[0]]
+        return [inputs[0]] if variable in node.inputs else None
+
+    return subgraph.rewrite(change)
+
+
+def fold_types(quantized: QuantizedGraph) -> QuantizedGraph:
+    """Take dequantize, requantize and quantize nodes into the operations before and behind them."""
+    graph = quantized.graph
+    consumers = graph.consumers()
+    outputs = set(graph.outputs)
+    new: dict[Entry, Entry] = {}
+    folded: dict[Node, Node] = {}
+    for node in graph.operations():
+        if not _folds(node):
+            continue
+        behind = _only_reader(node, consumers, outputs)
+        if behind is not None and _can_be_stored(behind):
+            folded[node] = behind
+    storing = {behind: node for node, behind in folded.items()}
+    for node in graph.nodes():
+        if node in folded:
+            continue
+        core = storing.get(node, node)
+        before = [e.node for e in core.inputs if e.node.op_name == "dequantize" and _folds(core)]
+        region: Region = list(dict.fromkeys([*_plain_dequantizes(before), core, node]))
+        if len(region) == 1:
+            made = node if node.is_variable else make_like(node, tuple(new[e] for e in node.inputs))
+        else:
+            made = _fuse(region, core, new)
+        new.update({node[i]: made[i] for i in range(node.num_outputs)})
+    return replace(quantized, graph=type(graph)(new[e] for e in graph.outputs))
+
+
+def _only_reader(
+    node: Node, consumers: dict[Entry, list[Node]], outputs: set[Entry]
+) -> Node | None:
+    readers = consumers.get(node[0], [])
+    return readers[0] if len(readers) == 1 and node.num_outputs == 1 and node[0] not in outputs else None
+
+
+def _folds(node: Node) -> bool:
+    """Whether an operation computes in float32 what a kernel can do between reading and storing int8."""
+    inner = node.subgraph.operations() if node.subgraph is not None else (node,)
+    if any(n.op_name in _INTEGER_PRODUCTS for n in inner):
+        return True
+    if node.is_variable or find_anchor(node) is not None:
+        return False
+    if node.op_name == "pooling":
+        return bool(node.attrs.pool_type != "max")
+    return all(n.op is not None and (n.op.kind == "elementwise" or n.op_name == "batch_norm") for n in inner)
+
+
+def _can_be_stored(behind: Node) -> bool:
+    if behind.op_name in QUANTIZING:
+        return calibrated_scale(behind.attrs) is not None
+    # The dequantize behind a bare integer product; one with its scales alone undoes a quantize of its own.
+    return behind.op_name == "dequantize" and behind.attrs.per_channel
+
+
+def _plain_dequantizes(nodes: Sequence[Node]) -> list[Node]:
+    return [n for n in nodes if not n.attrs.per_channel]
+
+
+def _fuse(region: Region, core: Node, new: dict[Entry, Entry]) -> Node:
+    """One node of the region, named for its core; a requantize inside it becomes the two steps that it is."""
+    region = [step for node in region for step in _steps(node, region)]
+    inside = set(region)
+    renewed = {e: new[e] for node in region for e in node.inputs if e.node not in inside}
+    hints: dict[str, Any] = dict(core.hints)
+    last = region[-1]
+    if last.op_name == "quantize":
+        hints |= {key: last.attrs[key] for key in ("out_type", "min_calib_range", "max_calib_range")}
+    name = core.name if core.name.startswith("quantized_") else f"quantized_{core.name}"
+    return fuse_region(region, renewed, name, hints)
+
+
+def _steps(node: Node, region: Region) -> list[Node]:
+    if node.op_name != "requantize":
+        return [node]
+    a = node.attrs
+    first = make_node(
+        "dequantize", f"{node.name}_dequantize", node.inputs, {"axis": a.axis, "per_channel": a.per_channel}
+    )
+    keys = ("out_type", "min_calib_range", "max_calib_range")
+    return [first, make_node("quantize", f"{node.name}_quantize", [first[0]], {key: a[key] for key in keys})]

@@ -1,0 +1,248 @@
+"""Insert: products multiply int8, and quantize, dequantize and requantize stand wherever types differ.
+
+A product becomes the fused node ``quantized_<name>``: integer product, dequantize, and the float32 tail it had, with a
+batch normalization folded into its weights. It gives float32; a quantize node follows where int8 is wanted. A
+product without a tail gives int32, and requantize or dequantize follows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from minidnn.ops.normalization import batch_norm_affine
+from minidnn.passes.fold_batch_norm import normalizes_channels
+from minidnn.passes.naming import find_anchor
+from minidnn.passes.quantize_mark import Marks, product_operands
+from minidnn.passes.quantize_weights import fold_affine, quantize_weight
+from minidnn.passes.quantized_graph import PlannedRange, ProductParameters, QuantizedGraph, layer_output
+from minidnn.passes.regions import Region, data_inputs, fuse_region
+from minidnn.passes.signs import nonnegative_entries
+from minidnn.symbol.graph import Entry, Graph, Node, make_like, make_node, make_variable
+from minidnn.symbol.infer import known_types
+
+__all__ = ["insert"]
+
+Array = np.ndarray[Any, Any]
+
+
+def insert(
+    graph: Graph, parameters: Mapping[str, Array], marks: Marks, dtype: str = "auto", per_channel_dense: bool = True
+) -> QuantizedGraph:
+    """The graph with int8 products, not calibrated yet.
+
+    Args:
+        graph: a float32 graph, after the fusion passes.
+        parameters: values of its parameters, by name.
+        marks: what to quantize.
+        dtype: ``int8``; ``auto``: uint8 for values that cannot be negative, and for inputs of the graph where
+            calibration sees nothing negative; ``uint8``: for any value where calibration sees nothing negative.
+        per_channel_dense: whether dense layers have a scale per output channel, as convolutions do in any case.
+
+    Raises:
+        OpError: weights with NaN or infinity; the message names the layer.
+    """
+    return _Inserter(graph, parameters, marks, dtype, per_channel_dense).run()
+
+
+class _Inserter:
+    def __init__(
+        self, graph: Graph, parameters: Mapping[str, Array], marks: Marks, dtype: str, per_channel_dense: bool
+    ) -> None:
+        self._graph = graph
+        self._given = parameters
+        self._marks = marks
+        self._dtype = dtype
+        self._per_channel_dense = per_channel_dense
+        self._types = known_types(graph)
+        self._nonnegative = nonnegative_entries(graph)
+        self._names = {node.name for node in graph.nodes()}
+        self._floats: dict[Entry, Entry] = {}
+        self._int8: dict[Entry, tuple[Entry, Entry]] = {}
+        self._dequantized: dict[Entry, Entry] = {}
+        self._made: dict[str, Array] = {}
+        self._ranges: dict[str, PlannedRange] = {}
+        self._products: dict[str, ProductParameters] = {}
+
+    def run(self) -> QuantizedGraph:
+        for node in self._graph.nodes():
+            if node.is_variable:
+                self._floats[node[0]] = node[0]
+            elif node in self._marks.products:
+                self._insert_product(node)
+            elif node in self._marks.carriers:
+                self._carry(node)
+            elif node in self._marks.tables:
+                self._insert_table(node)
+            else:
+                kept = make_like(node, tuple(self._float(e) for e in node.inputs))
+                for i in range(node.num_outputs):
+                    self._give_float(node[i], kept[i])
+        graph = type(self._graph)(self._float(e) for e in self._graph.outputs)
+        used = {v.name for v in graph.variables()}
+        values = {name: a for name, a in {**self._given, **self._made}.items() if name in used}
+        return QuantizedGraph(graph, values, self._ranges, self._products)
+
+    # ---- values ------------------------------------------------------------------------------------
+
+    def _give_float(self, entry: Entry, new: Entry) -> None:
+        """`new` is the float32 value of `entry`; where there is to be an int8 one, everyone reads that."""
+        if entry in self._marks.int8:
+            self._int8[entry] = self._quantizing("quantize", entry, [new], {})
+        else:
+            self._floats[entry] = new
+
+    def _float(self, entry: Entry) -> Entry:
+        return self._floats[entry] if entry in self._floats else self._from_int8(entry)
+
+    def _from_int8(self, entry: Entry) -> Entry:
+        if entry not in self._dequantized:
+            node = make_node("dequantize", self._name(f"{_stem(entry)}_dequantize"), self._pair(entry))
+            self._dequantized[entry] = node[0]
+        return self._dequantized[entry]
+
+    def _pair(self, entry: Entry) -> tuple[Entry, Entry]:
+        """The integers and their scale. An input of the graph is quantized when it is first asked for."""
+        if entry not in self._int8:
+            self._int8[entry] = self._quantizing("quantize", entry, [self._floats[entry]], {})
+        return self._int8[entry]
+
+    def _quantizing(
+        self, op: str, entry: Entry, inputs: Sequence[Entry], attrs: Mapping[str, Any]
+    ) -> tuple[Entry, Entry]:
+        """A node that quantizes `entry`, its type chosen and its range planned."""
+        group = self._marks.group[entry]
+        free = self._dtype != "int8" and entry not in self._marks.signed
+        is_uint8 = free and all(e in self._nonnegative for e in group)
+        by_calibration = free and (self._dtype == "uint8" or all(e.node.is_variable for e in group))
+        name = self._name(f"{_stem(entry)}_{op}")
+        node = make_node(op, name, inputs, {**attrs, "out_type": "uint8" if is_uint8 else "int8"})
+        layers = tuple(layer_output(e) for e in group)
+        self._ranges[name] = PlannedRange(layers, by_calibration and not is_uint8)
+        return node[0], node[1]
+
+    def _name(self, name: str) -> str:
+        while name in self._names:
+            name += "_"
+        self._names.add(name)
+        return name
+
+    def _variable(self, name: str, value: Array) -> Entry:
+        name = self._name(name)
+        self._made[name] = value
+        return make_variable(name, shape=value.shape, dtype=value.dtype)
+
+    # ---- nodes -------------------------------------------------------------------------------------
+
+    def _carry(self, node: Node) -> None:
+        data = data_inputs(node)
+        pairs = [self._pair(e) for e in data]
+        integers = {e: q for e, (q, _) in zip(data, pairs, strict=True)}
+        inputs = tuple(integers[e] if e in integers else self._float(e) for e in node.inputs)
+        new = Node(node.op, self._name(f"quantized_{node.name}"), node.attrs, inputs, hints=node.hints)
+        for i in range(node.num_outputs):
+            self._int8[node[i]] = new[i], pairs[0][1]
+
+    def _insert_table(self, node: Node) -> None:
+        table = node.inputs[1].node.name
+        weight, _ = fold_affine(node.name, self._given[table], None, None)
+        q, scale = quantize_weight(weight, per_channel=False)
+        inputs = (self._float(node.inputs[0]), self._variable(f"{table}_int8", q))
+        new = Node(node.op, self._name(f"quantized_{node.name}"), node.attrs, inputs)
+        self._int8[node[0]] = new[0], self._variable(f"{table}_scale", scale[:1])
+
+    def _insert_product(self, node: Node) -> None:
+        anchor, norm, tail = self._take_apart(node)
+        outer = {e: e for e in node.inputs}
+        if node.subgraph is not None:
+            outer = {v[0]: node.inputs[int(v.name.removeprefix("in"))] for v in node.subgraph.variables()}
+        operands = [self._pair(e) for e in product_operands(node)]
+        axis = 1 if anchor.op_name == "convolution" else -1
+        region: Region = []
+        names: tuple[str, str, str | None] | None = None
+        if anchor.op_name == "batch_dot":
+            inputs = [q for q, _ in operands]
+            scales = [scale for _, scale in operands]
+            bias = None
+        else:
+            weight, scale, bias = self._insert_weights(node, anchor, norm, outer)
+            inputs, scales = [operands[0][0], weight], [operands[0][1], scale]
+            names = weight.node.name, scale.node.name, None if bias is None else bias.node.name
+        attrs = {**anchor.attrs, "no_bias": True} if "no_bias" in anchor.attrs else anchor.attrs
+        product = make_node(f"quantized_{anchor.op_name}", f"quantized_{anchor.name}", inputs, attrs)
+        if bias is None and not tail:
+            name = self._insert_bare(node, product, scales, axis)
+        else:
+            region = [product, make_node("dequantize", f"{anchor.name}_dequantize", [product[0], *scales],
+                                         {"axis": axis, "per_channel": True})]  # fmt: skip
+            if bias is not None:
+                region.append(make_node("add", f"{anchor.name}_bias", [region[-1][0], bias]))
+            value = {anchor[0] if norm is None else norm[0]: region[-1][0]}
+            for inner in tail:
+                operand = {e: value[e] if e in value else self._operand(outer[e]) for e in inner.inputs}
+                region.append(make_like(inner, tuple(operand[e] for e in inner.inputs)))
+                value[inner[0]] = region[-1][0]
+            name = self._name(f"quantized_{node.name}")
+            inside = set(region)
+            renewed = {e: e for n in region for e in n.inputs if e.node not in inside}
+            fused = fuse_region(region, renewed, name, node.hints)
+            self._give_float(node[0], fused[0])
+        if names is not None:
+            self._products[name] = ProductParameters(*names)
+
+    def _operand(self, entry: Entry) -> Entry:
+        """What the tail reads beside the product: int8 wherever that exists, to move fewer bytes."""
+        return self._from_int8(entry) if entry in self._marks.int8 else self._float(entry)
+
+    def _insert_bare(self, node: Node, product: Node, scales: Sequence[Entry], axis: int) -> str:
+        """A product without a tail: int32, made int8 or float32 by the node behind it."""
+        bare = Node(product.op, self._name(f"quantized_{node.name}"), product.attrs, product.inputs)
+        inputs, attrs = [bare[0], *scales], {"axis": axis, "per_channel": True}
+        if node[0] in self._marks.int8:
+            self._int8[node[0]] = self._quantizing("requantize", node[0], inputs, attrs)
+        else:
+            self._floats[node[0]] = make_node("dequantize", self._name(f"{node.name}_dequantize"), inputs, attrs)[0]
+        return bare.name
+
+    def _take_apart(self, node: Node) -> tuple[Node, Node | None, list[Node]]:
+        """The anchor, the batch normalization that folds into its weights, and the rest of the tail."""
+        anchor = find_anchor(node)
+        assert anchor is not None
+        if node.subgraph is None:
+            return anchor, None, []
+        rest = [n for n in node.subgraph.operations() if n is not anchor]
+        readers = [n for n in rest if anchor[0] in n.inputs]
+        norm = readers[0] if len(readers) == 1 and self._folds(readers[0], anchor, node) else None
+        return anchor, norm, [n for n in rest if n is not norm]
+
+    def _folds(self, norm: Node, anchor: Node, node: Node) -> bool:
+        if norm.op_name != "batch_norm" or anchor.op_name == "batch_dot" or norm.inputs.count(anchor[0]) != 1:
+            return False
+        known = self._types.get(node[0])
+        return normalizes_channels(norm, anchor, None if known is None else known.ndim)
+
+    def _insert_weights(
+        self, node: Node, anchor: Node, norm: Node | None, outer: Mapping[Entry, Entry]
+    ) -> tuple[Entry, Entry, Entry | None]:
+        """Variables for the integer weights, their scales, and the bias, which is float32 until calibration."""
+        numbers = [self._given[outer[e].node.name] for e in anchor.inputs[1:]]
+        affine = None
+        if norm is not None:
+            affine = batch_norm_affine(norm.attrs, [self._given[outer[e].node.name] for e in norm.inputs[1:]])
+        weight, bias = fold_affine(node.name, numbers[0], numbers[1] if len(numbers) > 1 else None, affine)
+        is_convolution = anchor.op_name == "convolution"
+        q, scale = quantize_weight(weight, per_channel=is_convolution or self._per_channel_dense)
+        stem = outer[anchor.inputs[1]].node.name.removesuffix("weight")
+        variables = self._variable(f"{stem}weight_int8", q), self._variable(f"{stem}weight_scale", scale)
+        if bias is None:
+            return *variables, None
+        # Behind a convolution it is added along axis 1, in front of the spatial dimensions.
+        trailing = len(anchor.attrs.kernel) if is_convolution else 0
+        value = bias.astype(np.float32).reshape(-1, *(1,) * trailing)
+        return *variables, self._variable(f"{stem}bias_float32", value)
+
+
+def _stem(entry: Entry) -> str:
+    return entry.node.name if entry.node.num_outputs == 1 else f"{entry.node.name}{entry.index}"

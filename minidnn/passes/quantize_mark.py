@@ -1,0 +1,200 @@
+"""Mark: which operations multiply int8, and which values there are in int8.
+
+An operation of a float32 graph after the fusion passes is one of four kinds:
+
+- a *product* (convolution, dense, batch_dot, fused or not): it multiplies int8 and gives float32 to its tail;
+- it *carries* int8: it moves or compares values, so it does the same with the integers (max pooling, reshape, ...);
+- it *joins* int8 values whose scales have been made one (concatenate, stack): it carries them too;
+- anything else computes in float32, from whatever its inputs are dequantized to.
+
+A product reads its data in int8. Mode ``smart`` leaves it at that. Mode ``full`` also has those operations read
+int8 that MXNet has in int8 beside the products (pooling, sums, ReLUs, batch normalization, joins), wherever what they
+read comes out of a product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+
+from minidnn.passes.naming import find_anchor
+from minidnn.passes.regions import GraphView, data_inputs
+from minidnn.symbol.graph import Entry, Graph, Node
+from minidnn.symbol.roles import input_roles
+
+__all__ = ["PRODUCTS", "Marks", "mark", "product_operands"]
+
+PRODUCTS = frozenset({"convolution", "fully_connected", "batch_dot"})
+
+_CARRIERS = frozenset(
+    {
+        "broadcast_to", "expand_dims", "flatten", "flip", "moveaxis", "npx_reshape", "repeat", "reshape", "roll",
+        "slice", "slice_axis", "split", "squeeze", "swapaxes", "tile", "transpose",
+    }
+)  # fmt: skip
+_JOINS = frozenset({"concatenate", "stack"})
+
+# What mode full has read int8 beside the products, where all operations of a fused node are among them.
+_FULL = frozenset(
+    {"activation", "add", "batch_norm", "clip", "concatenate", "leaky_relu", "maximum_scalar", "minimum_scalar",
+     "pooling", "relu", "stack", "subtract"}
+)  # fmt: skip
+
+_FLOAT32 = np.dtype(np.float32)
+
+
+@dataclass(frozen=True)
+class Marks:
+    """What `insert` has to make.
+
+    Args:
+        products: the operations that multiply int8.
+        tables: embeddings whose table becomes int8.
+        carriers: the operations that pass int8 on, joins included.
+        int8: the float32 values of which there is an int8 form.
+        origins: for each of those the values it consists of that are quantized: itself, or what it was carried from.
+        group: for each quantized value the values that have one scale with it, itself included.
+        signed: quantized values that have to be int8, not uint8.
+    """
+
+    products: frozenset[Node]
+    tables: frozenset[Node]
+    carriers: frozenset[Node]
+    int8: frozenset[Entry]
+    origins: dict[Entry, tuple[Entry, ...]]
+    group: dict[Entry, tuple[Entry, ...]]
+    signed: frozenset[Entry]
+
+
+def mark(graph: Graph, known: Collection[str], mode: str, excluded: Collection[Node] = (), joins: bool = True) -> Marks:
+    """What is to be quantized.
+
+    Args:
+        graph: a float32 graph, after the fusion passes.
+        known: names of the variables whose values are known: parameters.
+        mode: ``full`` or ``smart``.
+        excluded: operations that stay as they are.
+        joins: whether joins carry int8; they need ranges from calibration.
+    """
+    view = GraphView(graph)
+    products = frozenset(n for n in view.operations if n not in excluded and _is_product(view, n, known))
+    able = {n for n in view.operations if n not in excluded and _carries(n, joins)}
+    tables = {n for n in view.operations if n not in excluded and _is_table(n, known)}
+    demanded = {e for node in products for e in product_operands(node)}
+    if mode == "full":
+        demanded |= _demanded_by_full(view, products, able, excluded)
+    demanded = {e for e in demanded if _may_be_int8(view, e)}
+    for node in reversed(view.operations):
+        if node in able and any(node[i] in demanded for i in range(node.num_outputs)):
+            demanded.update(data_inputs(node))
+    carriers: set[Node] = set()
+    for node in view.operations:
+        if node in able and all(e in demanded for e in data_inputs(node)):
+            carriers.add(node)
+            demanded.update(node[i] for i in range(node.num_outputs))
+    used_tables = {n for n in tables if n[0] in demanded}
+    origins = _origins(view, demanded, carriers)
+    group = _groups(carriers, origins)
+    # A table has the scale of its own weights; one that would have to share it with others stays float32.
+    used_tables = {n for n in used_tables if len(group[n[0]]) == 1}
+    signed = {o for n in products for e in _right_operand(n) for o in origins[e]}
+    signed |= {member for e in signed for member in group[e]}
+    return Marks(
+        products, frozenset(used_tables), frozenset(carriers), frozenset(demanded), origins, group, frozenset(signed)
+    )
+
+
+def product_operands(node: Node) -> list[Entry]:
+    """What a product multiplies, beside its weights: its data, or both factors of a batch_dot."""
+    anchor = find_anchor(node)
+    assert anchor is not None
+    count = 2 if anchor.op_name == "batch_dot" else 1
+    if node is anchor:
+        return list(node.inputs[:count])
+    return [node.inputs[int(e.node.name.removeprefix("in"))] for e in anchor.inputs[:count]]
+
+
+def _right_operand(node: Node) -> list[Entry]:
+    return product_operands(node)[1:]
+
+
+def _is_product(view: GraphView, node: Node, known: Collection[str]) -> bool:
+    anchor = find_anchor(node)
+    if anchor is None or anchor.op_name not in PRODUCTS or node.num_outputs != 1:
+        return False
+    if node is not anchor and not all(e.node.is_variable for e in anchor.inputs):
+        return False
+    weights = [e for e, role in zip(node.inputs, input_roles(node), strict=True) if role.is_parameter]
+    if not all(e.node.is_variable and e.node.name in known for e in weights):
+        return False
+    return all(view.types[e].dtype == _FLOAT32 for e in (*product_operands(node), *weights) if e in view.types)
+
+
+def _carries(node: Node, joins: bool) -> bool:
+    if node.op_name in _CARRIERS:
+        return True
+    if node.op_name == "pooling":
+        return bool(node.attrs.pool_type == "max")
+    if node.op_name == "pad":
+        return bool(node.attrs.mode == "edge" or (node.attrs.mode == "constant" and node.attrs.constant_values == 0))
+    return joins and node.op_name in _JOINS
+
+
+def _is_table(node: Node, known: Collection[str]) -> bool:
+    if node.op_name != "embedding":
+        return False
+    table = node.inputs[1].node
+    return table.is_variable and table.name in known
+
+
+def _may_be_int8(view: GraphView, entry: Entry) -> bool:
+    return entry not in view.types or view.types[entry].dtype == _FLOAT32
+
+
+def _demanded_by_full(
+    view: GraphView, products: Collection[Node], able: Collection[Node], excluded: Collection[Node]
+) -> set[Entry]:
+    """What comes out of products, directly or through operations of the list, and is read by those of the list."""
+    computed: set[Entry] = set()
+    result: set[Entry] = set()
+    for node in view.operations:
+        inner = node.subgraph.operations() if node.subgraph is not None else (node,)
+        anchor = find_anchor(node)
+        listed = node not in excluded and all(n.op_name in _FULL or n is anchor for n in inner)
+        listed = listed and (anchor is None or node in products)
+        read = [e for e in data_inputs(node) if e in computed]
+        if listed:
+            result.update(read)
+        if node in products or ((listed or node in able) and read):
+            computed.update(node[i] for i in range(node.num_outputs))
+    return result
+
+
+def _origins(view: GraphView, int8: Collection[Entry], carriers: Collection[Node]) -> dict[Entry, tuple[Entry, ...]]:
+    origins: dict[Entry, tuple[Entry, ...]] = {}
+
+    def find(entry: Entry) -> tuple[Entry, ...]:
+        if entry not in origins:
+            carried = entry.node in carriers
+            origins[entry] = (
+                tuple(dict.fromkeys(o for e in data_inputs(entry.node) for o in find(e))) if carried else (entry,)
+            )
+        return origins[entry]
+
+    # Inputs before users, so that the recursion is one step deep.
+    for entry in sorted(int8, key=lambda e: (view.position[e.node], e.index)):
+        find(entry)
+    return origins
+
+
+def _groups(carriers: Collection[Node], origins: dict[Entry, tuple[Entry, ...]]) -> dict[Entry, tuple[Entry, ...]]:
+    """The values whose scales have to be one: those that meet in a join, and so on from join to join."""
+    group: dict[Entry, tuple[Entry, ...]] = {o: (o,) for found in origins.values() for o in found}
+    for node in carriers:
+        met = dict.fromkeys(o for e in data_inputs(node) for o in origins[e])
+        together = tuple(dict.fromkeys(member for o in met for member in group[o]))
+        if len(together) > 1:
+            group.update(dict.fromkeys(together, together))
+    return group

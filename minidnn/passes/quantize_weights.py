@@ -1,0 +1,102 @@
+"""The numbers of a quantized layer: int8 weights with a scale per output channel, and the bias in int32.
+
+What comes out is what int32 accumulators can hold: a channel whose bias or whose largest possible sum would come near
+2^31 gets a larger scale, so that it is rounded more coarsely instead of wrapping around.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minidnn.errors import OpError
+
+__all__ = ["fold_affine", "quantize_bias", "quantize_weight"]
+
+Array = np.ndarray[Any, Any]
+
+_LIMIT = 127
+_SMALLEST_SCALE = float(np.finfo(np.float32).tiny)
+# Of the accumulator's 2^31: one half for the bias, one for the sum of products.
+_MAX_SUM = _MAX_BIAS = float((1 << 30) - 1)
+_MAX_DATA = 255
+
+
+def fold_affine(
+    layer: str, weight: Array, bias: Array | None, affine: tuple[Array, Array] | None
+) -> tuple[Array, Array | None]:
+    """Weight and bias in float64 with a following ``y * scale + shift`` per output channel taken in.
+
+    Args:
+        layer: its name, for errors.
+        weight: (C, ...).
+        bias: (C,), or None.
+        affine: scale and shift, each (C,), or None.
+
+    Raises:
+        OpError: a number is NaN or infinite.
+    """
+    w = weight.astype(np.float64)
+    b = None if bias is None else bias.astype(np.float64)
+    if affine is not None:
+        scale, shift = affine
+        with np.errstate(invalid="ignore", over="ignore"):
+            w = w * scale.reshape(-1, *(1,) * (w.ndim - 1))
+            b = shift if b is None else b * scale + shift
+    for name, numbers in (("weight", w), ("bias", b)):
+        if numbers is not None and not np.isfinite(numbers.astype(np.float32)).all():
+            raise OpError(f"{layer}: its {name} has NaN or infinity; it cannot be quantized")
+    return w, b
+
+
+def quantize_weight(weight: Array, per_channel: bool = True) -> tuple[Array, Array]:
+    """int8 weights, and their scale for each output channel as float32 (C,): ``w = q * scale``.
+
+    Args:
+        weight: (C, ...) in float64.
+        per_channel: False gives all channels one scale. A channel of zeros has scale 1.
+    """
+    rows = weight.reshape(len(weight), -1)
+    largest = np.abs(rows).max(1)
+    if not per_channel:
+        largest = np.full_like(largest, largest.max())
+    scale = (largest / _LIMIT).astype(np.float32)
+    scale[scale < _SMALLEST_SCALE] = 1
+    q = _rounded(rows, scale)
+    # int32 holds any sum over fewer than 33000 elements; beyond that some channel might be too heavy.
+    while (heaviest := np.abs(q).sum(1) * _MAX_DATA / _MAX_SUM).max() > 1:
+        scale = _enlarged(scale, heaviest)
+        q = _rounded(rows, scale)
+    return q.reshape(weight.shape).astype(np.int8), scale
+
+
+def quantize_bias(bias: Array, weight: Array, weight_scale: Array, data_scale: float) -> tuple[Array, Array, Array]:
+    """int32 bias in units of the accumulator, with the weights and scales that it fits to.
+
+    Args:
+        bias: (C,) real numbers.
+        weight: (C, ...) int8.
+        weight_scale: (C,).
+        data_scale: the scale of the data.
+    """
+    unit = weight_scale.astype(np.float64) * data_scale
+    excess = np.abs(bias) / unit / _MAX_BIAS
+    if excess.max() > 1:
+        # Bias is all there is to such a channel: its weights lose bits that no one would notice.
+        larger = _enlarged(weight_scale, excess)
+        rows = weight.reshape(len(weight), -1) * weight_scale.astype(np.float64)[:, None]
+        weight, weight_scale = _rounded(rows, larger).reshape(weight.shape).astype(np.int8), larger
+        unit = weight_scale.astype(np.float64) * data_scale
+    return np.rint(bias / unit).astype(np.int32), weight, weight_scale
+
+
+def _rounded(rows: Array, scale: Array) -> Array:
+    q: Array = np.clip(np.rint(rows / scale.astype(np.float64)[:, None]), -_LIMIT, _LIMIT)
+    return q
+
+
+def _enlarged(scale: Array, factor: Array) -> Array:
+    """Scales times `factor` where that is above 1, rounded up."""
+    larger = (scale.astype(np.float64) * np.maximum(factor, 1)).astype(np.float32)
+    return np.where(factor > 1, np.nextafter(larger, np.float32(np.inf)), scale)

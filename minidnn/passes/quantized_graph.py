@@ -1,0 +1,66 @@
+"""What the quantization passes hand on: a graph, its parameters, and which ranges it waits for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from minidnn.symbol.graph import Entry, Graph
+
+__all__ = ["QUANTIZING", "PlannedRange", "ProductParameters", "QuantizedGraph", "layer_output"]
+
+# Operators with a range.
+QUANTIZING = frozenset({"quantize", "requantize"})
+
+
+@dataclass(frozen=True)
+class PlannedRange:
+    """Where the range of one quantizing node comes from.
+
+    Args:
+        layers: outputs of the float32 graph, by name; the range is the smallest that holds all of theirs.
+        uint8_if_positive: whether calibration may still choose uint8, where it sees nothing negative.
+    """
+
+    layers: tuple[str, ...]
+    uint8_if_positive: bool
+
+
+@dataclass(frozen=True)
+class ProductParameters:
+    """Names of the variables of one product with weights."""
+
+    weight: str
+    scale: str
+    bias: str | None
+
+
+@dataclass(frozen=True)
+class QuantizedGraph:
+    """A graph on its way to int8.
+
+    Args:
+        graph: the graph.
+        parameters: the values of its parameters, by name.
+        ranges: by name of the quantizing node.
+        products: by name of the node that multiplies int8.
+    """
+
+    graph: Graph
+    parameters: Mapping[str, np.ndarray[Any, Any]]
+    ranges: Mapping[str, PlannedRange]
+    products: Mapping[str, ProductParameters]
+
+    def layers(self) -> tuple[str, ...]:
+        """The outputs of the float32 graph whose ranges are needed, each once."""
+        return tuple(dict.fromkeys(layer for planned in self.ranges.values() for layer in planned.layers))
+
+
+def layer_output(entry: Entry) -> str:
+    """The name under which collectors see a value: ``<node>_output``, or its own name for an input of the graph."""
+    if entry.node.is_variable:
+        return entry.node.name
+    return f"{entry.node.name}_output{entry.index if entry.node.num_outputs > 1 else ''}"
