@@ -1,0 +1,260 @@
+"""The int8 tile on every ISA of this machine: bit by bit what NumPy's int32 and float32 arithmetic gives."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from microkernels import Machine, address
+from tile_problem import DTYPES, Array, Fill, Tail, Tile, TileProblem, tiles, uniform
+
+from minidnn_kernels.dot import dot_for
+from minidnn_kernels.isa import ISAS, Isa
+from minidnn_kernels.matmul import pack_int8_panels
+
+_FILL = 0xA5
+
+# Each kind of operand and output stands in one of them.
+TAILS = [
+    Tail(),
+    Tail(scale=True, output="f32"),
+    Tail(scale=True, activation="relu", output="u8"),
+    Tail(scale=True, bias=True, output="s8"),
+    Tail(scale=True, residual="s8", activation="relu", output="u8"),
+    Tail(scale=True, residual="u8", activation="clip", output="u8"),
+    Tail(scale=True, bias=True, residual="s32", output="s8"),
+    Tail(scale=True, bias=True, residual="f32", activation="relu", output="f32"),
+]
+
+
+class NativeMemory:
+    """Arrays in this process."""
+
+    def __init__(self) -> None:
+        self._arrays: list[Array] = []
+
+    def put(self, array: Array) -> int:
+        self._arrays.append(np.array(array, order="C"))
+        return address(self._arrays[-1])
+
+    def reserve(self, size: int) -> int:
+        return self.put(np.full(size, _FILL, np.uint8))
+
+    def read(self, where: int, size: int) -> bytes:
+        (found,) = [array for array in self._arrays if address(array) == where]
+        assert found.nbytes == size
+        return found.tobytes()
+
+
+def solve(machine: Machine, problem: TileProblem) -> None:
+    memory = NativeMemory()
+    machine.call(problem.tile.spec, *problem.place(memory))
+    problem.check(memory.read(*problem.target), _FILL)
+
+
+@pytest.mark.parametrize("data", ["u8", "s8"])
+def test_every_tile_that_fits_computes_whole_blocks(machine: Machine, data: str) -> None:
+    for (rows, vectors), tail in zip(tiles(machine.isa), itertools.cycle(TAILS), strict=False):
+        solve(machine, TileProblem(machine.isa, Tile(rows, vectors, data, tail=tail), taps=2, depth=7))
+
+
+@pytest.mark.parametrize("data", ["u8", "s8"])
+@pytest.mark.parametrize("tail", TAILS, ids=lambda tail: tail.epilogue().name)
+def test_every_row_and_column_remainder(machine: Machine, tail: Tail, data: str) -> None:
+    tile = Tile(3, 2, data, masked=True, tail=tail)
+    for rows in range(1, 4):
+        for columns in range(1, 2 * machine.isa.lanes + 1):
+            solve(machine, TileProblem(machine.isa, tile, rows, columns, depth=5, seed=columns))
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_more_rows_and_columns_left_than_the_tile_has(machine: Machine, masked: bool) -> None:
+    tile = Tile(3, 2, masked=masked, tail=TAILS[4])
+    solve(machine, TileProblem(machine.isa, tile, 9, 2 * machine.isa.lanes + 5))
+
+
+def constant(a: int, b: int, bias: int = 0) -> Fill:
+    """All of A, all of B and all of the bias the same."""
+
+    def fill(_: np.random.Generator, shapes: Sequence[tuple[int, ...]], tile: Tile) -> tuple[Array, Array, Array]:
+        return (
+            np.full(shapes[0], a, DTYPES[tile.data]),
+            np.full(shapes[1], b, np.int8),
+            np.full(shapes[2], bias, np.int32),
+        )
+
+    return fill
+
+
+def alternating(rng: np.random.Generator, shapes: Sequence[tuple[int, ...]], tile: Tile) -> tuple[Array, Array, Array]:
+    """Nothing but the ends of the ranges, and biases near which int32 wraps."""
+    a: Array = rng.choice([0, 255] if tile.data == "u8" else [-128, 127], shapes[0]).astype(DTYPES[tile.data])
+    b = rng.choice(np.array([-128, -127, 127], np.int8), shapes[1])
+    ends = np.array([-(2**31), -(2**31) + 1, 2**31 - 1, 2**31 - 2, 0])
+    return a, b, rng.choice(ends, shapes[2]).astype(np.int32)
+
+
+def near_saturation(
+    rng: np.random.Generator, shapes: Sequence[tuple[int, ...]], tile: Tile
+) -> tuple[Array, Array, Array]:
+    """Pairs of weights whose products with 255 come just within int16, and in every other step some just beyond."""
+    taps, depth, columns = shapes[1]
+    a, _, bias = alternating(rng, shapes, tile)
+    within = np.array([(64, 64), (127, 1), (1, 127), (-128, 0), (-64, -64), (127, -128), (0, 3)], np.int8)
+    beyond = np.array([(65, 64), (127, 2), (127, 127), (-128, -1), (-65, -64), (-128, -128)], np.int8)
+    pairs = -(-depth // 2)
+    chosen = rng.integers(len(within), size=(taps, pairs, columns))
+    b = within[chosen]
+    some = rng.random((taps, pairs, columns)) < 0.1
+    some[:, np.arange(pairs) // 2 % 2 == 0] = False
+    b[some] = beyond[rng.integers(len(beyond), size=int(some.sum()))]
+    return a, b.transpose(0, 1, 3, 2).reshape(taps, 2 * pairs, columns)[:, :depth], bias
+
+
+_EXTREMES = {"u8": (0, 1, 255), "s8": (-128, -127, 127)}
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 4, 5, 576, 8191, 8192])
+@pytest.mark.parametrize("data", ["u8", "s8"])
+def test_extremes_at_every_depth(machine: Machine, data: str, depth: int) -> None:
+    tile = Tile(2, 2, data)
+    for a, b in itertools.product(_EXTREMES[data], (-128, -127, 127)):
+        solve(machine, TileProblem(machine.isa, tile, depth=depth, fill=constant(a, b)))
+    for fill in (alternating, near_saturation):
+        solve(machine, TileProblem(machine.isa, tile, depth=depth, fill=fill))
+
+
+@pytest.mark.parametrize("data", ["u8", "s8"])
+def test_sums_wrap_as_int32_does(machine: Machine, data: str) -> None:
+    for b, bias in itertools.product((-128, 127), (-(2**31), -(2**31) + 7, 2**31 - 1, 2**31 - 9)):
+        problem = TileProblem(machine.isa, Tile(2, 1, data), depth=68, fill=constant(_EXTREMES[data][-1], b, bias))
+        solve(machine, problem)
+    sums = problem.sums()
+    assert (sums < 0).all(), "the last of them does wrap"
+
+
+@pytest.mark.parametrize("data", ["u8", "s8"])
+def test_pointers_to_the_row_of_zeros_add_nothing(machine: Machine, data: str) -> None:
+    tile = Tile(4, 1, data, tail=Tail())
+    for depth in (1, 4, 6, 16):
+        solve(machine, TileProblem(machine.isa, tile, taps=9, depth=depth, seed=depth, absent=0.4))
+        solve(machine, TileProblem(machine.isa, tile, taps=9, depth=depth, absent=1.0))
+
+
+def test_the_tail_is_what_the_quantized_operators_compute(machine: Machine) -> None:
+    """Of everything the tail may have, every combination."""
+    choices = ([False, True], [None, "s8", "u8", "s32", "f32"], [None, "relu", "clip"], ["f32", "s8", "u8"])
+    for number, (bias, residual, activation, output) in enumerate(itertools.product(*choices)):
+        tail = Tail(True, bias, residual, activation, output)
+        columns = 1 + number % machine.isa.lanes
+        tile = Tile(2, 1, ("u8", "s8")[number % 2], masked=True, tail=tail)
+        solve(machine, TileProblem(machine.isa, tile, 2, columns, seed=number))
+
+
+def _draw_tail(draw: st.DataObject) -> Tail:
+    output = draw.draw(st.sampled_from(["s32", "f32", "s8", "u8"]))
+    if output == "s32":
+        return Tail()
+    return Tail(
+        draw.draw(st.booleans()),
+        draw.draw(st.booleans()),
+        draw.draw(st.sampled_from([None, "s8", "u8", "s32", "f32"])),
+        draw.draw(st.sampled_from([None, "relu", "clip"])),
+        output,
+    )
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(draw=st.data())
+def test_any_problem(machine: Machine, draw: st.DataObject) -> None:
+    rows, vectors = draw.draw(st.sampled_from(tiles(machine.isa)))
+    data = draw.draw(st.sampled_from(["u8", "s8"]))
+    problem = TileProblem(
+        machine.isa,
+        Tile(rows, vectors, data, masked=True, tail=_draw_tail(draw)),
+        rows_left=draw.draw(st.integers(1, 20)),
+        columns_left=draw.draw(st.integers(1, 70)),
+        taps=draw.draw(st.integers(1, 10)),
+        depth=draw.draw(st.integers(1, 70)),
+        seed=draw.draw(st.integers(0, 2**32 - 1)),
+        fill=draw.draw(st.sampled_from([uniform, alternating, near_saturation])),
+        absent=draw.draw(st.sampled_from([0.0, 0.2])),
+    )
+    solve(machine, problem)
+
+
+every_isa = pytest.mark.parametrize("isa", ISAS, ids=lambda isa: isa.name)
+
+
+def _pairs(step: Array, lanes: int) -> bytes:
+    """A step [4, columns]: for each vector, elements 0 and 2 of all its lanes, then 1 and 3, in 16 bits."""
+    columns = step.shape[1]
+    order = itertools.product(range(columns // lanes), range(2), range(lanes), range(2))
+    numbers = [step[2 * pair + odd, vector * lanes + lane] for vector, odd, lane, pair in order]
+    return np.array(numbers, np.int16).tobytes()
+
+
+def _is_safe(step: Array) -> bool:
+    """Whether no A in 0..255 makes two neighbours' products leave int16."""
+    a = np.array([(x, y) for x in (0, 255) for y in (0, 255)])
+    sums = np.concatenate([a @ step[:2].astype(int), a @ step[2:].astype(int)])
+    return bool(((sums >= -(2**15)) & (sums < 2**15)).all())
+
+
+def _packed_by_definition(isa: Isa, weights: Array) -> bytes:
+    """One panel's weights [taps, depth, columns], step by step."""
+    group = dot_for(isa, "s8").group
+    taps, depth, columns = weights.shape
+    filled = np.concatenate([weights, np.zeros((taps, -depth % group, columns), np.int8)], axis=1)
+    packed = b""
+    for tap in filled.reshape(taps, -1, group, columns):
+        if isa.dot == "widen":
+            packed += tap.astype(np.int32).tobytes()
+        elif isa.dot == "maddwd":
+            packed += b"".join(_pairs(step, isa.lanes) for step in tap)
+        elif isa.dot == "mixed":
+            safe = [i for i, step in enumerate(tap) if _is_safe(step)]
+            others = [i for i in range(len(tap)) if i not in safe]
+            order = np.array([len(safe), len(others)], np.int64).tobytes()
+            order += np.array([4 * i for i in (*safe, *others)], np.int32).tobytes()
+            packed += order + bytes(-len(order) % 64)
+            packed += b"".join(tap[i].T.tobytes() for i in safe) + b"".join(_pairs(tap[i], isa.lanes) for i in others)
+        else:
+            packed += b"".join(step.T.tobytes() for step in tap)
+    return packed
+
+
+@every_isa
+@pytest.mark.parametrize("data", ["u8", "s8"])
+@pytest.mark.parametrize(("depth", "n"), [(1, 1), (4, 16), (5, 17), (8, 64), (43, 40)])
+def test_panels_hold_the_sums_to_start_from_then_the_weights(isa: Isa, data: str, depth: int, n: int) -> None:
+    rng = np.random.default_rng(depth)
+    columns, panels = 2 * isa.lanes, -(-n // (2 * isa.lanes))
+    _, weights, bias = near_saturation(rng, [(1,), (2 * 3, depth, n), (2 * n,)], Tile(1, 1))
+    weights, bias = weights.reshape(2, 3, depth, n), bias.reshape(2, n)
+    dot = dot_for(isa, data)
+    packed, steps = pack_int8_panels(weights, bias, columns, dot, isa.lanes)
+    assert steps == -(-depth // dot.group)
+    assert packed.shape[:2] == (2, panels)
+    assert packed.dtype == np.uint8
+    starts = packed[..., : columns * 4].copy().view(np.int32).reshape(2, -1)
+    # What the sign flip of A adds to every product comes off, in int32, which wraps.
+    surplus = dot.offset * weights.astype(np.int64).sum((1, 2))
+    np.testing.assert_array_equal(starts[:, :n], (bias - surplus).astype(np.int32))
+    assert not starts[:, n:].any()
+    whole = np.concatenate([weights, np.zeros((2, 3, depth, panels * columns - n), np.int8)], axis=3)
+    for group, panel in itertools.product(range(2), range(panels)):
+        expected = _packed_by_definition(isa, whole[group, :, :, panel * columns : (panel + 1) * columns])
+        actual = packed[group, panel, columns * 4 :].tobytes()
+        assert actual[: len(expected)] == expected
+        assert not any(actual[len(expected) :]), "shorter panels are filled up with zeros"
+
+
+@every_isa
+def test_only_a_dot_of_the_other_signedness_has_an_offset(isa: Isa) -> None:
+    expected = {"vnni": (0, 128), "mixed": (0, 128), "sdot": (-128, 0), "maddwd": (0, 0), "widen": (0, 0)}
+    assert tuple(dot_for(isa, data).offset for data in ("u8", "s8")) == expected[isa.dot]
