@@ -15,7 +15,7 @@ import numpy as np
 from minidnn.errors import ShapeError, TypeMismatchError
 from minidnn.ops.registry import Attrs, Op, TensorType
 from minidnn.runtime.threads import get_num_threads, pool, set_num_threads
-from minidnn.symbol.debug import debug_print
+from minidnn.symbol.debug import debug_enabled, debug_print
 from minidnn.symbol.graph import Graph, make_node, make_variable
 
 if TYPE_CHECKING:
@@ -99,6 +99,8 @@ def _executor(
     layouts: Sequence[str] | None,
 ) -> Executor:
     # The compiler is imported at the first compilation: `import minidnn` needs none of it.
+    from minidnn_kernels.codegen import emit_asm
+
     from minidnn.lowering import lower
     from minidnn.runtime.executor import Executor
     from minidnn.runtime.library import library
@@ -106,6 +108,8 @@ def _executor(
     kernels = library()
     program = lower(graph, parameters, inputs, layouts, kernels.isa)
     debug_print("plan", f"{len(program.steps)} steps for {kernels.isa.name}", lambda: str(program))
+    for spec in program.kernels() if debug_enabled("asm") else ():
+        debug_print("asm", spec.name, lambda spec=spec: emit_asm(spec.emit(kernels.isa), kernels.isa))  # type: ignore[misc]
     return Executor(program, kernels, pool)
 
 

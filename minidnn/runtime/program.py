@@ -122,6 +122,11 @@ class Program:
         """Scratch memory a thread needs."""
         return max((s.scratch for s in self.steps if isinstance(s, NativeStep)), default=0)
 
+    def kernels(self) -> list[KernelSpec]:
+        """The microkernels its steps call, each once, in order."""
+        arguments = (a for s in self.steps if isinstance(s, NativeStep) for a in s.arguments)
+        return list(dict.fromkeys(a.spec for a in arguments if isinstance(a, Kernel)))
+
     def __str__(self) -> str:
         lines = [f"program: {len(self.steps)} steps, arena {self.arena_bytes:,} bytes"]
         for i, step in enumerate(self.steps):
