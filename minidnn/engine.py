@@ -99,11 +99,10 @@ def _executor(
     layouts: Sequence[str] | None,
 ) -> Executor:
     # The compiler is imported at the first compilation: `import minidnn` needs none of it.
-    from minidnn_kernels.codegen import emit_asm
-
     from minidnn.lowering import lower
     from minidnn.runtime.executor import Executor
     from minidnn.runtime.library import library
+    from minidnn_kernels.codegen import emit_asm
 
     kernels = library()
     program = lower(graph, parameters, inputs, layouts, kernels.isa)
