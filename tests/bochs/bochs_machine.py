@@ -14,7 +14,7 @@ from pathlib import Path
 from guest_memory import INPUT, MEMORY, OUTPUT, PAYLOAD, GuestMemory
 from guest_program import Builder, Program, find_tool
 
-__all__ = ["INSTALL", "BochsError", "BochsMachine", "GuestTrapError", "Outcome", "missing"]
+__all__ = ["CPU", "INSTALL", "BochsError", "BochsMachine", "GuestTrapError", "Outcome", "missing"]
 
 INSTALL = "apt-get install bochs bochsbios gcc binutils"
 
