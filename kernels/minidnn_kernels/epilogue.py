@@ -54,7 +54,8 @@ class Epilogue:
     for an integer kernel without instructions: its accumulators as they are.
 
     Raises:
-        ValueError: an unknown operation, operand kind or output, or a value used before it is made.
+        ValueError: an unknown operation, operand kind or output, a value used before it is made, or
+            instructions for an ``s32`` output.
     """
 
     instructions: tuple[Instruction, ...] = ()
@@ -64,6 +65,8 @@ class Epilogue:
     def __post_init__(self) -> None:
         if self.output not in OUTPUTS:
             raise ValueError(f"unknown output {self.output!r}")
+        if self.output == "s32" and self.instructions:
+            raise ValueError("an s32 output is the accumulators as they are, without instructions")
         for kind in self.operands:
             if kind not in OPERAND_KINDS:
                 raise ValueError(f"unknown operand kind {kind!r}")

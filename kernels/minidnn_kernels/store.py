@@ -83,11 +83,17 @@ def store_value(
     address: Value,
     mask: Value | None,
 ) -> None:
-    """Apply the epilogue to one vector, float32 or int32, and store what it makes."""
+    """Apply the epilogue to one vector, float32 or int32, and store what it makes.
+
+    Raises:
+        ValueError: an ``s32`` output of float32.
+    """
+    integer = accumulator.type == s.int_vector
     if epilogue.output == "s32":
+        if not integer:
+            raise ValueError("an s32 output needs int32 sums, this kernel's are float32")
         s.store_int(accumulator, address, "s32", mask)
         return
-    integer = accumulator.type == s.int_vector
     value = epilogue.emit(s, s.builder.sitofp(accumulator, s.vector) if integer else accumulator, load)
     if epilogue.output == "f32":
         s.store(value, address, mask)

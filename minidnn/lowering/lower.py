@@ -8,6 +8,7 @@ import numpy as np
 
 from minidnn.lowering.anchor import Anchor
 from minidnn.lowering.builder import Builder
+from minidnn.lowering.dynamic import lower_dynamic_quantize
 from minidnn.lowering.elementwise import lower_elementwise
 from minidnn.lowering.host import lower_host
 from minidnn.lowering.matmul import lower_batch_dot, lower_convolution, lower_fully_connected, lower_matmul
@@ -47,6 +48,7 @@ _RULES: dict[str, Rule] = {
     "concatenate": lower_concatenate,
     "stack": lower_stack,
     "pad": lower_pad,
+    "quantize": lower_dynamic_quantize,
     **dict.fromkeys(("sum", "mean", "max"), lower_reduction),
     **dict.fromkeys(("reshape", "npx_reshape", "reshape_like", "flatten", "expand_dims", "squeeze"), lower_view),
     **dict.fromkeys(("transpose", "swapaxes", "moveaxis", "broadcast_to", "broadcast_like", "flip"), lower_view),
@@ -107,11 +109,11 @@ def _lower_node(builder: Builder, node: Node, inputs: Sequence[Value]) -> list[V
         value = _ANCHORS[node.op_name](builder, Anchor(node.name, node.attrs, inputs, types[0], types[0]))
         if value is not None:
             return [value]
-    elif node.op_name in _RULES:
+    if node.op_name in _RULES:
         values = _RULES[node.op_name](builder, node, inputs, types)
         if values is not None:
             return values
-    elif node.op_name in ELEMENTWISE:
+    if node.op_name in ELEMENTWISE:
         outside = dict(zip(node.inputs, inputs, strict=True))
         value = lower_elementwise(builder, node.name, [node], outside, types[0])
         if value is not None:

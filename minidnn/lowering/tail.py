@@ -16,7 +16,7 @@ from minidnn.ops.registry import Attrs
 from minidnn.symbol.graph import Entry, Node
 from minidnn_kernels.epilogue import Epilogue, Instruction
 
-__all__ = ["ELEMENTWISE", "Tail", "TailBuilder", "dtype_name"]
+__all__ = ["ELEMENTWISE", "QUANTIZED_OUTPUTS", "Tail", "TailBuilder", "dtype_name"]
 
 # What a node does: the kernel's operation and its numbers.
 Rule = Callable[[Attrs], tuple[str, tuple[float, ...]] | None]
@@ -81,7 +81,7 @@ _SPECIAL = frozenset({"batch_norm", "dequantize", "quantize", "requantize"})
 ELEMENTWISE = frozenset({*_RULES, *_SPECIAL})
 
 # The kernels' names for what a tail stores, by the graph's name.
-_OUTPUTS = {"int8": "s8", "uint8": "u8"}
+QUANTIZED_OUTPUTS = {"int8": "s8", "uint8": "u8"}
 
 
 def dtype_name(dtype: np.dtype[Any]) -> str | None:
@@ -238,7 +238,7 @@ class TailBuilder:
         low, high = QUANTIZED_RANGES[node.attrs.out_type]
         inverse = float(np.float32(1.0) / np.float32(scale))
         numbers[node[0]] = self.apply("quantize", number, numbers=(inverse, float(low), float(high)))
-        self._output = _OUTPUTS[node.attrs.out_type]
+        self._output = QUANTIZED_OUTPUTS[node.attrs.out_type]
         return True
 
     def store_sums(self) -> None:

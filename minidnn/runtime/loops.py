@@ -24,6 +24,7 @@ LOOPS = {
     "matmul_loop": "minidnn_kernels.matmul_loop",
     "elementwise_loop": "minidnn_kernels.elementwise_loop",
     "copy_loop": "minidnn_kernels.copy_loop",
+    "extrema_loop": "minidnn_kernels.extrema_loop",
     "depthwise_loop": "minidnn_kernels.depthwise_loop",
     "pool_loop": "minidnn_kernels.pooling_loop",
     "global_pool_loop": "minidnn_kernels.pooling_loop",

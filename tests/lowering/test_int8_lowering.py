@@ -191,3 +191,30 @@ def test_average_of_integers_is_one_step_with_its_dequantization() -> None:
     (result,) = Executor(program, library, pool)([data])
     wanted = (data.astype(np.float64) * np.float32(0.05)).mean((2, 3), keepdims=True)
     np.testing.assert_allclose(result, wanted, rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(1,), (3, 5), (2, 7, 33, 19), (1, 3, 224, 224)])
+@pytest.mark.parametrize("out", ["int8", "uint8"])
+def test_quantization_without_calibration_finds_its_range(shape: tuple[int, ...], out: str) -> None:
+    data = _RNG.standard_normal(shape).astype(np.float32)
+    node = make_node("quantize", "quantized", [make_variable("data")], {"out_type": out})
+    graph = Graph([node[0], node[1]])
+    library = Library(next(i for i in ISAS if i.name == _HOST_ISAS[-1]), CodeCache(default_folder()))
+    program = lower(graph, {}, {"data": (TensorType.of(data), "plain")}, ["plain", "plain"], library.isa)
+    assert sum(isinstance(s, NativeStep) for s in program.steps) >= 2
+    results = Executor(program, library, pool)([data])
+    for result, wanted in zip(results, evaluate(graph, {"data": data}), strict=True):
+        np.testing.assert_array_equal(result, wanted)
+
+
+def test_quantization_without_calibration_of_nothing_but_zeros_or_with_nan_has_scale_one() -> None:
+    library = Library(next(i for i in ISAS if i.name == _HOST_ISAS[-1]), CodeCache(default_folder()))
+    node = make_node("quantize", "quantized", [make_variable("data")], {"out_type": "int8"})
+    inputs = {"data": (TensorType((40,), np.dtype(np.float32)), "plain")}
+    execute = Executor(lower(Graph([node[0], node[1]]), {}, inputs, ["plain"] * 2, library.isa), library, pool)
+    spoiled = np.linspace(-3, 3, 40, dtype=np.float32)
+    spoiled[17] = np.nan
+    for data in (np.zeros(40, np.float32), spoiled):
+        q, scale = execute([data])
+        assert scale == 1
+        np.testing.assert_array_equal(q, np.rint(np.nan_to_num(data)))

@@ -1,0 +1,60 @@
+"""The smallest and the largest of many float32: what an uncalibrated quantization needs to know."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from minidnn_kernels.isa import Isa
+from minidnn_kernels.simd import Simd, Value, const, new_function
+
+__all__ = ["ARGUMENTS", "ExtremaArguments", "ExtremaSpec"]
+
+# source: address of contiguous elements
+# target: address of two float32, the minimum and the maximum
+# count:  elements, at least one
+ARGUMENTS = ("source", "target", "count")
+
+
+@dataclass(frozen=True)
+class ExtremaArguments:
+    """Positions in the argument row of `extrema_loop`."""
+
+    KERNEL: int = 0
+    SOURCE: int = 1
+    TARGET: int = 2  # [parts][2]
+    COUNT: int = 3
+    CHUNK: int = 4  # elements of a part
+
+
+@dataclass(frozen=True)
+class ExtremaSpec:
+    """Minimum and maximum; NaN wins."""
+
+    @property
+    def name(self) -> str:
+        return "f32_extrema"
+
+    def emit(self, isa: Isa) -> str:
+        """LLVM IR of the kernel, one function of `ARGUMENTS`."""
+        module, function, builder = new_function(self.name, ARGUMENTS)
+        s = Simd(builder, isa)
+        source, target, count = function.args
+        whole = builder.and_(count, const(-s.lanes))
+        left = builder.sub(count, whole)
+        mask = s.first_lanes(left)
+        empty = builder.icmp_signed("==", left, const(0))
+        with s.loop(const(0), whole, s.lanes, [s.splat(math.inf), s.splat(-math.inf)]) as loop:
+            value = s.load(s.add(source, s.mul(loop.index, const(4))))
+            loop.next = [s.binary("minimum", loop.values[0], value), s.binary("maximum", loop.values[1], value)]
+        tail = s.load(s.add(source, s.mul(whole, const(4))), mask)
+        for i, (operation, neutral) in enumerate((("minimum", math.inf), ("maximum", -math.inf))):
+
+            def combine(a: Value, b: Value, operation: str = operation) -> Value:
+                return s.binary(operation, a, b)
+
+            rest = builder.select(mask, tail, s.splat(neutral))
+            total = builder.select(empty, loop.results[i], combine(loop.results[i], rest))
+            builder.store(s.reduce(total, combine), s.pointer(s.add(target, const(4 * i)), s.vector.element), align=4)
+        builder.ret_void()
+        return str(module)

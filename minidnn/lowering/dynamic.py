@@ -1,0 +1,70 @@
+"""Quantization without calibration: the range of a tensor is found when it is there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from minidnn.lowering.anchor import arguments_row
+from minidnn.lowering.builder import Builder
+from minidnn.lowering.elementwise import add_rows_step
+from minidnn.lowering.tail import QUANTIZED_OUTPUTS
+from minidnn.lowering.values import Array, Value
+from minidnn.ops.ranges import QUANTIZED_RANGES, calibrated_scale, scale_of_range
+from minidnn.ops.registry import TensorType
+from minidnn.runtime.program import Argument, Cost, HostStep, Kernel
+from minidnn.symbol.graph import Node
+from minidnn_kernels.elementwise import ElementwiseSpec
+from minidnn_kernels.epilogue import Epilogue, Instruction
+from minidnn_kernels.extrema import ExtremaArguments, ExtremaSpec
+
+__all__ = ["lower_dynamic_quantize"]
+
+_PARTS = 24
+_PART_ELEMENTS = 16 * 1024
+_FLOAT32 = np.dtype(np.float32)
+
+
+def lower_dynamic_quantize(
+    builder: Builder, node: Node, inputs: Sequence[Value], types: Sequence[TensorType]
+) -> list[Value] | None:
+    """Three steps: extrema, part by part; the scale from them; the quantization. None if it is calibrated."""
+    data = inputs[0]
+    if calibrated_scale(node.attrs) is not None or data.array is not None or data.type.dtype != _FLOAT32:
+        return None
+    count, out_type = data.type.size, node.attrs.out_type
+    source = builder.as_layout(data, data.layout)
+    chunk = max(_PART_ELEMENTS, -(-count // _PARTS))
+    parts = -(-count // chunk)
+    extrema = builder.new(TensorType((parts, 2), _FLOAT32))
+    names: dict[str, Argument] = {
+        "KERNEL": Kernel(ExtremaSpec()),
+        "SOURCE": builder.address(source),
+        "TARGET": extrema.address,
+        "COUNT": count,
+        "CHUNK": chunk,
+    }
+    cost = Cost(2 * count, data.nbytes)
+    builder.native(f"{node.name}_range", "extrema_loop", arguments_row(ExtremaArguments(), names), parts, cost)
+    scale, inverse = (builder.new(TensorType((1,), _FLOAT32)) for _ in range(2))
+
+    def find_scale(arrays: Sequence[Array]) -> Sequence[Array]:
+        found = scale_of_range(float(arrays[0][:, 0].min()), float(arrays[0][:, 1].max()), out_type)
+        return [np.full(1, found), np.full(1, np.float32(1) / found)]
+
+    step = HostStep(f"{node.name}_scale", find_scale, (extrema.tensor(),), (scale.tensor(), inverse.tensor()))
+    builder.host(step)
+    result = builder.new(types[0], source.layout)
+    low, high = QUANTIZED_RANGES[out_type]
+    instructions = (
+        Instruction("load", operand=1),
+        Instruction("multiply", (0, 1)),
+        Instruction("clip", (2,), (float(low), float(high))),
+    )
+    epilogue = Epilogue(instructions, ("tensor", "scalar"), QUANTIZED_OUTPUTS[out_type])
+    strides = [(1,), (4,), (0,)]
+    tensors = [result, source, inverse]
+    cost = Cost(2 * count, data.nbytes + result.nbytes)
+    add_rows_step(builder, node.name, Kernel(ElementwiseSpec(epilogue)), tensors, (count,), strides, cost)
+    return [result, scale]
