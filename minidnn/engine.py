@@ -5,6 +5,7 @@ Everything that reaches a kernel passes here, and is checked here: dtype, shape 
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -117,6 +118,16 @@ def _executor(
 _KEPT_PROGRAMS = 512
 _programs: OrderedDict[Any, Executor] = OrderedDict()
 _programs_lock = threading.Lock()
+
+
+def _renew_lock() -> None:
+    global _programs_lock
+    _programs_lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    # Another thread may have held it when the process forked, and is not there to give it back.
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 def run_op(op: Op, attrs: Attrs, arrays: Sequence[ndarray]) -> tuple[Array, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -41,7 +40,6 @@ class Executor:
         self._library = library
         self._pool = pool
         self._idle: list[_Context] = []
-        self._lock = threading.Lock()
         self._outputs = [_OutputMemory(t) for t in program.outputs]
         # Compile now, not at the first run.
         library.prepare_loops([*_DRIVER_LOOPS, *(s.loop.name for s in program.steps if isinstance(s, NativeStep))])
@@ -58,17 +56,18 @@ class Executor:
 
     def __call__(self, inputs: Sequence[Array]) -> list[Array]:
         """Outputs for inputs; these must have the program's types and strides, which the caller has checked."""
-        with self._lock:
-            context = self._idle.pop() if self._idle else None
-        if context is None:
+        # Taking from a list and giving back is one operation each: a lock would be held for ever in a process
+        # that is forked while another thread holds it.
+        try:
+            context = self._idle.pop()
+        except IndexError:
             context = _Context(self, self.program)
         outputs = [memory.take() for memory in self._outputs]
         try:
             context.run(inputs, outputs, self._pool)
         finally:
             context.release_arrays()
-            with self._lock:
-                self._idle.append(context)
+            self._idle.append(context)
         return outputs
 
 
@@ -174,28 +173,41 @@ def _bytes_of(array: Array) -> Array:
     return memory
 
 
+def _count_sole_reference() -> int:
+    """What `sys.getrefcount` says of an object that one local variable refers to: a matter of Python's version."""
+    block = np.empty(0, np.uint8)
+    return sys.getrefcount(block)
+
+
 class _OutputMemory:
-    """Output arrays that are used again once nobody holds them: fresh memory costs a page fault every 4 KiB."""
+    """Output arrays that are used again once nobody holds them: fresh memory costs a page fault every 4 KiB.
+
+    A block that is being looked at is out of the list, so no other thread looks at it, without a lock.
+    """
 
     _KEPT = 4
-    # References to a block that no array uses: the list's, the loop variable's, getrefcount's own.
-    _FREE = 3
+    _FREE = _count_sole_reference()
 
     def __init__(self, tensor: Tensor) -> None:
         self._tensor = tensor
         self._blocks: list[Array] = []
-        self._lock = threading.Lock()
 
     def take(self) -> Array:
-        with self._lock:
-            for block in self._blocks:
-                if sys.getrefcount(block) == self._FREE:
-                    return self._array(block)
-            size = self._tensor.type.size * self._tensor.type.dtype.itemsize
-            block = np.empty(size + ALIGNMENT, np.uint8)
-            if len(self._blocks) < self._KEPT:
-                self._blocks.append(block)
-            return self._array(block)
+        for _ in range(len(self._blocks)):
+            try:
+                block = self._blocks.pop(0)
+            except IndexError:
+                break
+            free = sys.getrefcount(block) == self._FREE
+            array = self._array(block) if free else None
+            self._blocks.append(block)
+            if array is not None:
+                return array
+        size = self._tensor.type.size * self._tensor.type.dtype.itemsize
+        block = np.empty(size + ALIGNMENT, np.uint8)
+        if len(self._blocks) < self._KEPT:
+            self._blocks.append(block)
+        return self._array(block)
 
     def _array(self, block: Array) -> Array:
         skip = -block.ctypes.data % ALIGNMENT
