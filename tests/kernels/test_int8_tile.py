@@ -8,40 +8,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from microkernels import Machine, address
+from microkernels import Machine
 from tile_cases import EVERY_TAIL, TAILS, alternating, constant, near_saturation
+from tile_native import solve
 from tile_problem import Array, Tail, Tile, TileProblem, tiles, uniform
 
 from minidnn_kernels.dot import dot_for
 from minidnn_kernels.isa import ISAS, Isa
 from minidnn_kernels.matmul import pack_int8_panels
-
-_FILL = 0xA5
-
-
-class NativeMemory:
-    """Arrays in this process."""
-
-    def __init__(self) -> None:
-        self._arrays: list[Array] = []
-
-    def put(self, array: Array) -> int:
-        self._arrays.append(np.array(array, order="C"))
-        return address(self._arrays[-1])
-
-    def reserve(self, size: int) -> int:
-        return self.put(np.full(size, _FILL, np.uint8))
-
-    def read(self, where: int, size: int) -> bytes:
-        (found,) = [array for array in self._arrays if address(array) == where]
-        assert found.nbytes == size
-        return found.tobytes()
-
-
-def solve(machine: Machine, problem: TileProblem) -> None:
-    memory = NativeMemory()
-    machine.call(problem.tile.spec, *problem.place(memory))
-    problem.check(memory.read(*problem.target), _FILL)
 
 
 @pytest.mark.parametrize("data", ["u8", "s8"])
