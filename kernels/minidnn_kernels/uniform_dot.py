@@ -1,0 +1,249 @@
+"""Dots whose every step is the same: float32, and int8 by the instructions that sum products of bytes.
+
+A `Dot` says how many elements of K a step takes, how B is packed for it, and which instructions it is. All
+int8 dots are exact: what they sum is what int32 arithmetic gives, bit by bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from llvmlite import ir
+
+from minidnn_kernels.simd import I8, I32, Simd, Value, const
+
+__all__ = [
+    "Dot",
+    "Float32",
+    "Maddwd",
+    "Sdot",
+    "UniformDot",
+    "Vnni",
+    "Widen",
+    "groups_of_four",
+    "int16_pairs",
+    "multiply_pairs",
+]
+
+Array = np.ndarray[Any, Any]
+
+_I16 = ir.IntType(16)
+
+
+class Dot(Protocol):
+    """One way to do the inner step, and how weights are packed for it."""
+
+    @property
+    def group(self) -> int:
+        """Elements of K in a step."""
+        ...
+
+    @property
+    def step_bytes(self) -> int:
+        """Bytes of a row of A in a step."""
+        ...
+
+    @property
+    def offset(self) -> int:
+        """What is added to every element of A before it is multiplied; the bias takes it off again."""
+        ...
+
+    def pack(self, weights: Array, lanes: int) -> Array:
+        """Weights [groups, panels, taps, depth, columns], whole steps and vectors, as uint8 [groups, panels, bytes]."""
+        ...
+
+
+class UniformDot(Dot, Protocol):
+    """A dot whose every step is the same."""
+
+    @property
+    def column_bytes(self) -> int:
+        """Bytes of packed B for one column and one step."""
+        ...
+
+    def load_b(self, s: Simd, address: Value) -> Sequence[Value]:
+        """B for one vector of columns and one step."""
+        ...
+
+    def load_a(self, s: Simd, address: Value) -> Sequence[Value]:
+        """A for one row and one step, in every lane."""
+        ...
+
+    def accumulate(self, s: Simd, a: Sequence[Value], b: Sequence[Value], accumulator: Value) -> Value:
+        """The accumulator with this step's products added."""
+        ...
+
+
+def _bytes_of_panels(packed: Array) -> Array:
+    return np.ascontiguousarray(packed).reshape(*packed.shape[:2], -1).view(np.uint8)
+
+
+def groups_of_four(weights: Array) -> Array:
+    """[..., depth, columns] to [..., depth / 4, columns, 4]."""
+    *outer, depth, columns = weights.shape
+    return np.swapaxes(weights.reshape(*outer, depth // 4, 4, columns), -1, -2)
+
+
+def int16_pairs(weights: Array, lanes: int) -> Array:
+    """[..., depth, columns] to int16 [..., depth / 4, vectors, even or odd, lanes, 2].
+
+    The K index 4 g + 2 p + h is element p of the pair in half h: even bytes of A meet the first half.
+    """
+    *outer, depth, columns = weights.shape
+    n = len(outer)
+    split = weights.astype(np.int16).reshape(*outer, depth // 4, 2, 2, columns // lanes, lanes)
+    return split.transpose(*range(n), n, n + 3, n + 2, n + 4, n + 1)
+
+
+class Float32:
+    group = 1
+    step_bytes = 4
+    column_bytes = 4
+    offset = 0
+
+    def load_b(self, s: Simd, address: Value) -> Sequence[Value]:
+        return [s.load(address)]
+
+    def load_a(self, s: Simd, address: Value) -> Sequence[Value]:
+        return [s.load_splat(address)]
+
+    def accumulate(self, s: Simd, a: Sequence[Value], b: Sequence[Value], accumulator: Value) -> Value:
+        return s.fma(a[0], b[0], accumulator)
+
+    def pack(self, weights: Array, lanes: int) -> Array:
+        return _bytes_of_panels(weights)
+
+
+@dataclass(frozen=True)
+class _FourBytes:
+    """Four int8 of A in every 32-bit lane against four int8 of B in each, all in one instruction.
+
+    The instruction wants A signed or unsigned; the other kind has its sign bit flipped, which adds 128 to
+    an int8, or takes it from a uint8.
+    """
+
+    signed: bool
+
+    group = 4
+    step_bytes = 4
+    column_bytes = 4
+    native_signed = False
+
+    @property
+    def offset(self) -> int:
+        if self.signed == self.native_signed:
+            return 0
+        return 128 if self.signed else -128
+
+    def load_b(self, s: Simd, address: Value) -> Sequence[Value]:
+        return [s.builder.load(s.pointer(address, s.int_vector), align=1)]
+
+    def load_a(self, s: Simd, address: Value) -> Sequence[Value]:
+        word = s.builder.load(s.pointer(address, I32), align=1)
+        lanes = s.splat_i32(word)
+        if self.offset:
+            lanes = s.builder.xor(lanes, s.splat_int(0x80808080))
+        return [lanes]
+
+    def accumulate(self, s: Simd, a: Sequence[Value], b: Sequence[Value], accumulator: Value) -> Value:
+        byte_vector = ir.VectorType(I8, s.lanes * 4)
+        intrinsic = s.intrinsic(self._instruction(s), s.int_vector, [s.int_vector, byte_vector, byte_vector])
+        bytes_of = s.builder.bitcast
+        return s.builder.call(intrinsic, [accumulator, bytes_of(a[0], byte_vector), bytes_of(b[0], byte_vector)])
+
+    def _instruction(self, s: Simd) -> str:
+        raise NotImplementedError
+
+    def pack(self, weights: Array, lanes: int) -> Array:
+        return _bytes_of_panels(groups_of_four(weights))
+
+
+class Vnni(_FourBytes):
+    """``vpdpbusd`` of AVX512-VNNI or AVX-VNNI: unsigned A, signed B."""
+
+    def _instruction(self, s: Simd) -> str:
+        return f"llvm.x86.avx512.vpdpbusd.{s.lanes * 32}"
+
+
+class Sdot(_FourBytes):
+    """``sdot`` of AArch64's dot product extension: both signed."""
+
+    native_signed = True
+
+    def _instruction(self, s: Simd) -> str:
+        return "llvm.aarch64.neon.sdot.v4i32.v16i8"
+
+
+@dataclass(frozen=True)
+class Maddwd:
+    """``vpmaddwd``: A's even and odd bytes widened to pairs of int16, B packed as pairs the same way.
+
+    A pair's products are summed in 32 bits, which two products of eight bits cannot exceed: exact.
+    """
+
+    signed: bool
+
+    group = 4
+    step_bytes = 4
+    column_bytes = 8
+    offset = 0
+
+    def load_b(self, s: Simd, address: Value) -> Sequence[Value]:
+        halves = [s.add(address, const(half * s.lanes * 4)) for half in range(2)]
+        return [s.builder.load(s.pointer(half, s.int_vector), align=1) for half in halves]
+
+    def load_a(self, s: Simd, address: Value) -> Sequence[Value]:
+        return self.halves(s, s.splat_i32(s.builder.load(s.pointer(address, I32), align=1)))
+
+    def halves(self, s: Simd, lanes: Value) -> Sequence[Value]:
+        """The even and the odd bytes, widened to int16."""
+        b = s.builder
+        pairs = ir.VectorType(_I16, s.lanes * 2)
+        lanes = b.bitcast(lanes, pairs)
+        eight = ir.Constant(pairs, [8] * (s.lanes * 2))
+        shift = b.ashr if self.signed else b.lshr
+        return [shift(b.shl(lanes, eight), eight), shift(lanes, eight)]
+
+    def accumulate(self, s: Simd, a: Sequence[Value], b: Sequence[Value], accumulator: Value) -> Value:
+        for x, y in zip(a, b, strict=True):
+            accumulator = s.builder.add(accumulator, multiply_pairs(s, x, y))
+        return accumulator
+
+    def pack(self, weights: Array, lanes: int) -> Array:
+        return _bytes_of_panels(int16_pairs(weights, lanes))
+
+
+@dataclass(frozen=True)
+class Widen:
+    """One element of K at a time, multiplied in 32 bits: for CPUs without anything better."""
+
+    signed: bool
+
+    group = 1
+    step_bytes = 1
+    column_bytes = 4
+    offset = 0
+
+    def load_b(self, s: Simd, address: Value) -> Sequence[Value]:
+        return [s.builder.load(s.pointer(address, s.int_vector), align=4)]
+
+    def load_a(self, s: Simd, address: Value) -> Sequence[Value]:
+        byte = s.builder.load(s.pointer(address, I8), align=1)
+        return [s.splat_i32((s.builder.sext if self.signed else s.builder.zext)(byte, I32))]
+
+    def accumulate(self, s: Simd, a: Sequence[Value], b: Sequence[Value], accumulator: Value) -> Value:
+        return s.builder.add(accumulator, s.builder.mul(a[0], b[0]))
+
+    def pack(self, weights: Array, lanes: int) -> Array:
+        return _bytes_of_panels(weights.astype(np.int32))
+
+
+def multiply_pairs(s: Simd, a: Value, b: Value) -> Value:
+    """``vpmaddwd``: int16 times int16, neighbours summed into int32."""
+    pairs = ir.VectorType(_I16, s.lanes * 2)
+    name = {4: "llvm.x86.sse2.pmadd.wd", 8: "llvm.x86.avx2.pmadd.wd", 16: "llvm.x86.avx512.pmaddw.d.512"}[s.lanes]
+    intrinsic = s.intrinsic(name, s.int_vector, [pairs, pairs])
+    return s.builder.call(intrinsic, [s.builder.bitcast(a, pairs), s.builder.bitcast(b, pairs)])
