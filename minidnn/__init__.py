@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from minidnn import autograd, device, errors, gluon, initializer, npx, numpy, random, symbol, util, viz
+from minidnn import autograd, contrib, device, errors, gluon, initializer, npx, numpy, random, symbol, util, viz
 from minidnn import device as context
 from minidnn import initializer as init
 from minidnn import numpy as np
@@ -25,6 +25,7 @@ __all__ = [
     "__version__",
     "autograd",
     "context",
+    "contrib",
     "cpu",
     "cpu_pinned",
     "current_context",

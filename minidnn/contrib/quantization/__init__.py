@@ -1,0 +1,33 @@
+"""int8 inference: `quantize_net` makes an int8 network of a float32 one.
+
+The names that calibration uses for layers are those of the graph after the fusion passes: ``<node>_output``, as
+``net.optimize_for(x)`` and ``print(net.export(None)[0])`` show them, and the input's own name, ``data``.
+"""
+
+from __future__ import annotations
+
+from minidnn.contrib.quantization.api import quantization_stages, quantize_model, quantize_net
+from minidnn.contrib.quantization.collector import CalibrationCollector, NaiveCollector
+from minidnn.contrib.quantization.entropy import EntropyCollector, kl_threshold
+from minidnn.contrib.quantization.histogram import Histogram, HistogramCollector
+from minidnn.contrib.quantization.layer_errors import LayerError, LayerErrors, layer_errors
+from minidnn.contrib.quantization.thresholds import MSECollector, PercentileCollector
+from minidnn.device import cpu
+
+__all__ = [
+    "CalibrationCollector",
+    "EntropyCollector",
+    "Histogram",
+    "HistogramCollector",
+    "LayerError",
+    "LayerErrors",
+    "MSECollector",
+    "NaiveCollector",
+    "PercentileCollector",
+    "cpu",
+    "kl_threshold",
+    "layer_errors",
+    "quantization_stages",
+    "quantize_model",
+    "quantize_net",
+]

@@ -1,0 +1,199 @@
+"""`quantize_net` and `quantize_model`, with MXNet 2.0's signatures."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from minidnn.contrib.quantization.collector import CalibrationCollector
+from minidnn.contrib.quantization.data import CalibrationData, zeros_like_shapes
+from minidnn.contrib.quantization.network import FusedNetwork, count_inputs, fuse_block, fuse_symbol, make_block
+from minidnn.contrib.quantization.stages import Options, Stages, make_collector, run_stages
+from minidnn.device import Device, cpu
+from minidnn.errors import OpError
+from minidnn.gluon.block import HybridBlock, SymbolBlock
+from minidnn.numpy.convert import as_array
+from minidnn.numpy.multiarray import ndarray
+from minidnn.symbol.symbol import Symbol
+
+__all__ = ["quantization_stages", "quantize_model", "quantize_net"]
+
+
+def quantize_net(
+    network: HybridBlock,
+    quantized_dtype: str = "auto",
+    quantize_mode: str = "full",
+    quantize_granularity: str = "tensor-wise",
+    exclude_layers: Sequence[str] | None = None,
+    exclude_layers_match: Sequence[str] | None = None,
+    exclude_operators: Sequence[str] | None = None,
+    calib_data: Any = None,
+    data_shapes: Any = None,
+    calib_mode: str = "none",
+    num_calib_batches: int | None = None,
+    device: Device | None = None,
+    LayerOutputCollector: CalibrationCollector | None = None,  # noqa: N803 - MXNet's name
+    logger: logging.Logger | None = None,
+) -> SymbolBlock:
+    """An int8 network of a float32 one, which stays as it is. The same call gives the same bits again.
+
+    Args:
+        network: a `HybridBlock`, fused or not.
+        quantized_dtype: of the data between layers. ``int8``: int8 everywhere. ``auto``: uint8 where values cannot be
+            negative (behind a ReLU), and for an input of the network where calibration sees nothing negative.
+            ``uint8``: uint8 wherever calibration sees nothing negative; what has negative numbers is int8 still.
+        quantize_mode: ``smart``: convolutions, dense layers and batch_dot read int8. ``full``: so do pooling, sums,
+            ReLUs, batch normalization and joins behind them.
+        quantize_granularity: ``channel-wise`` gives dense layers a weight scale per output channel, which
+            convolutions have in any case; ``tensor-wise`` one scale.
+        exclude_layers: names of operations, fused or not, or of blocks, that stay in float32.
+        exclude_layers_match: likewise, all whose name has one of these texts in it.
+        exclude_operators: operators that stay in float32: ``convolution``, or MXNet's ``Convolution``.
+        calib_data: batches: a DataLoader, a list, a generator; each an array, or a list or tuple of arrays, in which
+            the network's inputs come first and labels are left out. Or one array of samples.
+        data_shapes: shapes of the inputs, one for each (tuples, or with attributes ``shape`` and ``dtype``); needed
+            where there is no calib_data and the network has not run yet, or to say that optional inputs are given.
+        calib_mode: ``none``: every range is found anew at every inference; joins stay in float32. ``naive``: minimum
+            and maximum over calib_data. ``entropy``: thresholds of the least divergence. ``custom``: what
+            LayerOutputCollector says.
+        num_calib_batches: how many batches of calib_data to use; None for all.
+        device: a CPU; there is no other.
+        LayerOutputCollector: the collector of mode ``custom``.
+        logger: gets what happens.
+
+    Raises:
+        TypeError: an argument is of a wrong type.
+        ValueError: an option that does not exist; ``custom`` without a collector; calibration without data; no way
+            to know the shapes. `DataError`, `OpError` and `GraphError` are such, too:
+        DataError: calib_data is empty, has too few inputs, has NaN or infinity, or leads to them in some layer.
+        OpError: batches do not fit the network; a collector gave no range for a layer, or an impossible one; weights
+            with NaN or infinity.
+        GraphError: there is nothing to quantize.
+
+    A layer that gives zeros only, or the same tiny number, has scale 1; so has a channel whose weights are zero.
+    """
+    options = Options(
+        quantized_dtype,
+        quantize_mode,
+        quantize_granularity,
+        calib_mode,
+        exclude_layers,
+        exclude_layers_match,
+        exclude_operators,
+    )
+    network_, stages = _run_net(
+        network, options, calib_data, data_shapes, num_calib_batches, device, LayerOutputCollector, logger
+    )
+    return make_block(Symbol(stages.quantized.graph.outputs), network_.inputs, stages.quantized.parameters)
+
+
+def quantization_stages(network: HybridBlock, **options: Any) -> Stages:
+    """The graph at each stage on its way to int8, for those who want to look.
+
+    Args:
+        network: see `quantize_net`.
+        options: those of `quantize_net`.
+    """
+    chosen = {
+        "quantized_dtype": "auto",
+        "quantize_mode": "full",
+        "quantize_granularity": "tensor-wise",
+        "calib_mode": "none",
+    }
+    chosen |= {key: options.pop(key) for key in [*options] if key in Options.__dataclass_fields__}
+    data = [
+        options.pop(key, None)
+        for key in ("calib_data", "data_shapes", "num_calib_batches", "device", "LayerOutputCollector", "logger")
+    ]
+    if options:
+        raise TypeError(f"quantization_stages() got an unexpected argument {next(iter(options))!r}")
+    return _run_net(network, Options(**chosen), *data)[1]
+
+
+def _run_net(
+    network: Any,
+    options: Options,
+    calib_data: Any,
+    data_shapes: Any,
+    num_calib_batches: int | None,
+    device: Device | None,
+    custom: Any,
+    logger: logging.Logger | None,
+) -> tuple[FusedNetwork, Stages]:
+    if not isinstance(network, HybridBlock):
+        raise TypeError(f"network must be a HybridBlock, got {type(network).__name__}")
+    _check_device(device)
+    collector = make_collector(options, custom, calib_data, logger)
+    described = None if data_shapes is None else zeros_like_shapes(data_shapes)
+    inputs = count_inputs(network) if described is None else len(described)
+    data = None if calib_data is None else CalibrationData(calib_data, inputs, num_calib_batches)
+    example = described if data is None else data.first
+    try:
+        fused = fuse_block(network, example)
+    except OpError as error:
+        if data is None:
+            raise
+        raise type(error)(f"calib_data does not fit the network: {error}") from None
+    return fused, run_stages(fused, options, data, collector, logger)
+
+
+def quantize_model(
+    sym: Symbol,
+    arg_params: Mapping[str, Any],
+    aux_params: Mapping[str, Any] | None = None,
+    data_names: str | Sequence[str] = ("data",),
+    device: Device | None = None,
+    excluded_sym_names: Sequence[str] | None = None,
+    excluded_op_names: Sequence[str] | None = None,
+    calib_mode: str = "entropy",
+    calib_data: Any = None,
+    num_calib_batches: int | None = None,
+    quantized_dtype: str = "auto",
+    quantize_mode: str = "full",
+    quantize_granularity: str = "tensor-wise",
+    LayerOutputCollector: CalibrationCollector | None = None,  # noqa: N803 - MXNet's name
+    logger: logging.Logger | None = None,
+) -> tuple[Symbol, dict[str, ndarray], dict[str, ndarray]]:
+    """An int8 graph of a float32 one, with its parameters.
+
+    Args:
+        sym: the graph, fused or not.
+        arg_params: values of its parameters, by name.
+        aux_params: values of running statistics, by name.
+        data_names: its inputs, in the order of the arrays of a batch.
+        excluded_sym_names, excluded_op_names: what `quantize_net` calls exclude_layers and exclude_operators.
+        device, calib_mode, calib_data, num_calib_batches, quantized_dtype, quantize_mode, quantize_granularity,
+            LayerOutputCollector, logger: see `quantize_net`.
+
+    Returns:
+        The int8 symbol, the values of its arguments, and those of its auxiliary states.
+
+    Raises:
+        See `quantize_net`.
+    """
+    if not isinstance(sym, Symbol):
+        raise TypeError(f"sym must be a Symbol, got {type(sym).__name__}")
+    options = Options(
+        quantized_dtype, quantize_mode, quantize_granularity, calib_mode, excluded_sym_names, None, excluded_op_names
+    )
+    _check_device(device)
+    names = [data_names] if isinstance(data_names, str) else list(data_names)
+    collector = make_collector(options, LayerOutputCollector, calib_data, logger)
+    data = None if calib_data is None else CalibrationData(calib_data, len(names), num_calib_batches)
+    parameters = {**arg_params, **(aux_params or {})}
+    fused = fuse_symbol(sym, parameters, names, None if data is None else data.first)
+    made = run_stages(fused, options, data, collector, logger).quantized
+    symbol = Symbol(made.graph.outputs)
+    arrays = {name: as_array(np.array(value)) for name, value in made.parameters.items()}
+    auxiliary = symbol.list_auxiliary_states()
+    aux = {name: arrays.pop(name) for name in auxiliary}
+    return symbol, arrays, aux
+
+
+def _check_device(device: Any) -> None:
+    # Any Device is a CPU: the others cannot be made.
+    if device is not None and not isinstance(device, Device):
+        raise TypeError(f"device must be a Device, got {device!r}; use {cpu()!r}")

@@ -1,0 +1,107 @@
+"""A network as quantization sees it: the fused float32 graph, its inputs, its parameters."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from minidnn.contrib.quantization.data import Batch
+from minidnn.errors import GraphError
+from minidnn.gluon.block import HybridBlock, SymbolBlock
+from minidnn.numpy.multiarray import ndarray
+from minidnn.symbol.symbol import Symbol, var
+
+__all__ = ["FusedNetwork", "count_inputs", "fuse_block", "fuse_symbol", "make_block"]
+
+Array = np.ndarray[Any, Any]
+
+_BACKEND = "MINIDNN"
+
+
+@dataclass(frozen=True)
+class FusedNetwork:
+    """A float32 graph after the fusion passes.
+
+    Args:
+        symbol: the graph.
+        inputs: names of its inputs, in order.
+        parameters: values of all other variables, by name; arrays of the network itself, not copies.
+    """
+
+    symbol: Symbol
+    inputs: tuple[str, ...]
+    parameters: Mapping[str, Array]
+
+
+def fuse_block(network: HybridBlock, inputs: Batch | None) -> FusedNetwork:
+    """The network for inputs like these; its own state stays as it is.
+
+    Args:
+        network: initialized, or to be initialized with the first batch.
+        inputs: of the shapes it is to run on; None takes those it has run on last.
+
+    Raises:
+        ValueError: there are no inputs, and it has not run as a compiled program.
+        OpError: the inputs do not fit; the message names the layer.
+    """
+    if inputs is None:
+        try:
+            graph = network._latest_graph()
+        except RuntimeError:
+            raise ValueError(
+                "the shapes of the inputs are not known: give data_shapes or calib_data, "
+                "or run the hybridized network once before"
+            ) from None
+    else:
+        arrays, spec = network._flatten_inputs(inputs)
+        graph = network._trace_graph(arrays, spec)
+    values = graph.arrays()
+    symbol = graph.symbol.optimize_for(_BACKEND, args=values)
+    return FusedNetwork(symbol, graph.inputs, {name: np.asarray(array) for name, array in values.items()})
+
+
+def fuse_symbol(
+    symbol: Symbol, parameters: Mapping[str, Any], inputs: Sequence[str], batch: Batch | None
+) -> FusedNetwork:
+    """The graph with parameters, for inputs like `batch`.
+
+    Raises:
+        GraphError: an input is not in the graph, or a variable is neither input nor parameter.
+    """
+    names = symbol.list_inputs()
+    for name in inputs:
+        if name not in names:
+            raise GraphError(f"there is no input {name!r}; the symbol has {names}")
+    missing = [name for name in names if name not in parameters and name not in inputs]
+    if missing:
+        raise GraphError(f"variable {missing[0]!r} is neither among the data names {list(inputs)} nor a parameter")
+    arrays = {name: np.asarray(parameters[name]) for name in names if name not in inputs}
+    given = dict(zip(inputs, batch or (), strict=False))
+    fused = symbol.optimize_for(
+        _BACKEND,
+        args=arrays,
+        aux=arrays,
+        shape_dict={name: a.shape for name, a in given.items()},
+        type_dict={name: a.dtype for name, a in given.items()},
+    )
+    return FusedNetwork(fused, tuple(inputs), arrays)
+
+
+def count_inputs(network: HybridBlock) -> int:
+    """How many arrays `forward` needs: its parameters without a default, at least one."""
+    if isinstance(network, SymbolBlock):
+        return len(network._input_names)
+    parameters = inspect.signature(network.forward).parameters.values()
+    needed = [p for p in parameters if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return max(len(needed), 1)
+
+
+def make_block(symbol: Symbol, inputs: Sequence[str], parameters: Mapping[str, Array | ndarray]) -> SymbolBlock:
+    """The graph as a block that runs; parameters that it has not are left out."""
+    used = set(symbol.list_inputs())
+    values = {name: array for name, array in parameters.items() if name in used}
+    return SymbolBlock(symbol, [var(name) for name in inputs], values)

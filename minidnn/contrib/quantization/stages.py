@@ -1,0 +1,152 @@
+"""The way from a fused float32 graph to an int8 one, stage by stage."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from minidnn.contrib.quantization.calibration import collect_ranges
+from minidnn.contrib.quantization.collector import CalibrationCollector, NaiveCollector
+from minidnn.contrib.quantization.data import CalibrationData
+from minidnn.contrib.quantization.entropy import EntropyCollector
+from minidnn.contrib.quantization.exclusions import find_excluded
+from minidnn.contrib.quantization.network import FusedNetwork
+from minidnn.errors import GraphError
+from minidnn.passes.quantize_calibrate import calibrate
+from minidnn.passes.quantize_fold import fold_bias, fold_types
+from minidnn.passes.quantize_insert import insert
+from minidnn.passes.quantize_mark import mark
+from minidnn.passes.quantized_graph import QuantizedGraph
+from minidnn.symbol.debug import debug_print
+from minidnn.symbol.printing import format_graph
+from minidnn.symbol.symbol import Symbol
+
+__all__ = ["Options", "Stages", "make_collector", "run_stages"]
+
+_DTYPES = ("auto", "int8", "uint8")
+_MODES = ("full", "smart")
+_GRANULARITIES = ("tensor-wise", "channel-wise")
+_CALIBRATIONS = ("none", "naive", "entropy", "custom")
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to quantize; see `quantize_net`.
+
+    Raises:
+        ValueError: an option has a value that does not exist.
+    """
+
+    quantized_dtype: str
+    quantize_mode: str
+    quantize_granularity: str
+    calib_mode: str
+    exclude_layers: Any = None
+    exclude_layers_match: Any = None
+    exclude_operators: Any = None
+
+    def __post_init__(self) -> None:
+        for name, legal in (
+            ("quantized_dtype", _DTYPES),
+            ("quantize_mode", _MODES),
+            ("quantize_granularity", _GRANULARITIES),
+            ("calib_mode", _CALIBRATIONS),
+        ):
+            if getattr(self, name) not in legal:
+                raise ValueError(f"unknown {name} {getattr(self, name)!r}: it must be one of {list(legal)}")
+
+
+@dataclass(frozen=True)
+class Stages:
+    """The graph at each stage; ``print`` shows one as a table.
+
+    Args:
+        fused: float32, after the fusion passes.
+        inserted: integer products, with quantize, dequantize and requantize nodes wherever types differ.
+        calibrated: the same with the ranges in the nodes; None without calibration.
+        quantized: the int8 graph: those nodes folded into the operations around them.
+    """
+
+    fused: Symbol
+    inserted: QuantizedGraph
+    calibrated: QuantizedGraph | None
+    quantized: QuantizedGraph
+
+
+def run_stages(
+    network: FusedNetwork,
+    options: Options,
+    data: CalibrationData | None,
+    collector: CalibrationCollector | None,
+    logger: logging.Logger | None,
+) -> Stages:
+    """All stages.
+
+    Raises:
+        GraphError: no operation of the network can be quantized.
+        DataError, OpError: the data or what the collector made of it does not do; the message names the layer.
+    """
+    excluded = find_excluded(
+        network.symbol, options.exclude_layers, options.exclude_layers_match, options.exclude_operators
+    )
+    known = network.parameters.keys()
+    marks = mark(network.symbol, known, options.quantize_mode, excluded, joins=collector is not None)
+    if not marks.products:
+        raise GraphError(
+            "there is nothing to quantize: the network has no convolution, dense layer or batch_dot in float32 "
+            f"with known weights that is not excluded; its operations are {_operators(network.symbol, excluded)}"
+        )
+    per_channel = options.quantize_granularity == "channel-wise"
+    stage = inserted = insert(network.symbol, network.parameters, marks, options.quantized_dtype, per_channel)
+    _show("insert", inserted)
+    calibrated = None
+    if collector is not None and data is not None:
+        layers = inserted.layers()
+        if logger:
+            logger.info("Collecting ranges of %d layers", len(layers))
+        ranges = collect_ranges(network, layers, data, collector)
+        stage = calibrated = calibrate(inserted, ranges)
+        _show("calibrate", calibrated)
+    quantized = fold_types(fold_bias(stage))
+    _show("fold", quantized)
+    if logger:
+        total = len(network.symbol.operations())
+        logger.info("Quantized %d of %d operations", len(marks.products) + len(marks.carriers), total)
+    return Stages(network.symbol, inserted, calibrated, quantized)
+
+
+def make_collector(
+    options: Options, custom: Any, data: Any, logger: logging.Logger | None
+) -> CalibrationCollector | None:
+    """The collector of a calibration mode; None for mode ``none``.
+
+    Raises:
+        ValueError: mode ``custom`` without a collector, a collector for another mode, or no data.
+        TypeError: the custom collector is none.
+    """
+    mode = options.calib_mode
+    if mode != "custom" and custom is not None:
+        raise ValueError(f"LayerOutputCollector belongs to calib_mode='custom', but calib_mode is {mode!r}")
+    if mode == "none":
+        return None
+    if mode == "custom" and custom is None:
+        raise ValueError("calib_mode='custom' needs a LayerOutputCollector")
+    if mode == "custom" and not isinstance(custom, CalibrationCollector):
+        what = f"the class {custom.__name__}, not an object of it" if isinstance(custom, type) else repr(custom)
+        raise TypeError(f"LayerOutputCollector must be a CalibrationCollector, got {what}")
+    if data is None:
+        raise ValueError(f"calib_mode={mode!r} needs calib_data")
+    if mode == "custom":
+        return custom  # type: ignore[no-any-return]
+    return NaiveCollector(logger) if mode == "naive" else EntropyCollector(options.quantized_dtype, logger=logger)
+
+
+def _operators(symbol: Symbol, excluded: Collection[Any]) -> list[str]:
+    return sorted({n.op_name if n.subgraph is None else n.name for n in symbol.operations() if n not in excluded})
+
+
+def _show(name: str, stage: QuantizedGraph) -> None:
+    count = len(stage.graph.operations())
+    debug_print("passes", f"after {name}: {count} operations", lambda: format_graph(stage.graph))
