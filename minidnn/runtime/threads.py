@@ -24,6 +24,8 @@ NativeLoop = Callable[[int, int, int, int], None]
 # two inferences in a loop, shorter than anybody would notice on an idle machine.
 _PATIENCE = 40_000
 
+_MOST_THREADS = 1024
+
 
 def _available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
@@ -35,8 +37,8 @@ def _default_threads() -> int:
     text = os.environ.get("MINIDNN_NUM_THREADS", "")
     if not text:
         return _available_cores()
-    if not text.isdecimal() or int(text) < 1:
-        raise ValueError(f"MINIDNN_NUM_THREADS must be a positive number, got {text!r}")
+    if not text.isdecimal() or not 1 <= int(text) <= _MOST_THREADS:
+        raise ValueError(f"MINIDNN_NUM_THREADS must be an integer from 1 to {_MOST_THREADS}, got {text!r}")
     return int(text)
 
 
@@ -79,8 +81,8 @@ class ThreadPool:
 
     @threads.setter
     def threads(self, count: int) -> None:
-        if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= 1024:
-            raise ValueError(f"the number of threads must be an integer from 1 to 1024, got {count!r}")
+        if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= _MOST_THREADS:
+            raise ValueError(f"the number of threads must be an integer from 1 to {_MOST_THREADS}, got {count!r}")
         self._threads = count
 
     def run(self, job: int) -> None:
@@ -99,10 +101,13 @@ class ThreadPool:
     def _start(self, wanted: int) -> None:
         with self._lock:
             while self._helpers < wanted:
-                self._helpers += 1
-                number = self._helpers
+                number = self._helpers + 1
                 thread = threading.Thread(target=self._help, args=(number,), name=f"minidnn-{number}", daemon=True)
-                thread.start()
+                try:
+                    thread.start()
+                except RuntimeError:
+                    return  # the system gives no more threads: those there are do the work
+                self._helpers = number
 
     def _help(self, number: int) -> None:
         assert self._loops is not None

@@ -1,0 +1,248 @@
+"""The code cache: what is written is read, what is damaged or not ours is not, and nothing is half written."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import sys
+import threading
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from minidnn.runtime.code_cache import CodeCache, default_folder
+from minidnn.runtime.library import Library
+from minidnn_kernels.isa import Isa, best_isa, get_isa
+from minidnn_kernels.pooling import PoolSpec
+
+KEY = "0" * 64
+posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions")
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> CodeCache:
+    return CodeCache(tmp_path / "cache")
+
+
+def _entry(cache: CodeCache, key: str = KEY) -> Path:
+    assert cache.folder is not None
+    return cache.folder / f"{key}.o"
+
+
+def test_what_is_written_is_read(cache: CodeCache) -> None:
+    assert cache.read(KEY) is None
+    cache.write(KEY, b"code")
+    assert cache.read(KEY) == b"code"
+    assert cache.read("1" * 64) is None
+
+
+@pytest.mark.parametrize("keep", [0, 1, 31, 32, 33, 40])
+def test_a_truncated_entry_is_no_entry(cache: CodeCache, keep: int) -> None:
+    cache.write(KEY, b"some object code")
+    whole = _entry(cache).read_bytes()
+    assert len(whole) > keep
+    _entry(cache).write_bytes(whole[:keep])
+    assert cache.read(KEY) is None
+
+
+@pytest.mark.parametrize("position", [0, 31, 32, -1])
+def test_a_changed_byte_is_noticed(cache: CodeCache, position: int) -> None:
+    cache.write(KEY, b"some object code")
+    content = bytearray(_entry(cache).read_bytes())
+    content[position] ^= 1
+    _entry(cache).write_bytes(content)
+    assert cache.read(KEY) is None
+
+
+def test_a_damaged_entry_is_replaced(cache: CodeCache) -> None:
+    cache.write(KEY, b"old")
+    _entry(cache).write_bytes(b"rubbish")
+    cache.write(KEY, b"new")
+    assert cache.read(KEY) == b"new"
+
+
+def test_nothing_but_entries_stays_behind(cache: CodeCache) -> None:
+    for i in range(5):
+        cache.write(f"{i:064x}", b"code")
+    assert cache.folder is not None
+    assert sorted(p.name for p in cache.folder.iterdir()) == [f"{i:064x}.o" for i in range(5)]
+
+
+def test_a_reader_never_sees_half_an_entry(cache: CodeCache) -> None:
+    payloads = {bytes([i]) * 200_000 for i in range(4)}
+    cache.write(KEY, next(iter(payloads)))
+    stop = threading.Event()
+
+    def write() -> None:
+        while not stop.is_set():
+            for payload in payloads:
+                cache.write(KEY, payload)
+
+    writers = [threading.Thread(target=write) for _ in range(2)]
+    for writer in writers:
+        writer.start()
+    try:
+        for _ in range(300):
+            # Not the cache's own reading: that would hide a half-written entry by its hash.
+            content = _entry(cache).read_bytes()
+            assert content[32:] in payloads
+            assert hashlib.sha256(content[32:]).digest() == content[:32]
+    finally:
+        stop.set()
+        for writer in writers:
+            writer.join()
+
+
+def test_a_failed_write_leaves_the_old_entry_and_no_debris(cache: CodeCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache.write(KEY, b"old")
+
+    def refuse(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    cache.write(KEY, b"new")
+    monkeypatch.undo()
+    assert cache.read(KEY) == b"old"
+    assert [p.name for p in _entry(cache).parent.iterdir()] == [f"{KEY}.o"]
+
+
+# --- whose folder it is ---------------------------------------------------------------------------
+
+
+@posix
+def test_a_new_folder_is_private(tmp_path: Path) -> None:
+    folder = CodeCache(tmp_path / "some" / "new" / "folder").folder
+    assert folder is not None
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+@posix
+@pytest.mark.parametrize("mode", [0o770, 0o720, 0o702, 0o777, 0o1777])
+def test_a_folder_that_others_can_write_to_is_not_used(tmp_path: Path, mode: int) -> None:
+    tmp_path.chmod(mode)
+    cache = CodeCache(tmp_path)
+    assert cache.folder is None
+    cache.write(KEY, b"code")
+    assert cache.read(KEY) is None
+    assert not list(tmp_path.iterdir())
+
+
+@posix
+@pytest.mark.parametrize("mode", [0o755, 0o750, 0o700])
+def test_a_folder_that_others_can_only_read_is_used(tmp_path: Path, mode: int) -> None:
+    tmp_path.chmod(mode)
+    assert CodeCache(tmp_path).folder == tmp_path
+
+
+@posix
+def test_a_folder_of_somebody_else_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    somebody_else = os.getuid() + 1
+    monkeypatch.setattr(os, "getuid", lambda: somebody_else)
+    assert CodeCache(tmp_path).folder is None
+
+
+@posix
+def test_a_link_to_a_folder_is_not_used(tmp_path: Path) -> None:
+    (tmp_path / "target").mkdir(mode=0o700)
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    assert CodeCache(tmp_path / "link").folder is None
+
+
+def test_a_file_in_the_way_turns_the_cache_off(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert CodeCache(tmp_path / "file").folder is None
+    assert CodeCache(tmp_path / "file" / "below").folder is None
+
+
+def test_the_folder_is_named_by_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINIDNN_CACHE_DIR", str(tmp_path / "here"))
+    assert default_folder() == tmp_path / "here"
+    monkeypatch.delenv("MINIDNN_CACHE_DIR")
+    if sys.platform.startswith("linux"):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+        assert default_folder() == tmp_path / "minidnn"
+
+
+# --- what is kept in it ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Pool:
+    """A pool that counts how often it is generated."""
+
+    operation: str = "max"
+
+    @property
+    def name(self) -> str:
+        return PoolSpec(self.operation).name
+
+    def emit(self, isa: Isa) -> str:
+        generated.append(self)
+        return PoolSpec(self.operation).emit(isa)
+
+
+generated: list[Pool] = []
+
+
+@pytest.fixture(autouse=True)
+def _forget_generated() -> None:
+    generated.clear()
+
+
+def test_a_kernel_is_generated_once_and_then_loaded(cache: CodeCache) -> None:
+    first = Library(best_isa(), cache)
+    assert first.microkernel(Pool()) == first.microkernel(Pool())
+    second = Library(best_isa(), cache)
+    assert second.microkernel(Pool())
+    assert len(generated) == 1
+    assert (first.compiled, second.compiled) == (1, 0)
+
+
+def test_a_damaged_kernel_is_compiled_anew(cache: CodeCache) -> None:
+    Library(best_isa(), cache).microkernel(Pool())
+    assert cache.folder is not None
+    (entry,) = cache.folder.iterdir()
+    content = entry.read_bytes()
+    entry.write_bytes(content[:-100])
+    again = Library(best_isa(), cache)
+    again.microkernel(Pool())
+    assert again.compiled == 1
+    assert entry.read_bytes() == content, "and stored again"
+
+
+def test_entries_are_named_by_all_that_determines_them(cache: CodeCache) -> None:
+    for isa in (get_isa("sse"), get_isa("avx2"), get_isa("neon")):
+        for spec in (PoolSpec("max"), PoolSpec("sum")):
+            Library(isa, cache)._object(repr(spec), partial(spec.emit, isa))
+    assert cache.folder is not None
+    entries = [p.read_bytes() for p in cache.folder.iterdir()]
+    assert len(entries) == len(set(entries)) == 6
+
+
+def test_without_a_folder_everything_is_compiled() -> None:
+    off = CodeCache(None)
+    for _ in range(2):
+        Library(best_isa(), off).microkernel(Pool())
+    assert len(generated) == 2
+
+
+def test_many_threads_ask_for_one_kernel(cache: CodeCache) -> None:
+    library = Library(best_isa(), cache)
+    addresses: list[int] = []
+    barrier = threading.Barrier(8)
+
+    def ask() -> None:
+        barrier.wait()
+        addresses.append(library.microkernel(Pool()))
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(addresses)) == 1
+    assert len(generated) == 1
+    assert library.name_of(addresses[0]) == "f32_pool_max"

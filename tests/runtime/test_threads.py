@@ -1,0 +1,150 @@
+"""Threads: any number gives the same bits, from any number of Python threads, and bad numbers are refused."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from processes import network, python
+
+import minidnn.runtime.threads as threads_module
+from minidnn.engine import get_num_threads, set_num_threads
+from minidnn.runtime.layout import COUNTER_WORDS, LINE_BYTES
+from minidnn.runtime.threads import ThreadPool, aligned_words
+
+
+@pytest.fixture(autouse=True)
+def _keep_the_number_of_threads() -> Iterator[None]:
+    before = get_num_threads()
+    yield
+    set_num_threads(before)
+
+
+def test_any_number_of_threads_gives_the_same_bits() -> None:
+    run, x, _ = network()
+    results = []
+    for count in (1, 2, 3, 5, 17, 1):
+        set_num_threads(count)
+        assert get_num_threads() == count
+        results += [run([x])[0] for _ in range(3)]
+    for result in results[1:]:
+        np.testing.assert_array_equal(result, results[0])
+
+
+def test_many_python_threads_at_once_while_the_number_changes() -> None:
+    run, x, expected = network()
+    other, y, other_expected = network(size=33)
+    wrong: list[str] = []
+
+    def work(number: int) -> None:
+        compiled, array, wanted = (run, x, expected) if number % 2 else (other, y, other_expected)
+        if not all(np.array_equal(compiled([array])[0], wanted) for _ in range(25)):
+            wrong.append(f"thread {number}")
+
+    workers = [threading.Thread(target=work, args=(i,)) for i in range(6)]
+    for worker in workers:
+        worker.start()
+    counts = [2, 1, 4, 3]
+    while any(worker.is_alive() for worker in workers):
+        set_num_threads(counts[0])
+        counts = counts[1:] + counts[:1]
+        time.sleep(0.002)
+    for worker in workers:
+        worker.join()
+    assert not wrong
+
+
+def test_different_inputs_at_the_same_time_do_not_mix() -> None:
+    run, x, expected = network()
+    inputs = [x * np.float32(scale) for scale in (1, 2, 4, 8)]
+    # Without a bias, twice the input is twice the output, exactly.
+    results: dict[int, bool] = {}
+
+    def work(number: int) -> None:
+        scale = np.float32(2**number)
+        results[number] = all(np.array_equal(run([inputs[number]])[0], expected * scale) for _ in range(20))
+
+    workers = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert results == dict.fromkeys(range(4), True)
+
+
+@pytest.mark.parametrize("count", [0, -1, 1025, 10**30, 1.5, 2.0, "2", None, True, np.float32(2)])
+def test_impossible_numbers_of_threads_are_refused(count: Any) -> None:
+    before = get_num_threads()
+    with pytest.raises(ValueError, match="integer from 1 to 1024"):
+        set_num_threads(count)
+    assert get_num_threads() == before
+
+
+@pytest.mark.parametrize("text", ["0", "-2", "two", "1.5", " ", "2,", "0x2", "²", "99999999999"])
+def test_impossible_numbers_in_the_environment_are_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINIDNN_NUM_THREADS", text)
+    with pytest.raises(ValueError, match="MINIDNN_NUM_THREADS"):
+        _ = ThreadPool(lambda: pytest.fail("no run was asked for")).threads
+
+
+def test_the_environment_says_how_many() -> None:
+    program = "from minidnn.engine import get_num_threads; print(get_num_threads())"
+    assert python(program, MINIDNN_NUM_THREADS="3").stdout == "3\n"
+    done = python(program, MINIDNN_NUM_THREADS="many")
+    assert done.returncode == 1
+    assert "ValueError: MINIDNN_NUM_THREADS must be" in done.stderr
+
+
+def test_without_the_environment_it_is_the_cores_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MINIDNN_NUM_THREADS", raising=False)
+    monkeypatch.setattr(threads_module.os, "sched_getaffinity", lambda _: {0, 3, 5}, raising=False)  # type: ignore[attr-defined]
+    assert ThreadPool(lambda: pytest.fail("no run was asked for")).threads == 3
+
+
+def test_helpers_are_started_when_needed_and_never_twice() -> None:
+    run, x, _ = network()
+    set_num_threads(4)
+    for _ in range(5):
+        run([x])
+    names = [t.name for t in threading.enumerate() if t.name.startswith("minidnn-")]
+    assert len(names) == len(set(names))
+    assert len(names) >= 3
+    assert all(t.daemon for t in threading.enumerate() if t.name.startswith("minidnn-"))
+
+
+def test_a_helper_sleeps_when_there_is_no_work() -> None:
+    run, x, expected = network()
+    set_num_threads(2)
+    run([x])
+    deadline = time.monotonic() + 10
+    while threads_module.pool._sleeping < 1 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert threads_module.pool._sleeping >= 1
+    np.testing.assert_array_equal(run([x])[0], expected)
+
+
+def test_a_system_without_more_threads_is_no_reason_to_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    run, x, expected = network()
+    started = threads_module.pool._helpers
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    set_num_threads(started + 3)
+    np.testing.assert_array_equal(run([x])[0], expected)
+    monkeypatch.undo()
+    np.testing.assert_array_equal(run([x])[0], expected)
+    assert threads_module.pool._helpers == started + 2
+
+
+@pytest.mark.parametrize("count", [1, COUNTER_WORDS, 1000])
+def test_words_begin_on_a_cache_line(count: int) -> None:
+    words = aligned_words(count)
+    assert words.ctypes.data % LINE_BYTES == 0
+    assert words.shape == (count,)
+    assert not words.any()
