@@ -18,12 +18,14 @@ def make_console() -> Console:
 
 
 def make_progress() -> Progress:
-    """A bar that vanishes when it is done."""
+    """A bar that vanishes when it is done, and that there is only on a terminal."""
+    console = Console(stderr=True)
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        console=Console(stderr=True),
+        console=console,
         transient=True,
+        disable=not console.is_terminal,
     )

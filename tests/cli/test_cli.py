@@ -33,7 +33,7 @@ def test_python_m_minidnn_is_the_command() -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "kernels")])}
     run = [sys.executable, "-W", "error", "-m", "minidnn"]
     done = subprocess.run([*run, "--help"], env=environment, capture_output=True, text=True, check=True)
-    assert all(f"\n    {command} " in done.stdout for command in ("demo", "bench", "info"))
+    assert all(f"\n    {command} " in done.stdout for command in ("demo", "bench", "accuracy", "quantize", "info"))
     done = subprocess.run([*run, "bench", "resnet50_v3"], env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert "no model is named 'resnet50_v3'; did you mean resnet50_v" in done.stderr
@@ -46,7 +46,7 @@ def test_version_is_the_distributions(capsys: pytest.CaptureFixture[str]) -> Non
     assert capsys.readouterr().out == f"minidnn {importlib.metadata.version('minidnn')}\n"
 
 
-@pytest.mark.parametrize("command", ["demo", "bench", "info"])
+@pytest.mark.parametrize("command", ["demo", "bench", "accuracy", "quantize", "info"])
 def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main([command, "--help"])
@@ -59,6 +59,7 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
     [
         ([], "the following arguments are required: COMMAND"),
         (["quantise"], "invalid choice: 'quantise'"),
+        (["accuracy", "resnet50_v1"], "the following arguments are required: DATA"),
         (["bench"], "the following arguments are required: MODEL"),
         (["bench", "mobilnet1.0"], "no model is named 'mobilnet1.0'; did you mean mobilenet1.0"),
         (["bench", "zzz"], "no model is named 'zzz'; there are resnet18_v1, resnet34_v1"),

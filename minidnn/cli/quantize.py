@@ -1,0 +1,98 @@
+"""``minidnn quantize MODEL --calib DATA -o DIR``: an int8 network, written to files."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from minidnn.cli.arguments import add_threads, positive
+from minidnn.cli.console import make_console
+from minidnn.cli.datasets import SpreadBatches, open_samples
+from minidnn.cli.networks import add_preparation, add_source, get_preparation, is_quantized, load_network
+from minidnn.errors import DataError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from minidnn.contrib.quantization import LayerErrors
+
+__all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "run"]
+
+SUMMARY = "quantize a network to int8 and write it to files"
+DESCRIPTION = (
+    "Quantize a network to int8: weights with a scale for each output channel, activations with ranges calibrated on "
+    "data. Writes the graph (NAME-symbol.json) and the parameters (NAME-0000.params, safetensors), which 'minidnn "
+    "accuracy' and SymbolBlock.imports read."
+)
+
+_REPORT_SAMPLES = 8  # its layers are computed by their operators' references, which take their time
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_source(parser)
+    parser.add_argument(
+        "--calib",
+        type=Path,
+        required=True,
+        metavar="DATA",
+        help="what to calibrate on, with labels or without: a folder of images, an .npz file with samples x, or an "
+        ".npy file",
+    )
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="where to write to")
+    parser.add_argument(
+        "--mode",
+        choices=("naive", "entropy"),
+        default="naive",
+        help="ranges: the smallest and largest values, or the thresholds that lose least information (default: naive)",
+    )
+    parser.add_argument("--batch", type=positive, default=32, metavar="N", help="samples at a time (default: 32)")
+    parser.add_argument(
+        "--batches",
+        type=positive,
+        default=10,
+        metavar="N",
+        help="batches to calibrate on, spread evenly over DATA (default: 10)",
+    )
+    parser.add_argument("--report", action="store_true", help="show how far each layer is from float32")
+    add_threads(parser)
+    add_preparation(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    import minidnn as mx
+    from minidnn.contrib.quantization import layer_errors, quantize_net
+
+    if arguments.threads is not None:
+        mx.set_num_threads(arguments.threads)
+    source, folder = arguments.model, arguments.output
+    if source.prefix is not None and source.prefix.resolve() == (folder / source.name).resolve():
+        raise DataError(f"{folder}: the files there are the network that is to be quantized; give another folder")
+    if is_quantized(source):
+        raise DataError(f"{source.symbol}: the network is quantized already")
+    samples = open_samples(arguments.calib, get_preparation(arguments), labelled=False)
+    batches = SpreadBatches(samples, arguments.batch, arguments.batches)
+    net = load_network(source, arguments.params)
+    quantized = quantize_net(net, quantize_granularity="channel-wise", calib_mode=arguments.mode, calib_data=batches)
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [Path(file) for file in quantized.export(folder / source.name)]
+    console = make_console()
+    if arguments.report:
+        errors = layer_errors(net, quantized, SpreadBatches(samples, _REPORT_SAMPLES, 1))
+        console.print(_report(errors))
+    for file in files:
+        console.print(f"{file}: {file.stat().st_size / 1e6:.2f} MB", soft_wrap=True, markup=False, highlight=False)
+    return 0
+
+
+def _report(errors: LayerErrors) -> Table:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title="Signal to quantization noise, in dB: what a layer adds, and what has come together behind it")
+    table.add_column("layer", overflow="fold")
+    table.add_column("own", justify="right")
+    table.add_column("accumulated", justify="right")
+    for layer in errors:
+        table.add_row(escape(layer.name), f"{layer.own:.1f}", f"{layer.accumulated:.1f}")
+    return table
