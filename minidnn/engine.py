@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minidnn.errors import ShapeError, TypeMismatchError
+from minidnn.errors import OpError, ShapeError, TypeMismatchError
 from minidnn.ops.registry import Attrs, Op, TensorType
 from minidnn.runtime.threads import get_num_threads, pool, set_num_threads
 from minidnn.symbol.debug import debug_enabled, debug_print
@@ -66,12 +66,26 @@ class CompiledGraph:
         return self._executor(checked)
 
 
+def _refuse_nan(name: str, array: Array) -> None:
+    """With ``MINIDNN_CHECK_FINITE=1``, refuse NaN and infinity; without it they are numbers like others.
+
+    Raises:
+        OpError: there are some.
+    """
+    if os.environ.get("MINIDNN_CHECK_FINITE", "0") in ("", "0") or array.dtype.kind != "f":
+        return
+    bad = array.size - int(np.isfinite(array).sum())
+    if bad:
+        raise OpError(f"{name} must be finite (MINIDNN_CHECK_FINITE), got {bad} NaN or infinite of {array.size}")
+
+
 def _checked(name: str, type_: TensorType, array: Array) -> Array:
     """The array in the memory layout kernels read."""
     if array.shape != type_.shape:
         raise ShapeError(f"input {name!r} must have shape {type_.shape}, got {array.shape}")
     if array.dtype.newbyteorder("=") != type_.dtype:
         raise TypeMismatchError(f"input {name!r} must be {type_.dtype}, got {array.dtype}")
+    _refuse_nan(f"input {name!r}", array)
     return contiguous(array)
 
 
@@ -144,6 +158,8 @@ def run_op(op: Op, attrs: Attrs, arrays: Sequence[ndarray]) -> tuple[Array, ...]
     types = tuple(a._type for a in arrays)
     data = [a._read(op.name) for a in arrays]
     op.infer_types(attrs, types)
+    for name, array in zip(op.input_names(attrs), data, strict=True):
+        _refuse_nan(f"{op.name}: {name}", array)
     if not has_kernel(op.name, types):
         return op.compute(attrs, *data)
     names = op.input_names(attrs)
