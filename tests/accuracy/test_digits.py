@@ -1,4 +1,4 @@
-"""A network trained on real labelled images classifies the test images as well fused as in torch."""
+"""A network trained on real labelled images classifies the test images fused, and in int8, as well as in torch."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from digits import CLASSES, WEIGHTS, Digits, load_net, read_digits
 
 import minidnn as mx
 from minidnn import serialization
+from minidnn.contrib.quantization import quantize_net
 
 TORCH_ACCURACY = 0.99  # of the weights in the repository on the 2000 test images, as the training script printed it
 BATCH = 100
+CALIBRATION = 1000  # of the training set
 
 
 @pytest.fixture(scope="module")
@@ -62,3 +64,13 @@ def test_fused_classifies_every_image_as_eager_does(
     logits = run(net, digits[1])
     np.testing.assert_allclose(logits, fp32_logits, rtol=0, atol=1e-4 * np.abs(fp32_logits).max())
     np.testing.assert_array_equal(logits.argmax(1), fp32_logits.argmax(1))
+
+
+def test_int8_loses_at_most_a_tenth_of_a_point(digits: tuple[Digits, Digits]) -> None:
+    training, test = digits
+    calibration = [mx.np.array(part) for part in np.split(training.images[:CALIBRATION], CALIBRATION // BATCH)]
+    best = 0.0
+    for mode in ("naive", "entropy"):
+        net = quantize_net(load_net(), quantize_granularity="channel-wise", calib_mode=mode, calib_data=calibration)
+        best = max(best, accuracy(run(net, test), test))
+    assert best >= TORCH_ACCURACY - 0.001
