@@ -24,8 +24,11 @@ def environment(**changes: str) -> dict[str, str]:
 
 
 def python(program: str, timeout: float = 120, **changes: str) -> subprocess.CompletedProcess[str]:
-    """Run a program with this interpreter; warnings are errors there too."""
-    command = [sys.executable, "-W", "error", "-c", program]
+    """Run a program with this interpreter.
+
+    Warnings are errors there too, but for the one that a process with threads should not fork.
+    """
+    command = [sys.executable, "-W", "error", "-W", "ignore:This process:DeprecationWarning", "-c", program]
     return subprocess.run(command, capture_output=True, text=True, env=environment(**changes), timeout=timeout)
 
 
