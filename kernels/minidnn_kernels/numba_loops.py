@@ -57,4 +57,7 @@ define void @{symbol}({typed}) {{
     for other in module.functions:
         if other.is_declaration and not _ALLOWED_EXTERNALS.fullmatch(other.name):
             raise RuntimeError(f"loop {symbol!r} needs {other.name!r} of a runtime that kernels do not have")
+    # Numba keeps what a function may raise as pickled constants.
+    if any("pickle" in constant.name for constant in module.global_variables):
+        raise RuntimeError(f"loop {symbol!r} may raise, and has nobody to tell")
     return str(module)

@@ -50,7 +50,8 @@ def winograd_loop(args: int, part: int, parts: int, memory: int) -> None:
             columns_left = filters - panel * columns
             tile = load(args + _TILE) if columns_left >= columns else load(args + _TAIL_TILE)
             weights = load(args + _WEIGHTS) + (product * panels + panel) * channels * columns * 4
-            for strip in range(0, blocks, rows):
+            for number in range((blocks + rows - 1) // rows):
+                strip = number * rows
                 for i in range(rows):
                     row = min(strip + i, blocks - 1)
                     store(pointers + i * 8, memory + product * source_pitch + row * channels * 4)

@@ -57,7 +57,8 @@ def _compile_in_child(names: Sequence[str]) -> dict[str, str] | None:
     if getattr(sys, "frozen", False) or not interpreter.startswith(("python", "pypy")):
         return None
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-    command = [sys.executable, "-W", "ignore", "-m", __name__, *names]
+    # -P: what lies in the working folder is not ours to import.
+    command = [sys.executable, "-P", "-W", "ignore", "-m", __name__, *names]
     try:
         done = subprocess.run(command, env=environment, capture_output=True, timeout=_SECONDS, check=True)
         compiled = json.loads(done.stdout)
