@@ -14,6 +14,7 @@ from minidnn.cli.arguments import add_threads, positive
 from minidnn.cli.console import make_progress
 from minidnn.cli.datasets import Samples, SpreadBatches, open_samples
 from minidnn.cli.networks import add_preparation, add_source, get_preparation, is_quantized, load_network
+from minidnn.cli.pairs import make_int8
 from minidnn.errors import DataError
 
 __all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "run"]
@@ -69,13 +70,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _variants(net: Any, example: Any, calibration: SpreadBatches) -> Iterator[tuple[str, Any]]:
     """The network in each form; one is done with before the next is asked for, which may change it."""
-    from minidnn.contrib.quantization import quantize_net
-
     yield "FP32", net
     net.optimize_for(example)
     yield "FP32 fused", net
     for mode in ("naive", "entropy"):
-        quantized = quantize_net(net, quantize_granularity="channel-wise", calib_mode=mode, calib_data=calibration)
+        quantized = make_int8(net, calibration, mode)
         quantized.hybridize(static_alloc=True, static_shape=True)
         yield f"INT8 {mode.capitalize()}", quantized
 

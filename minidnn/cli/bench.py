@@ -1,4 +1,4 @@
-"""``minidnn bench MODEL``: a network of the zoo, eager against fused."""
+"""``minidnn bench MODEL``: a network of the zoo, eager, fused and in int8."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import numpy as np
 
 from minidnn.cli.arguments import add_threads, model_name, positive
 from minidnn.cli.console import make_console, make_progress
-from minidnn.cli.pairs import difference, make_pair
+from minidnn.cli.pairs import difference, make_int8, make_pair
 from minidnn.cli.timing import inference, interleave
 
 __all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "run"]
 
-SUMMARY = "time a network of the zoo, eager against fused"
+SUMMARY = "time a network of the zoo, eager, fused and in int8"
 DESCRIPTION = (
-    "Time a network of the zoo with random weights: eager (one kernel an operator) against fused (optimize_for), "
-    "in turns in one process. On a machine that others use too, trust the minimum and the ratio."
+    "Time a network of the zoo with random weights: eager (one kernel an operator), fused (optimize_for) and in int8 "
+    "(quantize_net), in turns in one process. On a machine that others use too, trust the minimum and the ratio."
 )
 _WARMUP = 2
 
@@ -40,12 +40,14 @@ def run(arguments: argparse.Namespace) -> int:
     data = mx.np.array(np.random.default_rng(0).standard_normal((arguments.batch, 3, size, size), np.float32))
     console = make_console()
     with make_progress() as progress:
-        task = progress.add_task(f"{arguments.model}: compiling", total=arguments.rounds + _WARMUP)
+        progress.add_task(f"{arguments.model}: compiling", total=None)
         eager, fused = make_pair(lambda: vision.get_model(arguments.model), data)
-        differ = difference(eager(data).asnumpy(), fused(data).asnumpy())
-        progress.update(task, description=f"{arguments.model}: timing")
+    nets = {"eager": eager, "fused": fused, "int8": make_int8(eager, [data])}
+    outputs = {name: net(data).asnumpy() for name, net in nets.items()}
+    with make_progress() as progress:
+        task = progress.add_task(f"{arguments.model}: timing", total=arguments.rounds + _WARMUP)
         timings = interleave(
-            {"eager": inference(eager, data), "fused": inference(fused, data)},
+            {name: inference(net, data) for name, net in nets.items()},
             arguments.rounds,
             _WARMUP,
             lambda: progress.advance(task),
@@ -59,10 +61,12 @@ def run(arguments: argparse.Namespace) -> int:
         rate = arguments.batch / timing.minimum_ms * 1e3
         table.add_row(name, f"{timing.minimum_ms:.2f}", f"{timing.median_ms:.2f}", f"{rate:.1f}")
     console.print(table)
-    console.print(
-        f"fused is {timings['eager'].minimum_ms / timings['fused'].minimum_ms:.2f} × as fast by the minimum, "
-        f"{timings['eager'].median_ms / timings['fused'].median_ms:.2f} × by the median; "
-        f"the outputs differ by {differ:.1e} of the largest.",
-        soft_wrap=True,
-    )
+    for slow, fast in (("eager", "fused"), ("fused", "int8")):
+        one, other = timings[slow], timings[fast]
+        console.print(
+            f"{fast} is {one.minimum_ms / other.minimum_ms:.2f} × as fast as {slow} by the minimum, "
+            f"{one.median_ms / other.median_ms:.2f} × by the median; "
+            f"its outputs differ from eager's by {difference(outputs['eager'], outputs[fast]):.1e} of the largest.",
+            soft_wrap=True,
+        )
     return 0

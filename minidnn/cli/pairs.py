@@ -1,13 +1,13 @@
-"""Two networks of the same weights, one eager and one fused: what every comparison here starts from."""
+"""Networks of the same weights, eager, fused and in int8: what every comparison here starts from."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
-__all__ = ["difference", "make_pair"]
+__all__ = ["difference", "make_int8", "make_pair"]
 
 
 def make_pair(make: Callable[[], Any], data: Any) -> tuple[Any, Any]:
@@ -27,6 +27,19 @@ def make_pair(make: Callable[[], Any], data: Any) -> tuple[Any, Any]:
     fused.load_dict({name: parameter.data() for name, parameter in eager.collect_params().items()})
     fused.optimize_for(data)
     return eager, fused
+
+
+def make_int8(net: Any, batches: Iterable[Any], mode: str = "naive") -> Any:
+    """The network in int8, with a scale for each output channel of every weight.
+
+    Args:
+        net: with weights.
+        batches: to calibrate on.
+        mode: how: ``naive`` or ``entropy``.
+    """
+    from minidnn.contrib.quantization import quantize_net
+
+    return quantize_net(net, quantize_granularity="channel-wise", calib_mode=mode, calib_data=batches)
 
 
 def difference(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> float:

@@ -10,6 +10,7 @@ from minidnn.cli.arguments import add_threads, positive
 from minidnn.cli.console import make_console
 from minidnn.cli.datasets import SpreadBatches, open_samples
 from minidnn.cli.networks import add_preparation, add_source, get_preparation, is_quantized, load_network
+from minidnn.cli.pairs import make_int8
 from minidnn.errors import DataError
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     import minidnn as mx
-    from minidnn.contrib.quantization import layer_errors, quantize_net
+    from minidnn.contrib.quantization import layer_errors
 
     if arguments.threads is not None:
         mx.set_num_threads(arguments.threads)
@@ -73,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
     samples = open_samples(arguments.calib, get_preparation(arguments), labelled=False)
     batches = SpreadBatches(samples, arguments.batch, arguments.batches)
     net = load_network(source, arguments.params)
-    quantized = quantize_net(net, quantize_granularity="channel-wise", calib_mode=arguments.mode, calib_data=batches)
+    quantized = make_int8(net, batches, arguments.mode)
     folder.mkdir(parents=True, exist_ok=True)
     files = [Path(file) for file in quantized.export(folder / source.name)]
     console = make_console()

@@ -84,7 +84,7 @@ def test_info_shows_versions_and_what_the_engine_says(capsys: pytest.CaptureFixt
         assert key.replace("_", " ") in out
 
 
-def test_bench_compares_eager_with_fused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_bench_compares_eager_fused_and_int8(capsys: pytest.CaptureFixture[str]) -> None:
     before = mx.get_num_threads()
     try:
         assert main(["bench", "MobileNet0.25", "--batch", "2", "--rounds", "2", "--threads", "1"]) == 0
@@ -92,15 +92,21 @@ def test_bench_compares_eager_with_fused(capsys: pytest.CaptureFixture[str]) -> 
         mx.set_num_threads(before)
     out = capsys.readouterr().out
     assert "mobilenet0.25, batch 2, 1 threads, 2 rounds" in out
-    assert all(word in out for word in ("eager", "fused", "minimum ms", "median ms", "images/s"))
-    assert "the outputs differ by" in out
+    assert all(word in out for word in ("eager", "fused", "int8", "minimum ms", "median ms", "images/s"))
+    fused, int8 = (float(part.split()[0]) for part in out.split("outputs differ from eager's by ")[1:])
+    assert fused < 1e-4
+    assert fused < int8 < 0.2
 
 
 def test_demo_classifies_the_photos_by_name(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["demo", "--rounds", "1"]) == 0
     out = capsys.readouterr().out
     assert all(Path(name).stem in out for name in photos.PHOTOS)
-    assert all(name in out for name in ("tiger cat", "espresso", "tripod"))
+    rows = {cells[1].strip(): cells for line in out.splitlines() if len(cells := line.split("│")) == 9}
+    for photo, name in (("chelsea", "tiger cat"), ("coffee", "espresso"), ("camera", "tripod")):
+        top, in_int8 = rows[photo][2:4]
+        assert top.strip().startswith(name)
+        assert in_int8.strip().startswith(name)
     largest = out.split("Largest difference between eager and fused: ")[1].split()[0]
     assert float(largest) < 1e-4
 
