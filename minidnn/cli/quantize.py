@@ -81,6 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.report:
         errors = layer_errors(net, quantized, SpreadBatches(samples, _REPORT_SAMPLES, 1))
         console.print(_report(errors))
+        console.print("own: what a layer adds; accumulated: what has come together behind it.", soft_wrap=True)
     for file in files:
         console.print(f"{file}: {file.stat().st_size / 1e6:.2f} MB", soft_wrap=True, markup=False, highlight=False)
     return 0
@@ -90,7 +91,7 @@ def _report(errors: LayerErrors) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title="Signal to quantization noise, in dB: what a layer adds, and what has come together behind it")
+    table = Table(title="signal to quantization noise, dB")
     table.add_column("layer", overflow="fold")
     table.add_column("own", justify="right")
     table.add_column("accumulated", justify="right")

@@ -55,7 +55,7 @@ def test_the_report_shows_the_error_of_each_layer(tmp_path: Path, capsys: pytest
     write_samples(tmp_path / "data.npz", net, 8)
     assert run(tmp_path / "net", "--calib", tmp_path / "data.npz", "-o", tmp_path / "int8", "--report") == 0
     out = capsys.readouterr().out
-    assert "Signal to quantization noise, in dB" in out
+    assert "signal to quantization noise, dB" in out
     for column in ("layer", "own", "accumulated"):
         assert column in out
     layers = re.findall(r"│ (\S+) +│ +(-?\d+\.\d) │ +(-?\d+\.\d) │", out)
