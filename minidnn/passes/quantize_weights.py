@@ -18,6 +18,7 @@ Array = np.ndarray[Any, Any]
 
 _LIMIT = 127
 _SMALLEST_SCALE = float(np.finfo(np.float32).tiny)
+_LARGEST_FLOAT = float(np.finfo(np.float32).max)
 # Of the accumulator's 2^31: one half for the bias, one for the sum of products.
 _MAX_SUM = _MAX_BIAS = float((1 << 30) - 1)
 _MAX_DATA = 255
@@ -35,7 +36,7 @@ def fold_affine(
         affine: scale and shift, each (C,), or None.
 
     Raises:
-        OpError: a number is NaN or infinite.
+        OpError: a number is NaN, infinite, or beyond float32.
     """
     w = weight.astype(np.float64)
     b = None if bias is None else bias.astype(np.float64)
@@ -45,8 +46,8 @@ def fold_affine(
             w = w * scale.reshape(-1, *(1,) * (w.ndim - 1))
             b = shift if b is None else b * scale + shift
     for name, numbers in (("weight", w), ("bias", b)):
-        if numbers is not None and not np.isfinite(numbers.astype(np.float32)).all():
-            raise OpError(f"{layer}: its {name} has NaN or infinity; it cannot be quantized")
+        if numbers is not None and not (np.abs(numbers) <= _LARGEST_FLOAT).all():
+            raise OpError(f"{layer}: its {name} has NaN or infinity in float32; it cannot be quantized")
     return w, b
 
 
