@@ -1,0 +1,57 @@
+"""Run as a program: one graph for every kind of step, on the ISA that ``MINIDNN_ISA`` names, against the references."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from small_graphs import check, fuse, inner, node, normal, steps
+
+from minidnn.engine import info
+from minidnn.symbol.graph import Graph, make_variable
+
+var = make_variable
+
+
+def run() -> set[str]:
+    """The loops that ran."""
+    seen: set[str] = set()
+    image = {"x": normal(2, 19, 11, 13)}
+
+    def add(graph: Graph, more: dict[str, np.ndarray], parameters: list[str]) -> None:
+        seen.update(steps(check(graph, {**image, **more}, parameters)))
+
+    x, w, r = inner(3)
+    for kernel, filters, groups in (((3, 3), 37, 1), ((1, 1), 16, 1), ((3, 3), 19, 19), ((2, 3), 38, 19)):
+        attrs: dict[str, Any] = {"kernel": kernel, "num_filter": filters, "num_group": groups, "no_bias": True}
+        made = node("convolution", x, w, **attrs)
+        high, wide = 12 - kernel[0], 14 - kernel[1]
+        weight, residual = normal(filters, 19 // groups, *kernel), normal(2, filters, high, wide, seed=1)
+        tail = node("sigmoid", node("add", made, r))
+        graph = fuse("fused", [var("x"), var("w"), var("r")], [tail])
+        add(graph, {"w": weight / np.float32(10), "r": residual}, ["w"])
+
+    wide_image = {"y": normal(1, 64, 40, 40), "v": normal(64, 64, 3, 3, seed=1) / np.float32(24)}
+    large = node("convolution", var("y"), var("v"), kernel=(3, 3), pad=(1, 1), num_filter=64, no_bias=True)
+    seen.update(steps(check(Graph([large]), wide_image, ["v"])))
+
+    for pool_type, more in (("max", {}), ("avg", {"pad": (1, 1)}), ("avg", {"global_pool": True})):
+        attrs = {"pool_type": pool_type, **more}
+        add(Graph([node("pooling", var("x"), kernel=(3, 3), **attrs)]), {}, [])
+    add(Graph([node("softmax", var("x"), axis=1)]), {}, [])
+    add(Graph([node("log_softmax", var("x"), axis=-1)]), {}, [])
+    parameters = {"g": normal(13), "b": normal(13, seed=1)}
+    add(Graph([node("layer_norm", var("x"), var("g"), var("b"), axis=-1)]), parameters, ["g", "b"])
+    add(Graph([node("transpose", var("x"), axes=(0, 2, 3, 1))]), {}, [])
+    add(Graph([node("concatenate", var("x"), var("x"), num_args=2, axis=1)]), {}, [])
+    chain = node("tanh", node("gelu", node("multiply", var("x"), node("exp", node("negative", var("x"))))))
+    add(Graph([chain]), {}, [])
+    dense = node("fully_connected", var("x"), var("w"), var("b"), num_hidden=21)
+    add(Graph([dense]), {"w": normal(21, 19 * 11 * 13) / np.float32(50), "b": normal(21)}, ["w", "b"])
+    add(Graph([node("batch_dot", var("a"), var("c"))]), {"a": normal(2, 9, 20), "c": normal(2, 20, 33)}, [])
+    return seen
+
+
+if __name__ == "__main__":
+    loops = sorted(run())
+    print(info()["isa"], *loops)

@@ -1,0 +1,55 @@
+"""Every kind of row of the ISA table that this machine has runs every kernel right, in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from minidnn.runtime.library import chosen_isa
+from minidnn_kernels.isa import ISAS, host_supports
+
+_PROGRAM = Path(__file__).with_name("every_kernel.py")
+_LOOPS = {
+    *("copy_loop", "depthwise_loop", "elementwise_loop", "global_pool_loop", "matmul_loop", "pool_loop", "rows_loop"),
+    "winograd_loop",
+}
+
+
+def _run(isa: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "MINIDNN_ISA": isa}
+    command = [sys.executable, "-W", "error", str(_PROGRAM)]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+
+
+# Rows that differ only in how they multiply integers run the same float32 code.
+_ROWS = {(isa.arch, isa.lanes): isa.name for isa in reversed(ISAS) if host_supports(isa)}
+
+
+@pytest.mark.parametrize("name", sorted(_ROWS.values()))
+def test_every_kernel_on_every_isa_of_this_machine(name: str) -> None:
+    done = _run(name)
+    assert done.returncode == 0, done.stderr
+    isa, *loops = done.stdout.split()
+    assert isa == name
+    assert set(loops) >= _LOOPS
+
+
+@pytest.mark.parametrize("name", ["avx", "AVX2", "", " "])
+def test_an_isa_that_is_not_in_the_table_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINIDNN_ISA", name)
+    if not name:
+        assert host_supports(chosen_isa.__wrapped__()), "nothing said is nothing asked for"
+        return
+    with pytest.raises(ValueError, match=r"unknown ISA .*; known: sse, avx2"):
+        chosen_isa.__wrapped__()
+
+
+@pytest.mark.parametrize("name", [isa.name for isa in ISAS if not host_supports(isa)])
+def test_an_isa_that_this_machine_does_not_have_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINIDNN_ISA", name)
+    with pytest.raises(ValueError, match=f"MINIDNN_ISA={name}: this machine does not have"):
+        chosen_isa.__wrapped__()
