@@ -9,14 +9,16 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
+from minidnn_kernels.isa import Isa
 from minidnn_kernels.simd import I8, I32, Simd, Value, const
-from minidnn_kernels.uniform_dot import Maddwd, groups_of_four, int16_pairs, multiply_pairs
+from minidnn_kernels.uniform_dot import Maddwd, groups_of_four, int16_pairs, loose, multiply_pairs
 
 __all__ = ["MixedDot"]
 
 Array = np.ndarray[Any, Any]
 
 _I16 = ir.IntType(16)
+_MOST_ROWS = 11
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,12 @@ class MixedDot:
     def header_bytes(steps: int) -> int:
         """Bytes before a tap's weights."""
         return -(-(16 + 4 * steps) // 64) * 64
+
+    def fits(self, isa: Isa, rows: int, vectors: int) -> bool:
+        # Of the fast steps: the sums, B, one row of A, a product, and the sign bits where they are flipped. The
+        # steps' order takes integer registers; from a dozen rows on, their pointers push vectors to the stack.
+        needed = rows * vectors + vectors + 2 + self.signed + loose(vectors)
+        return needed <= isa.registers and rows <= _MOST_ROWS
 
     def pack(self, weights: Array, lanes: int) -> Array:
         groups, panels, taps = weights.shape[:3]

@@ -60,7 +60,7 @@ class TileSpec:
         Raises:
             ValueError: the tile does not fit the registers.
         """
-        if not isa.tile_fits(self.rows, self.vectors):
+        if not dot_for(isa, self.data).fits(isa, self.rows, self.vectors):
             raise ValueError(f"a {self.rows}x{self.vectors} tile does not fit {isa.registers} registers of {isa.name}")
         module, function, builder = new_function(self.name, ARGUMENTS)
         s = Simd(builder, isa)

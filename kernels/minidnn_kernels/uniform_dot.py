@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from llvmlite import ir
 
+from minidnn_kernels.isa import Isa
 from minidnn_kernels.simd import I8, I32, Simd, Value, const
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Widen",
     "groups_of_four",
     "int16_pairs",
+    "loose",
     "multiply_pairs",
 ]
 
@@ -49,6 +51,10 @@ class Dot(Protocol):
     @property
     def offset(self) -> int:
         """What is added to every element of A before it is multiplied; the bias takes it off again."""
+        ...
+
+    def fits(self, isa: Isa, rows: int, vectors: int) -> bool:
+        """Whether a tile of rows x vectors sums keeps all it needs in registers."""
         ...
 
     def pack(self, weights: Array, lanes: int) -> Array:
@@ -98,6 +104,11 @@ def int16_pairs(weights: Array, lanes: int) -> Array:
     return split.transpose(*range(n), n, n + 3, n + 2, n + 4, n + 1)
 
 
+def loose(vectors: int) -> int:
+    """Registers that LLVM leaves unused in an integer tile: found by reading what it makes of all of them."""
+    return 2 if vectors > 2 else 0
+
+
 class Float32:
     group = 1
     step_bytes = 4
@@ -112,6 +123,9 @@ class Float32:
 
     def accumulate(self, s: Simd, a: Sequence[Value], b: Sequence[Value], accumulator: Value) -> Value:
         return s.fma(a[0], b[0], accumulator)
+
+    def fits(self, isa: Isa, rows: int, vectors: int) -> bool:
+        return isa.tile_fits(rows, vectors)
 
     def pack(self, weights: Array, lanes: int) -> Array:
         return _bytes_of_panels(weights)
@@ -156,6 +170,10 @@ class _FourBytes:
 
     def _instruction(self, s: Simd) -> str:
         raise NotImplementedError
+
+    def fits(self, isa: Isa, rows: int, vectors: int) -> bool:
+        # The sums, B, one row of A, and the sign bits where they are flipped.
+        return rows * vectors + vectors + 1 + bool(self.offset) + loose(vectors) <= isa.registers
 
     def pack(self, weights: Array, lanes: int) -> Array:
         return _bytes_of_panels(groups_of_four(weights))
@@ -212,6 +230,10 @@ class Maddwd:
             accumulator = s.builder.add(accumulator, multiply_pairs(s, x, y))
         return accumulator
 
+    def fits(self, isa: Isa, rows: int, vectors: int) -> bool:
+        # The sums, two halves of B and of A, and a product.
+        return rows * vectors + 2 * vectors + 3 <= isa.registers
+
     def pack(self, weights: Array, lanes: int) -> Array:
         return _bytes_of_panels(int16_pairs(weights, lanes))
 
@@ -236,6 +258,10 @@ class Widen:
 
     def accumulate(self, s: Simd, a: Sequence[Value], b: Sequence[Value], accumulator: Value) -> Value:
         return s.builder.add(accumulator, s.builder.mul(a[0], b[0]))
+
+    def fits(self, isa: Isa, rows: int, vectors: int) -> bool:
+        # The sums, B, one row of A, and a product.
+        return rows * vectors + vectors + 2 + loose(vectors) <= isa.registers
 
     def pack(self, weights: Array, lanes: int) -> Array:
         return _bytes_of_panels(weights.astype(np.int32))

@@ -127,9 +127,11 @@ def make_tail(builder: Builder, anchor: Anchor, weights: Weights, layout: str, c
     numbers = {weights.result: start} if weights.result is not None else {}
     if not made.add_nodes(weights.rest, numbers, anchor.outside or {}):
         return None
-    if anchor.result.dtype == np.int32:
+    if anchor.result.dtype == np.int32 and not weights.rest:
         made.store_sums()
-    return made.finish()
+    tail = made.finish()
+    # Arithmetic on integers behind the sums is not for a tail, which computes in float32.
+    return tail if tail.epilogue.output == dtype_name(anchor.result.dtype) else None
 
 
 def tail_context(builder: Builder, tail: Tail, result: Value, columns: int) -> list[Argument]:

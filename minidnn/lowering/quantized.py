@@ -79,7 +79,7 @@ def _lower(
     data = dtype_name(anchor.inputs[0].type.dtype)
     assert data is not None
     dot = dot_for(isa, data)
-    tiling = choose_tiling(isa, images, window.pixels, taps, -(-depth // dot.group), groups, columns)
+    tiling = choose_tiling(isa, images, window.pixels, taps, -(-depth // dot.group), groups, columns, dot.fits)
     width = tiling.vectors * isa.lanes
     bias = weights.bias.reshape(groups, columns)
     packed, steps = pack_int8_panels(weights.matrix, bias, width, dot, isa.lanes)

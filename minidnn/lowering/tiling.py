@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from minidnn_kernels.isa import Isa
 from minidnn_kernels.matmul import MAX_POINTERS
 
 __all__ = ["Tiling", "choose_tile", "choose_tiling"]
+
+# Whether a tile of rows x vectors stays in registers.
+Fits = Callable[[Isa, int, int], bool]
 
 # A block of A's rows should stay in the second-level cache while the panels of B pass by.
 _CACHE_BYTES = 256 * 1024
@@ -31,14 +35,16 @@ class Tiling:
     block_panels: int
 
 
-def choose_tiling(isa: Isa, images: int, pixels: int, taps: int, depth: int, groups: int, columns: int) -> Tiling:
+def choose_tiling(
+    isa: Isa, images: int, pixels: int, taps: int, depth: int, groups: int, columns: int, fits: Fits = Isa.tile_fits
+) -> Tiling:
     """The tiling for [images x pixels, taps x depth] x [taps x depth, columns], `groups` times.
 
     The tile is the one with the fewest cycles by a small model: two fused multiply-adds and two loads a
     cycle, an accumulator free again after four. It weighs rows and columns computed in vain against the
     better reuse of a larger tile.
     """
-    rows, vectors = choose_tile(isa, pixels, taps * depth, columns, taps)
+    rows, vectors = choose_tile(isa, pixels, taps * depth, columns, taps, fits)
     strips = -(-pixels // rows)
     panels = -(-columns // (vectors * isa.lanes))
     operations = 2 * images * pixels * taps * depth * groups * columns
@@ -62,13 +68,18 @@ def choose_tiling(isa: Isa, images: int, pixels: int, taps: int, depth: int, gro
     return Tiling(rows, vectors, block_strips, block_panels)
 
 
-def choose_tile(isa: Isa, pixels: int, depth: int, columns: int, taps: int = 1) -> tuple[int, int]:
-    """Rows and vectors of the tile for [pixels, depth] x [depth, columns]; a row has `taps` pointers."""
+def choose_tile(
+    isa: Isa, pixels: int, depth: int, columns: int, taps: int = 1, fits: Fits = Isa.tile_fits
+) -> tuple[int, int]:
+    """Rows and vectors of the tile for [pixels, depth] x [depth, columns].
+
+    A row has `taps` pointers; `fits` says which tiles stay in registers.
+    """
     best: tuple[float, int, int] | None = None
     most_rows = min(isa.max_rows, pixels, MAX_POINTERS // taps)
     for vectors in range(1, 5):
         for rows in range(1, most_rows + 1):
-            if not isa.tile_fits(rows, vectors):
+            if not fits(isa, rows, vectors):
                 continue
             cycles = max(rows * vectors / 2, (rows + vectors) / 2, _SHORTEST_STEP) + _STEP_OVERHEAD
             tiles = -(-pixels // rows) * -(-columns // (vectors * isa.lanes))

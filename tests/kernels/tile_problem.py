@@ -41,9 +41,10 @@ class Memory(Protocol):
         ...
 
 
-def tiles(isa: Isa) -> list[tuple[int, int]]:
-    """Rows and vectors of all tiles that can be chosen for that ISA."""
-    return [(rows, v) for rows in range(1, isa.max_rows + 1) for v in range(1, 5) if isa.tile_fits(rows, v)]
+def tiles(isa: Isa, data: str = "s8") -> list[tuple[int, int]]:
+    """Rows and vectors of all tiles that can be chosen for that ISA; those for s8 are good for u8 too."""
+    dot = dot_for(isa, data)
+    return [(rows, v) for rows in range(1, isa.max_rows + 1) for v in range(1, 5) if dot.fits(isa, rows, v)]
 
 
 @dataclass(frozen=True)
