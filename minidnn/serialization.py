@@ -1,6 +1,6 @@
-"""Dictionaries of arrays on disk, in the safetensors format.
+"""Dictionaries of arrays on disk, in the safetensors format; files of MXNet's are known by their first bytes.
 
-The format is a little-endian uint64 (the header's length), a JSON header that gives each record its dtype,
+The safetensors format is a little-endian uint64 (the header's length), a JSON header that gives each record its dtype,
 shape and byte range, and the bytes: https://github.com/huggingface/safetensors. Nothing in it can run.
 
 Files are written by the `safetensors` package. They are read here, record by record, for two reasons: an
@@ -14,7 +14,8 @@ import json
 import os
 import secrets
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
@@ -23,7 +24,7 @@ import numpy as np
 
 from minidnn.errors import DataError
 
-__all__ = ["load", "save"]
+__all__ = ["load", "replacing", "save"]
 
 _DTYPES = {
     "F64": "<f8",
@@ -69,26 +70,42 @@ def save(path: str | os.PathLike[str], arrays: Mapping[str, Any], metadata: Mapp
         if native not in _WRITABLE:
             raise DataError(f"{path}: record {name!r}: safetensors holds no {value.dtype} arrays")
         plain[name] = np.ascontiguousarray(value, dtype=native).reshape(value.shape)
-    target = Path(path)
-    scratch = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
     try:
-        safetensors.numpy.save_file(plain, scratch, metadata=dict(metadata) if metadata else None)
-        scratch.replace(target)
+        with replacing(Path(path)) as scratch:
+            safetensors.numpy.save_file(plain, scratch, metadata=dict(metadata) if metadata else None)
     except safetensors.SafetensorError as error:
         raise OSError(f"{path}: cannot write the file: {error}") from None
+
+
+@contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """A path beside `target` to write to, which takes its place at the end and is gone after an error."""
+    scratch = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        yield scratch
+        scratch.replace(target)
     finally:
         scratch.unlink(missing_ok=True)
 
 
 def load(path: str | os.PathLike[str]) -> dict[str, np.ndarray[Any, Any]]:
-    """Read a safetensors file into arrays that own their memory, in the order of the file's header.
+    """Read a safetensors file, or one of MXNet's, into arrays that own their memory, in the file's order.
 
     Raises:
         DataError: the file is damaged, truncated or holds a dtype NumPy lacks; the message names the record.
         OSError: the file is missing or cannot be read.
     """
+    from minidnn.interop import mxnet_params
+
     with Path(path).open("rb") as file:
-        return _Reader(path, file).read()
+        is_mxnet = mxnet_params.is_mxnet_file(file.read(16))
+        file.seek(0)
+        if not is_mxnet:
+            return _Reader(path, file).read()
+        try:
+            return mxnet_params.read_params(file)
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from None
 
 
 @dataclass(frozen=True)

@@ -17,17 +17,17 @@ from minidnn.errors import DataError
 from minidnn.interop._pickle_machine import read_pickle, shorten
 from minidnn.interop._torch_tensors import GLOBALS, Storage, Storages
 
-__all__ = ["ZipFile"]
+__all__ = ["ZIP_ERRORS", "Guarded", "ZipFile", "check_entries", "read_entry_into"]
 
 _ENCRYPTED = 0x1
 _BYTE_ORDERS: dict[bytes, Literal["<", ">"]] = {b"little": "<", b"big": ">"}
 _MAX_SMALL = 64  # bytes; ``byteorder`` holds one word
 _MAX_READ = 1 << 24  # bytes in one piece; the directory of a file of 100,000 tensors has some 10 MB
 _CHUNK = 1 << 20
-_ZIP_ERRORS = (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError, OverflowError, OSError)
+ZIP_ERRORS = (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError, OverflowError, OSError)
 
 
-class _Guarded:
+class Guarded:
     """The file, read in pieces of a bounded size: the directory's own word is not taken for how long it is."""
 
     def __init__(self, file: BinaryIO) -> None:
@@ -49,10 +49,10 @@ class ZipFile:
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         try:
-            self._zip = zipfile.ZipFile(cast(BinaryIO, _Guarded(file)))
-        except _ZIP_ERRORS as error:
+            self._zip = zipfile.ZipFile(cast(BinaryIO, Guarded(file)))
+        except ZIP_ERRORS as error:
             raise DataError(f"damaged or truncated zip file: {error}") from None
-        self._entries = _check_entries(self._zip.infolist(), size)
+        self._entries = check_entries(self._zip.infolist(), size, "PyTorch")
         pickles = [name for name in self._entries if name.count("/") == 1 and name.endswith("/data.pkl")]
         if len(pickles) != 1:
             raise DataError(f"a zip file, but not a PyTorch checkpoint: {len(pickles)} entries named FOLDER/data.pkl")
@@ -84,23 +84,8 @@ class ZipFile:
         if entry.file_size > limit:
             raise DataError(f"entry {shorten(name)} has {entry.file_size} bytes, more than the {limit} it may have")
         data = bytearray(entry.file_size)
-        self._read_into(entry, memoryview(data))
+        read_entry_into(self._zip, entry, memoryview(data))
         return bytes(data)
-
-    def _read_into(self, entry: zipfile.ZipInfo, buffer: memoryview) -> None:
-        done = 0
-        try:
-            with self._zip.open(entry) as source:
-                while done < len(buffer):
-                    count = source.readinto(buffer[done : done + _CHUNK])  # type: ignore[attr-defined]
-                    if not count:
-                        break
-                    done += count
-                source.read(1)  # reaching the end is what makes zipfile compare the checksum
-        except _ZIP_ERRORS as error:
-            raise DataError(f"entry {shorten(entry.filename)} is damaged: {error}") from None
-        if done < len(buffer):
-            raise DataError(f"entry {shorten(entry.filename)} is truncated: {done} of {len(buffer)} bytes")
 
     def read(self, storages: Iterable[Storage]) -> dict[str, np.ndarray[Any, Any]]:
         """The raw elements of these storages, by key."""
@@ -109,12 +94,30 @@ class ZipFile:
             if self._order == ">" and storage.type.name == "UntypedStorage":
                 raise DataError(f"storage {storage.key}: untyped bytes of a big-endian machine cannot be read")
             raw = np.empty(storage.count, storage.type.stored.newbyteorder(self._order))
-            self._read_into(self._entry(f"data/{storage.key}"), raw.view(np.uint8).data)
+            read_entry_into(self._zip, self._entry(f"data/{storage.key}"), raw.view(np.uint8).data)
             result[storage.key] = raw
         return result
 
 
-def _check_entries(entries: list[zipfile.ZipInfo], size: int) -> dict[str, zipfile.ZipInfo]:
+def read_entry_into(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, buffer: memoryview) -> None:
+    """Fill `buffer` from an entry, whose checksum is compared where it ends with the buffer."""
+    done = 0
+    try:
+        with archive.open(entry) as source:
+            while done < len(buffer):
+                count = source.readinto(buffer[done : done + _CHUNK])  # type: ignore[attr-defined]
+                if not count:
+                    break
+                done += count
+            source.read(1)  # reaching the end is what makes zipfile compare the checksum
+    except ZIP_ERRORS as error:
+        raise DataError(f"entry {shorten(entry.filename)} is damaged: {error}") from None
+    if done < len(buffer):
+        raise DataError(f"entry {shorten(entry.filename)} is truncated: {done} of {len(buffer)} bytes")
+
+
+def check_entries(entries: list[zipfile.ZipInfo], size: int, writer: str) -> dict[str, zipfile.ZipInfo]:
+    """The entries by name, once each of them is stored as it is and all of them fit into a file of `size` bytes."""
     result: dict[str, zipfile.ZipInfo] = {}
     total = 0
     for entry in entries:
@@ -124,7 +127,7 @@ def _check_entries(entries: list[zipfile.ZipInfo], size: int) -> dict[str, zipfi
         if entry.flag_bits & _ENCRYPTED:
             raise DataError(f"entry {name} is encrypted")
         if entry.compress_type != zipfile.ZIP_STORED or entry.compress_size != entry.file_size:
-            raise DataError(f"entry {name} is compressed; PyTorch writes its files uncompressed")
+            raise DataError(f"entry {name} is compressed; {writer} writes its files uncompressed")
         result[entry.filename] = entry
         total += entry.file_size
     if total > size:
