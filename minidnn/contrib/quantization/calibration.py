@@ -10,7 +10,7 @@ import numpy as np
 from minidnn.contrib.quantization.collector import CalibrationCollector, CheckedCollector, finite_range
 from minidnn.contrib.quantization.data import CalibrationData
 from minidnn.contrib.quantization.network import FusedNetwork, make_block
-from minidnn.errors import DataError, MXNetError
+from minidnn.errors import DataError, MXNetError, OpError
 from minidnn.passes.quantized_graph import layer_output
 from minidnn.symbol.graph import Entry, Graph
 from minidnn.symbol.symbol import Symbol
@@ -28,6 +28,7 @@ def collect_ranges(
 
     Raises:
         DataError: NaN or infinity in a layer that is wanted; the message names batch and layer.
+        OpError: a batch does not fit the network; the message names both.
         TypeError: the collector gives no dictionary.
     """
     collector.include_layers = list(layers)
@@ -51,8 +52,8 @@ def collect_ranges(
                 observe(name, "null", array)
             if block is not None:
                 block(*(named[name] for name in block._input_names))
-        except DataError as error:
-            raise DataError(f"batch {number} of calib_data: {error}") from None
+        except (DataError, OpError) as error:
+            raise type(error)(f"batch {number} of calib_data: {error}") from None
     ranges = collector.post_collect()
     if not isinstance(ranges, Mapping):
         raise TypeError(
