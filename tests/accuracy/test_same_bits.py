@@ -1,0 +1,46 @@
+"""An int8 network gives the same bits with the kernels of every ISA of this machine."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from crops import make_crops
+from digits import load_net, read_digits
+
+import minidnn as mx
+from minidnn.contrib.quantization import quantize_net
+from minidnn.gluon.model_zoo import vision
+from minidnn_kernels.isa import ISAS, host_supports
+
+PROGRAM = Path(__file__).with_name("run_exported.py")
+HERE = [isa.name for isa in ISAS if host_supports(isa)]
+
+
+def digits() -> tuple[Any, np.ndarray[Any, Any]]:
+    return load_net(), read_digits()[1].images[:50]
+
+
+def photos() -> tuple[Any, np.ndarray[Any, Any]]:
+    return vision.efficientnet_lite0(pretrained=True), make_crops().test[:20]
+
+
+@pytest.mark.parametrize("make", [digits, pytest.param(photos, marks=pytest.mark.slow)])
+def test_the_scores_are_the_same_to_the_bit(make: Callable[[], Any], tmp_path: Path) -> None:
+    net, images = make()
+    quantized = quantize_net(net, calib_mode="naive", calib_data=[mx.np.array(images)])
+    wanted = quantized(mx.np.array(images)).asnumpy()
+    assert len(np.unique(wanted.argmax(1))) > 3
+    quantized.export(tmp_path / "net")
+    np.save(tmp_path / "in.npy", images)
+    for isa in HERE:
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "MINIDNN_ISA": isa}
+        command = [sys.executable, "-W", "error", str(PROGRAM), "net", "in.npy", f"{isa}.npy"]
+        subprocess.run(command, cwd=tmp_path, env=environment, check=True)
+        np.testing.assert_array_equal(np.load(tmp_path / f"{isa}.npy"), wanted, err_msg=isa)
