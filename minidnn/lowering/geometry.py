@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
+from minidnn.errors import ShapeError
 from minidnn.lowering.values import Array
 
 __all__ = ["Window", "pixel_table", "tap_pixels"]
@@ -37,7 +39,13 @@ class Window:
 
 
 def tap_pixels(window: Window) -> Array:
-    """int32 [pixels, taps]: the flat input pixel, or -1 where the window reaches into the padding."""
+    """int32 [pixels, taps]: the flat input pixel, or -1 where the window reaches into the padding.
+
+    Raises:
+        ShapeError: the input has more pixels than an int32 can number.
+    """
+    if math.prod(window.input) > 1 << 31:
+        raise ShapeError(f"a window can slide over 2**31 elements of a channel, got {window.input}")
     flat = np.zeros((1, 1), np.int64)
     valid = np.ones((1, 1), bool)
     dimensions = zip(

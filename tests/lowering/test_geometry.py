@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from minidnn.errors import ShapeError
 from minidnn.lowering.geometry import Window, pixel_table, tap_pixels
 from minidnn.lowering.tiling import choose_tile, choose_tiling
 from minidnn.lowering.values import CHANNELS_LAST, PLAIN, physical_order, strides_of
@@ -59,6 +60,13 @@ def test_tables_are_the_definition(window: Window, rows: int) -> None:
 def test_tables_of_the_same_geometry_are_shared() -> None:
     first, second = (Window((4, 4), (4, 4), (3, 3), (1, 1), (1, 1), (1, 1)) for _ in range(2))
     assert pixel_table(first, 6) is pixel_table(second, 6)
+
+
+def test_more_pixels_than_a_table_can_number_are_refused() -> None:
+    with pytest.raises(ShapeError, match=r"2\*\*31 elements"):
+        tap_pixels(Window((1 << 16, (1 << 15) + 1), (1, 1), (1, 1), (1, 1), (1, 1), (0, 0)))
+    last = Window((1 << 16, 1 << 15), (1, 1), (1, 1), (1, 1), (1, 1), (1 - (1 << 16), 1 - (1 << 15)))
+    assert tap_pixels(last) == (1 << 31) - 1
 
 
 def test_a_window_counts_its_taps_and_pixels() -> None:
