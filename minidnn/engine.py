@@ -5,6 +5,7 @@ Everything that reaches a kernel passes here, and is checked here: dtype, shape 
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections import OrderedDict
@@ -178,6 +179,12 @@ def run_op(op: Op, attrs: Attrs, arrays: Sequence[ndarray]) -> tuple[Array, ...]
     return tuple(executor(read))
 
 
+def _key(op: Op, attrs: Attrs, types: tuple[TensorType, ...], layouts: tuple[str, ...]) -> tuple[Any, ...]:
+    # 0.0 and -0.0 are equal, but dividing by them is not the same.
+    signs = tuple(math.copysign(1.0, v) for v in attrs.values() if isinstance(v, float) and v == 0)
+    return (op.name, attrs, signs, types, layouts)
+
+
 def _find_program(
     op: Op,
     attrs: Attrs,
@@ -185,7 +192,7 @@ def _find_program(
     layouts: tuple[str, ...],
     weights: Sequence[ndarray],
 ) -> Executor | None:
-    key = (op.name, attrs, types, layouts)
+    key = _key(op, attrs, types, layouts)
     if weights:
         # Weights are packed into the program, so it belongs to the first of them, and dies with it.
         kept = weights[0]._compiled.get(key)
@@ -209,7 +216,7 @@ def _keep_program(
     weights: Sequence[ndarray],
     executor: Executor,
 ) -> None:
-    key = (op.name, attrs, types, layouts)
+    key = _key(op, attrs, types, layouts)
     if weights:
         weights[0]._compiled[key] = (executor, [(w, w._version) for w in weights[1:]])
         return

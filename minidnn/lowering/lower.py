@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from minidnn.errors import GraphError
 from minidnn.lowering.anchor import Anchor
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.dynamic import lower_dynamic_quantize
@@ -88,6 +89,8 @@ def lower(
     given = {name: builder.input(type, layout) for name, (type, layout) in inputs.items()}
     for node in graph.nodes():
         if node.is_variable:
+            if node.name not in given and node.name not in parameters:
+                raise GraphError(f"variable {node.name!r} is neither an input nor a parameter")
             value = given[node.name] if node.name in given else builder.parameter(parameters[node.name])
             values[node[0]] = value
             continue
