@@ -8,7 +8,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from minidnn import autograd, contrib, device, errors, gluon, initializer, npx, numpy, random, symbol, util, viz
+from minidnn import (
+    autograd,
+    contrib,
+    device,
+    errors,
+    gluon,
+    initializer,
+    npx,
+    numpy,
+    profiler,
+    random,
+    symbol,
+    util,
+    viz,
+)
 from minidnn import device as context
 from minidnn import initializer as init
 from minidnn import numpy as np
@@ -41,6 +55,7 @@ __all__ = [
     "npx",
     "num_gpus",
     "numpy",
+    "profiler",
     "random",
     "set_num_threads",
     "sym",

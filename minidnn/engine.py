@@ -5,17 +5,19 @@ Everything that reaches a kernel passes here, and is checked here: dtype, shape 
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from minidnn.errors import OpError, ShapeError, TypeMismatchError
 from minidnn.ops.registry import Attrs, Op, TensorType
+from minidnn.runtime.recording import Recorder, run_on_host, start, stop
 from minidnn.runtime.threads import get_num_threads, pool, set_num_threads
 from minidnn.symbol.debug import debug_enabled, debug_print
 from minidnn.symbol.graph import Graph, make_node, make_variable
@@ -23,6 +25,7 @@ from minidnn.symbol.graph import Graph, make_node, make_variable
 if TYPE_CHECKING:
     from minidnn.numpy.multiarray import ndarray
     from minidnn.runtime.executor import Executor
+    from minidnn.runtime.profile import Profile as Profile
     from minidnn.runtime.program import Program
 
 __all__ = [
@@ -31,6 +34,7 @@ __all__ = [
     "contiguous",
     "get_num_threads",
     "info",
+    "recording",
     "run_op",
     "set_num_threads",
 ]
@@ -61,10 +65,38 @@ class CompiledGraph:
         Raises:
             ShapeError, TypeMismatchError: an array is not of the type this was compiled for.
         """
+        return self._executor(self._check(arrays))
+
+    def profile(self, arrays: Sequence[Array], rounds: int = 10, warmup: int = 2) -> Profile:
+        """Run it step by step and tell how long each takes.
+
+        Args:
+            arrays: one for each input, as for a call.
+            rounds: how often each step is timed.
+            warmup: rounds before that do not count.
+
+        Raises:
+            ShapeError, TypeMismatchError: an array is not of the type this was compiled for.
+            ValueError: fewer than one round, or fewer than none to warm up.
+        """
+        if rounds < 1 or warmup < 0:
+            raise ValueError(f"rounds must be at least 1 and warmup at least 0, got {rounds} and {warmup}")
+        from minidnn.runtime.profile import Profile
+
+        checked = self._check(arrays)
+        recorder = Recorder()
+        for _ in range(warmup):
+            self._executor.record(checked, recorder)
+        recorder.runs.clear()
+        for _ in range(rounds):
+            self._executor.record(checked, recorder)
+        recorder.release()
+        return Profile(recorder.runs, get_num_threads())
+
+    def _check(self, arrays: Sequence[Array]) -> list[Array]:
         if len(arrays) != len(self._inputs):
             raise ShapeError(f"expected {len(self._inputs)} inputs, got {len(arrays)}")
-        checked = [_checked(name, type_, array) for (name, type_), array in zip(self._inputs, arrays, strict=True)]
-        return self._executor(checked)
+        return [_checked(name, type_, array) for (name, type_), array in zip(self._inputs, arrays, strict=True)]
 
 
 def _refuse_nan(name: str, array: Array) -> None:
@@ -162,7 +194,7 @@ def run_op(op: Op, attrs: Attrs, arrays: Sequence[ndarray]) -> tuple[Array, ...]
     for name, array in zip(op.input_names(attrs), data, strict=True):
         _refuse_nan(f"{op.name}: {name}", array)
     if not has_kernel(op.name, types):
-        return op.compute(attrs, *data)
+        return run_on_host(op.name, lambda: op.compute(attrs, *data))
     names = op.input_names(attrs)
     weights = [i for i, name in enumerate(names) if name in op.parameters]
     moving = [i for i in range(len(arrays)) if i not in weights]
@@ -224,6 +256,30 @@ def _keep_program(
         _programs[key] = executor
         while len(_programs) > _KEPT_PROGRAMS:
             _programs.popitem(last=False)
+
+
+# --- profiles --------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def recording(going_on: Profile | None = None) -> Iterator[Profile]:
+    """While it is open, every run of this process is timed step by step, for the profile it gives.
+
+    Args:
+        going_on: a profile that gets them behind those it has; None: a new one.
+
+    Raises:
+        RuntimeError: another is open.
+    """
+    from minidnn.runtime.profile import Profile
+
+    made = Profile([], get_num_threads()) if going_on is None else going_on
+    recorder = Recorder(made.runs)
+    start(recorder)
+    try:
+        yield made
+    finally:
+        stop(recorder)
 
 
 # --- memory ----------------------------------------------------------------------------------------

@@ -21,10 +21,14 @@ class Builder:
 
     Args:
         isa: what kernels are chosen for.
+
+    Attributes:
+        results: what nodes make, by name; steps carry it for the profiler.
     """
 
     def __init__(self, isa: Isa) -> None:
         self.isa = isa
+        self.results: dict[str, TensorType] = {}
         self._steps: list[NativeStep | HostStep] = []
         self._constants: list[Array] = []
         self._constant_by_id: dict[int, Address] = {}
@@ -79,9 +83,17 @@ class Builder:
     # --- steps ------------------------------------------------------------------------------
 
     def native(
-        self, name: str, loop: str, arguments: Sequence[Argument], parts: int, cost: Cost, scratch: int = 0
+        self,
+        name: str,
+        loop: str,
+        arguments: Sequence[Argument],
+        parts: int,
+        cost: Cost,
+        scratch: int = 0,
+        result: TensorType | None = None,
     ) -> None:
-        self._steps.append(NativeStep(name, Loop(loop), tuple(arguments), parts, cost, scratch))
+        result = self.results.get(name, result)
+        self._steps.append(NativeStep(name, Loop(loop), tuple(arguments), parts, cost, scratch, result))
 
     def host(self, step: HostStep) -> None:
         self._steps.append(step)

@@ -6,6 +6,7 @@ import math
 
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.values import Value
+from minidnn.ops.registry import TensorType
 from minidnn.runtime.program import Address, Argument, Cost, Kernel
 from minidnn_kernels.copy import MAX_DIMENSIONS, CopyArguments
 from minidnn_kernels.transpose import TransposeSpec
@@ -80,7 +81,8 @@ def lower_copy(
     row[positions.TARGET_STRIDES : positions.TARGET_STRIDES + MAX_DIMENSIONS] = [d[2] for d in merged]
     row[positions.ROWS_PER_PART], row[positions.ROW_PARTS] = rows_per_part, row_parts
     row[positions.TRANSPOSE] = Kernel(TransposeSpec()) if transposed else 0
-    builder.native(name, "copy_loop", row, outer * row_parts, Cost(0, 2 * nbytes))
+    result = TensorType(tuple(shape), value.type.dtype)
+    builder.native(name, "copy_loop", row, outer * row_parts, Cost(0, 2 * nbytes), result=result)
 
 
 def _split(dimension: tuple[int, int, int], item: int) -> list[tuple[int, int, int]]:

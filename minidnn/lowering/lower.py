@@ -103,6 +103,7 @@ def lower(
 
 def _lower_node(builder: Builder, node: Node, inputs: Sequence[Value]) -> list[Value]:
     types = node.infer_types([v.type for v in inputs])
+    builder.results[node.name] = types[0]
     if not all(t.size for t in (*types, *(v.type for v in inputs))):
         # Kernels cut their work into parts, and nothing cannot be cut.
         return lower_host(builder, node, inputs, types)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from minidnn.runtime import recording
 from minidnn.runtime.layout import ALIGNMENT, COUNTER_WORDS, JOB_WORDS, LINE_BYTES, ROW_ARGUMENTS
 from minidnn.runtime.library import Library
 from minidnn.runtime.program import Argument, HostStep, Kernel, Loop, NativeStep, Program, Tensor
+from minidnn.runtime.recording import Recorder, Span
 from minidnn.runtime.threads import ThreadPool, aligned_words
 
 __all__ = ["Executor"]
@@ -56,6 +59,8 @@ class Executor:
 
     def __call__(self, inputs: Sequence[Array]) -> list[Array]:
         """Outputs for inputs; these must have the program's types and strides, which the caller has checked."""
+        if recording.current is not None:
+            return self.record(inputs, recording.current)
         # Taking from a list and giving back is one operation each: a lock would be held for ever in a process
         # that is forked while another thread holds it.
         try:
@@ -70,11 +75,33 @@ class Executor:
             self._idle.append(context)
         return outputs
 
+    def record(self, inputs: Sequence[Array], recorder: Recorder) -> list[Array]:
+        """The same with each step run and timed by itself; the recorder gets the times."""
+        # What is measured should not begin with memory that was never touched, so contexts are used again.
+        idle = recorder.idle(self)
+        try:
+            context = idle.pop()
+        except IndexError:
+            context = _Context(self, self.program, single_steps=True)
+        outputs = [memory.take() for memory in self._outputs]
+        try:
+            recorder.add(self.program, context.run(inputs, outputs, self._pool, timed=True))
+        finally:
+            context.release_arrays()
+            idle.append(context)
+        return outputs
+
 
 class _Context:
-    """Memory of one run: the arena, the tables, and where in them addresses of inputs and outputs stand."""
+    """Memory of one run: the arena, the tables, and where in them addresses of inputs and outputs stand.
 
-    def __init__(self, executor: Executor, program: Program) -> None:
+    Args:
+        executor: finds the kernels.
+        program: what to run.
+        single_steps: whether each step is a job of its own, so that it can be timed.
+    """
+
+    def __init__(self, executor: Executor, program: Program, single_steps: bool = False) -> None:
         self._program = program
         # Room behind: an int8 kernel reads whole groups of channels, the last one maybe beyond the end.
         self._arena = aligned_bytes(program.arena_bytes + ALIGNMENT)
@@ -90,6 +117,9 @@ class _Context:
         stretch: list[NativeStep] = []
         for step in program.steps:
             if isinstance(step, NativeStep):
+                if single_steps:
+                    self._add_table(executor, stretch)
+                    stretch = []
                 stretch.append(step)
                 continue
             self._add_table(executor, stretch)
@@ -128,7 +158,10 @@ class _Context:
         self._patches.append((table, position, buffer, argument.offset))
         return 0
 
-    def run(self, inputs: Sequence[Array], outputs: Sequence[Array], pool: ThreadPool) -> None:
+    def run(
+        self, inputs: Sequence[Array], outputs: Sequence[Array], pool: ThreadPool, timed: bool = False
+    ) -> tuple[Span, ...]:
+        """Compute the outputs; with `timed`, gives when each segment began and ended."""
         for i, array in enumerate(inputs):
             self._arrays["input", i] = array
         for i, array in enumerate(outputs):
@@ -137,13 +170,24 @@ class _Context:
             self._tables[table][position] = self._arrays[buffer].ctypes.data + offset
         if pool.threads > self._scratch_threads:
             self._make_scratch(pool.threads)
+        if not timed:
+            for segment in self._segments:
+                self._run_segment(segment, pool)
+            return ()
+        spans = []
         for segment in self._segments:
-            if isinstance(segment, int):
-                pool.run(segment)
-            else:
-                results = segment.compute([self._view(t) for t in segment.inputs])
-                for tensor, result in zip(segment.outputs, results, strict=True):
-                    self._view(tensor)[...] = result
+            begin = time.perf_counter()
+            self._run_segment(segment, pool)
+            spans.append((begin, time.perf_counter()))
+        return tuple(spans)
+
+    def _run_segment(self, segment: int | HostStep, pool: ThreadPool) -> None:
+        if isinstance(segment, int):
+            pool.run(segment)
+            return
+        results = segment.compute([self._view(t) for t in segment.inputs])
+        for tensor, result in zip(segment.outputs, results, strict=True):
+            self._view(tensor)[...] = result
 
     def _make_scratch(self, threads: int) -> None:
         """Scratch memory for that many threads."""

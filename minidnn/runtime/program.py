@@ -65,7 +65,10 @@ class Cost:
 
 @dataclass(frozen=True)
 class NativeStep:
-    """`loop` with `arguments`, in `parts` parts; each thread needs `scratch` bytes of memory for it."""
+    """`loop` with `arguments`, in `parts` parts; each thread needs `scratch` bytes of memory for it.
+
+    `result` is the type of what it makes, for the profiler.
+    """
 
     name: str
     loop: Loop
@@ -73,6 +76,7 @@ class NativeStep:
     parts: int
     cost: Cost = Cost()
     scratch: int = 0
+    result: TensorType | None = None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,126 @@
+"""``minidnn profile MODEL``: where the time of an inference goes, step by step."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from minidnn.cli.arguments import add_threads, positive
+from minidnn.cli.console import make_console, make_progress
+from minidnn.cli.networks import Source, add_source, is_quantized, load_network
+from minidnn.cli.shapes import add_shape, input_shape
+from minidnn.errors import DataError
+
+if TYPE_CHECKING:
+    from rich.console import JustifyMethod
+    from rich.table import Table
+
+    from minidnn.engine import Profile
+
+__all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "run"]
+
+SUMMARY = "show where the time of an inference goes, step by step"
+DESCRIPTION = (
+    "Run a network on random numbers and time each step of its program by itself: the kernel, the shape of what it "
+    "makes, the time, arithmetic or bytes a second, and how near that comes to what this machine can do, which is "
+    "measured too. A network of the zoo has random weights unless --params gives others."
+)
+_WARMUP = 2
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_source(parser)
+    parser.add_argument("--batch", type=positive, default=1, metavar="N", help="samples at a time (default: 1)")
+    parser.add_argument("--rounds", type=positive, default=20, metavar="N", help="rounds (default: 20)")
+    parser.add_argument("--int8", action="store_true", help="quantize it first, calibrated on the random numbers")
+    parser.add_argument("--sort", action="store_true", help="the slowest step first, instead of the order they run in")
+    parser.add_argument(
+        "--format",
+        choices=("text", "json", "html"),
+        default="text",
+        help="a table, everything as JSON, or a page with the timeline (default: text)",
+    )
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="where to write it (default: standard output)")
+    add_shape(parser)
+    add_threads(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    import minidnn as mx
+
+    if arguments.threads is not None:
+        mx.set_num_threads(arguments.threads)
+    source = arguments.model
+    if arguments.int8 and is_quantized(source):
+        raise DataError(f"{source.symbol}: the network is quantized already; leave --int8 out")
+    net = _load(source, arguments.params)
+    shape = (arguments.batch, *input_shape(source, arguments.shape))
+    data = mx.np.array(np.random.default_rng(0).standard_normal(shape, np.float32))
+    with make_progress() as progress:
+        task = progress.add_task(f"{source.name}: compiling", total=arguments.rounds + _WARMUP)
+        net = _compile(net, data, arguments.int8)
+        kind = "int8" if arguments.int8 or is_quantized(source) else "float32"
+        title = f"{source.name}, {kind}, batch {arguments.batch}, {mx.get_num_threads()} threads"
+        with mx.profiler.profile(title) as profile:
+            for number in range(_WARMUP + arguments.rounds):
+                net(data).wait_to_read()
+                progress.advance(task)
+                if number + 1 == _WARMUP:
+                    profile.clear()
+    _write(profile, arguments)
+    return 0
+
+
+def _load(source: Source, params: Path | None) -> Any:
+    """The network; its time does not depend on its weights, so any will do."""
+    if source.symbol is not None or params is not None:
+        return load_network(source, params)
+    import minidnn as mx
+    from minidnn.gluon.model_zoo import vision
+
+    net = vision.get_model(source.name)
+    net.initialize(mx.init.MSRAPrelu())
+    return net
+
+
+def _compile(net: Any, data: Any, int8: bool) -> Any:
+    if int8:
+        from minidnn.contrib.quantization import quantize_net
+
+        net = quantize_net(net, quantize_granularity="channel-wise", calib_mode="naive", calib_data=[data])
+        net.hybridize()
+        net(data)
+    else:
+        net.optimize_for(data)
+    return net
+
+
+def _write(profile: Profile, arguments: argparse.Namespace) -> None:
+    console = make_console()
+    if arguments.format == "text" and arguments.output is None and console.is_terminal:
+        console.print(_table(profile, arguments.sort))
+        console.print(profile.summary, soft_wrap=True, highlight=False)
+        return
+    make = {"text": profile.format, "json": profile.to_json, "html": profile.to_html}[arguments.format]
+    text = make(arguments.sort).rstrip("\n") + "\n"
+    if arguments.output is None:
+        print(text, end="")
+    else:
+        arguments.output.write_text(text, encoding="utf-8")
+        print(f"{arguments.output}: {len(profile.steps())} steps")
+
+
+def _table(profile: Profile, sort: bool) -> Table:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=escape(profile.title))
+    for heading in profile.HEADINGS:
+        justify: JustifyMethod = "left" if heading in profile.TEXT_COLUMNS else "right"
+        table.add_column(heading, justify=justify, overflow="ellipsis", no_wrap=True)
+    for step in profile.steps(sort):
+        table.add_row(*map(escape, step.row))
+    return table

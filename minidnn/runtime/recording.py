@@ -1,0 +1,104 @@
+"""Who is told how long each step of each run takes: nobody, as a rule."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from minidnn.runtime.executor import Executor, _Context
+    from minidnn.runtime.program import Program
+
+__all__ = ["Recorder", "Run", "Span", "run_on_host", "start", "stop"]
+
+Span = tuple[float, float]
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a program.
+
+    Args:
+        program: what ran.
+        spans: when each step began and ended, in seconds of `time.perf_counter`.
+        thread: the Python thread that ran it.
+    """
+
+    program: Program
+    spans: tuple[Span, ...]
+    thread: int
+
+
+class Recorder:
+    """Collects runs, from any number of threads.
+
+    Args:
+        runs: gets them, in the order in which they end; a new list if None.
+    """
+
+    def __init__(self, runs: list[Run] | None = None) -> None:
+        self.runs: list[Run] = [] if runs is None else runs
+        self._idle: dict[Executor, list[_Context]] = {}
+        self._host: dict[str, Program] = {}
+
+    def add(self, program: Program, spans: tuple[Span, ...]) -> None:
+        self.runs.append(Run(program, spans, threading.get_ident()))
+
+    def idle(self, executor: Executor) -> list[_Context]:
+        """Contexts of that executor which no run is using."""
+        return self._idle.setdefault(executor, [])
+
+    def add_host(self, name: str, span: Span) -> None:
+        """An operator that ran as its NumPy reference, outside any program."""
+        from minidnn.runtime.program import HostStep, Program
+
+        if name not in self._host:
+            self._host[name] = Program((HostStep(name, _nothing, (), ()),), (), 0, (), ())
+        self.add(self._host[name], (span,))
+
+    def release(self) -> None:
+        """Give the contexts' memory back."""
+        self._idle.clear()
+
+
+# A run looks here once, at its beginning.
+current: Recorder | None = None
+
+
+def start(recorder: Recorder) -> None:
+    """Tell `recorder` of every run of this process from now on.
+
+    Raises:
+        RuntimeError: another is being told already.
+    """
+    global current
+    if current is not None:
+        raise RuntimeError("the profiler is running already")
+    current = recorder
+
+
+def stop(recorder: Recorder) -> None:
+    """Tell it no more; nothing happens where it was not being told."""
+    global current
+    if current is recorder:
+        current = None
+        recorder.release()
+
+
+def run_on_host(name: str, compute: Callable[[], Result]) -> Result:
+    """An operator that runs as its NumPy reference, recorded if there is somebody to tell."""
+    recorder = current
+    if recorder is None:
+        return compute()
+    begin = time.perf_counter()
+    result = compute()
+    recorder.add_host(name, (begin, time.perf_counter()))
+    return result
+
+
+def _nothing(_: Any) -> tuple[()]:
+    return ()
