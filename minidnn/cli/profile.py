@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="text",
         help="a table, everything as JSON, or a page with the timeline (default: text)",
     )
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="where to write it (default: standard output)")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="where to write (default: standard output)")
     add_shape(parser)
     add_threads(parser)
 
@@ -101,7 +101,7 @@ def _compile(net: Any, data: Any, int8: bool) -> Any:
 def _write(profile: Profile, arguments: argparse.Namespace) -> None:
     console = make_console()
     if arguments.format == "text" and arguments.output is None and console.is_terminal:
-        console.print(_table(profile, arguments.sort))
+        console.print(_table(profile, arguments.sort, console.width))
         console.print(profile.summary, soft_wrap=True, highlight=False)
         return
     make = {"text": profile.format, "json": profile.to_json, "html": profile.to_html}[arguments.format]
@@ -113,14 +113,21 @@ def _write(profile: Profile, arguments: argparse.Namespace) -> None:
         print(f"{arguments.output}: {len(profile.steps())} steps")
 
 
-def _table(profile: Profile, sort: bool) -> Table:
+def _table(profile: Profile, sort: bool, columns: int) -> Table:
+    from rich.box import SIMPLE_HEAD
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=escape(profile.title))
-    for heading in profile.HEADINGS:
+    table = Table(title=escape(profile.title), box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    rows = [step.row for step in profile.steps(sort)]
+    widths = {heading: max(map(len, (heading, *cells))) for heading, *cells in zip(profile.HEADINGS, *rows, strict=True)}
+    # Where the terminal is narrow, long names are cut, and numbers never.
+    room = columns - sum(width + 1 for heading, width in widths.items() if heading not in ("name", "kernel")) - 4
+    widths["name"] = max(8, min(widths["name"], room // 2))
+    widths["kernel"] = max(8, min(widths["kernel"], room - widths["name"]))
+    for heading, width in widths.items():
         justify: JustifyMethod = "left" if heading in profile.TEXT_COLUMNS else "right"
-        table.add_column(heading, justify=justify, overflow="ellipsis", no_wrap=True)
-    for step in profile.steps(sort):
-        table.add_row(*map(escape, step.row))
+        table.add_column(heading, justify=justify, overflow="ellipsis", no_wrap=True, width=width)
+    for row in rows:
+        table.add_row(*map(escape, row))
     return table
