@@ -24,7 +24,8 @@ run([x])
 print("numba" in sys.modules)
 """
     python(program)  # so that everything is in the cache
-    assert python(program).stdout == "False\n"
+    done = python(program)
+    assert done.stdout == "False\n", done.stderr
 
 
 def test_where_no_child_can_be_started_the_loops_are_compiled_here(monkeypatch: pytest.MonkeyPatch) -> None:
