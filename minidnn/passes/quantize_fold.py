@@ -8,7 +8,7 @@ bias becomes int32, the value with which the accumulators begin.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -38,7 +38,7 @@ def fold_bias(quantized: QuantizedGraph) -> QuantizedGraph:
         names = products.get(node.name)
         if names is None or names.bias is None or node.subgraph is None:
             return None
-        scale = _data_scale(node, inputs)
+        scale = _data_scale(node, inputs, parameters)
         if scale is None:
             return None
         bias, weight, weight_scale = quantize_bias(
@@ -61,11 +61,13 @@ def fold_bias(quantized: QuantizedGraph) -> QuantizedGraph:
     return replace(quantized, graph=graph, parameters=parameters, products=products)
 
 
-def _data_scale(node: Node, inputs: Sequence[Entry]) -> np.float32 | None:
-    """The scale of what a product multiplies, if calibration has fixed it."""
+def _data_scale(node: Node, inputs: Sequence[Entry], parameters: Mapping[str, Array]) -> np.float32 | None:
+    """The scale of what a product multiplies, if calibration has fixed it, or it is that of a table."""
     assert node.subgraph is not None
     dequantize = next(n for n in node.subgraph.operations() if n.inputs[0].node.op_name in _INTEGER_PRODUCTS)
     source = inputs[int(dequantize.inputs[1].node.name.removeprefix("in"))].node
+    if source.is_variable:
+        return np.float32(parameters[source.name][0])
     return calibrated_scale(source.attrs) if source.op_name in QUANTIZING else None
 
 

@@ -234,7 +234,8 @@ class _Inserter:
         weight, bias = fold_affine(node.name, numbers[0], numbers[1] if len(numbers) > 1 else None, affine)
         is_convolution = anchor.op_name == "convolution"
         q, scale = quantize_weight(weight, per_channel=is_convolution or self._per_channel_dense)
-        stem = outer[anchor.inputs[1]].node.name.removesuffix("weight")
+        stem = outer[anchor.inputs[1]].node.name
+        stem = stem.removesuffix("weight") if stem.endswith("weight") else f"{stem}_"
         variables = self._variable(f"{stem}weight_int8", q), self._variable(f"{stem}weight_scale", scale)
         if bias is None:
             return *variables, None

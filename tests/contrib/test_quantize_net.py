@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -427,6 +429,35 @@ def test_every_stage_can_be_printed() -> None:
     assert "min_calib_range" in str(stages.calibrated.graph)
     assert len(stages.quantized.graph.operations()) == 3
     assert quantization_stages(net, data_shapes=[(1, 8, 6, 6)]).calibrated is None
+
+
+def test_every_stage_is_shown_on_request(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("MINIDNN_DEBUG", "passes")
+    quantize_net(residual(), calib_mode="naive", calib_data=[draw(1, 8, 6, 6)])
+    shown = capsys.readouterr()
+    for stage in ("insert: 5 operations", "calibrate: 5 operations", "fold: 3 operations"):
+        assert f"after {stage}" in shown.out + shown.err
+
+
+def test_a_progress_bar_is_shown_on_a_terminal_only(
+    net: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    quantize_net(net, calib_mode="naive", calib_data=BATCHES)
+    assert capsys.readouterr().err == ""
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    quantize_net(net, calib_mode="naive", calib_data=BATCHES)
+    assert "Calibrating" in terminal.getvalue()
+
+
+def test_fusing_an_int8_network_again_changes_nothing(net: Any) -> None:
+    qnet = quantize_net(net, calib_mode="naive", calib_data=BATCHES)
+    wanted, graph = bits(qnet, BATCHES[0]), qnet.export(None)[0]
+    qnet.optimize_for(mx.np.array(BATCHES[0]), backend="ONEDNN")
+    assert bits(qnet, BATCHES[0]) == wanted
+    assert qnet.export(None)[0] == graph
 
 
 def test_a_hybrid_block_may_hold_an_int8_one(net: Any) -> None:

@@ -206,6 +206,15 @@ def test_one_weight_of_two_layers_is_quantized_for_each() -> None:
     assert {"shared.weight_int8", "shared.weight_int8_"} <= set(folded.parameters)
 
 
+def test_tensor_wise_dense_layers_have_one_scale_and_convolutions_one_for_each_channel() -> None:
+    graph, parameters, _ = prepare(dense(conv(data(), "a"), "b", 6))
+    marks = mark(graph, parameters, "full")
+    for per_channel, scales in ((True, 6), (False, 1)):
+        made = insert(graph, parameters, marks, per_channel_dense=per_channel).parameters
+        assert len(set(made["a.weight_scale"].tolist())) == 4
+        assert len(set(made["b.weight_scale"].tolist())) == scales
+
+
 # ---- what passes int8 on --------------------------------------------------------------------------
 
 
@@ -258,6 +267,8 @@ def test_an_embedding_gives_int8_with_the_scale_of_its_table() -> None:
     assert inserted.layers() == ()
     folded = fold_types(fold_bias(inserted))
     assert inserted.parameters["table_int8"].dtype == np.int8
+    # The scale of a table is known without calibration.
+    assert folded.parameters["d.bias_int32"].dtype == np.int32
     feed = {"data": np.array([[0, 9, 3], [4, 4, 1]], np.float32)}
     (wanted,) = evaluate(graph, {**parameters, **feed})
     (got,) = evaluate(folded.graph, {**folded.parameters, **feed})

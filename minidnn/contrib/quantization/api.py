@@ -97,36 +97,25 @@ def quantization_stages(network: HybridBlock, **options: Any) -> Stages:
         network: see `quantize_net`.
         options: those of `quantize_net`.
     """
-    chosen = {
-        "quantized_dtype": "auto",
-        "quantize_mode": "full",
-        "quantize_granularity": "tensor-wise",
-        "calib_mode": "none",
-    }
-    chosen |= {key: options.pop(key) for key in [*options] if key in Options.__dataclass_fields__}
-    data = [
-        options.pop(key, None)
-        for key in ("calib_data", "data_shapes", "num_calib_batches", "device", "LayerOutputCollector", "logger")
-    ]
-    if options:
-        raise TypeError(f"quantization_stages() got an unexpected argument {next(iter(options))!r}")
-    return _run_net(network, Options(**chosen), *data)[1]
+    fields = Options.__dataclass_fields__
+    chosen = Options(**{key: value for key, value in options.items() if key in fields})
+    return _run_net(network, chosen, **{key: value for key, value in options.items() if key not in fields})[1]
 
 
 def _run_net(
     network: Any,
     options: Options,
-    calib_data: Any,
-    data_shapes: Any,
-    num_calib_batches: int | None,
-    device: Device | None,
-    custom: Any,
-    logger: logging.Logger | None,
+    calib_data: Any = None,
+    data_shapes: Any = None,
+    num_calib_batches: int | None = None,
+    device: Device | None = None,
+    LayerOutputCollector: Any = None,  # noqa: N803 - as in `quantize_net`
+    logger: logging.Logger | None = None,
 ) -> tuple[FusedNetwork, Stages]:
     if not isinstance(network, HybridBlock):
         raise TypeError(f"network must be a HybridBlock, got {type(network).__name__}")
     _check_device(device)
-    collector = make_collector(options, custom, calib_data, logger)
+    collector = make_collector(options, LayerOutputCollector, calib_data, logger)
     described = None if data_shapes is None else zeros_like_shapes(data_shapes)
     inputs = count_inputs(network) if described is None else len(described)
     data = None if calib_data is None else CalibrationData(calib_data, inputs, num_calib_batches)

@@ -39,10 +39,10 @@ class Options:
         ValueError: an option has a value that does not exist.
     """
 
-    quantized_dtype: str
-    quantize_mode: str
-    quantize_granularity: str
-    calib_mode: str
+    quantized_dtype: str = "auto"
+    quantize_mode: str = "full"
+    quantize_granularity: str = "tensor-wise"
+    calib_mode: str = "none"
     exclude_layers: Any = None
     exclude_layers_match: Any = None
     exclude_operators: Any = None
