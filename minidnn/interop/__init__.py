@@ -3,5 +3,7 @@
 from __future__ import annotations
 
 from minidnn.interop.torch_checkpoint import read_torch_checkpoint
+from minidnn.interop.torch_names import torch_names
+from minidnn.interop.torch_weights import load_torch
 
-__all__ = ["read_torch_checkpoint"]
+__all__ = ["load_torch", "read_torch_checkpoint", "torch_names"]

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from minidnn.errors import DataError, GraphError, OpError
+from minidnn.interop.mxnet_upgrade import translate
 from minidnn.ops.registry import Attrs, Op, get_op
 from minidnn.symbol.graph import FUSED, Entry, Graph, Node, make_fused, make_node, make_variable
 from minidnn.symbol.literals import format_literal, format_text, parse_literal
@@ -32,6 +33,9 @@ _MAX_ATTRIBUTE = 1 << 16
 _MAX_OUTPUTS = 1 << 16
 _MAX_RANK = 32
 _VERSION = {"is_np_shape": ["int", 1], "mxnet_version": ["int", 20000]}
+
+# MXNet notes it at every node; it says where a profile lists the node.
+_PROFILER = "__profiler_scope__"
 
 # mshadow's type codes, which MXNet writes as a variable's __dtype__.
 _DTYPE_OF_CODE = dict(enumerate(("float32", "float64", "float16", "uint8", "int32", "int8", "int64", "bool")))
@@ -182,26 +186,27 @@ class _Reader:
         inputs = list(_entries(_field(row, "inputs", list, where), nodes, where, None))
         subgraphs = row.get("subgraphs", [])
         _want(isinstance(subgraphs, list), f"{where}: 'subgraphs' must be a list", subgraphs)
-        hints = {key[2:-2]: value for key, value in strings.items() if _is_hint(key)}
+        hints = {key[2:-2]: value for key, value in strings.items() if _is_hint(key) and key != _PROFILER}
         attrs = {key: value for key, value in strings.items() if not _is_hint(key)}
         if op_name == "null":
             _want(not inputs, f"{where}: a variable has no inputs", inputs)
             return make_variable(name, **_read_hints(hints | attrs, where)).node
         try:
-            op = get_op(op_name)
-        except GraphError:
-            raise GraphError(f"{where}: unknown operator {_shown(op_name)}") from None
+            call = translate(op_name, name, attrs, inputs)
+            op = get_op(call.op)
+        except (OpError, GraphError) as error:
+            raise GraphError(f"{where}: {error}") from None
         if op is FUSED:
             _want(len(subgraphs) == 1, f"{where}: a fused node has one subgraph", len(subgraphs))
             subgraph = self.read_graph(subgraphs[0], where, depth + 1)
             _check_subgraph(subgraph, len(inputs), where)
             return make_fused(name, inputs, subgraph, _read_hints(hints | attrs, where))
         _want(not subgraphs, f"{where}: only a fused node has subgraphs", len(subgraphs))
-        return _read_operation(op, name, inputs, attrs, _read_hints(hints, where), where)
+        return _read_operation(op, name, call.inputs, call.attrs, _read_hints(hints, where), where)
 
 
 def _read_operation(
-    op: Op, name: str, inputs: Sequence[Entry], attrs: Mapping[str, str], hints: Mapping[str, Any], where: str
+    op: Op, name: str, inputs: Sequence[Entry], attrs: Mapping[str, Any], hints: Mapping[str, Any], where: str
 ) -> Node:
     try:
         made = op.make_attrs(attrs)
@@ -240,8 +245,12 @@ def _check_subgraph(subgraph: Graph, inputs: int, where: str) -> None:
 
 
 def _strings(row: Mapping[str, Any], where: str) -> dict[str, str]:
-    strings: dict[str, str] = row.get("attrs", {})
-    _want(isinstance(strings, dict), f"{where}: 'attrs' must be an object", strings)
+    """The attributes; MXNet called them ``param`` and ``attr`` once."""
+    strings: dict[str, str] = {}
+    for field in ("param", "attr", "attrs"):
+        some = row.get(field, {})
+        _want(isinstance(some, dict), f"{where}: {field!r} must be an object", some)
+        strings.update(some)
     for key, text in strings.items():
         _want(isinstance(text, str), f"{where}: attribute {_shown(key)} must be a string", text)
         if len(text) > _MAX_ATTRIBUTE:
