@@ -1,152 +1,231 @@
-"""Metrics that add up over batches: accuracy, and accuracy among the k likeliest classes."""
+"""Metrics that add up over batches, by MXNet 2's names::
+
+    accuracy = mx.gluon.metric.Accuracy()
+    for data, label in batches:
+        accuracy.update(label, net(data))
+    name, value = accuracy.get()
+"""
 
 from __future__ import annotations
 
-import math
-from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+import difflib
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
+import numpy
 
 from minidnn.errors import ShapeError
+from minidnn.gluon.metric_accuracy import Accuracy, BinaryAccuracy, TopKAccuracy
+from minidnn.gluon.metric_base import EvalMetric, array_pairs
+from minidnn.gluon.metric_counts import F1, MCC, Fbeta
+from minidnn.gluon.metric_values import (
+    MAE,
+    MSE,
+    RMSE,
+    CrossEntropy,
+    Loss,
+    NegativeLogLikelihood,
+    PearsonCorrelation,
+    Perplexity,
+)
 from minidnn.numpy.convert import as_host
 
-__all__ = ["Accuracy", "EvalMetric", "TopKAccuracy"]
+__all__ = [
+    "F1",
+    "MAE",
+    "MCC",
+    "MSE",
+    "RMSE",
+    "Accuracy",
+    "BinaryAccuracy",
+    "CompositeEvalMetric",
+    "CrossEntropy",
+    "CustomMetric",
+    "EvalMetric",
+    "Fbeta",
+    "Loss",
+    "NegativeLogLikelihood",
+    "PearsonCorrelation",
+    "Perplexity",
+    "TopKAccuracy",
+    "create",
+    "np",
+]
 
-_NO_CLASS = -1
+Feval = Callable[[Any, Any], Any]
 
 
-class EvalMetric(ABC):
-    """A mean over all samples of all batches since `reset`. A sample with NaN among its scores counts as wrong.
+class CompositeEvalMetric(EvalMetric):
+    """Several metrics that get the same batches.
 
     Args:
-        name: what `get` calls it.
-        output_names, label_names: which entries `update_dict` takes, and in which order; None: all.
+        metrics: what `create` takes, each.
+        name, output_names, label_names: see `EvalMetric`.
     """
 
     def __init__(
-        self, name: str, output_names: Sequence[str] | None = None, label_names: Sequence[str] | None = None
+        self,
+        metrics: Sequence[Any] | None = None,
+        name: str = "composite",
+        output_names: Sequence[str] | None = None,
+        label_names: Sequence[str] | None = None,
     ) -> None:
-        self.name = name
-        self.output_names = output_names
-        self.label_names = label_names
-        self.reset()
+        self.metrics = [create(metric) for metric in metrics or ()]
+        super().__init__(name, output_names, label_names)
 
-    def __str__(self) -> str:
-        return f"EvalMetric: {dict(self.get_name_value())}"
+    def add(self, metric: Any) -> None:
+        """One metric more: what `create` takes."""
+        self.metrics.append(create(metric))
+
+    def get_metric(self, index: int) -> EvalMetric:
+        """The metric with this number.
+
+        Raises:
+            ValueError: there is none.
+        """
+        if not 0 <= index < len(self.metrics):
+            raise ValueError(f"{self.name}: metric {index} is out of range 0 to {len(self.metrics) - 1}")
+        return self.metrics[index]
 
     def reset(self) -> None:
-        """Forget all batches."""
-        self.num_inst = 0
-        self.sum_metric = 0.0
+        """Forget all batches, in every metric."""
+        super().reset()
+        for metric in self.metrics:
+            metric.reset()
+
+    def update(self, labels: Any, preds: Any) -> None:
+        """Add a batch to every metric."""
+        for metric in self.metrics:
+            metric.update(labels, preds)
+
+    def update_dict(self, label: Mapping[str, Any], pred: Mapping[str, Any]) -> None:
+        """Add a batch to every metric, which takes those of the arrays that it names."""
+        labels = label if self.label_names is None else {name: label[name] for name in self.label_names}
+        predictions = pred if self.output_names is None else {name: pred[name] for name in self.output_names}
+        for metric in self.metrics:
+            metric.update_dict(labels, predictions)
+
+    def get(self) -> tuple[list[str], list[Any]]:
+        """The names and the values of all metrics: two lists."""
+        pairs = self.get_name_value()
+        return [name for name, _ in pairs], [value for _, value in pairs]
+
+    def get_name_value(self) -> list[tuple[str, Any]]:
+        """Pairs of name and value."""
+        return [pair for metric in self.metrics for pair in metric.get_name_value()]
+
+
+class CustomMetric(EvalMetric):
+    """The mean of a function's results.
+
+    Args:
+        feval: called with the labels and the predictions of a batch, two NumPy arrays. It gives the value of the batch,
+            or (sum, number of samples).
+        name: what `get` calls it; None: after the function, ``custom(<lambda>)`` where that has no name.
+        allow_extra_outputs: there may be more arrays of predictions than of labels; the first are used.
+        output_names, label_names: see `EvalMetric`.
+    """
+
+    def __init__(
+        self,
+        feval: Feval,
+        name: str | None = None,
+        allow_extra_outputs: bool = False,
+        output_names: Sequence[str] | None = None,
+        label_names: Sequence[str] | None = None,
+    ) -> None:
+        if not callable(feval):
+            raise TypeError(f"feval must be a function of labels and predictions, got {feval!r}")
+        if name is None:
+            name = getattr(feval, "__name__", type(feval).__name__)
+            name = f"custom({name})" if "<" in name else name
+        super().__init__(name, output_names, label_names)
+        self._feval = feval
+        self._allow_extra_outputs = allow_extra_outputs
 
     def update(self, labels: Any, preds: Any) -> None:
         """Add a batch.
 
-        Args:
-            labels: an array of class numbers, or a list of such arrays.
-            preds: what the network gave for them: an array, or a list of as many.
-
         Raises:
-            ShapeError: labels and predictions do not fit together.
+            ShapeError: there are not as many arrays of predictions as of labels.
         """
-        label_list, prediction_list = ([x] if hasattr(x, "shape") else list(x) for x in (labels, preds))
-        if len(label_list) != len(prediction_list):
-            raise ShapeError(f"{self.name}: {len(label_list)} arrays of labels, {len(prediction_list)} of predictions")
-        for label, prediction in zip(label_list, prediction_list, strict=True):
-            right = self._is_right(as_host(label), as_host(prediction))
-            self.sum_metric += float(right.sum())
-            self.num_inst += right.size
+        if self._allow_extra_outputs and not hasattr(preds, "shape"):
+            count = 1 if hasattr(labels, "shape") else len(labels)
+            if len(preds) < count:
+                raise ShapeError(f"{self.name}: {count} arrays of labels, {len(preds)} of predictions")
+            preds = preds[:count]
+        for label, prediction in array_pairs(self.name, labels, preds):
+            result = self._feval(label, prediction)
+            total, count = result if isinstance(result, tuple) else (result, 1)
+            self.sum_metric += float(as_host(total).reshape(()))
+            self.num_inst += int(count)
 
-    def update_dict(self, label: Mapping[str, Any], pred: Mapping[str, Any]) -> None:
-        """`update` with the arrays of named outputs; the names are the constructor's.
 
-        Raises:
-            KeyError: a name is missing.
-        """
-        labels, predictions = (
-            list(arrays.values()) if names is None else [arrays[name] for name in names]
-            for arrays, names in ((label, self.label_names), (pred, self.output_names))
+_NAMES: dict[str, type[EvalMetric]] = {
+    **{
+        kind.__name__.lower(): kind
+        for kind in (
+            Accuracy,
+            BinaryAccuracy,
+            CompositeEvalMetric,
+            CrossEntropy,
+            F1,
+            Fbeta,
+            Loss,
+            MAE,
+            MCC,
+            MSE,
+            NegativeLogLikelihood,
+            PearsonCorrelation,
+            Perplexity,
+            RMSE,
+            TopKAccuracy,
         )
-        self.update(labels, predictions)
-
-    @abstractmethod
-    def _is_right(self, label: np.ndarray[Any, Any], prediction: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Whether each sample was classified right: bool, one for each label."""
-
-    def get(self) -> tuple[str, float]:
-        """The name, and the share of the samples so far that were right: 0 to 1, NaN when there were none."""
-        return self.name, self.sum_metric / self.num_inst if self.num_inst else math.nan
-
-    def get_name_value(self) -> list[tuple[str, float]]:
-        """`get` in a list."""
-        return [self.get()]
+    },
+    "acc": Accuracy,
+    "ce": CrossEntropy,
+    "composite": CompositeEvalMetric,
+    "cross-entropy": CrossEntropy,
+    "nll_loss": NegativeLogLikelihood,
+    "pearsonr": PearsonCorrelation,
+    "top_k_acc": TopKAccuracy,
+    "top_k_accuracy": TopKAccuracy,
+}
 
 
-class Accuracy(EvalMetric):
-    """The share of samples whose likeliest class is their label.
+def create(metric: Any, *args: Any, **kwargs: Any) -> EvalMetric:
+    """A metric.
 
     Args:
-        axis: of the predictions, along which the classes are.
-
-    Predictions are scores with one axis more than the labels, or class numbers in the labels' shape.
-    """
-
-    def __init__(
-        self,
-        axis: int = 1,
-        name: str = "accuracy",
-        output_names: Sequence[str] | None = None,
-        label_names: Sequence[str] | None = None,
-    ) -> None:
-        super().__init__(name, output_names, label_names)
-        self.axis = axis
-
-    def _is_right(self, label: np.ndarray[Any, Any], prediction: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        if prediction.shape == label.shape:
-            chosen = prediction
-        else:
-            fits = -prediction.ndim <= self.axis < prediction.ndim
-            if not fits or prediction.size != prediction.shape[self.axis] * label.size or not prediction.size:
-                raise ShapeError(
-                    f"{self.name}: predictions {prediction.shape} with classes along axis {self.axis} do not fit "
-                    f"labels {label.shape}"
-                )
-            # argmax would choose a NaN.
-            chosen = np.where(np.isnan(prediction).any(self.axis), _NO_CLASS, prediction.argmax(self.axis))
-        return np.asarray(chosen.reshape(-1).astype(np.int64) == label.reshape(-1).astype(np.int64))
-
-
-class TopKAccuracy(EvalMetric):
-    """The share of samples whose label is among the `top_k` likeliest classes.
-
-    Args:
-        top_k: how many; all classes where there are fewer.
-
-    Predictions are scores ``(N, classes)``, labels ``(N,)``. Equal scores rank by the class number.
+        metric: its name (a class of this module in any case of letters, or MXNet's short names such as ``acc``); a
+            function of labels and predictions; a metric, which is given back; or a list of these.
+        args, kwargs: for the metric's constructor.
 
     Raises:
-        ValueError: `top_k` is 1 or less; `Accuracy` is for 1.
+        ValueError: there is no metric of this name.
+        TypeError: it is something else.
     """
+    if isinstance(metric, EvalMetric):
+        return metric
+    if isinstance(metric, (list, tuple)):
+        return CompositeEvalMetric([create(one, *args, **kwargs) for one in metric])
+    if isinstance(metric, str):
+        kind = _NAMES.get(metric.lower())
+        if kind is None:
+            close = difflib.get_close_matches(metric.lower(), _NAMES, n=3)
+            hint = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(sorted(_NAMES))}"
+            raise ValueError(f"no metric is named {metric!r}; {hint}")
+        return kind(*args, **kwargs)
+    if callable(metric):
+        return CustomMetric(metric, *args, **kwargs)
+    raise TypeError(f"a metric is a name, a function, a metric or a list of these; got {metric!r}")
 
-    def __init__(
-        self,
-        top_k: int = 1,
-        name: str = "top_k_accuracy",
-        output_names: Sequence[str] | None = None,
-        label_names: Sequence[str] | None = None,
-    ) -> None:
-        if top_k <= 1:
-            raise ValueError(f"Please use Accuracy if top_k is no more than 1; got top_k={top_k}")
-        super().__init__(f"{name}_{top_k}", output_names, label_names)
-        self.top_k = top_k
 
-    def _is_right(self, label: np.ndarray[Any, Any], prediction: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        if prediction.ndim != 2 or label.shape not in ((len(prediction),), (len(prediction), 1)):
-            raise ShapeError(
-                f"{self.name}: scores (N, classes) and labels (N,) are wanted, got {prediction.shape} and {label.shape}"
-            )
-        likeliest = np.argsort(-prediction, axis=1, kind="stable")[:, : self.top_k]
-        likeliest[np.isnan(prediction).any(1)] = _NO_CLASS
-        return np.asarray((likeliest == label.reshape(-1, 1).astype(np.int64)).any(1))
+def np(numpy_feval: Feval, name: str | None = None, allow_extra_outputs: bool = False) -> CustomMetric:
+    """A `CustomMetric` of a function of two NumPy arrays, whose name it takes."""
+
+    def feval(label: numpy.ndarray[Any, Any], pred: numpy.ndarray[Any, Any]) -> Any:
+        return numpy_feval(label, pred)
+
+    feval.__name__ = getattr(numpy_feval, "__name__", type(numpy_feval).__name__)
+    return CustomMetric(feval, name, allow_extra_outputs)

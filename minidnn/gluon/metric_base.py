@@ -1,0 +1,120 @@
+"""What all metrics have in common, and the checks they share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from minidnn.errors import DataError, ShapeError
+from minidnn.numpy.convert import as_host
+
+__all__ = ["Array", "EvalMetric", "array_pairs", "class_numbers", "require_same_shape"]
+
+Array = np.ndarray[Any, Any]
+
+
+class EvalMetric:
+    """A mean over all samples of all batches since `reset`. A subclass overrides `update` to do something else.
+
+    Args:
+        name: what `get` calls it.
+        output_names, label_names: which entries `update_dict` takes, and in which order; None: all.
+
+    Attributes:
+        sum_metric: the sum so far.
+        num_inst: the number of samples so far.
+    """
+
+    def __init__(
+        self, name: str, output_names: Sequence[str] | None = None, label_names: Sequence[str] | None = None
+    ) -> None:
+        self.name = name
+        self.output_names = output_names
+        self.label_names = label_names
+        self.reset()
+
+    def __str__(self) -> str:
+        return f"EvalMetric: {dict(self.get_name_value())}"
+
+    def reset(self) -> None:
+        """Forget all batches."""
+        self.num_inst = 0
+        self.sum_metric = 0.0
+
+    def update(self, labels: Any, preds: Any) -> None:
+        """Add a batch.
+
+        Args:
+            labels: an array, or a list of arrays.
+            preds: what the network gave for them: an array, or a list of as many.
+
+        Raises:
+            ShapeError: labels and predictions do not fit together.
+            DataError: a label that cannot be one.
+        """
+        for label, prediction in array_pairs(self.name, labels, preds):
+            self._add(label, prediction)
+
+    def update_dict(self, label: Mapping[str, Any], pred: Mapping[str, Any]) -> None:
+        """`update` with the arrays of named outputs; the names are the constructor's.
+
+        Raises:
+            KeyError: a name is missing.
+        """
+        labels, predictions = (
+            list(arrays.values()) if names is None else [arrays[name] for name in names]
+            for arrays, names in ((label, self.label_names), (pred, self.output_names))
+        )
+        self.update(labels, predictions)
+
+    def _add(self, label: Array, prediction: Array) -> None:
+        """Add one array of labels and its predictions."""
+        raise NotImplementedError(f"{type(self).__name__} must define update(labels, preds)")
+
+    def get(self) -> tuple[Any, Any]:
+        """The name, and the mean over the samples so far: NaN when there were none."""
+        return self.name, self.sum_metric / self.num_inst if self.num_inst else math.nan
+
+    def get_name_value(self) -> list[tuple[str, Any]]:
+        """`get` as a list of pairs."""
+        return [self.get()]
+
+
+def array_pairs(name: str, labels: Any, preds: Any) -> list[tuple[Array, Array]]:
+    """Labels and predictions, array by array.
+
+    Raises:
+        ShapeError: there are not as many of both.
+    """
+    label_list, prediction_list = ([x] if hasattr(x, "shape") else list(x) for x in (labels, preds))
+    if len(label_list) != len(prediction_list):
+        raise ShapeError(f"{name}: {len(label_list)} arrays of labels, {len(prediction_list)} of predictions")
+    return [(as_host(label), as_host(p)) for label, p in zip(label_list, prediction_list, strict=True)]
+
+
+def require_same_shape(name: str, label: Array, prediction: Array) -> None:
+    """Checks that both have one shape.
+
+    Raises:
+        ShapeError: they do not.
+    """
+    if label.shape != prediction.shape:
+        raise ShapeError(f"{name}: predictions {prediction.shape} must have the shape of the labels {label.shape}")
+
+
+def class_numbers(name: str, label: Array, classes: int, ignored: int | None = None) -> Array:
+    """Labels as a flat array of int64.
+
+    Raises:
+        DataError: one is not a whole number from 0 to ``classes - 1``, nor `ignored`.
+    """
+    flat = label.reshape(-1)
+    good = (flat >= 0) & (flat < classes) & (np.floor(flat) == flat)
+    if ignored is not None:
+        good |= flat == ignored
+    if not good.all():
+        raise DataError(f"{name}: labels must be whole numbers from 0 to {classes - 1}, got {flat[~good][0]}")
+    return flat.astype(np.int64)

@@ -1,0 +1,167 @@
+"""Metrics made of counts of true and false positives and negatives: F1, F-beta, MCC."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from minidnn.errors import ShapeError
+from minidnn.gluon.metric_base import Array, EvalMetric, class_numbers, require_same_shape
+
+__all__ = ["F1", "MCC", "Fbeta"]
+
+_CLASS_TYPES = ("binary", "multiclass", "multilabel")
+_AVERAGES = ("micro", "macro", None)
+
+
+class Fbeta(EvalMetric):
+    """``(1 + beta²) · precision · recall / (beta² · precision + recall)`` over all batches; 0 where that is 0 / 0.
+
+    Args:
+        class_type: ``binary``: labels 0 or 1, predictions of the labels' shape (of being 1) or with a last axis of two
+            classes. ``multiclass``: labels are class numbers, predictions have the classes along the last axis.
+            ``multilabel``: both ``(..., classes)``, labels 0 or 1.
+        beta: how much more recall counts than precision.
+        threshold: a prediction above it is positive; of no meaning in ``multiclass``.
+        average: ``micro``: of the counts of all classes. ``macro``: the mean over the classes. None: an array, one
+            number for each class.
+        name, output_names, label_names: see `EvalMetric`.
+
+    Raises:
+        ValueError: an unknown class_type or average.
+    """
+
+    def __init__(
+        self,
+        name: str = "fbeta",
+        output_names: Sequence[str] | None = None,
+        label_names: Sequence[str] | None = None,
+        class_type: str = "binary",
+        beta: float = 1,
+        threshold: float = 0.5,
+        average: str | None = "micro",
+    ) -> None:
+        if class_type not in _CLASS_TYPES:
+            raise ValueError(f"{name}: class_type must be one of {list(_CLASS_TYPES)}, got {class_type!r}")
+        if average not in _AVERAGES:
+            raise ValueError(f"{name}: average must be one of {list(_AVERAGES)}, got {average!r}")
+        self.class_type = class_type
+        self.beta = beta
+        self.threshold = threshold
+        self.average = average
+        super().__init__(name, output_names, label_names)
+
+    def reset(self) -> None:
+        """Forget all batches, and how many classes there are."""
+        super().reset()
+        self._counts: Array | None = None
+
+    def _add(self, label: Array, prediction: Array) -> None:
+        chosen, wanted = _decide(self.name, self.class_type, self.threshold, label, prediction)
+        counts = _count(chosen, wanted)
+        if self._counts is not None and self._counts.shape != counts.shape:
+            raise ShapeError(f"{self.name}: {counts.shape[1]} classes after batches with {self._counts.shape[1]}")
+        self._counts = counts if self._counts is None else self._counts + counts
+        self.num_inst += len(wanted)
+
+    def get(self) -> tuple[str, Any]:
+        """The name and the score, 0 to 1, of all samples so far: NaN when there were none."""
+        if self._counts is None:
+            return self.name, math.nan
+        counts = self._counts.sum(1, keepdims=True) if self.average == "micro" else self._counts
+        scores = self._score(counts)
+        return self.name, scores if self.average is None else float(scores.mean())
+
+    def _score(self, counts: Array) -> Array:
+        true_positive, false_positive, false_negative, _ = counts
+        weight = self.beta**2
+        # The same fraction as with precision and recall, times both denominators.
+        whole = (1 + weight) * true_positive + weight * false_negative + false_positive
+        return np.asarray((1 + weight) * true_positive / np.maximum(whole, 1e-12))
+
+
+class F1(Fbeta):
+    """The harmonic mean of precision and recall: `Fbeta` with a beta of 1, which says what the arguments are."""
+
+    def __init__(
+        self,
+        name: str = "f1",
+        output_names: Sequence[str] | None = None,
+        label_names: Sequence[str] | None = None,
+        class_type: str = "binary",
+        threshold: float = 0.5,
+        average: str | None = "micro",
+    ) -> None:
+        super().__init__(name, output_names, label_names, class_type, 1, threshold, average)
+
+
+class MCC(EvalMetric):
+    """Matthews' correlation coefficient of a binary classification, -1 to 1, over all batches.
+
+    ``(TP · TN - FP · FN) / √((TP + FP)(TP + FN)(TN + FP)(TN + FN))``, without the factors that are 0. Predictions are
+    of the labels' shape, the probability of being 1, or have a last axis of two classes; above 0.5 is positive.
+
+    Args:
+        name, output_names, label_names: see `EvalMetric`.
+    """
+
+    def __init__(
+        self,
+        name: str = "mcc",
+        output_names: Sequence[str] | None = None,
+        label_names: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__(name, output_names, label_names)
+
+    def reset(self) -> None:
+        """Forget all batches."""
+        super().reset()
+        self._counts = np.zeros((4, 1))
+
+    def _add(self, label: Array, prediction: Array) -> None:
+        chosen, wanted = _decide(self.name, "binary", 0.5, label, prediction)
+        self._counts = self._counts + _count(chosen, wanted)
+        self.num_inst += len(wanted)
+
+    def get(self) -> tuple[str, float]:
+        """The name and the coefficient of all samples so far: NaN when there were none."""
+        if not self.num_inst:
+            return self.name, math.nan
+        tp, fp, fn, tn = map(float, self._counts[:, 0])
+        factors = math.prod(factor for factor in (tp + fp, tp + fn, tn + fp, tn + fn) if factor)
+        return self.name, (tp * tn - fp * fn) / math.sqrt(factors)
+
+
+def _decide(name: str, class_type: str, threshold: float, label: Array, prediction: Array) -> tuple[Array, Array]:
+    """What was predicted and what was wanted: two arrays of bool ``(N, classes)``."""
+    if class_type == "multiclass":
+        classes = prediction.shape[-1] if prediction.ndim else 0
+        if not classes or prediction.shape[:-1] != label.shape:
+            raise ShapeError(f"{name}: predictions {prediction.shape} must be (..., classes) for labels {label.shape}")
+        numbers = np.arange(classes)
+        chosen = prediction.argmax(-1).reshape(-1, 1) == numbers
+        return chosen, class_numbers(name, label, classes)[:, None] == numbers
+    if class_type == "multilabel":
+        require_same_shape(name, label, prediction)
+        classes = label.shape[-1] if label.ndim else 1
+    else:
+        classes = 1
+        if prediction.shape != label.shape:
+            last = prediction.shape[-1] if prediction.ndim else 0
+            if last not in (1, 2) or prediction.size != last * label.size:
+                raise ShapeError(
+                    f"{name}: binary predictions of shape {prediction.shape} do not fit labels {label.shape}: "
+                    "wanted is that shape, or a last axis of two classes more"
+                )
+            prediction = prediction.reshape(-1, last)[:, -1]
+    wanted = class_numbers(name, label, 2).reshape(-1, classes) == 1
+    return (prediction > threshold).reshape(-1, classes), wanted
+
+
+def _count(chosen: Array, wanted: Array) -> Array:
+    """True positives, false positives, false negatives, true negatives: float64 ``(4, classes)``."""
+    parts = (chosen & wanted, chosen & ~wanted, ~chosen & wanted, ~chosen & ~wanted)
+    return np.stack([part.sum(0) for part in parts]).astype(np.float64)
