@@ -27,11 +27,11 @@ class Window:
 
     @property
     def taps(self) -> int:
-        return int(np.prod(self.kernel))
+        return math.prod(self.kernel)
 
     @property
     def pixels(self) -> int:
-        return int(np.prod(self.output))
+        return math.prod(self.output)
 
     @property
     def is_pointwise(self) -> bool:
