@@ -120,9 +120,10 @@ def _table(profile: Profile, sort: bool, columns: int) -> Table:
 
     table = Table(title=escape(profile.title), box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     rows = [step.row for step in profile.steps(sort)]
-    widths = {heading: max(map(len, (heading, *cells))) for heading, *cells in zip(profile.HEADINGS, *rows, strict=True)}
+    columns_of_cells = zip(profile.HEADINGS, *rows, strict=True)
+    widths = {cells[0]: max(map(len, cells)) for cells in columns_of_cells}
     # Where the terminal is narrow, long names are cut, and numbers never.
-    room = columns - sum(width + 1 for heading, width in widths.items() if heading not in ("name", "kernel")) - 4
+    room = columns - sum(width + 2 for heading, width in widths.items() if heading not in ("name", "kernel")) - 6
     widths["name"] = max(8, min(widths["name"], room // 2))
     widths["kernel"] = max(8, min(widths["kernel"], room - widths["name"]))
     for heading, width in widths.items():
