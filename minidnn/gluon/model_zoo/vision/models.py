@@ -7,7 +7,18 @@ from collections.abc import Callable
 from typing import Any
 
 from minidnn.gluon.block import HybridBlock
-from minidnn.gluon.model_zoo.vision import efficientnet_lite, mobilenet, resnet
+from minidnn.gluon.model_zoo.vision import (
+    densenet,
+    efficientnet_lite,
+    inception,
+    mobilenet,
+    mobilenet_v3,
+    resnet,
+    resnet_v1b,
+    squeezenet,
+    vgg,
+)
+from minidnn.gluon.model_zoo.vision.alexnet import alexnet  # the package has the function, not the module
 
 __all__ = ["get_image_size", "get_model", "list_models"]
 
@@ -22,6 +33,27 @@ _MODELS: dict[str, Callable[..., HybridBlock]] = {
     "resnet50_v2": resnet.resnet50_v2,
     "resnet101_v2": resnet.resnet101_v2,
     "resnet152_v2": resnet.resnet152_v2,
+    "resnet18_v1b": resnet_v1b.resnet18_v1b,
+    "resnet34_v1b": resnet_v1b.resnet34_v1b,
+    "resnet50_v1b": resnet_v1b.resnet50_v1b,
+    "resnet101_v1b": resnet_v1b.resnet101_v1b,
+    "resnet152_v1b": resnet_v1b.resnet152_v1b,
+    "vgg11": vgg.vgg11,
+    "vgg13": vgg.vgg13,
+    "vgg16": vgg.vgg16,
+    "vgg19": vgg.vgg19,
+    "vgg11_bn": vgg.vgg11_bn,
+    "vgg13_bn": vgg.vgg13_bn,
+    "vgg16_bn": vgg.vgg16_bn,
+    "vgg19_bn": vgg.vgg19_bn,
+    "alexnet": alexnet,
+    "densenet121": densenet.densenet121,
+    "densenet161": densenet.densenet161,
+    "densenet169": densenet.densenet169,
+    "densenet201": densenet.densenet201,
+    "squeezenet1.0": squeezenet.squeezenet1_0,
+    "squeezenet1.1": squeezenet.squeezenet1_1,
+    "inceptionv3": inception.inception_v3,
     "mobilenet1.0": mobilenet.mobilenet1_0,
     "mobilenet0.75": mobilenet.mobilenet0_75,
     "mobilenet0.5": mobilenet.mobilenet0_5,
@@ -30,6 +62,8 @@ _MODELS: dict[str, Callable[..., HybridBlock]] = {
     "mobilenetv2_0.75": mobilenet.mobilenet_v2_0_75,
     "mobilenetv2_0.5": mobilenet.mobilenet_v2_0_5,
     "mobilenetv2_0.25": mobilenet.mobilenet_v2_0_25,
+    "mobilenetv3_large": mobilenet_v3.mobilenet_v3_large,
+    "mobilenetv3_small": mobilenet_v3.mobilenet_v3_small,
     "efficientnet_lite0": efficientnet_lite.efficientnet_lite0,
     "efficientnet_lite1": efficientnet_lite.efficientnet_lite1,
     "efficientnet_lite2": efficientnet_lite.efficientnet_lite2,
@@ -38,7 +72,7 @@ _MODELS: dict[str, Callable[..., HybridBlock]] = {
 _BY_FUNCTION = {function.__name__: function for function in _MODELS.values()}
 
 
-_IMAGE_SIZES = {"efficientnet_lite1": 240, "efficientnet_lite2": 260}
+_IMAGE_SIZES = {"efficientnet_lite1": 240, "efficientnet_lite2": 260, "inceptionv3": 299, "inception_v3": 299}
 
 
 def list_models() -> tuple[str, ...]:

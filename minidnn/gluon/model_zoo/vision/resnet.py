@@ -13,7 +13,8 @@ from typing import Any
 from minidnn import npx
 from minidnn.gluon import nn
 from minidnn.gluon.block import HybridBlock
-from minidnn.gluon.model_zoo.vision.pretrained import refuse_pretrained
+from minidnn.gluon.model_zoo.vision.pretrained import find_weights, refuse_pretrained
+from minidnn.interop import load_torch
 
 __all__ = [
     "BasicBlockV1",
@@ -275,23 +276,30 @@ def get_resnet(
     Args:
         version: 1 or 2.
         num_layers: 18, 34, 50, 101 or 152.
-        pretrained: no weights are available offline, so that True is an error that says what to do instead.
-        device, root, ctx: MXNet's arguments of `pretrained`; unused.
+        pretrained: fill it with ImageNet weights, for version 1 of 18 and 34 layers; see `find_weights` for where from.
+            The others have MXNet's structure, for which there are none; `resnet50_v1b` and deeper ones have some.
+        device, ctx: MXNet's arguments of `pretrained`; unused.
+        root: folder of files with weights.
         kwargs: ``classes``, ``thumbnail``.
 
     Raises:
-        ValueError: a version or depth there is not, or `pretrained`.
+        ValueError: a version or depth there is not; `pretrained` without weights.
     """
     if version not in (1, 2):
         raise ValueError(f"ResNet has versions 1 and 2, got {version!r}")
     if num_layers not in _SPECIFICATIONS:
         raise ValueError(f"ResNet has {list(_SPECIFICATIONS)} layers, got {num_layers!r}")
-    if pretrained:
-        refuse_pretrained(f"resnet{num_layers}_v{version}")
     layers, channels = _SPECIFICATIONS[num_layers]
     basic = channels is _BASIC
+    name = f"resnet{num_layers}_v{version}"
+    if pretrained and (version == 2 or not basic or kwargs.get("thumbnail")):
+        refuse_pretrained(name)
+    path = find_weights(name, root, kwargs) if pretrained else None
     if version == 1:
-        return ResNetV1(BasicBlockV1 if basic else BottleneckV1, layers, channels, **kwargs)
+        net = ResNetV1(BasicBlockV1 if basic else BottleneckV1, layers, channels, **kwargs)
+        if path is not None:
+            load_torch(net, path)
+        return net
     return ResNetV2(BasicBlockV2 if basic else BottleneckV2, layers, channels, **kwargs)
 
 
