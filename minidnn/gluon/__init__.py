@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from minidnn.gluon import metric, nn
+from minidnn.gluon import data, metric, nn
 from minidnn.gluon.block import Block, HybridBlock, SymbolBlock
 from minidnn.gluon.parameter import Constant, DeferredInitializationError, Parameter
 from minidnn.gluon.parameter_dict import ParameterDict
@@ -18,6 +18,7 @@ __all__ = [
     "Parameter",
     "ParameterDict",
     "SymbolBlock",
+    "data",
     "metric",
     "model_zoo",
     "nn",

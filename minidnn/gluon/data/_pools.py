@@ -1,0 +1,239 @@
+"""Who makes the batches: threads of this process, or processes of their own.
+
+A pool takes lists of indices by `submit`, which gives a number, and hands the batch of a number out by `result`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import shutil
+import signal
+import threading
+import time
+import weakref
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from multiprocessing import connection
+from multiprocessing.reduction import ForkingPickler
+from typing import Any
+
+from minidnn import random
+from minidnn.errors import MXNetError
+from minidnn.gluon.data import _transport
+from minidnn.gluon.data._samples import brief, make_batch
+from minidnn.gluon.data._worker import Failure, run
+
+__all__ = ["Pool", "ProcessPool", "ThreadPool"]
+
+_GRACE = 2.0  # seconds a worker has to end by itself
+
+
+class Pool(ABC):
+    """Makes batches beside the caller."""
+
+    usable = True
+
+    @abstractmethod
+    def submit(self, indices: Sequence[Any]) -> int:
+        """Have a batch made; its number."""
+
+    @abstractmethod
+    def result(self, number: int, timeout: float) -> Any:
+        """The batch of a number, or its exception; either can be had once.
+
+        Raises:
+            MXNetError: it did not come within `timeout` seconds, or its worker died.
+        """
+
+    @abstractmethod
+    def discard(self, number: int) -> None:
+        """Nobody will ask for this batch, or for this batch again."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End the workers."""
+
+
+def _too_late(timeout: float, indices: Sequence[Any]) -> MXNetError:
+    return MXNetError(
+        f"no batch came from a worker within {timeout:g} s (samples {brief(indices)}); "
+        "give DataLoader a larger timeout, or look at what the data set waits for"
+    )
+
+
+class ThreadPool(Pool):
+    """Threads: no copies and no pickling; they run side by side as far as the data set lets go of the GIL."""
+
+    def __init__(self, dataset: Any, batchify: Callable[[list[Any]], Any], workers: int) -> None:
+        self._make = dataset, batchify
+        self._executor = ThreadPoolExecutor(workers, thread_name_prefix="minidnn-data")
+        self._numbers = itertools.count()
+        self._futures: dict[int, tuple[Future[Any], Sequence[Any]]] = {}
+
+    def submit(self, indices: Sequence[Any]) -> int:
+        number = next(self._numbers)
+        self._futures[number] = self._executor.submit(make_batch, *self._make, indices), indices
+        return number
+
+    def result(self, number: int, timeout: float) -> Any:
+        future, indices = self._futures.pop(number)
+        try:
+            return future.result(timeout)
+        except TimeoutError:
+            if future.done():
+                raise
+            raise _too_late(timeout, indices) from None
+
+    def discard(self, number: int) -> None:
+        if number in self._futures:
+            self._futures.pop(number)[0].cancel()
+
+    def close(self) -> None:
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+
+class _Worker:
+    def __init__(self, process: Any, pipe: Any) -> None:
+        self.process, self.pipe = process, pipe
+        self.tasks: dict[int, Sequence[Any]] = {}  # that it has not answered yet
+
+    def __str__(self) -> str:
+        return f"worker process {self.process.pid}"
+
+
+class ProcessPool(Pool):
+    """Processes, started anew and not forked: a fork would copy the runtime's threads as locks that nobody opens.
+
+    Raises:
+        TypeError: the data set or the batchify function cannot be pickled.
+    """
+
+    def __init__(self, dataset: Any, batchify: Callable[[list[Any]], Any], workers: int) -> None:
+        try:
+            luggage = bytes(ForkingPickler.dumps((dataset, batchify)))
+        except Exception as error:
+            raise TypeError(
+                f"the data set cannot be sent to worker processes: {error}. Use functions of a module and no lambdas "
+                "in its transforms, or threads: DataLoader(..., thread_pool=True)"
+            ) from error
+        context = multiprocessing.get_context("spawn")
+        self._lock = threading.RLock()
+        self._numbers = itertools.count()
+        self._answers: dict[int, Any] = {}
+        self._discarded: set[int] = set()
+        self._folder = _transport.make_folder()
+        self._workers: list[_Worker] = []
+        # Ends the workers as well when the loader is collected or the interpreter ends.
+        self._end = weakref.finalize(self, _end, self._workers, self._folder)
+        try:
+            for _ in range(workers):
+                ours, theirs = context.Pipe()
+                process = context.Process(target=run, args=(theirs, self._folder), daemon=True)
+                process.start()
+                theirs.close()
+                self._workers.append(_Worker(process, ours))
+            for worker in self._workers:
+                self._send(worker, luggage)
+        except BaseException:
+            self.close()
+            raise
+
+    def submit(self, indices: Sequence[Any]) -> int:
+        with self._lock:
+            number = next(self._numbers)
+            worker = min(self._workers, key=lambda worker: len(worker.tasks))
+            worker.tasks[number] = indices
+            self._send(worker, (number, int(random.generator().integers(2**62)), list(indices)))
+            return number
+
+    def _send(self, worker: _Worker, message: Any) -> None:
+        try:
+            worker.pipe.send_bytes(message) if isinstance(message, bytes) else worker.pipe.send(message)
+        except OSError:
+            self._receive(worker)  # it may have said why
+            raise self._died(worker) from None
+
+    def result(self, number: int, timeout: float) -> Any:
+        with self._lock:
+            deadline = time.monotonic() + timeout
+            try:
+                while number not in self._answers:
+                    ready = connection.wait([w.pipe for w in self._workers], max(0.0, deadline - time.monotonic()))
+                    if not ready:
+                        raise _too_late(timeout, next(w.tasks[number] for w in self._workers if number in w.tasks))
+                    for worker in self._workers:
+                        if worker.pipe in ready:
+                            self._receive(worker)
+            except BaseException:
+                self.close()  # a message may be half read: after Ctrl-C the pipes are of no use
+                raise
+            answer = self._answers.pop(number)
+        if isinstance(answer, Failure):
+            raise answer.exception(MXNetError)
+        return _transport.unpack(answer)
+
+    def _receive(self, worker: _Worker) -> None:
+        try:
+            number, answer = worker.pipe.recv()
+        except (EOFError, OSError):
+            raise self._died(worker) from None
+        if number < 0:
+            self.close()
+            raise MXNetError(
+                f"{worker} could not load the data set: {answer.name}. It must be made of classes and functions of "
+                "modules that a new process can import"
+            ) from answer.exception(MXNetError)
+        del worker.tasks[number]
+        if number not in self._discarded:
+            self._answers[number] = answer
+            return
+        self._discarded.remove(number)
+        _drop(answer)
+
+    def _died(self, worker: _Worker) -> MXNetError:
+        worker.process.join(_GRACE)
+        code = worker.process.exitcode
+        how = f"was killed by {signal.Signals(-code).name}" if code and code < 0 else f"ended with exit code {code}"
+        message = f"{worker} {how}"
+        if worker.tasks:
+            message += f" before it gave the batch of samples {brief(next(iter(worker.tasks.values())))}"
+        if code == 1:
+            message += (
+                "; a script that makes a DataLoader with worker processes must do so under "
+                "if __name__ == '__main__':, since each of them imports the script (or use thread_pool=True)"
+            )
+        elif code == -signal.SIGKILL:
+            message += "; the system does that when memory runs out"
+        self.close()
+        return MXNetError(message)
+
+    def discard(self, number: int) -> None:
+        with self._lock:
+            if number in self._answers:
+                _drop(self._answers.pop(number))
+            elif any(number in worker.tasks for worker in self._workers):
+                self._discarded.add(number)
+
+    def close(self) -> None:
+        self.usable = False
+        self._end()
+
+
+def _drop(answer: Any) -> None:
+    if not isinstance(answer, Failure):
+        _transport.unpack(answer)
+
+
+def _end(workers: list[_Worker], folder: str) -> None:
+    for worker in workers:
+        worker.pipe.close()  # which it takes as the end
+    deadline = time.monotonic() + _GRACE
+    for worker in workers:
+        worker.process.join(max(0.0, deadline - time.monotonic()))
+        if worker.process.is_alive():
+            worker.process.kill()
+            worker.process.join()
+        worker.process.close()
+    shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,18 @@
+"""``gluon.data.vision``: data sets of pictures, and `transforms` for them."""
+
+from __future__ import annotations
+
+from minidnn.gluon.data.vision import transforms
+from minidnn.gluon.data.vision.pictures import ImageFolderDataset, ImageListDataset, ImageRecordDataset
+from minidnn.gluon.data.vision.published import CIFAR10, CIFAR100, MNIST, FashionMNIST
+
+__all__ = [
+    "CIFAR10",
+    "CIFAR100",
+    "MNIST",
+    "FashionMNIST",
+    "ImageFolderDataset",
+    "ImageListDataset",
+    "ImageRecordDataset",
+    "transforms",
+]

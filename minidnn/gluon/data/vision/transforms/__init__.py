@@ -1,0 +1,105 @@
+"""Transforms of pictures ``(H, W, C)``, as MXNet has them; ``(N, H, W, C)`` where it says so.
+
+They compute at once, with NumPy and OpenCV: hybridizing has no effect on them, since pictures differ in size and a
+program for each size would cost more than it saves. Further arguments pass by unchanged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from minidnn import random
+from minidnn.gluon.block import Block, HybridBlock
+from minidnn.gluon.data.vision.transforms.colors import (
+    RandomBrightness,
+    RandomColorJitter,
+    RandomContrast,
+    RandomGray,
+    RandomHue,
+    RandomLighting,
+    RandomSaturation,
+)
+from minidnn.gluon.data.vision.transforms.geometry import (
+    CenterCrop,
+    CropResize,
+    RandomCrop,
+    RandomFlipLeftRight,
+    RandomFlipTopBottom,
+    RandomResizedCrop,
+    Resize,
+)
+from minidnn.gluon.data.vision.transforms.tensors import Cast, Normalize, ToTensor
+from minidnn.gluon.nn.sequential import HybridSequential, Sequential
+
+__all__ = [
+    "Cast",
+    "CenterCrop",
+    "Compose",
+    "CropResize",
+    "HybridCompose",
+    "Normalize",
+    "RandomApply",
+    "RandomBrightness",
+    "RandomColorJitter",
+    "RandomContrast",
+    "RandomCrop",
+    "RandomFlipLeftRight",
+    "RandomFlipTopBottom",
+    "RandomGray",
+    "RandomHue",
+    "RandomLighting",
+    "RandomResizedCrop",
+    "RandomSaturation",
+    "Resize",
+    "ToTensor",
+]
+
+
+class Compose(Sequential):
+    """Transforms one after the other.
+
+    Args:
+        transforms: a list of blocks.
+    """
+
+    def __init__(self, transforms: Iterable[Block]) -> None:
+        super().__init__()
+        self.add(*transforms)
+
+    def hybridize(self, active: bool = True, **kwargs: Any) -> None:
+        """No effect."""
+
+
+class HybridCompose(HybridSequential):
+    """Transforms one after the other, all of them hybrid blocks.
+
+    Args:
+        transforms: a list of them.
+
+    Raises:
+        ValueError: one is not.
+    """
+
+    def __init__(self, transforms: Iterable[Block]) -> None:
+        super().__init__()
+        for transform in transforms:
+            if not isinstance(transform, HybridBlock):
+                raise ValueError(f"{transform} is not a HybridBlock, try use `Compose` instead")
+            self.add(transform)
+
+    def hybridize(self, active: bool = True, **kwargs: Any) -> None:  # type: ignore[override] # any keyword is as good
+        """No effect."""
+
+
+class RandomApply(Sequential):
+    """A transform that is applied with probability `p`, and otherwise not."""
+
+    def __init__(self, transforms: Block, p: float = 0.5) -> None:
+        super().__init__()
+        self.transforms, self.p = transforms, p
+
+    def forward(self, x: Any, *args: Any) -> Any:
+        if random.generator().random() < self.p:
+            x = self.transforms(x)
+        return (x, *args) if args else x
