@@ -110,7 +110,7 @@ def _factors(attrs: Attrs, window: Window, scale: float) -> Array:
     if attrs.pool_type != "avg":
         return np.full(window.pixels, scale, np.float32)
     average = get_op("pooling").reference(attrs, np.ones((1, 1, *window.input), np.float64))
-    factors: Array = (average.reshape(-1) / (_taps(window) >= 0).sum(1)).astype(np.float32)
+    factors: Array = (scale * average.reshape(-1) / (_taps(window) >= 0).sum(1)).astype(np.float32)
     return factors
 
 

@@ -178,11 +178,12 @@ def test_max_pooling_keeps_integers(dtype: type) -> None:
     np.testing.assert_array_equal(result, evaluate(graph, {"data": data})[0])
 
 
-def test_average_of_integers_is_one_step_with_its_dequantization() -> None:
+@pytest.mark.parametrize("window", [{"global_pool": True}, {"kernel": (7, 7)}])
+def test_average_of_integers_is_one_step_with_its_dequantization(window: dict[str, object]) -> None:
     data = _bytes((2, 70, 7, 7), False)
     inner = [make_variable("in0"), make_variable("in1")]
     real = make_node("dequantize", "real", inner)[0]
-    pooled = make_node("pooling", "pool", [real], {"pool_type": "avg", "global_pool": True})[0]
+    pooled = make_node("pooling", "pool", [real], {"pool_type": "avg", **window})[0]
     node = make_fused("average", [make_variable("data"), make_variable("scale")], Graph([pooled]))
     library = Library(next(i for i in ISAS if i.name == _HOST_ISAS[-1]), CodeCache(default_folder()))
     inputs = {"data": (TensorType.of(data), "plain")}
