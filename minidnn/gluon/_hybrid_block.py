@@ -7,7 +7,7 @@ import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from minidnn import serialization
 from minidnn.errors import OpError
@@ -371,7 +371,11 @@ class HybridBlock(Block):
         super().register_op_hook(callback, monitor_all)
 
     def export(
-        self, path: str | os.PathLike[str] | None, epoch: int = 0, remove_amp_cast: bool = True
+        self,
+        path: str | os.PathLike[str] | None,
+        epoch: int = 0,
+        remove_amp_cast: bool = True,
+        format: Literal["minidnn", "mxnet"] = "minidnn",
     ) -> tuple[Any, Any]:
         """The graph and the parameters, as files that `SymbolBlock.imports` reads, or as they are.
 
@@ -379,6 +383,8 @@ class HybridBlock(Block):
             path: writes ``<path>-symbol.json`` and ``<path>-<epoch>.params`` (safetensors); None writes nothing.
             epoch: four digits in the file's name.
             remove_amp_cast: MXNet's; there are no such casts.
+            format: ``mxnet`` writes files that MXNet 2 reads, too: its own operators and attributes, the parameters
+                as it writes them. A graph with fused or quantized nodes has no such form.
 
         Returns:
             The two file names; for None the `Symbol` and a dict of copies of the arrays, whose names begin with
@@ -386,7 +392,11 @@ class HybridBlock(Block):
 
         Raises:
             RuntimeError: the block has not been hybridized and run.
+            GraphError: MXNet has no operator for a node; the message names it.
+            ValueError: an unknown format.
         """
+        if format not in ("minidnn", "mxnet"):
+            raise ValueError(f"format must be 'minidnn' or 'mxnet', got {format!r}")
         graph = self._latest_graph()
         symbol = graph.symbol
         auxiliary = set(symbol.list_auxiliary_states())
@@ -394,6 +404,10 @@ class HybridBlock(Block):
         if path is None:
             return symbol, {name: array.copy() for name, array in arrays.items()}
         symbol_file, params_file = f"{os.fspath(path)}-symbol.json", f"{os.fspath(path)}-{epoch:04d}.params"
+        if format == "mxnet":
+            from minidnn.interop.mxnet_symbol import export_mxnet
+
+            return export_mxnet(symbol_file, params_file, symbol, arrays)
         symbol.save(Path(symbol_file), remove_amp_cast=remove_amp_cast)
         if not arrays:
             return symbol_file, None

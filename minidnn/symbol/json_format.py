@@ -22,7 +22,7 @@ from minidnn.ops.registry import Attrs, Op, get_op
 from minidnn.symbol.graph import FUSED, Entry, Graph, Node, make_fused, make_node, make_variable
 from minidnn.symbol.literals import format_literal, format_text, parse_literal
 
-__all__ = ["MAX_BYTES", "MAX_NODES", "attrs_to_strings", "from_json", "hints_to_strings", "to_json"]
+__all__ = ["MAX_BYTES", "MAX_NODES", "VERSION", "attrs_to_strings", "from_json", "hints_to_strings", "to_json"]
 
 # The largest networks people run make about one megabyte of text; a text of nothing but empty lists takes thirty
 # times its size when it is parsed.
@@ -32,7 +32,7 @@ _MAX_NESTING = 4
 _MAX_ATTRIBUTE = 1 << 16
 _MAX_OUTPUTS = 1 << 16
 _MAX_RANK = 32
-_VERSION = {"is_np_shape": ["int", 1], "mxnet_version": ["int", 20000]}
+VERSION = {"is_np_shape": ["int", 1], "mxnet_version": ["int", 20000]}
 
 # MXNet notes it at every node; it says where a profile lists the node.
 _PROFILER = "__profiler_scope__"
@@ -88,7 +88,7 @@ def _write_graph(graph: Graph, depth: int) -> dict[str, Any]:
         "arg_nodes": [number[v] for v in graph.variables()],
         "node_row_ptr": row_ptr,
         "heads": [[number[e.node], e.index, 0] for e in graph.outputs],
-        "attrs": _VERSION,
+        "attrs": VERSION,
     }
 
 
@@ -154,6 +154,7 @@ class _Reader:
 
     def __init__(self) -> None:
         self._count = 0
+        self._zero_is_unknown = False
 
     def read_graph(self, fields: Any, where: str, depth: int) -> Graph:
         if depth > _MAX_NESTING:
@@ -161,6 +162,8 @@ class _Reader:
         _want(isinstance(fields, dict), f"{where} must be an object with 'nodes' and 'heads'", fields)
         rows = _field(fields, "nodes", list, where)
         heads = _field(fields, "heads", list, where)
+        if depth == 0:
+            self._zero_is_unknown = not _has_np_shapes(fields)
         self._count += len(rows)
         if self._count > MAX_NODES:
             raise DataError(f"{where}: more than {MAX_NODES} nodes are refused")
@@ -190,7 +193,10 @@ class _Reader:
         attrs = {key: value for key, value in strings.items() if not _is_hint(key)}
         if op_name == "null":
             _want(not inputs, f"{where}: a variable has no inputs", inputs)
-            return make_variable(name, **_read_hints(hints | attrs, where)).node
+            known = _read_hints(hints | attrs, where)
+            if self._zero_is_unknown and known.get("shape"):
+                known["shape"] = tuple(n or -1 for n in known["shape"])
+            return make_variable(name, **known).node
         try:
             call = translate(op_name, name, attrs, inputs)
             op = get_op(call.op)
@@ -256,6 +262,13 @@ def _strings(row: Mapping[str, Any], where: str) -> dict[str, str]:
         if len(text) > _MAX_ATTRIBUTE:
             raise DataError(f"{where}: attribute {_shown(key)} has {len(text)} characters, at most {_MAX_ATTRIBUTE}")
     return strings
+
+
+def _has_np_shapes(fields: Mapping[str, Any]) -> bool:
+    """Whether a size of zero is a size: in MXNet 1, and where nothing is said, it is one that is not known."""
+    attrs = fields.get("attrs")
+    flag = attrs.get("is_np_shape") if isinstance(attrs, dict) else None
+    return isinstance(flag, list) and len(flag) == 2 and bool(flag[1])
 
 
 def _is_hint(key: str) -> bool:

@@ -1,0 +1,183 @@
+"""Writing MXNet 2's symbol JSON, with MXNet's names and attributes as `minidnn.interop.mxnet_operators` lists them.
+
+The other direction needs no function of its own: `minidnn.symbol.load` reads both kinds of file by one path.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minidnn.errors import GraphError
+from minidnn.interop.mxnet_operators import rule_of_op
+from minidnn.interop.mxnet_params import save_params
+from minidnn.serialization import replacing
+from minidnn.symbol.graph import Entry, Graph, Node, make_node
+from minidnn.symbol.json_format import VERSION, hints_to_strings
+
+__all__ = ["TAKEN_APART", "export_mxnet", "refused", "to_mxnet_json"]
+
+# What MXNet's Gluon notes at every parameter.
+_PARAMETER = {"__lr_mult__": "1.0", "__wd_mult__": "1.0", "__storage_type__": "0"}
+
+
+def to_mxnet_json(graph: Graph, parameters: Collection[str]) -> str:
+    """The graph as MXNet 2 writes it.
+
+    Args:
+        graph: without fused or quantized nodes.
+        parameters: names of the variables that are no data; they are written with shape and dtype.
+
+    Raises:
+        GraphError: a node that MXNet has no operator for; the message names it.
+    """
+    graph = graph.rewrite(_take_apart)
+    number: dict[Node, int] = {}
+    nodes: list[dict[str, Any]] = []
+    row_ptr = [0]
+    for node in graph.nodes():
+        number[node] = len(nodes)
+        inputs = [[number[e.node], e.index, 0] for e in node.inputs]
+        if node.op is None:
+            name, attrs, outputs = "null", _variable_attrs(node) if node.name in parameters else {}, 1
+        else:
+            name, attrs, outputs = _operation(node)
+        fields = {"op": name, "name": node.name, "attrs": dict(sorted(attrs.items())), "inputs": inputs}
+        nodes.append({key: value for key, value in fields.items() if key != "attrs" or value})
+        row_ptr.append(row_ptr[-1] + outputs)
+    whole = {
+        "nodes": nodes,
+        "arg_nodes": [number[v] for v in graph.variables()],
+        "node_row_ptr": row_ptr,
+        "heads": [[number[e.node], e.index, 0] for e in graph.outputs],
+        "attrs": VERSION,
+    }
+    return json.dumps(whole, indent=2) + "\n"
+
+
+def export_mxnet(
+    symbol_file: str | os.PathLike[str], params_file: str | os.PathLike[str], graph: Graph, arrays: Mapping[str, Any]
+) -> tuple[str, str]:
+    """Write a graph and its parameters, with the prefixes ``arg:`` and ``aux:``, as MXNet 2's export does.
+
+    Returns:
+        The two file names.
+
+    Raises:
+        GraphError: a node that MXNet has no operator for; the message names it.
+        DataError: an array that MXNet cannot hold.
+        OSError: a file cannot be written.
+    """
+    text = to_mxnet_json(graph, {name[4:] for name in arrays})
+    save_params(params_file, arrays)
+    with replacing(Path(symbol_file)) as scratch:
+        scratch.write_text(text, encoding="utf-8")
+    return os.fspath(symbol_file), os.fspath(params_file)
+
+
+def refused(node: Node) -> str | None:
+    """Why MXNet's format cannot hold a node; None if it can."""
+    assert node.op is not None
+    if node.subgraph is not None:
+        return "it is fused, and MXNet has no such operator; export the network before optimize_for()"
+    if "quantize" in node.op.name:
+        return f"MXNet has no operator like minidnn's {node.op.name}; export the network before quantization"
+    if node.attrs.get("order", "C") != "C":
+        return f"MXNet's reshape has no order {node.attrs.order!r}"
+    if not node.op.mxnet and node.op.name not in TAKEN_APART:
+        return f"MXNet has no operator like minidnn's {node.op.name}"
+    return None
+
+
+# ---- operators of minidnn alone ---------------------------------------------------------------------
+
+
+def _silu(node: Node, x: Entry) -> Node:
+    return make_node("multiply", node.name, [x, make_node("sigmoid", f"{node.name}_sigmoid", [x])[0]])
+
+
+def _hard_swish(node: Node, x: Entry) -> Node:
+    sixth = make_node("true_divide_scalar", f"{node.name}_sixth", [x], {"scalar": 6.0})
+    shifted = make_node("add_scalar", f"{node.name}_shifted", [sixth[0]], {"scalar": 0.5, "is_int": False})
+    gate = make_node("clip", f"{node.name}_gate", [shifted[0]], {"a_min": 0.0, "a_max": 1.0})
+    return make_node("multiply", node.name, [x, gate[0]])
+
+
+def _gelu(node: Node, x: Entry) -> Node:
+    kind = "gelu" if node.attrs.approximation == "erf" else "gelu_tanh"
+    return make_node("leaky_relu", node.name, [x], {"act_type": kind})
+
+
+def _softrelu(node: Node, x: Entry) -> Node:
+    return make_node("activation", node.name, [x], {"act_type": "softrelu"})
+
+
+TAKEN_APART: Mapping[str, Callable[[Node, Entry], Node]] = {
+    "silu": _silu,
+    "hard_swish": _hard_swish,
+    "gelu": _gelu,
+    "softrelu": _softrelu,
+}
+
+
+def _take_apart(node: Node, inputs: tuple[Entry, ...]) -> list[Entry] | None:
+    if node.op is None:
+        return None
+    why = refused(node)
+    if why is not None:
+        raise GraphError(f"node {node.name!r}: {why}")
+    parts = TAKEN_APART.get(node.op.name)
+    return None if parts is None else [parts(node, inputs[0])[0]]
+
+
+# ---- one node ---------------------------------------------------------------------------------------
+
+
+def _variable_attrs(node: Node) -> dict[str, str]:
+    return {**_PARAMETER, **hints_to_strings(node)}
+
+
+def _operation(node: Node) -> tuple[str, dict[str, str], int]:
+    """Name, attributes, and how many outputs MXNet counts."""
+    assert node.op is not None
+    rule = rule_of_op(node.op.name)
+    theirs = {our: their for their, our in rule.renamed.items()}
+    values = {theirs.get(key, key): value for key, value in {**node.attrs, **_spelled(node)}.items()}
+    attrs = {**rule.backend, **rule.absent, **rule.written}
+    attrs |= {key: _text(value) for key, value in values.items() if value is not None}
+    extra = rule.extra_outputs
+    if node.op.name == "pooling" and node.attrs.pool_type == "max":
+        extra = 1  # oneDNN's workspace
+    return rule.name or node.op.mxnet[0], attrs, node.num_outputs + extra
+
+
+def _spelled(node: Node) -> dict[str, Any]:
+    """Attributes that MXNet writes in another way."""
+    assert node.op is not None
+    if node.op.name == "pooling" and node.attrs.global_pool:
+        # The geometry means nothing; MXNet reads the number of dimensions from it.
+        rank = len(node.attrs.layout or "NCHW") - 2
+        geometry = {"kernel": (1,) * rank, "stride": (1,) * rank, "pad": (0,) * rank}
+        return {**geometry, "pooling_convention": "full"}
+    if node.op.name == "leaky_relu" and node.attrs.act_type == "gelu_erf":
+        return {"act_type": "gelu"}
+    if node.op.name == "deconvolution" and not any(node.attrs.target_shape or ()):
+        return {"target_shape": None}
+    return {}
+
+
+def _text(value: Any) -> str:
+    """A value as MXNet's parameters read it."""
+    if isinstance(value, bool):
+        return "1" if value else "0"
+    if isinstance(value, tuple):
+        separator = ", " if None in value else ","
+        return f"[{separator.join('None' if v is None else _text(v) for v in value)}]"
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1 << 53:
+        return str(int(value))
+    return str(value.name) if isinstance(value, np.dtype) else str(value)
