@@ -23,11 +23,14 @@ _LARGEST_FLOAT = float(np.finfo(np.float32).max)
 _MAX_SUM = _MAX_BIAS = float((1 << 30) - 1)
 _MAX_DATA = 255
 
+# Elements that are computed at a time: a large dense layer in float64 would take several times its memory.
+_BLOCK = 1 << 20
+
 
 def fold_affine(
     layer: str, weight: Array, bias: Array | None, affine: tuple[Array, Array] | None
 ) -> tuple[Array, Array | None]:
-    """Weight and bias in float64 with a following ``y * scale + shift`` per output channel taken in.
+    """Weight and bias with a following ``y * scale + shift`` per output channel taken in, in float64.
 
     Args:
         layer: its name, for errors.
@@ -38,15 +41,15 @@ def fold_affine(
     Raises:
         OpError: a number is NaN, infinite, or beyond float32.
     """
-    w = weight.astype(np.float64)
+    w = weight
     b = None if bias is None else bias.astype(np.float64)
     if affine is not None:
         scale, shift = affine
         with np.errstate(invalid="ignore", over="ignore"):
-            w = w * scale.reshape(-1, *(1,) * (w.ndim - 1))
+            w = w * scale.astype(np.float64).reshape(-1, *(1,) * (w.ndim - 1))
             b = shift if b is None else b * scale + shift
     for name, numbers in (("weight", w), ("bias", b)):
-        if numbers is not None and not (np.abs(numbers) <= _LARGEST_FLOAT).all():
+        if numbers is not None and not max(numbers.max(), -numbers.min()) <= _LARGEST_FLOAT:
             raise OpError(f"{layer}: its {name} has NaN or infinity in float32; it cannot be quantized")
     return w, b
 
@@ -55,21 +58,21 @@ def quantize_weight(weight: Array, per_channel: bool = True) -> tuple[Array, Arr
     """int8 weights, and their scale for each output channel as float32 (C,): ``w = q * scale``.
 
     Args:
-        weight: (C, ...) in float64.
+        weight: (C, ...).
         per_channel: False gives all channels one scale. A channel of zeros has scale 1.
     """
     rows = weight.reshape(len(weight), -1)
-    largest = np.abs(rows).max(1)
+    largest = np.maximum(rows.max(1), -rows.min(1)).astype(np.float64)
     if not per_channel:
         largest = np.full_like(largest, largest.max())
     scale = (largest / _LIMIT).astype(np.float32)
     scale[scale < _SMALLEST_SCALE] = 1
     q = _rounded(rows, scale)
     # int32 holds any sum over fewer than 33000 elements; beyond that some channel might be too heavy.
-    while (heaviest := np.abs(q).sum(1) * _MAX_DATA / _MAX_SUM).max() > 1:
+    while (heaviest := np.abs(q).sum(1, dtype=np.int64) * _MAX_DATA / _MAX_SUM).max() > 1:
         scale = _enlarged(scale, heaviest)
         q = _rounded(rows, scale)
-    return q.reshape(weight.shape).astype(np.int8), scale
+    return q.reshape(weight.shape), scale
 
 
 def quantize_bias(bias: Array, weight: Array, weight_scale: Array, data_scale: float) -> tuple[Array, Array, Array]:
@@ -87,13 +90,19 @@ def quantize_bias(bias: Array, weight: Array, weight_scale: Array, data_scale: f
         # Bias is all there is to such a channel: its weights lose bits that no one would notice.
         larger = _enlarged(weight_scale, excess)
         rows = weight.reshape(len(weight), -1) * weight_scale.astype(np.float64)[:, None]
-        weight, weight_scale = _rounded(rows, larger).reshape(weight.shape).astype(np.int8), larger
+        weight, weight_scale = _rounded(rows, larger).reshape(weight.shape), larger
         unit = weight_scale.astype(np.float64) * data_scale
     return np.rint(bias / unit).astype(np.int32), weight, weight_scale
 
 
 def _rounded(rows: Array, scale: Array) -> Array:
-    q: Array = np.clip(np.rint(rows / scale.astype(np.float64)[:, None]), -_LIMIT, _LIMIT)
+    """(C, K) numbers in steps of (C,) scales, as int8; computed in float64, a few channels at a time."""
+    q = np.empty(rows.shape, np.int8)
+    count = max(1, _BLOCK // rows.shape[1])
+    for start in range(0, len(rows), count):
+        part = slice(start, start + count)
+        steps = np.rint(rows[part] / scale[part].astype(np.float64)[:, None])
+        q[part] = np.clip(steps, -_LIMIT, _LIMIT)
     return q
 
 
