@@ -158,52 +158,51 @@ class _Inserter:
         outer = {e: e for e in node.inputs}
         if node.subgraph is not None:
             outer = {v[0]: node.inputs[int(v.name.removeprefix("in"))] for v in node.subgraph.variables()}
-        operands = [self._pair(e) for e in product_operands(node)]
-        axis = 1 if anchor.op_name == "convolution" else -1
-        region: Region = []
-        names: tuple[str, str, str | None] | None = None
-        if anchor.op_name == "batch_dot":
-            inputs = [q for q, _ in operands]
-            scales = [scale for _, scale in operands]
-            bias = None
-        else:
+        pairs = [self._pair(e) for e in product_operands(node)]
+        inputs, scales = [q for q, _ in pairs], [scale for _, scale in pairs]
+        bias, names = None, None
+        if anchor.op_name != "batch_dot":
             weight, scale, bias = self._insert_weights(node, anchor, norm, outer)
-            inputs, scales = [operands[0][0], weight], [operands[0][1], scale]
-            names = weight.node.name, scale.node.name, None if bias is None else bias.node.name
+            inputs.append(weight)
+            scales.append(scale)
+            names = ProductParameters(weight.node.name, scale.node.name, bias.node.name if bias else None)
         attrs = {**anchor.attrs, "no_bias": True} if "no_bias" in anchor.attrs else anchor.attrs
         product = make_node(f"quantized_{anchor.op_name}", f"quantized_{anchor.name}", inputs, attrs)
+        scaling = {"axis": 1 if anchor.op_name == "convolution" else -1, "per_channel": True}
         if bias is None and not tail:
-            name = self._insert_bare(node, product, scales, axis)
+            name = self._insert_bare(node, product, scales, scaling)
         else:
-            region = [product, make_node("dequantize", f"{anchor.name}_dequantize", [product[0], *scales],
-                                         {"axis": axis, "per_channel": True})]  # fmt: skip
+            region = [product, make_node("dequantize", f"{anchor.name}_dequantize", [product[0], *scales], scaling)]
             if bias is not None:
                 region.append(make_node("add", f"{anchor.name}_bias", [region[-1][0], bias]))
-            value = {anchor[0] if norm is None else norm[0]: region[-1][0]}
+            value = {(norm or anchor)[0]: region[-1][0]}
             for inner in tail:
-                operand = {e: value[e] if e in value else self._operand(outer[e]) for e in inner.inputs}
-                region.append(make_like(inner, tuple(operand[e] for e in inner.inputs)))
+                operands = [value[e] if e in value else self._operand(outer[e]) for e in inner.inputs]
+                region.append(make_like(inner, tuple(operands)))
                 value[inner[0]] = region[-1][0]
-            name = self._name(f"quantized_{node.name}")
-            inside = set(region)
-            renewed = {e: e for n in region for e in n.inputs if e.node not in inside}
-            fused = fuse_region(region, renewed, name, node.hints)
-            self._give_float(node[0], fused[0])
+            name = self._insert_fused(node, region)
         if names is not None:
-            self._products[name] = ProductParameters(*names)
+            self._products[name] = names
+
+    def _insert_fused(self, node: Node, region: Region) -> str:
+        inside = set(region)
+        outside = {e: e for n in region for e in n.inputs if e.node not in inside}
+        fused = fuse_region(region, outside, self._name(f"quantized_{node.name}"), node.hints)
+        self._give_float(node[0], fused[0])
+        return fused.name
 
     def _operand(self, entry: Entry) -> Entry:
         """What the tail reads beside the product: int8 wherever that exists, to move fewer bytes."""
         return self._from_int8(entry) if entry in self._marks.int8 else self._float(entry)
 
-    def _insert_bare(self, node: Node, product: Node, scales: Sequence[Entry], axis: int) -> str:
+    def _insert_bare(self, node: Node, product: Node, scales: Sequence[Entry], scaling: Mapping[str, Any]) -> str:
         """A product without a tail: int32, made int8 or float32 by the node behind it."""
         bare = Node(product.op, self._name(f"quantized_{node.name}"), product.attrs, product.inputs)
-        inputs, attrs = [bare[0], *scales], {"axis": axis, "per_channel": True}
+        inputs = [bare[0], *scales]
         if node[0] in self._marks.int8:
-            self._int8[node[0]] = self._quantizing("requantize", node[0], inputs, attrs)
+            self._int8[node[0]] = self._quantizing("requantize", node[0], inputs, scaling)
         else:
-            self._floats[node[0]] = make_node("dequantize", self._name(f"{node.name}_dequantize"), inputs, attrs)[0]
+            self._floats[node[0]] = make_node("dequantize", self._name(f"{node.name}_dequantize"), inputs, scaling)[0]
         return bare.name
 
     def _take_apart(self, node: Node) -> tuple[Node, Node | None, list[Node]]:

@@ -411,12 +411,18 @@ def test_quantize_model_takes_and_gives_symbol_and_parameters() -> None:
     symbol, params = net.export(None)
     arg = {name[4:]: a for name, a in params.items() if name.startswith("arg:")}
     aux = {name[4:]: a for name, a in params.items() if name.startswith("aux:")}
-    qsym, qarg, qaux = quantize_model(symbol, arg, aux, calib_mode="naive", calib_data=[x])
+    options: dict[str, Any] = {"quantized_dtype": "auto", "quantize_mode": "full", "calib_mode": "naive"}
+    qsym, qarg, qaux = quantize_model(symbol, arg, aux, calib_data=[x], **options)
     (out,) = qsym.eval(data=x, **qarg, **qaux)
     assert sqnr(wanted, out) > 20
-    same = quantize_net(net, calib_mode="naive", calib_data=[x])
+    same = quantize_net(net, calib_data=[x], **options)
     assert qsym == same.export(None)[0]
     assert out.asnumpy().tobytes() == bits(same, x)
+    # MXNet's defaults, for comparison: entropy, int8, smart.
+    qsym, qarg, qaux = quantize_model(symbol, arg, aux, calib_data=[x])
+    assert all(a.dtype != np.uint8 for a in qarg.values())
+    (out,) = qsym.eval(data=x, **qarg, **qaux)
+    assert sqnr(wanted, out) > 20
 
 
 def test_every_stage_can_be_printed() -> None:

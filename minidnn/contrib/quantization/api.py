@@ -140,13 +140,13 @@ def quantize_model(
     calib_mode: str = "entropy",
     calib_data: Any = None,
     num_calib_batches: int | None = None,
-    quantized_dtype: str = "auto",
-    quantize_mode: str = "full",
+    quantized_dtype: str = "int8",
+    quantize_mode: str = "smart",
     quantize_granularity: str = "tensor-wise",
     LayerOutputCollector: CalibrationCollector | None = None,  # noqa: N803 - MXNet's name
     logger: logging.Logger | None = None,
 ) -> tuple[Symbol, dict[str, ndarray], dict[str, ndarray]]:
-    """An int8 graph of a float32 one, with its parameters.
+    """An int8 graph of a float32 one, with its parameters. Defaults are MXNet's, other than those of `quantize_net`.
 
     Args:
         sym: the graph, fused or not.

@@ -58,7 +58,8 @@ def fuse_block(network: HybridBlock, inputs: Batch | None) -> FusedNetwork:
             ) from None
     else:
         arrays, spec = network._flatten_inputs(inputs)
-        graph = network._trace_graph(arrays, spec)
+        with network._build_lock:
+            graph = network._trace_graph(arrays, spec)
     values = graph.arrays()
     symbol = graph.symbol.optimize_for(_BACKEND, args=values)
     return FusedNetwork(symbol, graph.inputs, {name: np.asarray(array) for name, array in values.items()})
