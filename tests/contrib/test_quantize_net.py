@@ -143,6 +143,10 @@ FORMS: dict[str, Any] = {
     "list of NumPy arrays": lambda: BATCHES,
     "list of arrays": lambda: [mx.np.array(b) for b in BATCHES],
     "generator with labels": loader,
+    "DataLoader": lambda: gluon.data.DataLoader(mx.np.array(np.concatenate(BATCHES)), batch_size=4),
+    "DataLoader with labels": lambda: gluon.data.DataLoader(
+        gluon.data.ArrayDataset(np.concatenate(BATCHES), np.arange(12)), batch_size=4
+    ),
     "tuples with labels": lambda: [(b, np.zeros(len(b))) for b in BATCHES],
     "objects with data": lambda: [SimpleNamespace(data=[b], label=[np.zeros(len(b))]) for b in BATCHES],
     "one NumPy array": lambda: np.concatenate(BATCHES),
