@@ -37,7 +37,7 @@ _FIRES = ((16, 64), (16, 64), (32, 128), (32, 128), (48, 192), (48, 192), (64, 2
 
 
 class SqueezeNet(HybridBlock):
-    """SqueezeNet: ``(N, 3, H, W)`` to ``(N, classes)``; H and W must leave 13×13 to 25×25 pixels: 208 to 415.
+    """SqueezeNet: ``(N, 3, H, W)`` to ``(N, classes)``; made for 224 pixels a side, 213 are the least.
 
     Args:
         version: "1.0" or "1.1"; 1.1 takes 2.4 times less computation.
