@@ -7,13 +7,22 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from minidnn.cli import accuracy, bench, demo, info, profile, quantize
+from minidnn.cli import accuracy, bench, demo, im2rec, info, profile, quantize, viz
 from minidnn.errors import MXNetError
 
 __all__ = ["main"]
 
 # Each has SUMMARY, DESCRIPTION, add_arguments(parser) and run(arguments) -> exit code; run imports what is heavy.
-_COMMANDS = {"demo": demo, "bench": bench, "accuracy": accuracy, "quantize": quantize, "profile": profile, "info": info}
+_COMMANDS = {
+    "demo": demo,
+    "bench": bench,
+    "accuracy": accuracy,
+    "quantize": quantize,
+    "viz": viz,
+    "profile": profile,
+    "im2rec": im2rec,
+    "info": info,
+}
 
 
 def _make_parser() -> argparse.ArgumentParser:

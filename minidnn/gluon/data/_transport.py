@@ -47,7 +47,7 @@ class Parcel(NamedTuple):
 def make_folder() -> str:
     """A folder of its own for the files, in memory where the system has that."""
     parent = _SHARED_MEMORY if os.access(_SHARED_MEMORY, os.W_OK) else None
-    return tempfile.mkdtemp(prefix="minidnn-batches-", dir=parent)
+    return tempfile.mkdtemp(prefix=f"minidnn-batches-{os.getpid()}-", dir=parent)
 
 
 def pack(batch: Any, folder: str) -> Parcel:

@@ -94,13 +94,13 @@ def list_folder(root: Path) -> tuple[list[str], list[tuple[str, Any]]]:
     items: list[tuple[str, Any]] = []
     for folder in sorted(root.iterdir()):
         if not folder.is_dir():
-            warnings.warn(f"Ignoring {folder}, which is not a directory.", stacklevel=4)
+            warnings.warn(f"Ignoring {folder}, which is not a directory.", stacklevel=3)
             continue
         for path in sorted(folder.iterdir()):
             if path.suffix.lower() in EXTENSIONS:
                 items.append((str(path), len(synsets)))
             else:
-                warnings.warn(f"Ignoring {path}: only {', '.join(EXTENSIONS)} are read.", stacklevel=4)
+                warnings.warn(f"Ignoring {path}: only {', '.join(EXTENSIONS)} are read.", stacklevel=3)
         synsets.append(folder.name)
     return synsets, items
 
