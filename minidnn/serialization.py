@@ -79,10 +79,16 @@ def save(path: str | os.PathLike[str], arrays: Mapping[str, Any], metadata: Mapp
 
 @contextmanager
 def replacing(target: Path) -> Iterator[Path]:
-    """A path beside `target` to write to, which takes its place at the end and is gone after an error."""
+    """A path beside `target` to write to, which takes its place at the end and is gone after an error.
+
+    The file has the permissions that any new file has here, whatever its writer gave it.
+    """
     scratch = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
     try:
+        scratch.touch()
+        mode = scratch.stat().st_mode
         yield scratch
+        scratch.chmod(mode)
         scratch.replace(target)
     finally:
         scratch.unlink(missing_ok=True)

@@ -135,3 +135,9 @@ def test_a_folder_that_is_not_there_is_an_os_error(tmp_path: Path) -> None:
         save(tmp_path / "missing" / "x", {"w": np.ones(1)})
     with pytest.raises(FileNotFoundError, match="missing"):
         load(tmp_path / "missing")
+
+
+def test_a_file_has_the_permissions_of_any_new_file(tmp_path: Path) -> None:
+    (tmp_path / "plain").touch()
+    save(tmp_path / "arrays", {"a": np.zeros(3, np.float32)})
+    assert (tmp_path / "arrays").stat().st_mode == (tmp_path / "plain").stat().st_mode
