@@ -1,0 +1,78 @@
+"""The documents are true: names exist or do not, the stages are the compiler's, the site builds without a warning."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from documents import DOCS, code_blocks
+
+import minidnn as mx
+from minidnn.errors import MXNetError
+
+sys.path.append(str(DOCS))
+from dump_stages import PAGE, filled
+
+# Below this line of the page, instructions depend on the version of LLVM.
+ASSEMBLY = "<!-- stage assembly -->"
+
+
+def rows(kind: str) -> list[str]:
+    """The names in the first column of the rows of one kind of the table for MXNet's users."""
+    page = (DOCS / "mxnet.md").read_text("utf-8")
+    cells = [line.strip("|").split("|") for line in page.splitlines() if line.startswith("| `")]
+    assert {row[1].strip() for row in cells} == {"same", "different", "missing"}
+    return [name for row in cells if row[1].strip() == kind for name in re.findall(r"`([^`]+)`", row[0])]
+
+
+def resolve(name: str) -> Any:
+    """What ``mx.a.b`` is; None where it is not."""
+    found: Any = mx
+    for part in name.removeprefix("mx.").split("."):
+        found = getattr(found, part, None)
+    return found
+
+
+@pytest.mark.parametrize("name", rows("same") + rows("different"))
+def test_what_the_page_says_is_there_is_there(name: str) -> None:
+    assert name.startswith("mx.")
+    assert resolve(name) is not None
+
+
+@pytest.mark.parametrize("name", rows("missing"))
+def test_what_the_page_says_is_missing_is_not_there_or_raises(name: str) -> None:
+    found = resolve(name)
+    if found is not None:
+        with pytest.raises(MXNetError):
+            found(*[[]] * (name == "mx.autograd.backward"))
+
+
+def test_the_page_for_mxnets_users_begins_with_code_that_runs() -> None:
+    for code in code_blocks("mxnet.md"):
+        exec(compile(code, "mxnet.md", "exec"), {})
+
+
+def test_the_stages_on_the_page_are_the_compilers() -> None:
+    """If not: python docs/dump_stages.py."""
+    page = PAGE.read_text("utf-8")
+    shown, made = (text.split(ASSEMBLY) for text in (page, filled(page)))
+    assert shown[0] == made[0]
+    for text in (shown[1], made[1]):
+        assert "u8_igemm_14x2v__multiply_relu_quantize_u8" in text
+        assert text.count("vpdpbusd") > 8
+
+
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+    if importlib.util.find_spec("mkdocs") is None or importlib.util.find_spec("mkdocstrings") is None:
+        pytest.skip("the site is built by mkdocs: pip install '.[docs]'")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
+    done = subprocess.run(command, cwd=DOCS.parent, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for page, name in (("data", "DataLoader"), ("metric", "TopKAccuracy"), ("quantization", "quantize_net")):
+        html = (tmp_path / "site" / "reference" / page / "index.html").read_text("utf-8")
+        assert re.search(rf'id="[\w.]*\b{name}"', html)
