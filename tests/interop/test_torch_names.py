@@ -160,7 +160,7 @@ OTHER_STRUCTURE = ("resnet50_v1", "resnet101_v1", "resnet152_v1", "mobilenet0", 
 def test_every_parameter_has_a_name_in_torch_where_the_structure_is_torchs(name: str) -> None:
     net = make(name)
     if name.endswith("_v2") or (name.startswith(OTHER_STRUCTURE) and not name.endswith("v1b")):
-        with pytest.raises(DataError, match="MXNet's structure|weights fit resnet50_v1b"):
+        with pytest.raises(DataError, match=r"MXNet's structure|weights fit resnet50_v1b"):
             torch_names(net)
     else:
         assert {*torch_names(net).values()} == {*net.collect_params()}
@@ -234,9 +234,7 @@ def test_one_parameter_by_two_names_is_refused(tmp_path: Path) -> None:
     net = make("mobilenetv2_1.0")
     twice = {"classifier.bias": torch.zeros(10), "classifier.1.bias": torch.zeros(10)}
     safetensors.torch.save_file(twice, tmp_path / "twice.safetensors")
-    with pytest.raises(
-        DataError, match=r"'classifier\..*bias' and 'classifier\..*bias' are both for parameter 'output\.0\.bias'"
-    ):
+    with pytest.raises(DataError, match=r"tensors .*bias' and .*bias' are both for parameter 'output\.0\.bias'"):
         load_torch(net, tmp_path / "twice.safetensors")
 
 
