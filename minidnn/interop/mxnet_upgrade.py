@@ -16,6 +16,9 @@ from minidnn.symbol.literals import parse_literal
 
 __all__ = ["UPGRADES", "Call", "translate"]
 
+# Notes to MXNet's own executor, written without underscores by its first versions.
+_NOTES = frozenset({"ctx_group", "force_mirroring", "lr_mult", "mirror_stage", "wd_mult"})
+
 
 @dataclass(frozen=True)
 class Call:
@@ -78,9 +81,10 @@ def translate(op: str, name: str, attrs: Mapping[str, str], inputs: Sequence[Ent
     Raises:
         GraphError, OpError: attributes that do not fit or say what minidnn lacks.
     """
+    attrs = {key: value for key, value in attrs.items() if key not in _NOTES}
     upgrade = UPGRADES.get(op)
     if upgrade is not None and (upgrade.key is None or upgrade.key in attrs):
-        return upgrade.read(_Node(op, name, dict(attrs), inputs))
+        return upgrade.read(_Node(op, name, attrs, inputs))
     rule = rule_for(op)
     if rule is None:
         raise GraphError(f"unknown operator {op[:80]!a}")

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from minidnn.errors import DataError, GraphError, OpError
-from minidnn.interop.mxnet_upgrade import translate
+from minidnn.interop.mxnet_upgrade import UPGRADES, translate
 from minidnn.ops.registry import Attrs, Op, get_op
 from minidnn.symbol.graph import FUSED, Entry, Graph, Node, make_fused, make_node, make_variable
 from minidnn.symbol.literals import format_literal, format_text, parse_literal
@@ -164,9 +164,7 @@ class _Reader:
         heads = _field(fields, "heads", list, where)
         if depth == 0:
             self._zero_is_unknown = not _has_np_shapes(fields)
-        self._count += len(rows)
-        if self._count > MAX_NODES:
-            raise DataError(f"{where}: more than {MAX_NODES} nodes are refused")
+        self._grow(len(rows), where)
         nodes: list[Node] = []
         names: set[str] = set()
         for position, row in enumerate(rows):
@@ -178,6 +176,11 @@ class _Reader:
         if not heads:
             raise GraphError(f"{where}: 'heads' is empty: a graph needs an output")
         return Graph(_entries(heads, nodes, f"{where}, 'heads'", len(rows)))
+
+    def _grow(self, count: int, where: str) -> None:
+        self._count += count
+        if self._count > MAX_NODES:
+            raise DataError(f"{where}: more than {MAX_NODES} nodes are refused")
 
     def _read_node(self, row: Any, nodes: Sequence[Node], where: str, depth: int) -> Node:
         _want(isinstance(row, dict), f"{where} must be an object", row)
@@ -197,6 +200,9 @@ class _Reader:
             if self._zero_is_unknown and known.get("shape"):
                 known["shape"] = tuple(n or -1 for n in known["shape"])
             return make_variable(name, **known).node
+        if op_name in UPGRADES:
+            # It becomes several nodes, at most one for each input and two.
+            self._grow(len(inputs) + 1, where)
         try:
             call = translate(op_name, name, attrs, inputs)
             op = get_op(call.op)

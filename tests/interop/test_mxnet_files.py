@@ -155,8 +155,7 @@ def test_every_operator_of_our_own_is_taken_apart_or_refused() -> None:
         (wanted,), (got,) = (evaluate(graph, {"x": values}) for graph in (symbol, again))
         np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-6)
     for name in list_ops():
-        op = get_op(name)
-        assert op.mxnet or name in TAKEN_APART or "quantize" in name or name == "fused"
+        assert get_op(name).mxnet or name in TAKEN_APART or "quantize" in name or name == "fused"
 
 
 def test_an_order_that_mxnet_lacks_is_refused() -> None:

@@ -71,7 +71,7 @@ def test_bfloat16_is_widened(tmp_path: Path) -> None:
 
 
 def test_version_3_holds_scalars_and_empty_arrays(tmp_path: Path) -> None:
-    records = [record(np.float32(2.5).reshape(()), V3), record(np.zeros((0, 4), np.int8), V3)]
+    records = [record(np.array(2.5, np.float32), V3), record(np.zeros((0, 4), np.int8), V3)]
     loaded = mx.npx.load(list_file(tmp_path / "a", records, names("s", "e")))
     assert loaded["s"].item() == 2.5
     assert loaded["e"].shape == (0, 4)
@@ -106,8 +106,10 @@ def test_a_header_of_274_bytes_is_safetensors(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("format_", FORMATS)
 def test_what_is_written_reads_back(format_: str, tmp_path: Path) -> None:
-    arrays = {f"aux:{kind}": np.arange(-3, 3).reshape(2, 3).astype(kind).T for kind in CODES}
-    arrays |= {"scalar": np.float64(3).reshape(()), "empty": np.zeros((2, 0), "f2"), "größe": np.ones(1, ">i4")}
+    arrays: dict[str, np.ndarray[Any, Any]] = {
+        f"aux:{kind}": np.arange(-3, 3).reshape(2, 3).astype(kind).T for kind in CODES
+    }
+    arrays |= {"scalar": np.array(3.0), "empty": np.zeros((2, 0), "f2"), "größe": np.ones(1, ">i4")}
     save_params(tmp_path / "a", arrays, format_)
     loaded = serialization.load(tmp_path / "a")
     assert list(loaded) == list(arrays)

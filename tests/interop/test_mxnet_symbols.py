@@ -1,0 +1,303 @@
+"""Symbol files of MXNet 1, operator by operator; what is not supported is refused by name; the documented table."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import minidnn as mx
+from minidnn.errors import DataError, GraphError, OpError
+from minidnn.gluon import SymbolBlock
+from minidnn.interop.mxnet_operators import supported
+from minidnn.interop.mxnet_params import save_params
+from minidnn.interop.mxnet_upgrade import UPGRADES
+from minidnn.symbol.graph import evaluate
+
+ROOT = Path(__file__).parents[2]
+ASSETS = ROOT / "tests" / "assets" / "mxnet"
+Array = np.ndarray[Any, Any]
+
+
+def symbol_json(*operations: tuple[Any, ...], variables: tuple[Any, ...] = ("x",), key: str = "attrs") -> str:
+    """A symbol JSON of MXNet 1: variables, then operations (op, attributes, inputs); the last one is the output."""
+    nodes: list[dict[str, Any]] = [
+        {"op": "null", "name": v, "inputs": []} if isinstance(v, str) else {"op": "null", "inputs": [], **v}
+        for v in variables
+    ]
+    for op, attrs, inputs in operations:
+        row = {"op": op, "name": f"node{len(nodes)}", "inputs": [[i, 0, 0] for i in inputs]}
+        nodes.append(row | ({key: attrs} if attrs else {}))
+    fields = {"nodes": nodes, "arg_nodes": [], "heads": [[len(nodes) - 1, 0, 0]]}
+    return json.dumps(fields | {"attrs": {"mxnet_version": ["int", 10500]}})
+
+
+def computed(text: str, **feed: Array) -> Array:
+    (result,) = evaluate(mx.sym.fromjson(text), feed)
+    return result
+
+
+X = np.random.default_rng(3).normal(size=(2, 4, 3, 5)).astype(np.float32)
+
+
+def softmax(x: Array, axis: int) -> Array:
+    e = np.exp(x - x.max(axis, keepdims=True))
+    return np.asarray(e / e.sum(axis, keepdims=True))
+
+
+@pytest.mark.parametrize(
+    ("op", "attrs", "wanted"),
+    [
+        ("SoftmaxOutput", {}, softmax(X.reshape(2, -1), 1).reshape(X.shape)),
+        ("SoftmaxOutput", {"multi_output": "True", "grad_scale": "1"}, softmax(X, 1)),
+        ("Softmax", {"preserve_shape": "1"}, softmax(X, -1)),
+        ("SoftmaxActivation", {"mode": "channel"}, softmax(X, 1)),
+        ("SoftmaxActivation", {}, softmax(X.reshape(2, -1), 1).reshape(X.shape)),
+        ("Reshape", {"shape": "(0, -1)"}, X.reshape(2, 60)),
+        ("reshape", {"shape": "(-3, -2)"}, X.reshape(8, 3, 5)),
+        ("Reshape", {"shape": "(0, -4, 2, -1, -2)"}, X.reshape(2, 2, 2, 3, 5)),
+        ("Reshape", {"shape": "(-4, 1, 2, 0, 0, 5)", "reverse": "False"}, X.reshape(1, 2, 4, 3, 5)),
+        ("Reshape", {"shape": "(-1, 0)", "reverse": "True"}, X.reshape(24, 5)),
+        ("Reshape", {"shape": "[6, 20]", "target_shape": "(0, 0)"}, X.reshape(6, 20)),
+        ("sum", {"axis": "(2, 3)"}, X.sum((2, 3))),
+        ("mean", {"axis": "1", "keepdims": "True"}, X.mean(1, keepdims=True)),
+        ("max", {}, X.max().reshape(1)),
+        ("min", {"axis": "()", "keepdims": "1", "exclude": "0"}, X.min().reshape(1, 1, 1, 1)),
+        ("sum_axis", {"axis": "[-1]"}, X.sum(-1)),
+        ("argmax", {"axis": "1"}, X.argmax(1).astype(np.float32)),
+        ("argmin", {"axis": "2", "keepdims": "True"}, X.argmin(2)[:, :, None].astype(np.float32)),
+        ("Pad", {"mode": "edge", "pad_width": "(0,0,0,0,1,2,0,1)"}, np.pad(X, [(0, 0)] * 2 + [(1, 2), (0, 1)], "edge")),
+        ("Pad", {"pad_width": "(0,0,0,0,1,0,0,1)", "constant_value": "2"},
+         np.pad(X, [(0, 0)] * 2 + [(1, 0), (0, 1)], constant_values=2)),
+        ("UpSampling", {"scale": "2", "sample_type": "nearest", "num_args": "1"}, X.repeat(2, 2).repeat(2, 3)),
+        ("transpose", {}, X.T),
+        ("transpose", {"axes": "(0, 2, 3, 1)"}, X.transpose(0, 2, 3, 1)),
+        ("amp_cast", {"dtype": "float16"}, X.astype(np.float16)),
+        ("Cast", {"dtype": "int32"}, X.astype(np.int32)),
+        ("SwapAxis", {"dim1": "1", "dim2": "3"}, X.swapaxes(1, 3)),
+        ("Flatten", {}, X.reshape(2, -1)),
+        ("_mul_scalar", {"scalar": "0.5"}, X / 2),
+        ("_rminus_scalar", {"scalar": "1"}, 1 - X),
+        ("Dropout", {"p": "0.5", "mode": "training", "axes": "()", "cudnn_off": "False"}, X),
+        ("Pooling", {"global_pool": "True", "kernel": "(7, 7)", "pool_type": "avg"}, X.mean((2, 3), keepdims=True)),
+        ("slice_axis", {"axis": "1", "begin": "1", "end": "None"}, X[:, 1:]),
+        ("clip", {"a_min": "0", "a_max": "6"}, X.clip(0, 6)),
+        ("LeakyReLU", {"act_type": "leaky", "slope": "0.1"}, np.where(X > 0, X, np.float32(0.1) * X)),
+        ("squeeze", {"axis": "None"}, X),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("key", ["attrs", "attr", "param"])
+def test_an_operator_of_mxnet_1_computes_what_it_did(op: str, attrs: dict[str, str], wanted: Array, key: str) -> None:
+    got = computed(symbol_json((op, attrs, [0]), key=key), x=X)
+    assert got.shape == wanted.shape
+    assert got.dtype == wanted.dtype
+    np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_operators_of_several_inputs_and_outputs() -> None:
+    concat = symbol_json(("Concat", {"num_args": "2"}, [0, 0]))
+    np.testing.assert_array_equal(computed(concat, x=X), np.concatenate([X, X], 1))
+    for count in (1, 2, 5):
+        total = symbol_json(("add_n", {"num_args": str(count)}, [0] * count))
+        np.testing.assert_allclose(computed(total, x=X), X * count, rtol=1e-6)
+    pieces = json.loads(symbol_json(("SliceChannel", {"num_outputs": "2", "squeeze_axis": "False"}, [0])))
+    pieces["heads"] = [[1, 1, 0]]
+    np.testing.assert_array_equal(computed(json.dumps(pieces), x=X), X[:, 2:])
+    pieces["nodes"][1] |= {"op": "split", "attrs": {"num_outputs": "4", "axis": "1", "squeeze_axis": "True"}}
+    np.testing.assert_array_equal(computed(json.dumps(pieces), x=X), X[:, 1])
+
+
+def mxnet_1_network() -> str:
+    """A network as MXNet 1's Module saved it: layers' attributes at their variables, unknown sizes, a loss."""
+    conv = {"kernel": "(3, 3)", "num_filter": "6", "pad": "(1, 1)", "no_bias": "True", "workspace": "256"}
+    variables = (
+        "data",
+        {"name": "conv_weight", "attrs": {**conv, "__shape__": "(6, 0, 3, 3)", "__dtype__": "0"}},
+        *(f"bn_{role}" for role in ("gamma", "beta", "moving_mean", "moving_var")),
+        {"name": "fc_weight", "attrs": {"num_hidden": "3", "ctx_group": "stage2"}},
+        "fc_bias",
+        "softmax_label",
+    )
+    return symbol_json(
+        ("Convolution", conv, [0, 1]),
+        ("BatchNorm", {"eps": "2e-05", "momentum": "0.9", "ctx_group": "dev1"}, [9, 2, 3, 4, 5]),
+        ("Activation", {"act_type": "relu"}, [10]),
+        ("Pooling", {"kernel": "(2, 2)", "stride": "(2, 2)", "pool_type": "max"}, [11]),
+        ("Flatten", {}, [12]),
+        ("FullyConnected", {"num_hidden": "3"}, [13, 6, 7]),
+        ("SoftmaxOutput", {"normalization": "batch"}, [14, 8]),
+        variables=variables,
+    )
+
+
+def test_a_network_of_mxnet_1_runs_with_its_parameters(tmp_path: Path) -> None:
+    generator = np.random.default_rng(11)
+    shapes = {"conv_weight": (6, 2, 3, 3), "fc_weight": (3, 54), "fc_bias": (3,)}
+    shapes |= {f"bn_{role}": (6,) for role in ("gamma", "beta", "moving_mean", "moving_var")}
+    arrays = {name: generator.uniform(0.1, 1, shape).astype(np.float32) for name, shape in shapes.items()}
+    (tmp_path / "old-symbol.json").write_text(mxnet_1_network())
+    prefixed = {f"{'aux' if 'moving' in name else 'arg'}:{name}": array for name, array in arrays.items()}
+    save_params(tmp_path / "old-0007.params", prefixed, "mxnet1")
+    net = SymbolBlock.imports(tmp_path / "old-symbol.json", ["data"], tmp_path / "old-0007.params")
+    assert set(net.collect_params()) == set(arrays)  # the label is not read
+
+    x = generator.normal(size=(2, 2, 6, 6)).astype(np.float32)
+    t = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    y = torch.nn.functional.conv2d(torch.from_numpy(x), t["conv_weight"], padding=1)
+    # fix_gamma is true where nothing is said
+    y = torch.nn.functional.batch_norm(y, t["bn_moving_mean"], t["bn_moving_var"], None, t["bn_beta"], eps=2e-5)
+    y = torch.nn.functional.max_pool2d(y.relu(), 2).flatten(1)
+    wanted = (y @ t["fc_weight"].T + t["fc_bias"]).softmax(1).numpy()
+    np.testing.assert_allclose(net(mx.np.array(x)).asnumpy(), wanted, rtol=1e-4, atol=1e-6)
+    net.optimize_for(mx.np.array(x))
+    np.testing.assert_allclose(net(mx.np.array(x)).asnumpy(), wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_sizes_that_mxnet_1_did_not_know_are_unknown() -> None:
+    symbol = mx.sym.fromjson(mxnet_1_network())
+    assert symbol.variables()[1].hints["shape"] == (6, -1, 3, 3)
+
+
+# ---- what is refused --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("op", "attrs", "message"),
+    [
+        ("LRN", {"nsize": "5"}, "unknown operator 'LRN'"),
+        ("_contrib_MultiBoxPrior", {}, "unknown operator '_contrib_MultiBoxPrior'"),
+        ("_sg_onednn_conv", {}, "unknown operator '_sg_onednn_conv'"),
+        ("Custom", {"op_type": "mine"}, "unknown operator 'Custom'"),
+        ("RNN", {"mode": "lstm"}, "unknown operator 'RNN'"),
+        ("X" * 500, {}, "unknown operator 'XXXX"),
+        ("Pooling", {"kernel": "(2, 2)", "pool_type": "lp", "p_value": "2"}, "Pooling: attribute 'p_value'"),
+        ("Pooling", {"kernel": "(2, 2)", "output_size": "(1, 1)"}, "Pooling: attribute 'output_size' is not supported"),
+        ("_npi_sum", {"initial": "3"}, "_npi_sum: attribute 'initial' is not supported, got '3'"),
+        ("Convolution", {"kernel": "(1,)", "num_filter": "1", "tempo": "3"}, "unknown attribute 'tempo'"),
+        ("mean", {"axis": "1", "exclude": "1"}, "mean: attribute 'exclude' is not supported"),
+        ("mean", {"axis": "east"}, "mean: attribute 'axis' must be integers, got 'east'"),
+        ("mean", {"axis": "[1, None]"}, "mean: attribute 'axis' must be integers"),
+        ("argmax", {}, "argmax: only one axis is supported"),
+        ("Reshape", {"shape": "(0, -5)"}, "Reshape: 'shape' must be numbers from -4 on"),
+        ("Reshape", {"target_shape": "(2, 2)", "shape": "(1,)"}, "attribute 'target_shape' is not supported"),
+        ("Reshape", {}, "Reshape: 'shape' must be"),
+        ("Pad", {"pad_width": "(1, 2, 3)"}, "Pad: 'pad_width' must be pairs"),
+        ("UpSampling", {"scale": "2", "sample_type": "bilinear"}, "UpSampling: only sample_type nearest"),
+        ("SoftmaxActivation", {"mode": "sideways"}, "SoftmaxActivation: mode must be instance or channel"),
+        ("broadcast_to", {"shape": "(0, 3)"}, "broadcast_to: zeros in 'shape'"),
+        ("SliceChannel", {"num_outputs": "1000000000"}, "1000000000 outputs: more than 65536"),
+        ("amp_cast", {"dtype": "float33"}, "cast: attribute 'dtype'"),
+        ("BatchNorm", {}, "batch_norm takes 5 inputs"),
+    ],
+)
+def test_what_is_not_supported_is_named_with_its_node(op: str, attrs: dict[str, str], message: str) -> None:
+    with pytest.raises(GraphError, match=r"node 1 \('node1'\): .*" + message):
+        mx.sym.fromjson(symbol_json((op, attrs, [0])))
+
+
+@pytest.mark.parametrize("op", [op for op in UPGRADES if UPGRADES[op].key is None])
+def test_an_operator_without_inputs_is_refused(op: str) -> None:
+    with pytest.raises(GraphError, match=r"node 1 \('node1'\): "):
+        mx.sym.fromjson(symbol_json((op, {"axis": "1", "shape": "(1,)"} if op != "add_n" else {}, [])))
+
+
+def test_statistics_that_mxnet_gives_beside_the_result_cannot_be_used() -> None:
+    fields = json.loads((ASSETS / "ops" / "layernorm-symbol.json").read_text())
+    fields["heads"] = [[3, 1, 0]]
+    with pytest.raises(GraphError, match="wants output 1 of node 'node_0', which has 1"):
+        mx.sym.fromjson(json.dumps(fields))
+
+
+def test_sums_of_a_million_terms_are_refused() -> None:
+    with pytest.raises(DataError, match="more than 100000 nodes"):
+        mx.sym.fromjson(symbol_json(("add_n", {}, [0] * 1_000_000)))
+
+
+@pytest.mark.parametrize("field", ["attrs", "attr", "param"])
+def test_attributes_of_a_wrong_type_are_refused_by_file(field: str, tmp_path: Path) -> None:
+    fields = json.loads(symbol_json(("relu", {}, [0])))
+    fields["nodes"][1][field] = ["a"]
+    (tmp_path / "bad-symbol.json").write_text(json.dumps(fields))
+    with pytest.raises(DataError, match=rf"bad-symbol\.json: .*node 1 \('node1'\): '{field}' must be an object"):
+        mx.sym.load(tmp_path / "bad-symbol.json")
+
+
+SEED = json.loads((ASSETS / "smallconv-symbol.json").read_text())
+OLD = json.loads(mxnet_1_network())
+TEXTS = st.sampled_from(
+    [
+        "",
+        "None",
+        "()",
+        "(1, 1)",
+        "[1,2",
+        "[-1,0,7]",
+        "1e999",
+        "nan",
+        "-4",
+        "(0, -4, 2)",
+        "9" * 30,
+        "(" * 200,
+        "é",
+        "leaky",
+    ]
+)
+SCRAPS = st.none() | st.integers(-2, 1 << 70) | st.floats() | TEXTS | st.lists(st.integers(-1, 30), max_size=3)
+OPS = st.sampled_from(sorted({*supported(), *UPGRADES, "null", "fused", "Custom"}))
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_mutated_symbols_load_or_are_refused(data: st.DataObject) -> None:
+    fields = copy.deepcopy(data.draw(st.sampled_from([SEED, OLD])))
+    for _ in range(data.draw(st.integers(1, 4))):
+        node = data.draw(st.sampled_from(fields["nodes"]))
+        change = data.draw(st.sampled_from(["op", "attr", "inputs", "key", "heads"]))
+        if change == "op":
+            node["op"] = data.draw(OPS)
+        elif change == "attr" and node.get("attrs"):
+            key = data.draw(st.sampled_from(sorted(node["attrs"])))
+            node["attrs"][key] = data.draw(TEXTS | SCRAPS)
+        elif change == "inputs":
+            node["inputs"] = data.draw(st.lists(st.tuples(st.integers(-1, 25), st.integers(0, 2)), max_size=5) | SCRAPS)
+        elif change == "key":
+            node[data.draw(st.sampled_from(["op", "name", "inputs", "attrs", "attr", "subgraphs"]))] = data.draw(SCRAPS)
+        else:
+            fields["heads"] = data.draw(SCRAPS)
+    try:
+        symbol = mx.sym.fromjson(json.dumps(fields))
+        symbol.infer_shape_partial(data=(1, 3, 8, 8))
+    except (DataError, GraphError, OpError):
+        return
+    assert symbol.list_outputs()
+
+
+# ---- the documented table -----------------------------------------------------------------------------
+
+
+def table() -> list[str]:
+    """The rows of the table in docs/mxnet-files.md."""
+    rows = {name: f"`{op}`" for name, op in supported().items() if "quantize" not in op}
+    rows |= {name: upgrade.meaning for name, upgrade in UPGRADES.items()}
+    return [f"| `{name}` | {meaning} |" for name, meaning in sorted(rows.items(), key=lambda row: row[0].lower())]
+
+
+def test_the_documented_table_is_the_table() -> None:
+    lines = (ROOT / "docs" / "mxnet-files.md").read_text(encoding="utf-8").splitlines()
+    start = lines.index("| MXNet's operator | read as |") + 2
+    assert lines[start:] == table()
+
+
+def test_every_operator_in_the_table_is_known() -> None:
+    for row in table():
+        name = row.split("`")[1]
+        with pytest.raises(GraphError) as error:
+            mx.sym.fromjson(symbol_json((name, {"no such": "1"}, [])))
+        assert "unknown operator" not in str(error.value)
