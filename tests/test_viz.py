@@ -172,13 +172,21 @@ def test_summary_has_shapes_and_numbers_of_parameters(capsys: pytest.CaptureFixt
     lines = summary(capsys, network(), shape={"data": (2, 3, 8, 8)})
     rows = [line.split() for line in lines if line.startswith(("data", "conv", "act", "pool", "fc"))]
     assert rows == [
-        ["data", "(input)", "(2,", "3,", "8,", "8)", "0"],
-        ["conv", "(convolution)", "(2,", "4,", "8,", "4)", "112", "data"],
-        ["act", "(activation)", "(2,", "4,", "8,", "4)", "0", "conv"],
-        ["pool", "(pooling)", "(2,", "4,", "4,", "2)", "0", "act"],
-        ["fc", "(fully_connected)", "(2,", "10)", "330", "pool"],
+        ["data(null)", "3x8x8", "0"],
+        ["conv(convolution)", "4x8x4", "112", "data"],
+        ["act(activation)", "4x8x4", "0", "conv"],
+        ["pool(pooling)", "4x4x2", "0", "act"],
+        ["fc(fully_connected)", "10", "330", "pool"],
     ]
-    assert "Total params: 442" in lines
+    assert lines[-4:] == [lines[-4], "=" * 120, "Total params: 442", "_" * 120]
+    assert lines[1].split("  ")[0] == "Layer (type)"
+
+
+def test_every_input_of_a_layer_has_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    x = var("x", shape=(2, 3))
+    lines = summary(capsys, apply_op("add", [apply_op("abs", [x], "abs"), x], "sum"))
+    (row,) = [i for i, line in enumerate(lines) if line.startswith("sum(add)")]
+    assert [line.split() for line in lines[row : row + 2]] == [["sum(add)", "3", "0", "abs"], ["x"]]
 
 
 def test_summary_of_a_fused_graph_has_the_same_total(capsys: pytest.CaptureFixture[str]) -> None:
@@ -195,7 +203,7 @@ def test_shared_parameters_count_once(capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_unknown_shapes_are_question_marks(capsys: pytest.CaptureFixture[str]) -> None:
     lines = summary(capsys, network())
-    assert any(line.split() == ["conv", "(convolution)", "?", "?", "data"] for line in lines)
+    assert any(line.split() == ["conv(convolution)", "?", "?", "data"] for line in lines)
     assert "Total params: at least 0" in lines
 
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from minidnn.cli.arguments import add_threads, positive
 from minidnn.cli.console import make_console, make_progress
-from minidnn.cli.networks import Source, add_source, is_quantized, load_network
-from minidnn.cli.shapes import add_shape, input_shape
+from minidnn.cli.networks import add_source, is_quantized
+from minidnn.cli.stand_ins import add_shape, input_shape, load_any_weights
 from minidnn.errors import DataError
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     source = arguments.model
     if arguments.int8 and is_quantized(source):
         raise DataError(f"{source.symbol}: the network is quantized already; leave --int8 out")
-    net = _load(source, arguments.params)
+    net = load_any_weights(source, arguments.params)
     shape = (arguments.batch, *input_shape(source, arguments.shape))
     data = mx.np.array(np.random.default_rng(0).standard_normal(shape, np.float32))
     with make_progress() as progress:
@@ -72,18 +72,6 @@ def run(arguments: argparse.Namespace) -> int:
                     profile.clear()
     _write(profile, arguments)
     return 0
-
-
-def _load(source: Source, params: Path | None) -> Any:
-    """The network; its time does not depend on its weights, so any will do."""
-    if source.symbol is not None or params is not None:
-        return load_network(source, params)
-    import minidnn as mx
-    from minidnn.gluon.model_zoo import vision
-
-    net = vision.get_model(source.name)
-    net.initialize(mx.init.MSRAPrelu())
-    return net
 
 
 def _compile(net: Any, data: Any, int8: bool) -> Any:

@@ -23,7 +23,8 @@ class DotNotFoundError(MXNetError, graphviz.ExecutableNotFound):  # type: ignore
             "drawing needs Graphviz's program 'dot', which is not on the PATH. Install it with your system's package "
             "manager ('apt install graphviz', 'brew install graphviz', 'conda install graphviz', or see "
             "https://graphviz.org/download/); without it, the graph's text is in the attribute 'source', and "
-            "save('plot.gv') writes it to a file for any Graphviz viewer",
+            "save('plot.gv') writes it to a file for any Graphviz viewer; "
+            "'minidnn viz MODEL -o graph.svg' draws without it",
         )
 
     def __str__(self) -> str:

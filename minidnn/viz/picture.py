@@ -121,7 +121,8 @@ def make_picture(
         for source, entries in read.items():
             # A quantized tensor and its scale are one arrow.
             entries = entries if len(entries) == 1 else [e for e in entries if not _is_scale(e, types)]
-            label = ", ".join(filter(None, (_shape(types.get(e)) for e in entries))) if labels else ""
+            said = ("scale" if _is_scale(e, types) else _shape(types.get(e)) for e in entries)
+            label = ", ".join(filter(None, said)) if labels else ""
             dtype = _dtype(types.get(entries[0]))
             arrows.append(Arrow(shown[source], place, label, dtype, _colour(dtype)))
     seen = {d for d in (*(b.dtype for b in boxes), *(a.dtype for a in arrows)) if d is not None}

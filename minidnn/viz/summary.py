@@ -19,7 +19,8 @@ def print_summary(
     line_length: int = 120,
     positions: Sequence[float] = (0.44, 0.64, 0.74, 1.0),
 ) -> None:
-    """Print one line a layer: name and operators, shape of the output, number of parameters, inputs.
+    """Print a row for each layer, as MXNet does: name and operator, shape of the output without the first dimension
+    (the batch), number of parameters, and where the inputs come from, a line for each.
 
     A parameter that several layers share counts for the first of them. What is unknown for want of shapes is
     printed as ``?``, and the total then says "at least".
@@ -42,18 +43,19 @@ def print_summary(
     print(_row(("Layer (type)", "Output Shape", "Param #", "Previous Layer"), ends))
     print("=" * line_length)
     parameters = set(parameter_variables(symbol))
-    for node in symbol.nodes():
-        if node in parameters:
-            continue
+    rows = [node for node in symbol.nodes() if node not in parameters]
+    for node in rows:
         count = None if node.is_variable else _count(node, types, seen)
         complete = complete and (count is not None or node.is_variable)
         total += count or 0
-        shapes = [str(types[node[i]].shape) if node[i] in types else "?" for i in range(node.num_outputs)]
-        kind = "input" if node.is_variable else node.op_name
-        previous = [printable(str(e)) for e in node.inputs if e.node not in parameters]
+        shapes = [_by(types[node[i]].shape[1:]) if node[i] in types else "?" for i in range(node.num_outputs)]
+        previous = [printable(str(e)) for e in dict.fromkeys(node.inputs) if e.node not in parameters]
         number = "0" if node.is_variable else "?" if count is None else str(count)
-        print(_row((f"{printable(node.name)} ({kind})", " ".join(shapes), number, ", ".join(previous)), ends))
-        print("_" * line_length)
+        first, *others = previous or [""]
+        print(_row((f"{printable(node.name)}({node.op_name})", " ".join(shapes), number, first), ends))
+        for other in others:
+            print(_row(("", "", "", other), ends))
+        print(("=" if node is rows[-1] else "_") * line_length)
     print(f"Total params: {'' if complete else 'at least '}{total}")
     print("_" * line_length)
 
@@ -68,6 +70,10 @@ def _count(node: Node, types: Mapping[Entry, TensorType], seen: set[Entry]) -> i
         known = types.get(entry)
         total = None if total is None or known is None else total + known.size
     return total
+
+
+def _by(numbers: Sequence[int]) -> str:
+    return "x".join(map(str, numbers))
 
 
 def _row(cells: Sequence[str], ends: Sequence[int]) -> str:

@@ -1,12 +1,14 @@
-"""The shape of what a network of a command is given."""
+"""Networks of commands that look at what is computed and not at the numbers: any weights and inputs will do."""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+from typing import Any
 
-from minidnn.cli.networks import Source
+from minidnn.cli.networks import Source, load_network
 
-__all__ = ["add_shape", "input_shape"]
+__all__ = ["add_shape", "input_shape", "load_any_weights"]
 
 
 def add_shape(parser: argparse.ArgumentParser) -> None:
@@ -48,3 +50,20 @@ def input_shape(source: Source, given: tuple[int, ...] | None) -> tuple[int, ...
                 return tuple(map(int, shape[1:]))
     size = vision.get_image_size(source.name)
     return (3, size, size)
+
+
+def load_any_weights(source: Source, params: Path | None) -> Any:
+    """The network; one of the zoo with random weights where none are given.
+
+    Raises:
+        DataError: an exported network has no weights, or a file is damaged.
+        OSError: a file cannot be read.
+    """
+    if source.symbol is not None or params is not None:
+        return load_network(source, params)
+    import minidnn as mx
+    from minidnn.gluon.model_zoo import vision
+
+    net = vision.get_model(source.name)
+    net.initialize(mx.init.MSRAPrelu())
+    return net
