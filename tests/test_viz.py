@@ -128,6 +128,11 @@ def test_shapes_that_do_not_fit_and_unknown_names_are_refused() -> None:
         plot_network(network(), shape={"image": (2, 3, 8, 8)})
 
 
+def test_what_the_graph_knows_may_be_nothing() -> None:
+    wrong = network(shape=(2, 3))
+    assert "conv" in plot_network(wrong).source
+
+
 def test_unknown_format_is_refused() -> None:
     with pytest.raises(ValueError, match="'bmpx'"):
         plot_network(network(), save_format="bmpx")

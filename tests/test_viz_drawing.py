@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 import pytest
 
 import minidnn as mx
+from minidnn.errors import GraphError
 from minidnn.symbol import Symbol, var
 from minidnn.symbol.symbol import apply_op
 from minidnn.viz import plot_network
@@ -95,6 +96,13 @@ def test_branches_do_not_cross() -> None:
     layout = lay_out([(40, 20)] * 6, arrows, [None] * 6)
     left = {i for i in range(1, 5) if layout.boxes[i][0] < layout.boxes[0][0]}
     assert left in ({1, 4}, {2, 3})
+
+
+def test_a_graph_that_would_fill_the_memory_is_refused() -> None:
+    count = 1000
+    arrows = [(i, i + 1) for i in range(count - 1)] + [(i, count - 1) for i in range(count - 2)]
+    with pytest.raises(GraphError, match=r"too large to draw: 499,\d+ boxes and bends"):
+        lay_out([(1, 1)] * count, arrows, [None] * len(arrows))
 
 
 def test_nothing_is_laid_out_as_nothing() -> None:

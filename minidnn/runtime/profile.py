@@ -123,13 +123,18 @@ class StepProfile:
         return None if self.limit is None else self.bytes_per_second / self.peaks.bandwidth
 
     @property
+    def is_integer(self) -> bool:
+        """Whether its kernel multiplies int8."""
+        return self.kernel.partition(": ")[2].startswith(("u8_", "s8_"))
+
+    @property
     def rate(self) -> str:
-        """``12.3 GFLOP/s`` or ``4.5 GB/s``, whichever its limit is measured in."""
+        """``12.3 GFLOP/s`` (``GOP/s`` in int8) or ``4.5 GB/s``, whichever its limit is measured in."""
         if self.limit is None:
             return ""
         if self.limit == "memory":
             return f"{self.bytes_per_second / 1e9:.1f} GB/s"
-        return f"{self.operations_per_second / 1e9:.1f} GFLOP/s"
+        return f"{self.operations_per_second / 1e9:.1f} {'GOP/s' if self.is_integer else 'GFLOP/s'}"
 
     def to_dict(self) -> dict[str, Any]:
         """What is known as plain data; times in milliseconds, rates in billions a second."""

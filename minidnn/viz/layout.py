@@ -12,11 +12,14 @@ from bisect import bisect_right, insort
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from minidnn.errors import GraphError
+
 __all__ = ["Layout", "lay_out"]
 
 Size = tuple[float, float]
 Point = tuple[float, float]
 
+_MOST_ITEMS = 200_000
 _COLUMN_GAP = 24.0
 _LAYER_GAP = 30.0
 _BEND_WIDTH = 8.0
@@ -51,9 +54,15 @@ def lay_out(boxes: Sequence[Size], arrows: Sequence[tuple[int, int]], labels: Se
         boxes: widths and heights; a box stands behind all that it reads.
         arrows: (source, reader), as places in `boxes`.
         labels: of each arrow, the size of its label.
+
+    Raises:
+        GraphError: it is too large to draw.
     """
     step = 2 if any(labels) else 1  # layers between those of boxes have room for labels
     layers = _assign_layers(len(boxes), arrows, step)
+    items = len(boxes) + sum(layers[reader] - layers[source] - 1 for source, reader in arrows)
+    if items > _MOST_ITEMS:
+        raise GraphError(f"the graph is too large to draw: {items:,} boxes and bends, and {_MOST_ITEMS:,} at most")
     sizes, item_layers = list(boxes), list(layers)
     chains: list[list[int]] = []
     label_items: list[int | None] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from minidnn.errors import GraphError
+from minidnn.errors import GraphError, OpError
 from minidnn.ops.registry import TensorType
 from minidnn.symbol.graph import Entry, Graph
 from minidnn.symbol.infer import known_types
@@ -18,6 +18,8 @@ def given_types(
 ) -> dict[Entry, TensorType]:
     """The types that follow from shapes by name and dtypes by name (or one dtype for all these shapes).
 
+    Where neither is given, they are what the graph itself knows; nothing, if that does not fit together.
+
     Raises:
         GraphError: a name is not in the graph.
         OpError: the types do not fit; the message names the node.
@@ -28,4 +30,9 @@ def given_types(
     for name in (*shapes, *dtypes):
         if name not in names:
             raise GraphError(f"there is no variable {name!r}; the graph has {names}")
-    return known_types(graph, shapes, dtypes)
+    try:
+        return known_types(graph, shapes, dtypes)
+    except OpError:
+        if shapes or dtypes:
+            raise
+        return {}

@@ -131,6 +131,7 @@ def test_int8_networks_show_their_types(threads: int) -> None:
     types = {str(s.result.dtype) for s in profile.steps() if s.result is not None}
     assert {"uint8", "float32"} <= types
     assert "uint8" in str(profile)
+    assert "igemm" in next(s.kernel for s in profile.steps() if s.is_integer)
 
 
 def test_eager_operators_are_recorded_with_and_without_kernels() -> None:
