@@ -106,6 +106,8 @@ def get_preparation(arguments: argparse.Namespace) -> Preparation:
     name = arguments.model.name
     if name.startswith("efficientnet_lite"):
         mean, std = (127 / 255,) * 3, (128 / 255,) * 3
+    elif name == "inceptionv3":
+        mean, std = (0.5,) * 3, (0.5,) * 3
     else:
         mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
     size = vision.get_image_size(name) if arguments.size is None else arguments.size
@@ -134,6 +136,8 @@ def load_network(source: Source, params: Path | None) -> Any:
         return net
     try:
         return vision.get_model(source.name, pretrained=True)
+    except DataError:
+        raise
     except ValueError:
         raise DataError(f"{source.name}: no package brings its weights; give them by --params FILE") from None
 

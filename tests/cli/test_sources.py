@@ -91,8 +91,8 @@ def test_a_network_of_the_zoo_takes_its_weights_from_a_file(tmp_path: Path) -> N
 
 
 def test_a_network_of_the_zoo_without_weights_is_refused() -> None:
-    with pytest.raises(DataError, match=r"resnet18_v1: no package brings its weights; give them by --params FILE"):
-        load("resnet18_v1")
+    with pytest.raises(DataError, match=r"resnet18_v2: no package brings its weights; give them by --params FILE"):
+        load("resnet18_v2")
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: Any) -> str:
