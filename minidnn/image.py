@@ -8,6 +8,7 @@ first needed: ``pip install 'minidnn[data]'``.
 from __future__ import annotations
 
 import os
+import re
 import struct
 from importlib import import_module
 from pathlib import Path
@@ -28,6 +29,10 @@ _MAX_PIXELS = 1 << 27
 _JPEG = b"\xff\xd8\xff"
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_HEADER = struct.Struct(">8sI4sIIBB")
+# Some cameras and programs leave a few bytes behind the picture, before the end marker. Many of them are what a decoder
+# could make nothing of, in a picture that was changed in its middle.
+_LITTER = re.compile(r"(\d+) extraneous bytes before marker")
+_MOST_LITTER = 128
 _PNG_GREY = (0, 4)  # colour types: grey, grey with alpha
 
 
@@ -96,11 +101,7 @@ def decode(data: bytes, flag: int = 1) -> Pixels:
         height, width, space = _jpeg_header(data)
         _check_size(height, width)
         if space not in ("CMYK", "YCCK"):
-            try:
-                pixels: Pixels = _module("simplejpeg").decode_jpeg(data, "RGB" if flag else "GRAY", strict=True)
-            except ValueError as error:
-                raise DataError(f"a damaged JPEG: {error}") from None
-            return pixels
+            return _decode_jpeg(data, "RGB" if flag else "GRAY")
         # OpenCV fills what is missing with grey, and says nothing that a program could hear.
         if not data.rstrip(b"\0").endswith(b"\xff\xd9"):
             raise DataError("a truncated JPEG: its end marker is missing")
@@ -117,6 +118,19 @@ def decode(data: bytes, flag: int = 1) -> Pixels:
     if decoded is None:
         raise DataError("a damaged or truncated picture")
     return np.ascontiguousarray(decoded[:, :, ::-1]) if flag else decoded[:, :, None]
+
+
+def _decode_jpeg(data: bytes, space: str) -> Pixels:
+    decoder = _module("simplejpeg")
+    pixels: Pixels
+    try:
+        pixels = decoder.decode_jpeg(data, space, strict=True)
+    except ValueError as error:
+        litter = _LITTER.search(str(error))
+        if litter is None or int(litter[1]) > _MOST_LITTER:
+            raise DataError(f"a damaged JPEG: {error}") from None
+        pixels = decoder.decode_jpeg(data, space, strict=False)
+    return pixels
 
 
 def encode(pixels: Pixels, extension: str = ".jpg", quality: int = 95) -> bytes:

@@ -83,6 +83,16 @@ def test_a_jpeg_with_noise_in_the_middle_is_refused() -> None:
         image.decode(bytes(data))
 
 
+def test_a_jpeg_changed_in_its_middle_is_refused_and_one_with_litter_at_its_end_is_not() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8)
+    data = encoded(Image.fromarray(noise))
+    changed = data[:3000] + bytes(2000) + data[5000:]
+    with pytest.raises(DataError, match=r"a damaged JPEG: .* extraneous bytes"):
+        image.decode(changed)
+    for littered in (data[:-2] + bytes([1] * 70) + data[-2:], data + b"behind it"):
+        np.testing.assert_array_equal(image.decode(littered), image.decode(data))
+
+
 @pytest.mark.parametrize("data", [b"", b"hello", b"GIF89a" + bytes(40), bytes(1000), b"\xff\xd8\xff"])
 def test_what_is_no_picture_is_refused(data: bytes) -> None:
     with pytest.raises(DataError, match="JPEG"):
