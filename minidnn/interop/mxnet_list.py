@@ -28,7 +28,7 @@ import numpy as np
 
 from minidnn.errors import DataError
 
-__all__ = ["MAGIC", "read_list", "write_list"]
+__all__ = ["MAGIC", "as_native", "read_list", "write_list"]
 
 MAGIC = struct.pack("<QQ", 0x112, 0)
 
@@ -172,12 +172,22 @@ class _Reader:
         if self._file.readinto(array.reshape(-1).view(np.uint8).data) != array.nbytes:  # type: ignore[attr-defined]
             self._where = f"record {name[:80]!a}"
             self._refuse("truncated while it was being read")
-        if record.code == _BFLOAT16:
-            return (array.astype(np.uint32) << 16).view(np.float32)
-        if record.dtype == np.bool_:
-            # NumPy promises nothing for a boolean whose byte is neither 0 nor 1.
-            return np.asarray(np.not_equal(array.view(np.uint8), 0))
-        return array.astype(record.dtype.newbyteorder("="), copy=False)
+        return as_native(array, record.code == _BFLOAT16)
+
+
+def as_native(stored: np.ndarray[Any, Any], is_bfloat16: bool) -> np.ndarray[Any, Any]:
+    """Elements as a file has them, in this machine's byte order; not copied where they need not be.
+
+    Args:
+        stored: of any byte order; bools of any byte; bfloat16 as uint16.
+        is_bfloat16: widen to float32, whose upper half a bfloat16 is.
+    """
+    if is_bfloat16:
+        return (stored.astype(np.uint32) << 16).view(np.float32)
+    if stored.dtype == np.bool_:
+        # NumPy promises nothing for a boolean whose byte is neither 0 nor 1.
+        return np.asarray(np.not_equal(stored.view(np.uint8), 0))
+    return stored.astype(stored.dtype.newbyteorder("="), copy=False)
 
 
 def write_list(file: BinaryIO, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:

@@ -17,12 +17,13 @@ import numpy as np
 
 from minidnn.errors import DataError
 from minidnn.interop._torch_zip import ZIP_ERRORS, Guarded, check_entries, read_entry_into
+from minidnn.interop.mxnet_list import as_native
 
-__all__ = ["read_npz", "write_npz"]
+__all__ = ["NPY_MAGIC", "read_npy", "read_npz", "write_npz"]
 
 _SUFFIX = ".npy"
 _SPARSE = ("/format", "/data", "/indices", "/indptr", "/shape")
-_MAGIC = b"\x93NUMPY"
+NPY_MAGIC = b"\x93NUMPY"
 _HEADER = re.compile(
     r"\{'descr': '([<>|=]?)([a-zA-Z?]\d*)', 'fortran_order': (True|False), "
     r"'shape': \(((?:\d+(?:, ?|(?=\))))*)\),? ?\}\s*"
@@ -30,6 +31,7 @@ _HEADER = re.compile(
 _MAX_HEADER = 4096
 _MAX_RANK = 32
 _MAX_BYTES = 1 << 47
+_BFLOAT16 = "b2"  # MXNet's own; NumPy has none
 _KINDS = ("b1", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f2", "f4", "f8")
 _DTYPES = {kind: np.dtype(kind) for kind in _KINDS}
 
@@ -55,44 +57,49 @@ def read_npz(file: BinaryIO, size: int) -> dict[str, np.ndarray[Any, Any]]:
         data = np.empty(entry.file_size, np.uint8)
         read_entry_into(archive, entry, data.data)
         try:
-            result[record] = _read_array(data)
+            result[record] = read_npy(data)
         except DataError as error:
             raise DataError(f"record {shown}: {error}") from None
     return result
 
 
-def _read_array(data: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    head = data[:12].tobytes()
-    if head[:6] != _MAGIC or len(head) < 12 or head[6] not in (1, 2, 3):
-        raise DataError(f"it is not an array in NumPy's format: it starts with {head!r}")
-    start = 10 if head[6] == 1 else 12
-    (length,) = struct.unpack("<H", head[8:10]) if head[6] == 1 else struct.unpack("<I", head[8:12])
-    if length > min(_MAX_HEADER, data.size - start):
-        raise DataError(f"its header of {length} bytes is longer than what is there or possible")
-    text = data[start : start + length].tobytes().decode("latin-1")
-    match = _HEADER.fullmatch(text)
+def read_npy(data: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """The array that the bytes of an entry, or of a ``.npy`` file, describe; a copy.
+
+    Raises:
+        DataError: they are not those of a plain array, or of another length.
+    """
+    header, start = _npy_header(data)
+    match = _HEADER.fullmatch(header)
     if match is None:
-        raise DataError(f"its header {text.strip()[:80]!a} is not that of a plain array")
+        raise DataError(f"its header {header.strip()[:80]!a} is not that of a plain array")
     order, kind, fortran, numbers = match.groups()
-    kind = "b1" if kind == "?" else kind
-    if kind not in _DTYPES:
+    if kind != _BFLOAT16 and kind not in _DTYPES:
         raise DataError(f"dtype {order + kind!r} cannot be read; {sorted(_DTYPES)} can")
-    dtype = _DTYPES[kind].newbyteorder(">" if order == ">" else "<")
+    dtype = _DTYPES.get(kind, np.dtype(np.uint16)).newbyteorder(">" if order == ">" else "<")
     sizes = numbers.replace(",", " ").split()
     if len(sizes) > _MAX_RANK or any(len(n) > 15 for n in sizes):
         raise DataError(f"its shape ({numbers[:80]}) is not possible")
     shape = tuple(map(int, sizes))
-    left = data.size - start - length
+    elements = data[start:].copy()  # aligned, whatever the header's length
     nbytes = math.prod(shape) * dtype.itemsize
     # NumPy counts the bytes of an empty array as if its empty dimensions were 1 long.
-    if math.prod(max(n, 1) for n in shape) * 8 > _MAX_BYTES or nbytes != left:
-        raise DataError(f"{dtype.name}{list(shape)} takes {nbytes} bytes, {left} are there")
-    elements = data[start + length :]
-    if dtype == np.bool_:
-        # NumPy promises nothing for a boolean whose byte is neither 0 nor 1.
-        elements = np.not_equal(elements, 0)
+    if math.prod(max(n, 1) for n in shape) * 8 > _MAX_BYTES or nbytes != elements.size:
+        raise DataError(f"{dtype.name}{list(shape)} takes {nbytes} bytes, {elements.size} are there")
     array = elements.view(dtype).reshape(shape, order="F" if fortran == "True" else "C")
-    return array.astype(dtype.newbyteorder("="), order="C", copy=True)
+    return np.asarray(as_native(array, kind == _BFLOAT16), order="C")
+
+
+def _npy_header(data: np.ndarray[Any, Any]) -> tuple[str, int]:
+    """The header's text, and where the elements begin."""
+    head = data[:12].tobytes()
+    if head[:6] != NPY_MAGIC or len(head) < 12 or head[6] not in (1, 2, 3):
+        raise DataError(f"it is not an array in NumPy's format: it starts with {head!r}")
+    form, start = ("<H", 10) if head[6] == 1 else ("<I", 12)
+    (length,) = struct.unpack(form, head[8:start])
+    if length > min(_MAX_HEADER, data.size - start):
+        raise DataError(f"its header of {length} bytes is longer than what is there or possible")
+    return data[start : start + length].tobytes().decode("latin-1"), start + length
 
 
 def write_npz(file: BinaryIO, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:

@@ -1,4 +1,4 @@
-"""MXNet's ``.params`` files: which of its two formats a file has is seen from its first bytes."""
+"""MXNet's ``.params`` files, and its ``.npy`` files: which format one has is seen from its first bytes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from minidnn.errors import DataError
 from minidnn.interop.mxnet_list import MAGIC, read_list, write_list
-from minidnn.interop.mxnet_npz import read_npz, write_npz
+from minidnn.interop.mxnet_npz import NPY_MAGIC, read_npy, read_npz, write_npz
 from minidnn.serialization import replacing
 
 __all__ = ["FORMATS", "is_mxnet_file", "read_params", "save_params"]
@@ -25,11 +25,13 @@ FORMATS = tuple(_WRITERS)
 
 def is_mxnet_file(head: bytes) -> bool:
     """Whether a file that begins with these bytes (16, or all there are) is one of MXNet's."""
-    return head.startswith(_ZIP_STARTS) or head[:16] == MAGIC
+    return head.startswith((*_ZIP_STARTS, NPY_MAGIC)) or head[:16] == MAGIC
 
 
 def read_params(file: BinaryIO) -> dict[str, np.ndarray[Any, Any]]:
     """The arrays of an open file by name, with the prefixes ``arg:`` and ``aux:`` they may have.
+
+    The one array of a ``.npy`` file, which MXNet 2 writes where one array is saved, is ``arr_0``.
 
     Raises:
         DataError: the file is damaged, truncated, or holds what is not supported; the message names the record.
@@ -37,6 +39,8 @@ def read_params(file: BinaryIO) -> dict[str, np.ndarray[Any, Any]]:
     size = os.fstat(file.fileno()).st_size
     head = file.read(len(MAGIC))
     file.seek(0)
+    if head.startswith(NPY_MAGIC):
+        return {"arr_0": read_npy(np.frombuffer(file.read(), np.uint8))}
     return read_list(file, size) if head == MAGIC else read_npz(file, size)
 
 

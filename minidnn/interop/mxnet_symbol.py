@@ -20,7 +20,7 @@ from minidnn.serialization import replacing
 from minidnn.symbol.graph import Entry, Graph, Node, make_node
 from minidnn.symbol.json_format import VERSION, hints_to_strings
 
-__all__ = ["TAKEN_APART", "export_mxnet", "refused", "to_mxnet_json"]
+__all__ = ["TAKEN_APART", "export_mxnet", "to_mxnet_json"]
 
 # What MXNet's Gluon notes at every parameter.
 _PARAMETER = {"__lr_mult__": "1.0", "__wd_mult__": "1.0", "__storage_type__": "0"}
@@ -80,7 +80,7 @@ def export_mxnet(
     return os.fspath(symbol_file), os.fspath(params_file)
 
 
-def refused(node: Node) -> str | None:
+def _refused(node: Node) -> str | None:
     """Why MXNet's format cannot hold a node; None if it can."""
     assert node.op is not None
     if node.subgraph is not None:
@@ -128,7 +128,7 @@ TAKEN_APART: Mapping[str, Callable[[Node, Entry], Node]] = {
 def _take_apart(node: Node, inputs: tuple[Entry, ...]) -> list[Entry] | None:
     if node.op is None:
         return None
-    why = refused(node)
+    why = _refused(node)
     if why is not None:
         raise GraphError(f"node {node.name!r}: {why}")
     parts = TAKEN_APART.get(node.op.name)

@@ -65,9 +65,14 @@ def test_every_version_holds_every_dtype(version: int, tmp_path: Path) -> None:
 
 def test_bfloat16_is_widened(tmp_path: Path) -> None:
     bits = np.array([0x3F80, 0xC000, 0x7F80, 0x0001], np.uint16)
-    loaded = serialization.load(list_file(tmp_path / "a", [record(bits, V2, 12)], names("w")))["w"]
-    assert loaded.dtype == np.float32
-    assert loaded.tolist() == [1.0, -2.0, float("inf"), 2.0**-133]
+    entry = npy(header(descr="<b2", shape="(4,)"), bits.tobytes())
+    for path in (
+        list_file(tmp_path / "a", [record(bits, V2, 12)], names("w")),
+        zip_of(tmp_path / "b", {"w.npy": entry}),
+    ):
+        loaded = serialization.load(path)["w"]
+        assert loaded.dtype == np.float32
+        assert loaded.tolist() == [1.0, -2.0, float("inf"), 2.0**-133]
 
 
 def test_version_3_holds_scalars_and_empty_arrays(tmp_path: Path) -> None:
@@ -99,6 +104,14 @@ def test_a_header_of_274_bytes_is_safetensors(tmp_path: Path) -> None:
     (tmp_path / "b").write_bytes(struct.pack("<Q", 274) + data[8 : 8 + length].ljust(274) + data[8 + length :])
     assert serialization.load(tmp_path / "b")["w"].tolist() == [1, 1, 1]
     assert not is_mxnet_file(b"")
+
+
+def test_one_array_alone_is_a_npy_file_in_mxnet_2(tmp_path: Path) -> None:
+    np.save(tmp_path / "one.npy", np.arange(3.0))
+    assert [a.tolist() for a in mx.npx.load(tmp_path / "one.npy")] == [[0, 1, 2]]
+    (tmp_path / "cut.npy").write_bytes((tmp_path / "one.npy").read_bytes()[:-1])
+    with pytest.raises(DataError, match=r"cut\.npy: float64\[3\] takes 24 bytes, 23 are there"):
+        mx.npx.load(tmp_path / "cut.npy")
 
 
 # ---- what is written --------------------------------------------------------------------------------
