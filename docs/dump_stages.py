@@ -49,7 +49,7 @@ class SampleBlock(nn.HybridBlock):
         return mx.npx.activation(self.bn2(self.conv2(out)) + x, "relu")
 
 
-def _network() -> tuple[SampleBlock, Any]:
+def make_network() -> tuple[SampleBlock, Any]:
     """The block with weights, the same on every machine, and a batch for it."""
     random = np.random.default_rng(0)
     net = SampleBlock()
@@ -78,7 +78,7 @@ def _stretch(assembly: str, around: str) -> str:
 
 def stages() -> dict[str, str]:
     """The text of every block, by name."""
-    net, data = _network()
+    net, data = make_network()
     net.hybridize()
     net(data)
     traced, arrays = net.export(None)
