@@ -28,6 +28,7 @@ __all__ = ["MAX_BYTES", "MAX_NODES", "VERSION", "attrs_to_strings", "from_json",
 # times its size when it is parsed.
 MAX_BYTES = 16 << 20
 MAX_NODES = 100_000
+_MAX_INPUTS = 4 * MAX_NODES
 _MAX_NESTING = 4
 _MAX_ATTRIBUTE = 1 << 16
 _MAX_OUTPUTS = 1 << 16
@@ -150,10 +151,11 @@ def _refuse_constant(name: str) -> Any:
 
 
 class _Reader:
-    """Reads one text; counts nodes over all its graphs."""
+    """Reads one text; counts nodes and their inputs over all its graphs."""
 
     def __init__(self) -> None:
         self._count = 0
+        self._inputs = 0
         self._zero_is_unknown = False
 
     def read_graph(self, fields: Any, where: str, depth: int) -> Graph:
@@ -189,7 +191,11 @@ class _Reader:
         where = f"{where} ({_shown(name)})"
         op_name = _field(row, "op", str, where)
         strings = _strings(row, where)
-        inputs = list(_entries(_field(row, "inputs", list, where), nodes, where, None))
+        entries = _field(row, "inputs", list, where)
+        self._inputs += len(entries)
+        if self._inputs > _MAX_INPUTS:
+            raise DataError(f"{where}: more than {_MAX_INPUTS} inputs of nodes are refused")
+        inputs = list(_entries(entries, nodes, where, None))
         subgraphs = row.get("subgraphs", [])
         _want(isinstance(subgraphs, list), f"{where}: 'subgraphs' must be a list", subgraphs)
         hints = {key[2:-2]: value for key, value in strings.items() if _is_hint(key) and key != _PROFILER}
