@@ -53,4 +53,5 @@ def test_int8_agrees_with_float32(case: Case) -> None:
     assert np.isfinite(result).all()
     decibels = 10 * np.log10(np.square(case.eager).sum() / np.square(result - case.eager).sum())
     # With random weights, depthwise convolutions and projections without activation lose more than others.
-    assert decibels > (8 if isinstance(case.net, (vision.MobileNetV2, vision.MobileNetV3)) else 18)
+    fragile = (vision.MobileNetV2, vision.MobileNetV3, vision.EfficientNetLite)
+    assert decibels > (8 if isinstance(case.net, fragile) else 18)
