@@ -192,3 +192,10 @@ def test_formats_are_named_in_full(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no format 'onnx'"):
         mx.npx.save(tmp_path / "net", x, format="onnx")  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_imported_network_can_be_quantized() -> None:
+    net, (x, wanted) = imported("smallres"), recorded("smallres")
+    quantized = mx.contrib.quantization.quantize_net(net, calib_data=[x], calib_mode="naive")
+    error = np.abs(quantized(x).asnumpy() - wanted[0]).max()
+    assert 0 < error < 0.05 * np.abs(wanted[0]).max()
