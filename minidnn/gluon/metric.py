@@ -28,7 +28,6 @@ from minidnn.gluon.metric_values import (
     PearsonCorrelation,
     Perplexity,
 )
-from minidnn.numpy.convert import as_host
 
 __all__ = [
     "F1",
@@ -157,7 +156,7 @@ class CustomMetric(EvalMetric):
         for label, prediction in array_pairs(self.name, labels, preds):
             result = self._feval(label, prediction)
             total, count = result if isinstance(result, tuple) else (result, 1)
-            self.sum_metric += float(as_host(total).reshape(()))
+            self.sum_metric += float(numpy.asarray(total, numpy.float64).reshape(()))
             self.num_inst += int(count)
 
 

@@ -28,8 +28,8 @@ class _Distance(EvalMetric):
     """Base of MAE and MSE: a mean over samples, which are along the first axis, of a mean over the other axes."""
 
     def _add(self, label: Array, prediction: Array) -> None:
-        if label.ndim == 1 and prediction.shape == (len(label), 1):
-            prediction = prediction.reshape(-1)
+        if {label.ndim, prediction.ndim} == {1, 2}:
+            label, prediction = (a.reshape(-1, 1) if a.ndim == 1 else a for a in (label, prediction))
         require_same_shape(self.name, label, prediction)
         difference = np.atleast_1d(label.astype(np.float64) - prediction)
         if difference.size:
@@ -41,7 +41,7 @@ class _Distance(EvalMetric):
 
 
 class MAE(_Distance):
-    """The mean of ``|label - prediction|``; both of one shape ``(N, ...)``.
+    """The mean of ``|label - prediction|``; both of one shape ``(N, ...)``, or one ``(N,)`` and the other ``(N, 1)``.
 
     Args:
         name, output_names, label_names: see `EvalMetric`.
@@ -57,7 +57,7 @@ class MAE(_Distance):
 
 
 class MSE(_Distance):
-    """The mean of ``(label - prediction)²``; both of one shape ``(N, ...)``.
+    """The mean of ``(label - prediction)²``; both of one shape ``(N, ...)``, or one ``(N,)`` and the other ``(N, 1)``.
 
     Args:
         name, output_names, label_names: see `EvalMetric`.

@@ -7,7 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from documents import DOCS, write_record
+
+pytestmark = pytest.mark.slow
 
 EXAMPLES = DOCS.parent / "examples"
 LINES = ["FP32", "FP32 fused", "INT8 Naive", "INT8 Entropy"]
@@ -43,6 +46,6 @@ def test_the_digits_are_known_in_float32_and_in_int8(tmp_path: Path) -> None:
 
 
 def test_a_record_file_is_measured(tmp_path: Path) -> None:
-    write_record(tmp_path / "val.rec", images=3)
-    found = accuracies(run("accuracy.py", "val.rec", "--batch-size=2", "--calibrate=1", cwd=tmp_path))
+    write_record(tmp_path / "val.rec", images=2)
+    found = accuracies(run("accuracy.py", "val.rec", "--batch-size=1", "--calibrate=1", cwd=tmp_path))
     assert [name for name, _, _ in found] == LINES

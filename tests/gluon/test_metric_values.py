@@ -92,6 +92,8 @@ def test_labels_without_the_axis_of_a_dense_layer_of_one_unit_fit() -> None:
     mae = metric.MAE()
     mae.update(np.array([1.0, 2.0]), np.array([[1.5], [1.0]]))
     assert mae.get() == ("mae", 0.75)
+    mae.update(np.array([[1.0], [2.0]]), np.array([1.0, 2.0]))
+    assert mae.get() == ("mae", 0.375)
 
 
 def test_the_correlation_of_a_large_offset_keeps_its_digits() -> None:
@@ -202,7 +204,7 @@ def test_before_the_first_batch_there_is_no_value(name: str) -> None:
         (metric.F1(), [0], [[0.1, 0.2, 0.7]], ShapeError, r"f1: binary predictions of shape \(1, 3\)"),
         (metric.F1(class_type="multiclass"), [0, 1], [[0.1, 0.2]], ShapeError, r"f1: predictions \(1, 2\)"),
         (metric.F1(class_type="multilabel"), [0, 1], [[0.1, 0.2]], ShapeError, r"f1: predictions \(1, 2\)"),
-        (metric.MAE(), [0, 1, 2], [[0, 1, 2]], ShapeError, r"mae: predictions \(1, 3\) .* labels \(3,\)"),
+        (metric.MAE(), [0, 1, 2], [[0, 1, 2]], ShapeError, r"mae: predictions \(1, 3\) .* labels \(3, 1\)"),
         (metric.CrossEntropy(), [0, 1], [[0.5, 0.5]], ShapeError, r"cross-entropy: predictions \(1, 2\)"),
         (metric.CrossEntropy(axis=4), [0], [[0.5, 0.5]], ShapeError, "classes along axis 4"),
         (metric.CrossEntropy(), [2], [[0.5, 0.5]], DataError, "cross-entropy: labels .* from 0 to 1, got 2"),
