@@ -1,7 +1,7 @@
 """Run as a program: every microkernel on arrays that end, then on arrays that begin, at an unmapped page.
 
-A read or write of one byte too many ends the process with a signal. Arguments: the ISA, ``end`` or ``begin``, and
-``beyond`` to see that it does.
+A read or write of one byte too many ends the process with a signal. Arguments: the ISA, and to see that it does,
+``beyond`` and ``begin`` or ``end``.
 """
 
 from __future__ import annotations
@@ -120,6 +120,10 @@ def run_beyond(machine: Machine, fence: Fence) -> None:
 
 
 if __name__ == "__main__":
-    chosen = run_beyond if "beyond" in sys.argv else run
-    chosen(Machine(get_isa(sys.argv[1])), Fence(sys.argv[2]))
+    host = Machine(get_isa(sys.argv[1]))
+    if sys.argv[2:3] == ["beyond"]:
+        run_beyond(host, Fence(sys.argv[3]))
+    else:
+        run(host, Fence("end"))
+        run(host, Fence("begin"))
     print("within bounds")

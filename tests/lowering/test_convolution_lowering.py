@@ -117,7 +117,7 @@ def convolutions(draw: st.DrawFn) -> tuple[Graph, Network]:
     return network.graph([made], fused=draw(st.booleans())), network
 
 
-@settings(deadline=None, derandomize=True, max_examples=120)
+@settings(deadline=None, derandomize=True, max_examples=80)
 @given(convolutions(), layouts, layouts)
 def test_any_convolution_with_any_tail(made: tuple[Graph, Network], source: str, target: str) -> None:
     graph, network = made

@@ -156,7 +156,7 @@ threads._PATIENCE = 10**9  # they do not go to sleep
 set_num_threads(4)
 run([x])
 """
-    for _ in range(3):
+    for _ in range(2):
         done = python(program)
         assert done.returncode == 0, done.stderr
 
@@ -171,6 +171,6 @@ for _ in range(3):
     threading.Thread(target=work, daemon=True).start()
 time.sleep(0.1)
 """
-    for _ in range(3):
+    for _ in range(2):
         done = python(program)
         assert done.returncode == 0, done.stderr
