@@ -65,6 +65,13 @@ class Troubled(Numbers):
         return super().__getitem__(idx)
 
 
+class Unloadable(Numbers):
+    """Can be pickled, but not loaded again."""
+
+    def __setstate__(self, state: Any) -> None:
+        raise RuntimeError("a license is missing here")
+
+
 class Random(Numbers):
     """Samples of two random numbers: minidnn's and NumPy's."""
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from data_helpers import Computing, Numbers, Process, Random, Troubled
+from data_helpers import Computing, Numbers, Process, Random, Troubled, Unloadable
 
 import minidnn as mx
 from minidnn.errors import MXNetError, ShapeError
@@ -190,6 +190,23 @@ def test_what_cannot_be_pickled_says_what_to_do() -> None:
     doubled = DataLoader(Numbers().transform_first(lambda x: 2 * x), 10, num_workers=1, thread_pool=True)
     [(x, y)] = doubled
     np.testing.assert_array_equal(x.asnumpy()[:, 0], 2 * y.asnumpy())
+
+
+def test_a_data_set_that_a_worker_cannot_load_is_an_error() -> None:
+    with pytest.raises(MXNetError, match="could not load the data set: RuntimeError: a license is missing here"):
+        read(DataLoader(Unloadable(), 2, num_workers=1))
+
+
+def test_epochs_may_overlap_and_end_with_their_workers() -> None:
+    loader = DataLoader(Numbers(), 2, num_workers=1)
+    first, second = iter(loader), iter(loader)
+    for _ in range(3):
+        assert next(first)[1].tolist() == next(second)[1].tolist()
+    loader.close()
+    for epoch in (first, second):
+        with pytest.raises(MXNetError, match="workers of this DataLoader have ended"):
+            next(epoch)
+    assert len([*loader]) == 5
 
 
 def test_random_transforms_obey_the_seed_whatever_worker_runs_them() -> None:

@@ -142,11 +142,16 @@ class ProcessPool(Pool):
 
     def submit(self, indices: Sequence[Any]) -> int:
         with self._lock:
+            self._check_usable()
             number = next(self._numbers)
             worker = min(self._workers, key=lambda worker: len(worker.tasks))
             worker.tasks[number] = indices
             self._send(worker, (number, int(random.generator().integers(2**62)), list(indices)))
             return number
+
+    def _check_usable(self) -> None:
+        if not self.usable:
+            raise MXNetError("the workers of this DataLoader have ended; iterate over it anew to start others")
 
     def _send(self, worker: _Worker, message: Any) -> None:
         try:
@@ -157,6 +162,7 @@ class ProcessPool(Pool):
 
     def result(self, number: int, timeout: float) -> Any:
         with self._lock:
+            self._check_usable()
             deadline = time.monotonic() + timeout
             try:
                 while number not in self._answers:
@@ -180,11 +186,12 @@ class ProcessPool(Pool):
         except (EOFError, OSError):
             raise self._died(worker) from None
         if number < 0:
-            self.close()
-            raise MXNetError(
+            message = (
                 f"{worker} could not load the data set: {answer.name}. It must be made of classes and functions of "
                 "modules that a new process can import"
-            ) from answer.exception(MXNetError)
+            )
+            self.close()
+            raise MXNetError(message) from answer.exception(MXNetError)
         del worker.tasks[number]
         if number not in self._discarded:
             self._answers[number] = answer
