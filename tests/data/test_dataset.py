@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -66,7 +67,7 @@ def test_take_filter_and_sample() -> None:
         TEN.sample([1, 2])  # type: ignore[arg-type]
 
 
-def test_records_are_a_data_set() -> None:
+def test_records_are_a_data_set(tmp_path: Path) -> None:
     records = data.RecordFileDataset(PHOTOS)
     assert len(records) == 12
     assert records[3] == mx.recordio.MXIndexedRecordIO(PHOTOS.with_suffix(".idx"), PHOTOS, "r").read_idx(3)
@@ -74,6 +75,9 @@ def test_records_are_a_data_set() -> None:
         records[12]
     with pytest.raises(FileNotFoundError, match=r"nowhere"):
         data.RecordFileDataset("nowhere.rec")
+    (tmp_path / "lonely.rec").write_bytes(PHOTOS.read_bytes())
+    with pytest.raises(FileNotFoundError, match=r"lonely\.idx: the index of .*lonely\.rec is missing"):
+        data.RecordFileDataset(tmp_path / "lonely.rec")
 
 
 def test_a_random_sampler_obeys_the_seed_and_changes_each_epoch() -> None:

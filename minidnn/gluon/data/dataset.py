@@ -166,6 +166,11 @@ class RecordFileDataset(Dataset):
     def __init__(self, filename: str | os.PathLike[str]) -> None:
         self.filename = os.fspath(filename)
         self.idx_file = str(Path(self.filename).with_suffix(".idx"))
+        if Path(self.filename).is_file() and not Path(self.idx_file).is_file():
+            raise FileNotFoundError(
+                f"{self.idx_file}: the index of {self.filename} is missing; it is written together with the records, "
+                "by 'minidnn im2rec' or by MXNet's tools"
+            )
         self._record = MXIndexedRecordIO(self.idx_file, self.filename, "r")
 
     def __getitem__(self, idx: int) -> Any:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from minidnn.gluon.data.vision import transforms
-from minidnn.gluon.data.vision.pictures import ImageFolderDataset, ImageListDataset, ImageRecordDataset
-from minidnn.gluon.data.vision.published import CIFAR10, CIFAR100, MNIST, FashionMNIST
+from minidnn.gluon.data.vision import datasets, transforms
+from minidnn.gluon.data.vision.datasets import (
+    CIFAR10,
+    CIFAR100,
+    MNIST,
+    FashionMNIST,
+    ImageFolderDataset,
+    ImageListDataset,
+    ImageRecordDataset,
+)
 
 __all__ = [
     "CIFAR10",
@@ -14,5 +21,6 @@ __all__ = [
     "ImageFolderDataset",
     "ImageListDataset",
     "ImageRecordDataset",
+    "datasets",
     "transforms",
 ]
