@@ -13,10 +13,10 @@ README = (ROOT / "README.md").read_text("utf-8")
 COMMANDS = ["pip install '.[demo]' && minidnn demo", "pip install '.[test]' && python -m pytest"]
 
 
-def test_the_example_runs_and_leaves_two_nodes(capsys: Any) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+def test_the_examples_run_and_leave_two_nodes(capsys: Any) -> None:
+    fusing, quantizing = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     names: dict[str, Any] = {}
-    exec(compile(code, "README.md", "exec"), names)
+    exec(compile(fusing, "README.md", "exec"), names)
     symbol, _ = names["net"].export(None)
     assert [node.op_name for node in symbol.operations()] == ["fused", "fused"]
     assert names["out"].shape == (1, 64, 56, 56)
@@ -25,6 +25,9 @@ def test_the_example_runs_and_leaves_two_nodes(capsys: Any) -> None:
     wanted = eager(names["data"]).asnumpy()
     np.testing.assert_allclose(names["out"].asnumpy(), wanted, rtol=0, atol=1e-4 * np.abs(wanted).max())
     assert capsys.readouterr().out
+    exec(compile(quantizing, "README.md", "exec"), names)
+    error = names["out"].asnumpy() - wanted
+    assert (error**2).sum() < 1e-3 * (wanted**2).sum()
 
 
 def test_the_two_commands_stand_in_the_readme_and_are_run_by_ci() -> None:
