@@ -8,6 +8,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from pathlib import Path
@@ -182,6 +183,14 @@ def test_a_batch_that_does_not_come_is_an_error() -> None:
     loader = DataLoader(Troubled("hang"), 2, num_workers=1, timeout=4)
     with pytest.raises(MXNetError, match=r"no batch came from a worker within 4 s \(samples "):
         read(loader)
+
+
+def test_a_thread_that_takes_too_long_is_an_error_too() -> None:
+    go_on = threading.Event()
+    waiting = Numbers().transform(lambda x, y: go_on.wait(60))
+    with pytest.raises(MXNetError, match=r"within 0\.2 s \(samples 0, 1\)"):
+        read(DataLoader(waiting, 2, num_workers=1, timeout=0.2, thread_pool=True))
+    go_on.set()
 
 
 def test_what_cannot_be_pickled_says_what_to_do() -> None:
