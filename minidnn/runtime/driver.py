@@ -8,7 +8,8 @@ A job is a row of int64:  [table, steps, words in a table row, counters, scratch
                            thread, threads it is enough for]
 A table row:              [kernel address, parts, the kernel's arguments ...]
 Counters, for each step:  [next part, parts done], on cache lines of their own.
-The pool's slot:          [the posted job or 0, threads working on it], likewise.
+The pool's slot:          [the posted job or 0, threads looking at it], likewise; the job's own second line has
+                          the number of helpers working on it.
 """
 
 from __future__ import annotations
@@ -57,18 +58,29 @@ def _drive(job: int, thread: int) -> None:
                 yield_cpu()
 
 
+@njit(error_model="numpy", boundscheck=False)
+def _wait_for_zero(address: int) -> None:
+    spins = 0
+    while atomic_load(address) != 0:
+        pause()
+        spins += 1
+        if spins > _PATIENCE:
+            yield_cpu()
+
+
 def run_loop(slot: int, job: int, helpers: int, unused: int) -> None:
     """Run a job to its end; with helpers, post it for them unless another job is posted already."""
     counters = load(job + 24)
     for step in range(load(job + 8)):
         store(counters + step * _STEP_BYTES, 0)
         store(counters + step * _STEP_BYTES + LINE_BYTES, 0)
+    store(job + LINE_BYTES, 0)
     posted = helpers > 0 and compare_exchange(slot, 0, job) == 0
     _drive(job, 0)
     if posted:
         atomic_store(slot, 0)
-        while atomic_load(slot + LINE_BYTES) != 0:
-            pause()
+        _wait_for_zero(slot + LINE_BYTES)
+        _wait_for_zero(job + LINE_BYTES)
 
 
 def help_loop(slot: int, patience: int, thread: int, unused: int) -> None:
@@ -77,11 +89,16 @@ def help_loop(slot: int, patience: int, thread: int, unused: int) -> None:
     while idle < patience:
         if atomic_load(slot) != 0:
             # Announce first, look again after: the owner clears the slot first and waits for this count after.
+            # It is held for a moment only, so that nobody waits for the helpers of another's job.
             atomic_add(slot + LINE_BYTES, 1)
             job = atomic_load(slot)
             if job != 0 and thread < load(job + 48):
+                atomic_add(job + LINE_BYTES, 1)
+                atomic_add(slot + LINE_BYTES, -1)
                 _drive(job, thread)
-            atomic_add(slot + LINE_BYTES, -1)
+                atomic_add(job + LINE_BYTES, -1)
+            else:
+                atomic_add(slot + LINE_BYTES, -1)
             idle = 0
         pause()
         idle += 1

@@ -195,7 +195,7 @@ class _Context:
         self._scratch = aligned_bytes(size * threads)
         self._scratch_threads = threads
         for job in self._jobs:
-            job[4:] = (self._scratch.ctypes.data, size, threads)
+            job[4:7] = (self._scratch.ctypes.data, size, threads)
 
     def release_arrays(self) -> None:
         """Forget the caller's arrays, so that a resting context keeps no memory of theirs alive."""

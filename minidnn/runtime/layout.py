@@ -8,7 +8,7 @@ __all__ = ["ALIGNMENT", "COUNTER_WORDS", "JOB_WORDS", "LINE_BYTES", "ROW_ARGUMEN
 LINE_BYTES = 128
 COUNTER_WORDS = 2 * LINE_BYTES // 8
 SLOT_WORDS = 2 * LINE_BYTES // 8
-JOB_WORDS = 7
+JOB_WORDS = 2 * LINE_BYTES // 8
 # Where a kernel's arguments begin in a table row.
 ROW_ARGUMENTS = 2
 # Of buffers in an arena, in bytes: a cache line, which is also the widest vector.
