@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from minidnn_kernels.epilogue import OUTPUTS
@@ -19,6 +20,9 @@ __all__ = ["ARGUMENTS", "PoolArguments", "PoolSpec"]
 ARGUMENTS = ("target", "pixels", "count", "channels", "extra")
 
 _UNROLL = 4
+
+# Pixels summed without compensation: of many in a row, a float32 sum loses more digits with each.
+_BLOCK = 32
 
 
 @dataclass(frozen=True)
@@ -77,19 +81,24 @@ class PoolSpec:
         target, pixels, count, _, extra = arguments
         pitch = s.load_i64(s.add(extra, const(8))) if self.strided else None
         item = OUTPUTS[self.data]
-        with s.loop(const(0), count, 1, [self._start(s)] * vectors) as tap:
-            if pitch is not None:
-                pixel = s.add(pixels, s.mul(tap.index, pitch))
-            else:
-                pixel = s.load_i64(s.add(pixels, s.mul(tap.index, const(8))))
-            first = s.add(pixel, s.mul(channel, const(item)))
-            tap.next = [
-                self._take(s, value, s.add(first, const(j * s.lanes * item)), mask)
-                for j, value in enumerate(tap.values)
-            ]
+
+        def fold(begin: Value, end: Value) -> list[Value]:
+            with s.loop(begin, end, 1, [self._start(s)] * vectors) as tap:
+                if pitch is not None:
+                    pixel = s.add(pixels, s.mul(tap.index, pitch))
+                else:
+                    pixel = s.load_i64(s.add(pixels, s.mul(tap.index, const(8))))
+                first = s.add(pixel, s.mul(channel, const(item)))
+                tap.next = [
+                    self._take(s, value, s.add(first, const(j * s.lanes * item)), mask)
+                    for j, value in enumerate(tap.values)
+                ]
+            return tap.results
+
+        results = _sum_blocks(s, count, vectors, fold) if self.operation == "sum" else fold(const(0), count)
         factor = s.load_splat(extra) if self.operation == "sum" else None
         size = 4 if factor is not None else item
-        for j, value in enumerate(tap.results):
+        for j, value in enumerate(results):
             address = s.add(target, s.mul(channel, const(size)), const(j * s.lanes * size))
             if factor is not None:
                 s.store(s.builder.fmul(value, factor), address, mask)
@@ -111,3 +120,23 @@ class PoolSpec:
             return s.binary("maximum", value, s.load(address, mask))
         element = s.load_as_int(address, self.data, mask)
         return s.builder.select(s.builder.icmp_signed(">", element, value), element, value)
+
+
+def _sum_blocks(s: Simd, count: Value, vectors: int, fold: Callable[[Value, Value], list[Value]]) -> list[Value]:
+    """Sums of blocks of pixels, added with what each addition loses carried to the next.
+
+    W. Kahan, Further Remarks on Reducing Truncation Errors, 1965: the error stays that of one block, however
+    many pixels there are.
+    """
+    b = s.builder
+    with s.loop(const(0), count, _BLOCK, [s.splat(0.0)] * (2 * vectors)) as block:
+        sums = fold(block.index, s.smaller(s.add(block.index, const(_BLOCK)), count))
+        totals, lost = [], []
+        for part, total, carried in zip(sums, block.values[:vectors], block.values[vectors:], strict=True):
+            summand = b.fsub(part, carried)
+            totals.append(b.fadd(total, summand))
+            loss = b.fsub(b.fsub(totals[-1], total), summand)
+            # Of an infinite total nothing is lost.
+            lost.append(s.where("==", loss, loss, loss, s.splat(0.0)))
+        block.next = [*totals, *lost]
+    return block.results[:vectors]

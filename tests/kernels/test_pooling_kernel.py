@@ -62,6 +62,22 @@ def test_special_values(machine: Machine, strided: bool) -> None:
         np.testing.assert_array_equal(_pool(machine, PoolSpec("sum", strided), pixels), pixels.sum(0))
 
 
+@pytest.mark.parametrize("strided", [False, True])
+def test_long_sums_lose_no_more_than_short_ones(machine: Machine, strided: bool) -> None:
+    for count in (33, 1000, 8000):
+        pixels = np.full((count, 5), 0.1, np.float32)
+        actual = _pool(machine, PoolSpec("sum", strided), pixels, 1.0)
+        np.testing.assert_allclose(actual, count * np.float64(np.float32(0.1)), rtol=2e-6)
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_what_is_not_finite_stays_so_in_long_sums(machine: Machine, value: float) -> None:
+    for position in (0, 40, 99):
+        pixels = np.ones((100, 3), np.float32)
+        pixels[position, 1] = value
+        np.testing.assert_array_equal(_pool(machine, PoolSpec("sum"), pixels), [100, value, 100])
+
+
 def test_no_pixels_give_the_neutral_element(machine: Machine) -> None:
     pixels = np.zeros((0, 3), np.float32)
     np.testing.assert_array_equal(_pool(machine, PoolSpec("max"), pixels), [-np.inf] * 3)
