@@ -5,7 +5,8 @@ A. Lavin and S. Gray, Fast Algorithms for Convolutional Neural Networks, 2016: a
 products are 36 matmuls of [blocks, channels] by [channels, filters], and those are done by the tile.
 
 The interpolation points are 0, ±1, ±2 and infinity. In float32 the error is some ten times that of the direct
-sum, about 1e-6 of the largest output.
+sum: with 64 channels about 7e-6 of the largest output, with 512 about 2e-5. A NaN or an infinity in the input
+reaches all outputs of its blocks, not only those whose window sees it.
 """
 
 from __future__ import annotations

@@ -193,6 +193,13 @@ def test_winograd_gives_what_the_direct_way_gives(
     assert "matmul_loop" in steps(check(graph, network.feed, network.parameters))
 
 
+@pytest.mark.parametrize(("channels", "bound"), [(8, 1e-5), (64, 2e-5), (512, 5e-5)])
+def test_winograds_error_is_bounded(channels: int, bound: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("minidnn.lowering.matmul.winograd_pays", lambda *_: True)
+    graph, feed = _plain((1, channels, 13, 13), 17, (3, 3), pad=(1, 1))
+    assert "winograd_loop" in steps(check(graph, feed, ["w"], tolerance=bound))
+
+
 def test_winograd_is_chosen_for_large_images_and_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
     graph, feed = _plain((1, 64, 40, 40), 64, (3, 3), pad=(1, 1))
     assert "winograd_loop" in steps(compiled(graph, feed, ["w"]))
