@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from minidnn.runtime import recording
+from minidnn.runtime.blocks import Blocks
 from minidnn.runtime.layout import ALIGNMENT, COUNTER_WORDS, JOB_WORDS, LINE_BYTES, ROW_ARGUMENTS
 from minidnn.runtime.library import Library
 from minidnn.runtime.program import Argument, HostStep, Kernel, Loop, NativeStep, Program, Tensor
@@ -21,6 +21,9 @@ __all__ = ["Executor"]
 # What every run needs beside the steps' own loops.
 _DRIVER_LOOPS = ("run_loop", "help_loop")
 
+# Where outputs lie.
+_BLOCKS = Blocks(256 << 20)
+
 Array = np.ndarray[Any, Any]
 
 
@@ -29,6 +32,13 @@ def aligned_bytes(size: int) -> Array:
     memory = np.empty(size + ALIGNMENT, np.uint8)
     skip = -memory.ctypes.data % ALIGNMENT
     return memory[skip : skip + size]
+
+
+def _new_output(tensor: Tensor) -> Array:
+    block = _BLOCKS.take(tensor.type.nbytes + ALIGNMENT)
+    skip = -block.ctypes.data % ALIGNMENT
+    array: Array = np.ndarray(tensor.type.shape, tensor.type.dtype, block, skip, tensor.strides)
+    return array
 
 
 class Executor:
@@ -43,7 +53,6 @@ class Executor:
         self._library = library
         self._pool = pool
         self._idle: list[_Context] = []
-        self._outputs = [_OutputMemory(t) for t in program.outputs]
         # Compile now, not at the first run.
         library.prepare_loops([*_DRIVER_LOOPS, *(s.loop.name for s in program.steps if isinstance(s, NativeStep))])
         for step in program.steps:
@@ -67,7 +76,7 @@ class Executor:
             context = self._idle.pop()
         except IndexError:
             context = _Context(self, self.program)
-        outputs = [memory.take() for memory in self._outputs]
+        outputs = [_new_output(t) for t in self.program.outputs]
         try:
             context.run(inputs, outputs, self._pool)
         finally:
@@ -83,7 +92,7 @@ class Executor:
             context = idle.pop()
         except IndexError:
             context = _Context(self, self.program, single_steps=True)
-        outputs = [memory.take() for memory in self._outputs]
+        outputs = [_new_output(t) for t in self.program.outputs]
         try:
             recorder.add(self.program, context.run(inputs, outputs, self._pool, timed=True))
         finally:
@@ -215,45 +224,3 @@ def _bytes_of(array: Array) -> Array:
     order = sorted(range(array.ndim), key=lambda d: -array.strides[d])
     memory: Array = array.transpose(order).reshape(-1).view(np.uint8)
     return memory
-
-
-def _count_sole_reference() -> int:
-    """What `sys.getrefcount` says of an object that one local variable refers to: a matter of Python's version."""
-    block = np.empty(0, np.uint8)
-    return sys.getrefcount(block)
-
-
-class _OutputMemory:
-    """Output arrays that are used again once nobody holds them: fresh memory costs a page fault every 4 KiB.
-
-    A block that is being looked at is out of the list, so no other thread looks at it, without a lock.
-    """
-
-    _KEPT = 4
-    _FREE = _count_sole_reference()
-
-    def __init__(self, tensor: Tensor) -> None:
-        self._tensor = tensor
-        self._blocks: list[Array] = []
-
-    def take(self) -> Array:
-        for _ in range(len(self._blocks)):
-            try:
-                block = self._blocks.pop(0)
-            except IndexError:
-                break
-            free = sys.getrefcount(block) == self._FREE
-            array = self._array(block) if free else None
-            self._blocks.append(block)
-            if array is not None:
-                return array
-        size = self._tensor.type.size * self._tensor.type.dtype.itemsize
-        block = np.empty(size + ALIGNMENT, np.uint8)
-        if len(self._blocks) < self._KEPT:
-            self._blocks.append(block)
-        return self._array(block)
-
-    def _array(self, block: Array) -> Array:
-        skip = -block.ctypes.data % ALIGNMENT
-        array: Array = np.ndarray(self._tensor.type.shape, self._tensor.type.dtype, block, skip, self._tensor.strides)
-        return array

@@ -1,0 +1,75 @@
+"""Memory for outputs, used again once nobody holds it: fresh memory costs a page fault every 4 KiB.
+
+All programs share it, so a network that runs operator by operator keeps a few blocks of each size, and not
+every operator's own. What was asked for longest ago is given back first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections import OrderedDict
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Blocks"]
+
+Array = np.ndarray[Any, Any]
+
+
+def _count_sole_reference() -> int:
+    """What `sys.getrefcount` says of an object that one local variable refers to: a matter of Python's version."""
+    block = np.empty(0, np.uint8)
+    return sys.getrefcount(block)
+
+
+class Blocks:
+    """Blocks of bytes by size. Safe to use from many threads, and after a fork: there are no locks.
+
+    A block is free when only its list refers to it. One that is being looked at is out of the list, so no other
+    thread looks at it; what several threads do at once to the dictionary is one operation each.
+
+    Args:
+        most_bytes: how much is kept at most, in use or not.
+        most_blocks: how many of a size.
+        most_sizes: how many sizes.
+    """
+
+    _FREE = _count_sole_reference()
+
+    def __init__(self, most_bytes: int, most_blocks: int = 4, most_sizes: int = 256) -> None:
+        self._most_bytes, self._most_blocks, self._most_sizes = most_bytes, most_blocks, most_sizes
+        self._by_size: OrderedDict[int, list[Array]] = OrderedDict()
+
+    @property
+    def kept_bytes(self) -> int:
+        return sum(size * len(blocks) for size, blocks in list(self._by_size.items()))
+
+    def take(self, size: int) -> Array:
+        """A block of `size` uninitialized bytes that nobody else holds; it is in use as long as it is referred to."""
+        blocks = self._by_size.setdefault(size, [])
+        with contextlib.suppress(KeyError):
+            self._by_size.move_to_end(size)
+        for _ in range(len(blocks)):
+            try:
+                block = blocks.pop(0)
+            except IndexError:
+                break
+            free = sys.getrefcount(block) == self._FREE
+            blocks.append(block)
+            if free:
+                return block
+        block = np.empty(size, np.uint8)
+        if len(blocks) < self._most_blocks and (len(blocks) + 1) * size <= self._most_bytes:
+            blocks.append(block)
+            self._give_back()
+        return block
+
+    def _give_back(self) -> None:
+        """Forget the sizes that were asked for longest ago, until no more is kept than may be."""
+        while len(self._by_size) > self._most_sizes or self.kept_bytes > self._most_bytes:
+            try:
+                self._by_size.popitem(last=False)
+            except KeyError:
+                return
