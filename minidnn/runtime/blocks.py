@@ -53,13 +53,13 @@ class Blocks:
             self._by_size.move_to_end(size)
         for _ in range(len(blocks)):
             try:
-                block = blocks.pop(0)
+                block = blocks.pop()
             except IndexError:
                 break
-            free = sys.getrefcount(block) == self._FREE
-            blocks.append(block)
-            if free:
+            if sys.getrefcount(block) == self._FREE:
+                blocks.append(block)  # the last one given is the first to be asked for: it may still be in cache
                 return block
+            blocks.insert(0, block)
         block = np.empty(size, np.uint8)
         if len(blocks) < self._most_blocks and (len(blocks) + 1) * size <= self._most_bytes:
             blocks.append(block)
