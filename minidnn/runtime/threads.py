@@ -15,6 +15,7 @@ from collections.abc import Callable
 import numpy as np
 
 from minidnn.runtime.layout import LINE_BYTES, SLOT_WORDS
+from minidnn.runtime.placement import Placement
 
 __all__ = ["ThreadPool", "get_num_threads", "pool", "set_num_threads"]
 
@@ -70,6 +71,8 @@ class ThreadPool:
         self._lock = threading.Lock()
         self._wake = threading.Semaphore(0)
         self._helpers = 0
+        self._helper_ids: list[int] = []
+        self._placement = Placement()
         self._sleeping = 0
         self._slot = aligned_words(SLOT_WORDS)
 
@@ -94,8 +97,10 @@ class ThreadPool:
         helpers = self.threads - 1
         if helpers > self._helpers:
             self._start(helpers)
-        if helpers and self._sleeping:
-            self._wake.release(min(self._sleeping, helpers))
+        if helpers:
+            self._placement.avoid_this_core(self._helper_ids)
+            if self._sleeping:
+                self._wake.release(min(self._sleeping, helpers))
         self._loops[0](self._slot.ctypes.data, job, helpers, 0)
 
     def _start(self, wanted: int) -> None:
@@ -108,6 +113,9 @@ class ThreadPool:
                 except RuntimeError:
                     return  # the system gives no more threads: those there are do the work
                 self._helpers = number
+                if thread.native_id is not None:
+                    self._helper_ids.append(thread.native_id)
+            self._placement.forget()
 
     def _help(self, number: int) -> None:
         assert self._loops is not None
