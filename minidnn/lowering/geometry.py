@@ -33,10 +33,6 @@ class Window:
     def pixels(self) -> int:
         return math.prod(self.output)
 
-    @property
-    def is_pointwise(self) -> bool:
-        return self.taps == 1 and self.input == self.output and not any(self.pad)
-
 
 def tap_pixels(window: Window) -> Array:
     """int32 [pixels, taps]: the flat input pixel, or -1 where the window reaches into the padding.

@@ -8,7 +8,7 @@ operator without a kernel of its own: its NumPy reference, called between two st
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -114,7 +114,6 @@ class Program:
     arena_bytes: int
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
-    notes: dict[str, Any] = field(default_factory=dict)
 
     @property
     def row_arguments(self) -> int:
