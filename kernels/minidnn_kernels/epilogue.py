@@ -9,13 +9,13 @@ has all of them.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from minidnn_kernels import vector_math as vm
 from minidnn_kernels.simd import Simd, Value
 
-__all__ = ["OPERAND_KINDS", "OPS", "OUTPUTS", "Epilogue", "Instruction", "chain", "operand_dtype"]
+__all__ = ["OPERAND_KINDS", "OPS", "OUTPUTS", "Epilogue", "Instruction", "operand_dtype"]
 
 Emit = Callable[..., Value]
 
@@ -225,22 +225,3 @@ OPS: dict[str, tuple[int, int, Emit]] = {
     **{f"{name}_scalar": (1, 1, _with_number(emit)) for name, emit in _ARITHMETIC.items()},
     **{f"r{name}_scalar": (1, 1, _flipped(_ARITHMETIC[name])) for name in ("subtract", "divide")},
 }
-
-
-def chain(ops: Sequence[Instruction | str], operands: Sequence[str] = ()) -> Epilogue:
-    """An epilogue in which each operation works on the value before it: ``chain(["relu"])``.
-
-    A string stands for an operation of one value without numbers. An instruction without values of
-    its own gets the value before it, or for two values and an operand, that operand as the second.
-    """
-    made: list[Instruction] = []
-    current = 0
-    for item in ops:
-        instruction = Instruction(item) if isinstance(item, str) else item
-        values: tuple[int, ...] = (current,)
-        if instruction.operand >= 0:
-            made.append(Instruction("load", operand=instruction.operand))
-            values = (current, len(made))
-        made.append(Instruction(instruction.op, values, instruction.numbers))
-        current = len(made)
-    return Epilogue(tuple(made), tuple(operands))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from minidnn_kernels import vector_math as vm
@@ -63,9 +64,8 @@ class _Row:
         self.left = s.builder.sub(count, self.whole)
         self.mask = s.first_lanes(self.left)
 
-    def fold(self, start: float, combine: object, of: object) -> Value:
+    def fold(self, start: float, combine: Callable[[Value, Value], Value], of: Callable[[Value], Value]) -> Value:
         """All elements, mapped by `of` and combined, as a scalar; lanes that do not exist count as `start`."""
-        assert callable(combine) and callable(of)
         s = self.s
         with s.loop(const(0), self.whole, s.lanes, [s.splat(start)]) as loop:
             loop.next = [combine(loop.values[0], of(s.load(s.add(self.source, s.mul(loop.index, const(4))))))]
@@ -76,19 +76,15 @@ class _Row:
         total = s.builder.select(empty, loop.results[0], combined)
         return s.reduce(total, combine)
 
-    def transform(self, of: object) -> None:
+    def transform(self, of: Callable[[Value, Value, Value | None], Value]) -> None:
         """``target[i] = of(source[i], i)``."""
-        assert callable(of)
         s = self.s
 
         def one(index: Value, mask: Value | None) -> None:
             offset = s.mul(index, const(4))
             s.store(of(s.load(s.add(self.source, offset), mask), offset, mask), s.add(self.target, offset), mask)
 
-        with s.loop(const(0), self.whole, s.lanes, []) as loop:
-            one(loop.index, None)
-        with s.builder.if_then(s.builder.icmp_signed("<", const(0), self.left)):
-            one(self.whole, self.mask)
+        s.each_vector(self.count, one)
 
     def softmax(self, logarithm: bool) -> None:
         s, b = self.s, self.s.builder

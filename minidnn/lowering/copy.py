@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from minidnn.lowering.builder import Builder
+from minidnn.lowering.parts import PARTS
 from minidnn.lowering.values import Value
 from minidnn.ops.registry import TensorType
 from minidnn.runtime.program import Address, Argument, Cost, Kernel
@@ -13,7 +14,6 @@ from minidnn_kernels.transpose import TransposeSpec
 
 __all__ = ["lower_copy"]
 
-_PARTS = 24
 _PART_BYTES = 64 * 1024
 
 
@@ -66,7 +66,7 @@ def lower_copy(
     transposed = item == 4 and rows[1] == item and columns[2] == item and columns[1] != item and rows[0] > 1
     outer = math.prod(extents[:-2])
     nbytes = math.prod(extents) * item
-    wanted = max(1, min(_PARTS, nbytes // _PART_BYTES) // outer)
+    wanted = max(1, min(PARTS, nbytes // _PART_BYTES) // outer)
     rows_per_part = -(-rows[0] // min(wanted, rows[0]))
     if transposed:
         rows_per_part = min(rows[0], -(-rows_per_part // 16) * 16)

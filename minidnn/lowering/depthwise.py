@@ -11,6 +11,7 @@ import numpy as np
 from minidnn.lowering.anchor import Anchor, Weights, arguments_row, make_tail, tail_bytes, tail_context
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.geometry import Window, tap_pixels
+from minidnn.lowering.parts import PARTS
 from minidnn.lowering.tail import dtype_name
 from minidnn.lowering.values import CHANNELS_LAST, Array, Value
 from minidnn.runtime.program import Argument, Cost, Kernel
@@ -22,7 +23,6 @@ __all__ = ["lower_depthwise"]
 _MAX_POINTERS = 2048
 # Taps of a window: more would be a long kernel, and integer sums of 518 products could pass 2^24.
 _MAX_TAPS = 512
-_PARTS = 24
 _PART_OPERATIONS = 200_000
 _PIXELS = 4
 
@@ -53,7 +53,7 @@ def lower_depthwise(builder: Builder, anchor: Anchor, weights: Weights, window: 
         assert weights.bias is not None
         packed[-1, :channels].view(np.int32)[:] = weights.bias
     operations = 2 * images * window.pixels * window.taps * channels
-    blocks = max(1, min(_PARTS, operations // _PART_OPERATIONS, strips))
+    blocks = max(1, min(PARTS, operations // _PART_OPERATIONS, strips))
     block_strips = -(-strips // blocks)
     blocks = -(-strips // block_strips)
     names: dict[str, Argument] = {

@@ -9,6 +9,7 @@ import numpy as np
 from minidnn.lowering.anchor import arguments_row
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.elementwise import add_rows_step
+from minidnn.lowering.parts import PARTS
 from minidnn.lowering.tail import QUANTIZED_OUTPUTS
 from minidnn.lowering.values import Array, Value
 from minidnn.ops.ranges import QUANTIZED_RANGES, calibrated_scale, scale_of_range
@@ -21,7 +22,6 @@ from minidnn_kernels.extrema import ExtremaArguments, ExtremaSpec
 
 __all__ = ["lower_dynamic_quantize"]
 
-_PARTS = 24
 _PART_ELEMENTS = 16 * 1024
 _FLOAT32 = np.dtype(np.float32)
 
@@ -35,7 +35,7 @@ def lower_dynamic_quantize(
         return None
     count, out_type = data.type.size, node.attrs.out_type
     source = builder.as_layout(data, data.layout)
-    chunk = max(_PART_ELEMENTS, -(-count // _PARTS))
+    chunk = max(_PART_ELEMENTS, -(-count // PARTS))
     parts = -(-count // chunk)
     extrema = builder.new(TensorType((parts, 2), _FLOAT32))
     names: dict[str, Argument] = {

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from minidnn.lowering.builder import Builder
+from minidnn.lowering.parts import PARTS
 from minidnn.lowering.tail import TailBuilder, dtype_name
 from minidnn.lowering.values import CHANNELS_LAST, PLAIN, Array, Value, physical_order
 from minidnn.ops.registry import TensorType
@@ -22,7 +23,6 @@ __all__ = ["collapse", "lower_elementwise"]
 _MAX_OPERANDS = 32
 # Elements in a call: a few operands of it fit the first-level cache.
 _CHUNK = 2048
-_PARTS = 24
 _PART_ELEMENTS = 16 * 1024
 
 
@@ -107,7 +107,7 @@ def add_rows_step(
     row[positions.SHAPE : positions.SHAPE + MAX_OUTER] = padded
     for tensor, stride in zip(tensors, strides, strict=True):
         row += [builder.address(tensor), *[0] * (MAX_OUTER - len(outer)), *stride]
-    parts = max(1, min(_PARTS, rows * inner // _PART_ELEMENTS, rows * chunks))
+    parts = max(1, min(PARTS, rows * inner // _PART_ELEMENTS, rows * chunks))
     builder.native(name, "elementwise_loop", row, parts, cost)
 
 

@@ -7,7 +7,7 @@ the largest first, each at the lowest offset that is free for its whole life.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from minidnn.runtime.layout import ALIGNMENT
 from minidnn.runtime.program import Address, Buffer, HostStep, NativeStep, Tensor
@@ -68,8 +68,7 @@ def _aligned(size: int) -> int:
     return -(-size // ALIGNMENT) * ALIGNMENT
 
 
-def _moved(step: Step, move: object) -> Step:
-    assert callable(move)
+def _moved(step: Step, move: Callable[[Address], Address]) -> Step:
     if isinstance(step, NativeStep):
         arguments = tuple(move(a) if isinstance(a, Address) else a for a in step.arguments)
         return dataclasses.replace(step, arguments=arguments)

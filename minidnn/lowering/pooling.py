@@ -11,6 +11,7 @@ import numpy as np
 from minidnn.lowering.anchor import arguments_row
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.geometry import Window, tap_pixels
+from minidnn.lowering.parts import PARTS
 from minidnn.lowering.tail import dtype_name
 from minidnn.lowering.values import CHANNELS_LAST, PLAIN, Array, Value
 from minidnn.ops.registry import Attrs, TensorType, get_op
@@ -21,7 +22,6 @@ from minidnn_kernels.pooling import PoolArguments, PoolSpec
 
 __all__ = ["lower_dequantized_pooling", "lower_pooling", "lower_reduction"]
 
-_PARTS = 24
 _PART_ELEMENTS = 32 * 1024
 
 
@@ -72,7 +72,7 @@ def add_pooling(
         return None
     pixels = window.pixels
     block = max(1, min(pixels, _PART_ELEMENTS // (channels * window.taps) + 1))
-    block = max(block, -(-pixels * images // _PARTS))
+    block = max(block, -(-pixels * images // PARTS))
     block = min(block, pixels)
     blocks = -(-pixels // block)
     names: dict[str, Argument] = {
@@ -131,7 +131,7 @@ def _add_whole(
     extra = np.zeros(2, np.int64)
     extra[:1].view(np.float32)[0] = factor
     extra[1] = channels * item
-    blocks = max(1, min(_PARTS // images, images * pixels * channels // _PART_ELEMENTS, -(-channels // lanes)))
+    blocks = max(1, min(PARTS // images, images * pixels * channels // _PART_ELEMENTS, -(-channels // lanes)))
     share = -(-channels // blocks)
     block = -(-share // lanes) * lanes
     blocks = -(-channels // block)

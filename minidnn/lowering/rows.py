@@ -11,6 +11,7 @@ import numpy as np
 from minidnn.lowering.anchor import arguments_row
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.copy import lower_copy
+from minidnn.lowering.parts import PARTS
 from minidnn.lowering.values import CHANNELS_LAST, PLAIN, Value
 from minidnn.ops.registry import TensorType
 from minidnn.runtime.program import Argument, Cost, Kernel
@@ -19,7 +20,6 @@ from minidnn_kernels.rows import RowArguments, RowSpec
 
 __all__ = ["lower_layer_norm", "lower_softmax"]
 
-_PARTS = 24
 _PART_ELEMENTS = 8 * 1024
 # Arithmetic operations an element costs, for the profiler: a polynomial exponential and two passes.
 _ELEMENT_OPERATIONS = 30
@@ -100,6 +100,6 @@ def _add_step(
         **extra,
     }
     row = arguments_row(RowArguments(), names)
-    parts = max(1, min(_PARTS, rows, source.type.size // _PART_ELEMENTS))
+    parts = max(1, min(PARTS, rows, source.type.size // _PART_ELEMENTS))
     cost = Cost(_ELEMENT_OPERATIONS * source.type.size, 2 * source.nbytes)
     builder.native(node.name, "rows_loop", row, parts, cost)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from minidnn.lowering.parts import PARTS
 from minidnn_kernels.isa import Isa
 from minidnn_kernels.matmul import MAX_POINTERS
 
@@ -15,8 +16,7 @@ Fits = Callable[[Isa, int, int], bool]
 
 # A block of A's rows should stay in the second-level cache while the panels of B pass by.
 _CACHE_BYTES = 256 * 1024
-# Enough parts to keep threads busy to the end, each long enough to hide what taking it costs.
-_PARTS = 24
+# A part is long enough to hide what taking it costs.
 _PART_OPERATIONS = 1_000_000
 # Cycles a tile costs beside its products: reading pointers, the tail, the stores.
 _TILE_CYCLES = 40
@@ -48,7 +48,7 @@ def choose_tiling(
     strips = -(-pixels // rows)
     panels = -(-columns // (vectors * isa.lanes))
     operations = 2 * images * pixels * taps * depth * groups * columns
-    wanted = max(1, min(_PARTS, operations // _PART_OPERATIONS))
+    wanted = max(1, min(PARTS, operations // _PART_OPERATIONS))
     row_bytes = rows * depth * 4
     most_strips = max(1, min(strips, MAX_POINTERS // (taps * rows), max(1, _CACHE_BYTES // row_bytes)))
     block_strips, block_panels = most_strips, panels
