@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from minidnn_kernels.isa import Isa
 from minidnn_kernels.mixed_dot import MixedDot
-from minidnn_kernels.uniform_dot import Dot, Float32, Maddwd, Sdot, UniformDot, Vnni, Widen
+from minidnn_kernels.uniform_dot import Dot, Float32, Int16, Maddwd, Sdot, UniformDot, Vnni, Widen
 
 __all__ = ["DOTS", "Dot", "MixedDot", "UniformDot", "dot_for"]
 
@@ -20,5 +20,7 @@ DOTS: dict[str, Callable[[bool], Dot]] = {
 
 
 def dot_for(isa: Isa, data: str) -> Dot:
-    """The dot for A of type ``f32``, ``s8`` or ``u8`` (B is float32, or int8) on that ISA."""
-    return Float32() if data == "f32" else DOTS[isa.dot](data == "s8")
+    """The dot for A of type ``f32`` (B too), ``s16`` (B too; x86 only), or ``s8`` or ``u8`` (B is int8) on that ISA."""
+    if data == "f32":
+        return Float32()
+    return Int16() if data == "s16" else DOTS[isa.dot](data == "s8")

@@ -14,7 +14,7 @@ import numpy as np
 
 from minidnn_kernels.dot import Dot
 
-__all__ = ["MAX_POINTERS", "Arguments", "pack_int8_panels", "pack_panels"]
+__all__ = ["MAX_POINTERS", "Arguments", "pack_integer_panels", "pack_panels"]
 
 Array = np.ndarray[Any, Any]
 
@@ -60,8 +60,8 @@ def pack_panels(weights: Array, columns: int) -> Array:
     return _cut_panels(weights, columns)
 
 
-def pack_int8_panels(weights: Array, bias: Array, columns: int, dot: Dot, lanes: int) -> tuple[Array, int]:
-    """Int8 weights [groups, taps, depth, n] and int32 bias [groups, n] to panels as the int8 tile reads them.
+def pack_integer_panels(weights: Array, bias: Array, columns: int, dot: Dot, lanes: int) -> tuple[Array, int]:
+    """Int8 or int16 weights [groups, taps, depth, n] and int32 bias [groups, n] to panels as the tile reads them.
 
     A panel is the int32 numbers its sums start from, then the weights in the order of `dot`, depth filled
     up with zeros to whole steps. The bias takes off what the dot's offset adds to the sums.
@@ -71,7 +71,7 @@ def pack_int8_panels(weights: Array, bias: Array, columns: int, dot: Dot, lanes:
     """
     groups, taps, depth, n = weights.shape
     steps = -(-depth // dot.group)
-    filled = np.zeros((groups, taps, steps * dot.group, n), np.int8)
+    filled = np.zeros((groups, taps, steps * dot.group, n), weights.dtype)
     filled[:, :, :depth] = weights
     surplus = dot.offset * weights.astype(np.int64).sum((1, 2))
     # Int32 arithmetic wraps, here as in the kernel: the difference comes out right.

@@ -10,14 +10,13 @@ import numpy as np
 from llvmlite import ir
 
 from minidnn_kernels.isa import Isa
-from minidnn_kernels.simd import I8, I32, Simd, Value, const
-from minidnn_kernels.uniform_dot import Maddwd, groups_of_four, int16_pairs, loose, multiply_pairs
+from minidnn_kernels.simd import I32, Simd, Value, const
+from minidnn_kernels.uniform_dot import Maddwd, grouped, int16_pairs, loose, multiply_pairs
 
 __all__ = ["MixedDot"]
 
 Array = np.ndarray[Any, Any]
 
-_I16 = ir.IntType(16)
 _MOST_ROWS = 11
 
 
@@ -67,7 +66,7 @@ class MixedDot:
 
     def pack(self, weights: Array, lanes: int) -> Array:
         groups, panels, taps = weights.shape[:3]
-        narrow, wide = groups_of_four(weights), int16_pairs(weights, lanes)
+        narrow, wide = grouped(weights, self.group), int16_pairs(weights, lanes)
         safe = self.is_safe(narrow)
         packed = [
             b"".join(self._tap(narrow[g, p, t], wide[g, p, t], safe[g, p, t]) for t in range(taps))
@@ -97,7 +96,7 @@ class MixedDot:
         order = s.add(panel, const(16))
         filled = s.add(s.mul(steps, const(4)), const(16 + 63))
         weights = s.add(panel, s.builder.and_(filled, const(-64)))
-        ones = ir.Constant(ir.VectorType(_I16, s.lanes * 2), [1] * (s.lanes * 2))
+        ones = ir.Constant(s.short_vector, [1] * (s.lanes * 2))
 
         with s.loop(const(0), safe, 1, sums) as k:
             place = s.add(weights, s.mul(k.index, const(width)))
@@ -135,7 +134,7 @@ class MixedDot:
 
 def _multiply_bytes(s: Simd, a: Value, b: Value) -> Value:
     """``vpmaddubsw``: unsigned a times signed b, neighbours summed into int16."""
-    byte_vector, pairs = ir.VectorType(I8, s.lanes * 4), ir.VectorType(_I16, s.lanes * 2)
+    byte_vector, pairs = s.byte_vector, s.short_vector
     name = {8: "llvm.x86.avx2.pmadd.ub.sw", 16: "llvm.x86.avx512.pmaddubs.w.512"}[s.lanes]
     intrinsic = s.intrinsic(name, pairs, [byte_vector, byte_vector])
     return s.builder.call(intrinsic, [s.builder.bitcast(a, byte_vector), s.builder.bitcast(b, byte_vector)])

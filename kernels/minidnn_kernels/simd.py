@@ -14,10 +14,11 @@ from llvmlite import ir
 
 from minidnn_kernels.isa import Isa
 
-__all__ = ["F32", "I1", "I8", "I32", "I64", "VOID", "Loop", "Simd", "Value", "const", "new_function"]
+__all__ = ["F32", "I1", "I8", "I16", "I32", "I64", "VOID", "Loop", "Simd", "Value", "const", "new_function"]
 
 I1 = ir.IntType(1)
 I8 = ir.IntType(8)
+I16 = ir.IntType(16)
 I32 = ir.IntType(32)
 I64 = ir.IntType(64)
 F32 = ir.FloatType()
@@ -49,6 +50,8 @@ class Simd:
         self.lanes = isa.lanes
         self.vector = ir.VectorType(F32, self.lanes)
         self.int_vector = ir.VectorType(I32, self.lanes)
+        self.byte_vector = ir.VectorType(I8, 4 * self.lanes)
+        self.short_vector = ir.VectorType(I16, 2 * self.lanes)
         self.mask_type = ir.VectorType(I1, self.lanes)
 
     # --- integers and addresses -------------------------------------------------------------
@@ -118,13 +121,18 @@ class Simd:
             return narrow
         return (self.builder.zext if dtype == "u8" else self.builder.sext)(narrow, self.int_vector)
 
+    def load_as_short(self, address: Value, dtype: str) -> Value:
+        """Two vectors' worth of ``s8`` or ``u8`` elements, widened to int16."""
+        narrow = self._load_elements(address, I8, None, 2 * self.lanes)
+        return (self.builder.zext if dtype == "u8" else self.builder.sext)(narrow, self.short_vector)
+
     def store_int(self, value: Value, address: Value, dtype: str, mask: Value | None = None) -> None:
         """Int32 lanes to memory as ``s8``, ``u8`` (the low byte: the caller has clamped) or ``s32``."""
         narrow = value if dtype == "s32" else self.builder.trunc(value, ir.VectorType(I8, self.lanes))
         self._store_elements(narrow, address, mask)
 
-    def _load_elements(self, address: Value, element: Any, mask: Value | None) -> Value:
-        type_ = ir.VectorType(element, self.lanes)
+    def _load_elements(self, address: Value, element: Any, mask: Value | None, count: int = 0) -> Value:
+        type_ = ir.VectorType(element, count or self.lanes)
         pointer = self.pointer(address, type_)
         size = element.width // 8
         if mask is None:

@@ -1,6 +1,7 @@
 """The microkernel: a block of C = epilogue(A B), held in registers from the first product to the only store.
 
-Float32 by float32, or int8 (signed or not) by int8 with int32 sums: `dot` has the difference.
+Float32 by float32, or integers with int32 sums, int8 (signed or not) by int8 or int16 by int16: `dot` has the
+difference.
 
 The rows of A come from a table of row pointers, ``taps`` pointers for each output row, and each pointer
 leads to contiguous elements, ``depth`` steps of them. That one source serves every shape: a matmul has one tap, a
@@ -37,7 +38,7 @@ ARGUMENTS = ("context", "pointers", "taps", "depth", "panel", "row", "column", "
 class TileSpec:
     """A tile of `rows` by `vectors` registers with a tail; `masked` where columns may be missing.
 
-    `data` is the type of A: ``f32`` (then B is too), ``u8`` or ``s8`` (then B is int8).
+    `data` is the type of A: ``f32`` or ``s16`` (then B is too), ``u8`` or ``s8`` (then B is int8).
 
     Rows beyond `rows_left` repeat the last one: the caller repeats its pointers, the tile its output
     address, so they store the same values again and need no code of their own.

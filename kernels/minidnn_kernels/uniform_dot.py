@@ -19,20 +19,19 @@ from minidnn_kernels.simd import I8, I32, Simd, Value, const
 __all__ = [
     "Dot",
     "Float32",
+    "Int16",
     "Maddwd",
     "Sdot",
     "UniformDot",
     "Vnni",
     "Widen",
-    "groups_of_four",
+    "grouped",
     "int16_pairs",
     "loose",
     "multiply_pairs",
 ]
 
 Array = np.ndarray[Any, Any]
-
-_I16 = ir.IntType(16)
 
 
 class Dot(Protocol):
@@ -87,10 +86,10 @@ def _bytes_of_panels(packed: Array) -> Array:
     return np.ascontiguousarray(packed).reshape(*packed.shape[:2], -1).view(np.uint8)
 
 
-def groups_of_four(weights: Array) -> Array:
-    """[..., depth, columns] to [..., depth / 4, columns, 4]."""
+def grouped(weights: Array, group: int) -> Array:
+    """[..., depth, columns] to [..., depth / group, columns, group]."""
     *outer, depth, columns = weights.shape
-    return np.swapaxes(weights.reshape(*outer, depth // 4, 4, columns), -1, -2)
+    return np.swapaxes(weights.reshape(*outer, depth // group, group, columns), -1, -2)
 
 
 def int16_pairs(weights: Array, lanes: int) -> Array:
@@ -163,7 +162,7 @@ class _FourBytes:
         return [lanes]
 
     def accumulate(self, s: Simd, a: Sequence[Value], b: Sequence[Value], accumulator: Value) -> Value:
-        byte_vector = ir.VectorType(I8, s.lanes * 4)
+        byte_vector = s.byte_vector
         intrinsic = s.intrinsic(self._instruction(s), s.int_vector, [s.int_vector, byte_vector, byte_vector])
         bytes_of = s.builder.bitcast
         return s.builder.call(intrinsic, [accumulator, bytes_of(a[0], byte_vector), bytes_of(b[0], byte_vector)])
@@ -176,7 +175,7 @@ class _FourBytes:
         return rows * vectors + vectors + 1 + bool(self.offset) + loose(vectors) <= isa.registers
 
     def pack(self, weights: Array, lanes: int) -> Array:
-        return _bytes_of_panels(groups_of_four(weights))
+        return _bytes_of_panels(grouped(weights, self.group))
 
 
 class Vnni(_FourBytes):
@@ -219,7 +218,7 @@ class Maddwd:
     def halves(self, s: Simd, lanes: Value) -> Sequence[Value]:
         """The even and the odd bytes, widened to int16."""
         b = s.builder
-        pairs = ir.VectorType(_I16, s.lanes * 2)
+        pairs = s.short_vector
         lanes = b.bitcast(lanes, pairs)
         eight = ir.Constant(pairs, [8] * (s.lanes * 2))
         shift = b.ashr if self.signed else b.lshr
@@ -236,6 +235,35 @@ class Maddwd:
 
     def pack(self, weights: Array, lanes: int) -> Array:
         return _bytes_of_panels(int16_pairs(weights, lanes))
+
+
+@dataclass(frozen=True)
+class Int16:
+    """``vpmaddwd`` of x86 on int16 as they come: two elements of K in a step.
+
+    Exact but for two products of -2^15 by -2^15 in one pair; sums wrap around at 32 bits.
+    """
+
+    group = 2
+    step_bytes = 4
+    column_bytes = 4
+    offset = 0
+
+    def load_b(self, s: Simd, address: Value) -> Sequence[Value]:
+        return [s.builder.load(s.pointer(address, s.int_vector), align=1)]
+
+    def load_a(self, s: Simd, address: Value) -> Sequence[Value]:
+        return [s.splat_i32(s.builder.load(s.pointer(address, I32), align=1))]
+
+    def accumulate(self, s: Simd, a: Sequence[Value], b: Sequence[Value], accumulator: Value) -> Value:
+        return s.builder.add(accumulator, multiply_pairs(s, a[0], b[0]))
+
+    def fits(self, isa: Isa, rows: int, vectors: int) -> bool:
+        # The sums, B, one row of A, and a product.
+        return rows * vectors + vectors + 2 + loose(vectors) <= isa.registers
+
+    def pack(self, weights: Array, lanes: int) -> Array:
+        return _bytes_of_panels(grouped(weights, self.group))
 
 
 @dataclass(frozen=True)
@@ -269,7 +297,7 @@ class Widen:
 
 def multiply_pairs(s: Simd, a: Value, b: Value) -> Value:
     """``vpmaddwd``: int16 times int16, neighbours summed into int32."""
-    pairs = ir.VectorType(_I16, s.lanes * 2)
+    pairs = s.short_vector
     name = {4: "llvm.x86.sse2.pmadd.wd", 8: "llvm.x86.avx2.pmadd.wd", 16: "llvm.x86.avx512.pmaddw.d.512"}[s.lanes]
     intrinsic = s.intrinsic(name, s.int_vector, [pairs, pairs])
     return s.builder.call(intrinsic, [s.builder.bitcast(a, pairs), s.builder.bitcast(b, pairs)])

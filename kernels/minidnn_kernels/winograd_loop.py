@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from minidnn_kernels.loop_words import call4, call6, call9, load, load_i32, scratch, store
-from minidnn_kernels.winograd import OUTPUT, PRODUCTS, WinogradArguments
+from minidnn_kernels.winograd import WinogradArguments
 
 __all__ = ["winograd_loop"]
 
@@ -13,10 +13,9 @@ _TILE, _TAIL_TILE = _A.TILE * 8, _A.TAIL_TILE * 8
 _SOURCE, _ZEROS, _IMAGE_PITCH, _PIXEL_PITCH = _A.SOURCE * 8, _A.ZEROS * 8, _A.IMAGE_PITCH * 8, _A.PIXEL_PITCH * 8
 _INPUT_TABLE, _OUTPUT_TABLE, _BLOCKS = _A.INPUT_TABLE * 8, _A.OUTPUT_TABLE * 8, _A.BLOCKS * 8
 _PART_BLOCKS, _IMAGE_PARTS = _A.PART_BLOCKS * 8, _A.IMAGE_PARTS * 8
-_CHANNELS, _FILTERS = _A.CHANNELS * 8, _A.FILTERS * 8
-_WEIGHTS, _ROWS, _COLUMNS = _A.WEIGHTS * 8, _A.ROWS * 8, _A.COLUMNS * 8
-_PIXELS, _CONTEXT = _A.PIXELS * 8, _A.CONTEXT * 8
-_PRODUCTS, _OUTPUT_PIXELS = PRODUCTS, OUTPUT * OUTPUT
+_PRODUCTS, _BLOCK_PIXELS, _CHANNELS, _FILTERS = _A.PRODUCTS * 8, _A.BLOCK_PIXELS * 8, _A.CHANNELS * 8, _A.FILTERS * 8
+_ROW_PITCH, _STEPS, _WEIGHTS, _PANEL_PITCH = _A.ROW_PITCH * 8, _A.STEPS * 8, _A.WEIGHTS * 8, _A.PANEL_PITCH * 8
+_ROWS, _COLUMNS, _PIXELS, _CONTEXT = _A.ROWS * 8, _A.COLUMNS * 8, _A.PIXELS * 8, _A.CONTEXT * 8
 
 
 def winograd_loop(args: int, part: int, parts: int, memory: int) -> None:
@@ -26,41 +25,43 @@ def winograd_loop(args: int, part: int, parts: int, memory: int) -> None:
     first = part % image_parts * part_blocks
     blocks = min(part_blocks, load(args + _BLOCKS) - first)
     channels, filters = load(args + _CHANNELS), load(args + _FILTERS)
-    # Scratch: the transformed input [36][part blocks][channels], then the products [36][part blocks][filters].
-    source_pitch, product_pitch = part_blocks * channels * 4, part_blocks * filters * 4
-    products = memory + _PRODUCTS * source_pitch
+    # Scratch: the transformed input [products][part blocks][channels], then the sums [products][part blocks][filters].
+    elements, row_pitch = load(args + _PRODUCTS), load(args + _ROW_PITCH)
+    source_pitch, product_pitch = part_blocks * row_pitch, part_blocks * filters * 4
+    products = memory + elements * source_pitch
 
     pointers = scratch(256)
     zeros, pixel_pitch = load(args + _ZEROS), load(args + _PIXEL_PITCH)
     source = load(args + _SOURCE) + image * load(args + _IMAGE_PITCH)
     for block in range(blocks):
-        table = load(args + _INPUT_TABLE) + (first + block) * _PRODUCTS * 4
-        for i in range(_PRODUCTS):
+        table = load(args + _INPUT_TABLE) + (first + block) * elements * 4
+        for i in range(elements):
             pixel = load_i32(table + i * 4)
             store(pointers + i * 8, zeros if pixel < 0 else source + pixel * pixel_pitch)
-        call4(load(args + _INPUT_KERNEL), pointers, memory + block * channels * 4, source_pitch, channels)
+        call4(load(args + _INPUT_KERNEL), pointers, memory + block * row_pitch, source_pitch, channels)
 
-    rows, columns = load(args + _ROWS), load(args + _COLUMNS)
+    rows, columns, steps = load(args + _ROWS), load(args + _COLUMNS), load(args + _STEPS)
     panels = (filters + columns - 1) // columns
     context = scratch(2)
     store(context + 8, filters * 4)
-    for product in range(_PRODUCTS):
-        store(context, products + product * product_pitch)
+    for element in range(elements):
+        store(context, products + element * product_pitch)
         for panel in range(panels):
             columns_left = filters - panel * columns
             tile = load(args + _TILE) if columns_left >= columns else load(args + _TAIL_TILE)
-            weights = load(args + _WEIGHTS) + (product * panels + panel) * channels * columns * 4
+            weights = load(args + _WEIGHTS) + (element * panels + panel) * load(args + _PANEL_PITCH)
             for number in range((blocks + rows - 1) // rows):
                 strip = number * rows
                 for i in range(rows):
                     row = min(strip + i, blocks - 1)
-                    store(pointers + i * 8, memory + product * source_pitch + row * channels * 4)
+                    store(pointers + i * 8, memory + element * source_pitch + row * row_pitch)
                 call9(
-                    tile, context, pointers, 1, channels, weights, strip, panel * columns, blocks - strip, columns_left
+                    tile, context, pointers, 1, steps, weights, strip, panel * columns, blocks - strip, columns_left
                 )
 
+    block_pixels = load(args + _BLOCK_PIXELS)
     for block in range(blocks):
-        table = load(args + _OUTPUT_TABLE) + (first + block) * _OUTPUT_PIXELS * 4
+        table = load(args + _OUTPUT_TABLE) + (first + block) * block_pixels * 4
         pixels = image * load(args + _PIXELS)
         block_products = products + block * filters * 4
         call6(load(args + _OUTPUT_KERNEL), args + _CONTEXT, block_products, product_pitch, table, pixels, filters)

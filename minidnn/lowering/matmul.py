@@ -15,7 +15,7 @@ from minidnn.lowering.geometry import Window, pixel_table
 from minidnn.lowering.tail import Tail, dtype_name
 from minidnn.lowering.tiling import Tiling, choose_tiling
 from minidnn.lowering.values import CHANNELS_LAST, PLAIN, Value
-from minidnn.lowering.winograd import lower_winograd, winograd_pays
+from minidnn.lowering.winograd import lower_winograd
 from minidnn.ops.registry import TensorType
 from minidnn.runtime.program import Address, Argument, Cost, Kernel
 from minidnn_kernels.matmul import MAX_POINTERS, Arguments, pack_panels
@@ -50,10 +50,9 @@ def lower_convolution(builder: Builder, anchor: Anchor) -> Value | None:
         value = lower_depthwise(builder, anchor, folded, window)
         if value is not None:
             return value
-    if winograd_pays(builder.isa, data.shape[0], groups, depth, filters, window):
-        value = lower_winograd(builder, anchor, folded, window)
-        if value is not None:
-            return value
+    value = lower_winograd(builder, anchor, folded, window)
+    if value is not None:
+        return value
     return _lower(builder, anchor, data, folded, window, data.shape[0], CHANNELS_LAST)
 
 

@@ -16,8 +16,9 @@ from minidnn.lowering.memory import TEMPORARY
 from minidnn.lowering.tail import dtype_name
 from minidnn.lowering.tiling import choose_tiling
 from minidnn.lowering.values import CHANNELS_LAST, PLAIN, Array, Value
+from minidnn.lowering.winograd import lower_winograd
 from minidnn_kernels.dot import dot_for
-from minidnn_kernels.matmul import MAX_POINTERS, pack_int8_panels
+from minidnn_kernels.matmul import MAX_POINTERS, pack_integer_panels
 
 __all__ = ["lower_quantized_convolution", "lower_quantized_fully_connected"]
 
@@ -39,6 +40,9 @@ def lower_quantized_convolution(builder: Builder, anchor: Anchor) -> Value | Non
         value = lower_depthwise(builder, anchor, weights, window)
         if value is not None:
             return value
+    value = lower_winograd(builder, anchor, weights, window)
+    if value is not None:
+        return value
     return _lower(builder, anchor, weights, window, data.shape[0], CHANNELS_LAST)
 
 
@@ -82,7 +86,7 @@ def _lower(
     tiling = choose_tiling(isa, images, window.pixels, taps, -(-depth // dot.group), groups, columns, dot.fits)
     width = tiling.vectors * isa.lanes
     bias = weights.bias.reshape(groups, columns)
-    packed, steps = pack_int8_panels(weights.matrix, bias, width, dot, isa.lanes)
+    packed, steps = pack_integer_panels(weights.matrix, bias, width, dot, isa.lanes)
     count, pitch = packed.shape[1:]
     panels = Panels(builder.constant(packed), count, pitch, count * pitch, 0, steps)
     source = _with_room(builder, builder.as_layout(anchor.inputs[0], layout), depth % dot.group != 0)

@@ -11,90 +11,110 @@ import numpy as np
 from minidnn.lowering.anchor import Anchor, Weights, arguments_row, make_tail, tail_bytes, tail_context
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.geometry import Window, tap_pixels
+from minidnn.lowering.tail import dtype_name
 from minidnn.lowering.tiling import choose_tile
 from minidnn.lowering.values import CHANNELS_LAST, Array, Value
 from minidnn.runtime.program import Argument, Cost, Kernel
+from minidnn_kernels.dot import dot_for
 from minidnn_kernels.epilogue import Epilogue
-from minidnn_kernels.isa import Isa
-from minidnn_kernels.matmul import pack_panels
+from minidnn_kernels.matmul import pack_integer_panels, pack_panels
 from minidnn_kernels.tile import TileSpec
 from minidnn_kernels.winograd import (
-    INPUT,
-    OUTPUT,
-    PRODUCTS,
+    F2X3,
+    F4X3,
     InputTransform,
     OutputTransform,
+    Scheme,
     WinogradArguments,
-    transform_weights,
+    fits_int32,
+    scheme_for,
+    start_of_sums,
 )
 
-__all__ = ["lower_winograd", "winograd_pays"]
+__all__ = ["lower_winograd"]
 
 # Transformed input and products of a part should stay in the second-level cache.
 _PART_BYTES = 640 * 1024
 _PARTS = 12
 # Bytes a core reads from memory in a cycle, while the others read too: weights are read once and not again.
 _BYTES_PER_CYCLE = 2.5
-# Cycles a vector of a block takes to be transformed, in and out.
-_TRANSFORM_CYCLES = 130.0
-
-
-def winograd_pays(isa: Isa, images: int, groups: int, channels: int, filters: int, window: Window) -> bool:
-    """Whether the algorithm fits and a small model of its time says that it is faster.
-
-    The model counts vector operations, and the transformed weights, four times the plain ones, that must be
-    read for each inference. ``MINIDNN_WINOGRAD=0`` switches it off.
-    """
-    fits = window.kernel == (3, 3) and window.stride == window.dilate == (1, 1) and groups == 1
-    if not fits or os.environ.get("MINIDNN_WINOGRAD") == "0":
-        return False
-    blocks = images * -(-window.output[0] // OUTPUT) * -(-window.output[1] // OUTPUT)
-    lanes = isa.lanes
-    in_vectors, out_vectors = -(-channels // lanes), -(-filters // lanes)
-    transforms = blocks * (in_vectors + out_vectors) * _TRANSFORM_CYCLES
-    products = PRODUCTS * blocks * channels * out_vectors / 2
-    weights = PRODUCTS * channels * filters * 4 / _BYTES_PER_CYCLE
-    direct = images * window.pixels * 9 * channels * out_vectors / 2
-    direct_weights = 9 * channels * filters * 4 / _BYTES_PER_CYCLE
-    return max(products, weights) + transforms < 0.8 * max(direct, direct_weights)
+# By scheme: cycles a vector of a block takes to be transformed, in and out; cycles of a vector's products.
+_TRANSFORM_CYCLES = {F4X3: 130.0, F2X3: 30.0}
+_PRODUCT_CYCLES = {F4X3: 0.5, F2X3: 0.25}
 
 
 def lower_winograd(builder: Builder, anchor: Anchor, weights: Weights, window: Window) -> Value | None:
-    """One step for the convolution and its tail; None if the tail cannot be done by a kernel."""
+    """One step for the convolution and its tail; None if a direct one is faster, or the tail is not for a kernel.
+
+    Float32 by F(4x4, 3x3), int8 by F(2x2, 3x3), which is exact, on CPUs that gain by it. Weights are those of a
+    convolution with their bias, which int8 adds to the sums and float32 in the tail.
+    ``MINIDNN_WINOGRAD=0`` switches it off.
+    """
     data, isa = anchor.inputs[0], builder.isa
+    assert weights.matrix is not None
+    groups, taps, channels, filters = weights.matrix.shape
+    dtype = dtype_name(data.type.dtype)
+    assert dtype is not None
+    scheme = scheme_for(isa, dtype)
+    fits = window.kernel == (3, 3) and window.stride == window.dilate == (1, 1) and groups == 1
+    if scheme is None or not fits or os.environ.get("MINIDNN_WINOGRAD") == "0":
+        return None
+    images = data.shape[0]
+    if not _pays(scheme, isa.lanes, images, channels, filters, window):
+        return None
+    kernels = weights.matrix[0].reshape(3, 3, channels, filters).transpose(3, 2, 0, 1)
+    integer = scheme is F2X3
+    bias = weights.bias
+    if integer:
+        # The transform takes two vectors of channels at a time, and unlike direct sums these must leave two bits free.
+        if bias is None or channels < 2 * isa.lanes or not fits_int32(kernels, bias, 255 if dtype == "u8" else 128):
+            return None
+        weights = replace(weights, bias=None)
     tail = make_tail(builder, anchor, weights, CHANNELS_LAST, 1)
     if tail is None:
         return None
-    assert weights.matrix is not None
-    images = data.shape[0]
-    _, taps, channels, filters = weights.matrix.shape
-    blocks = -(-window.output[0] // OUTPUT) * -(-window.output[1] // OUTPUT)
-    part_blocks = _choose_part(images * blocks, blocks, channels, filters)
-    rows, vectors = choose_tile(isa, part_blocks, channels, filters)
+
+    blocks = -(-window.output[0] // scheme.output) * -(-window.output[1] // scheme.output)
+    dot = dot_for(isa, "s16" if integer else "f32")
+    steps = -(-channels // dot.group)
+    row_bytes = steps * dot.step_bytes
+    part_blocks = _choose_part(images * blocks, blocks, scheme.products * (row_bytes + filters * 4))
+    rows, vectors = choose_tile(isa, part_blocks, steps, filters, fits=dot.fits)
     columns = vectors * isa.lanes
-    kernels = weights.matrix[0].reshape(3, 3, channels, filters).transpose(3, 2, 0, 1)
-    packed = pack_panels(transform_weights(kernels)[:, None], columns)
-    input_table, output_table = _tables(window)
+    transformed = scheme.transform_weights(kernels)[:, None]
+    if integer:
+        assert bias is not None
+        packed, _ = pack_integer_panels(transformed, start_of_sums(bias), columns, dot, isa.lanes)
+    else:
+        packed = pack_panels(transformed, columns)
+    input_table, output_table = _tables(scheme, window)
     source = builder.as_layout(data, CHANNELS_LAST)
     result = builder.new(anchor.result, CHANNELS_LAST)
     image_parts = -(-blocks // part_blocks)
+    tile = TileSpec(rows, vectors, Epilogue(output="s32" if integer else "f32"), data="s16" if integer else "f32")
+    pixel_pitch = channels * data.type.dtype.itemsize
     names: dict[str, Argument] = {
-        "INPUT_KERNEL": Kernel(InputTransform()),
-        "TILE": Kernel(TileSpec(rows, vectors, Epilogue())),
-        "TAIL_TILE": Kernel(TileSpec(rows, vectors, Epilogue(), masked=filters % columns != 0)),
-        "OUTPUT_KERNEL": Kernel(OutputTransform(tail.epilogue)),
+        "INPUT_KERNEL": Kernel(InputTransform(scheme, dtype)),
+        "TILE": Kernel(tile),
+        "TAIL_TILE": Kernel(replace(tile, masked=filters % columns != 0)),
+        "OUTPUT_KERNEL": Kernel(OutputTransform(scheme, tail.epilogue)),
         "SOURCE": builder.address(source),
         "ZEROS": builder.zeros(channels),
-        "IMAGE_PITCH": window.input[0] * window.input[1] * channels * 4,
-        "PIXEL_PITCH": channels * 4,
+        "IMAGE_PITCH": window.input[0] * window.input[1] * pixel_pitch,
+        "PIXEL_PITCH": pixel_pitch,
         "INPUT_TABLE": builder.constant(input_table),
         "OUTPUT_TABLE": builder.constant(output_table),
+        "PRODUCTS": scheme.products,
+        "BLOCK_PIXELS": scheme.output**2,
         "BLOCKS": blocks,
         "PART_BLOCKS": part_blocks,
         "IMAGE_PARTS": image_parts,
         "CHANNELS": channels,
         "FILTERS": filters,
+        "ROW_PITCH": row_bytes,
+        "STEPS": steps,
         "WEIGHTS": builder.constant(packed),
+        "PANEL_PITCH": packed.nbytes // (scheme.products * packed.shape[1]),
         "ROWS": rows,
         "COLUMNS": columns,
         "PIXELS": window.pixels,
@@ -104,22 +124,40 @@ def lower_winograd(builder: Builder, anchor: Anchor, weights: Weights, window: W
     # What the convolution is worth, not what this algorithm does: shares of the peak may exceed one.
     operations = 2 * images * window.pixels * taps * channels * filters
     moved = data.nbytes + packed.nbytes + tail_bytes(tail, result)
-    scratch = PRODUCTS * part_blocks * (channels + filters) * 4
+    scratch = scheme.products * part_blocks * (row_bytes + filters * 4)
     builder.native(anchor.name, "winograd_loop", row, images * image_parts, Cost(operations, moved), scratch)
     return result
 
 
-def _choose_part(all_blocks: int, image_blocks: int, channels: int, filters: int) -> int:
+def _pays(scheme: Scheme, lanes: int, images: int, channels: int, filters: int, window: Window) -> bool:
+    """Whether a small model of its time says that it is faster.
+
+    The model counts vector operations, and the transformed weights, several times the plain ones, that must be
+    read for each inference.
+    """
+    blocks = images * -(-window.output[0] // scheme.output) * -(-window.output[1] // scheme.output)
+    in_vectors, out_vectors = -(-channels // lanes), -(-filters // lanes)
+    transforms = blocks * (in_vectors + out_vectors) * _TRANSFORM_CYCLES[scheme]
+    product = channels * out_vectors * _PRODUCT_CYCLES[scheme]
+    weight = channels * filters / _BYTES_PER_CYCLE
+    products = max(blocks * product, weight * scheme.itemsize) * scheme.products
+    # Direct int8 has weights of one byte.
+    direct = max(images * window.pixels * product, weight * (1 if scheme is F2X3 else 4)) * window.taps
+    return products + transforms < 0.8 * direct
+
+
+def _choose_part(all_blocks: int, image_blocks: int, block_bytes: int) -> int:
     """Blocks in a part: as many as stay in cache, fewer where threads would have nothing to share."""
-    fitting = max(1, _PART_BYTES // (PRODUCTS * (channels + filters) * 4))
+    fitting = max(1, _PART_BYTES // block_bytes)
     shared = max(4, -(-all_blocks // _PARTS))
     return min(fitting, shared, image_blocks)
 
 
 @lru_cache(maxsize=64)
-def _tables(window: Window) -> tuple[Array, Array]:
-    """Input pixels int32 [blocks, 36], -1 in the padding; output pixels int32 [blocks, 16], -1 beyond the edge."""
-    high, wide = (-(-n // OUTPUT) for n in window.output)
-    inputs = replace(window, output=(high, wide), kernel=(INPUT, INPUT), stride=(OUTPUT, OUTPUT))
-    outputs = Window(window.output, (high, wide), (OUTPUT, OUTPUT), (OUTPUT, OUTPUT), (1, 1), (0, 0))
+def _tables(scheme: Scheme, window: Window) -> tuple[Array, Array]:
+    """Input pixels int32 [blocks, products], -1 in the padding; output pixels [blocks, pixels], -1 beyond the edge."""
+    edge, size = (scheme.output,) * 2, (scheme.input,) * 2
+    high, wide = (-(-n // scheme.output) for n in window.output)
+    inputs = replace(window, output=(high, wide), kernel=size, stride=edge)
+    outputs = Window(window.output, (high, wide), edge, edge, (1, 1), (0, 0))
     return tap_pixels(inputs), np.ascontiguousarray(tap_pixels(outputs))

@@ -15,7 +15,7 @@ from tile_problem import Array, Tail, Tile, TileProblem, tiles, uniform
 
 from minidnn_kernels.dot import dot_for
 from minidnn_kernels.isa import ISAS, Isa
-from minidnn_kernels.matmul import pack_int8_panels
+from minidnn_kernels.matmul import pack_integer_panels
 
 
 @pytest.mark.parametrize("data", ["u8", "s8"])
@@ -158,7 +158,7 @@ def test_panels_hold_the_sums_to_start_from_then_the_weights(isa: Isa, data: str
     _, weights, bias = near_saturation(rng, [(1,), (2 * 3, depth, n), (2 * n,)], Tile(1, 1))
     weights, bias = weights.reshape(2, 3, depth, n), bias.reshape(2, n)
     dot = dot_for(isa, data)
-    packed, steps = pack_int8_panels(weights, bias, columns, dot, isa.lanes)
+    packed, steps = pack_integer_panels(weights, bias, columns, dot, isa.lanes)
     assert steps == -(-depth // dot.group)
     assert packed.shape[:2] == (2, panels)
     assert packed.dtype == np.uint8

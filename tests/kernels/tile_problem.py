@@ -15,7 +15,7 @@ import numpy as np
 from minidnn_kernels.dot import dot_for
 from minidnn_kernels.epilogue import Epilogue, Instruction
 from minidnn_kernels.isa import Isa
-from minidnn_kernels.matmul import pack_int8_panels, pack_panels
+from minidnn_kernels.matmul import pack_integer_panels, pack_panels
 from minidnn_kernels.tile import TileSpec
 
 __all__ = ["DTYPES", "Fill", "Memory", "Tail", "Tile", "TileProblem", "tiles", "uniform"]
@@ -225,7 +225,7 @@ class TileProblem:
         if self.tile.data == "f32":
             return pack_panels(self.b[None], self._width)
         dot = dot_for(self.isa, self.tile.data)
-        return pack_int8_panels(self.b[None], self.bias[None], self._width, dot, self.isa.lanes)[0]
+        return pack_integer_panels(self.b[None], self.bias[None], self._width, dot, self.isa.lanes)[0]
 
     def _place_rows(self, memory: Memory, length: int) -> int:
         """Pointers to A's rows, at odd addresses, filled up to whole steps with what must not count."""
