@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from minidnn_kernels.isa import Isa
-from minidnn_kernels.mixed_dot import MixedDot
-from minidnn_kernels.uniform_dot import Dot, Float32, Int16, Maddwd, Sdot, UniformDot, Vnni, Widen
+from minidnn_kernels.split_dot import SplitDot
+from minidnn_kernels.uniform_dot import Dot, Float32, Int16, Maddwd, Sdot, Vnni, Widen
 
-__all__ = ["DOTS", "Dot", "MixedDot", "UniformDot", "dot_for"]
+__all__ = ["DOTS", "Dot", "SplitDot", "dot_for"]
 
 DOTS: dict[str, Callable[[bool], Dot]] = {
     "vnni": Vnni,
     "sdot": Sdot,
-    "mixed": MixedDot,
+    "split": SplitDot,
     "maddwd": Maddwd,
     "widen": Widen,
 }

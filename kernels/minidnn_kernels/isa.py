@@ -66,9 +66,9 @@ _WIDE = "-prefer-256-bit"
 #     name, arch, triple, cpu, features, requires, lanes, registers, max_rows, fma, masked, dot
 ISAS: tuple[Isa, ...] = (
     Isa("sse", "x86_64", _X86, "x86-64", "", ("sse2",), 4, 16, 6, False, False, "maddwd"),
-    Isa("avx2", "x86_64", _X86, "x86-64-v3", "", _AVX2, 8, 16, 6, True, True, "mixed"),
+    Isa("avx2", "x86_64", _X86, "x86-64-v3", "", _AVX2, 8, 16, 6, True, True, "split"),
     Isa("avxvnni", "x86_64", _X86, "x86-64-v3", "+avxvnni", (*_AVX2, "avxvnni"), 8, 16, 6, True, True, "vnni"),
-    Isa("avx512", "x86_64", _X86, "x86-64-v4", _WIDE, _AVX512, 16, 32, 14, True, True, "mixed"),
+    Isa("avx512", "x86_64", _X86, "x86-64-v4", _WIDE, _AVX512, 16, 32, 14, True, True, "split"),
     Isa(
         "avx512vnni",
         "x86_64",

@@ -41,6 +41,19 @@ def new_function(name: str, arguments: Sequence[str]) -> tuple[ir.Module, Any, i
     return module, function, ir.IRBuilder(function.append_basic_block("entry"))
 
 
+# How float32 is rounded half to even into int32: the intrinsic by architecture and lanes, and its further operands.
+_ROUND_TO_INT: dict[tuple[str, int], tuple[str, tuple[tuple[Any, Any], ...]]] = {
+    ("x86_64", 4): ("llvm.x86.sse2.cvtps2dq", ()),
+    ("x86_64", 8): ("llvm.x86.avx.cvt.ps2dq.256", ()),
+    ("x86_64", 16): (
+        "llvm.x86.avx512.mask.cvtps2dq.512",
+        # All lanes, in the rounding mode that is set: to nearest, unless somebody changed it.
+        ((ir.VectorType(I32, 16), [0] * 16), (ir.IntType(16), -1), (I32, 4)),
+    ),
+    ("aarch64", 4): ("llvm.aarch64.neon.fcvtns.v4i32.v4f32", ()),
+}
+
+
 class Simd:
     """The vocabulary, bound to a builder and an ISA."""
 
@@ -153,9 +166,24 @@ class Simd:
         self.builder.call(intrinsic, [value, pointer, ir.Constant(I32, width // 8), mask])
 
     def to_int(self, a: Value) -> Value:
-        """Float32 lanes to int32, rounded half to even; NaN gives 0. The caller has clamped."""
-        known = self.builder.select(self.builder.fcmp_unordered("uno", a, a), self.splat(0.0), a)
-        return self.builder.fptosi(self.unary("rint", known), self.int_vector)
+        """Float32 lanes to int32, rounded half to even; the low byte of a NaN is 0. The caller has clamped."""
+        name, more = _ROUND_TO_INT[self.isa.arch, self.lanes]
+        operands = [a, *(ir.Constant(type_, value) for type_, value in more)]
+        intrinsic = self.intrinsic(name, self.int_vector, [operand.type for operand in operands])
+        return self.builder.call(intrinsic, operands)
+
+    def store_u8_pair(self, low: Value, high: Value, address: Value) -> None:
+        """Two vectors of eight int32 each to memory as 16 uint8, below 0 as 0, above 255 as 255."""
+        # The instructions pack the halves of vectors by themselves; the four parts are put in order at the end.
+        words = self._pack("packssdw", low, high, self.short_vector)
+        packed = self.builder.bitcast(self._pack("packuswb", words, words, self.byte_vector), self.int_vector)
+        order = ir.Constant(ir.VectorType(I32, 4), [0, 4, 1, 5])
+        quarters = self.builder.shuffle_vector(packed, packed, order)
+        self.builder.store(quarters, self.pointer(address, quarters.type), align=1)
+
+    def _pack(self, instruction: str, low: Value, high: Value, result: Any) -> Value:
+        intrinsic = self.intrinsic(f"llvm.x86.avx2.{instruction}", result, [low.type, high.type])
+        return self.builder.call(intrinsic, [low, high])
 
     def store(self, value: Value, address: Value, mask: Value | None = None) -> None:
         """A vector to memory; lanes off in `mask` are not written."""
@@ -181,6 +209,18 @@ class Simd:
         undefined = ir.Constant(self.int_vector, ir.Undefined)
         first = self.builder.insert_element(undefined, value, ir.Constant(I32, 0))
         return self.builder.shuffle_vector(first, undefined, ir.Constant(self.int_vector, [0] * self.lanes))
+
+    def load_splat_i32(self, address: Value) -> Value:
+        """Four bytes from memory, of any kind, in every lane."""
+        return self.splat_i32(self.builder.load(self.pointer(address, I32), align=1))
+
+    def load_words(self, address: Value) -> Value:
+        """A vector of int32, or of whatever else has its size, from memory."""
+        return self.builder.load(self.pointer(address, self.int_vector), align=1)
+
+    def flip_signs(self, a: Value) -> Value:
+        """The sign bit of every byte flipped: an int8 plus 128 as uint8, a uint8 minus 128 as int8."""
+        return self.builder.xor(a, self.splat_int(0x80808080))
 
     def splat_int(self, value: int) -> Value:
         """A constant int32 in every lane."""

@@ -22,7 +22,7 @@ class Block:
             between rows].
         rows: the number of each row of the block in the output; a row may stand twice if it has the same
             values both times.
-        columns: first column (channel) of each vector.
+        columns: first column (channel) of each vector; the vectors lie side by side.
         masks: lanes of each vector that exist; None for all.
         present: whether each row is to be stored; None for all.
     """
@@ -54,6 +54,7 @@ def store_block(s: Simd, epilogue: Epilogue, block: Block, accumulators: Sequenc
                 shared[i, j] = s.load(s.add(operands[i][0], s.mul(column, const(4))), block.masks[j])
 
     def store_row(row: Value, vectors: Sequence[Value]) -> None:
+        made: list[Value] = []
         for j, accumulator in enumerate(vectors):
 
             def load(i: int, j: int = j) -> Value:
@@ -63,9 +64,19 @@ def store_block(s: Simd, epilogue: Epilogue, block: Block, accumulators: Sequenc
                 element = s.mul(block.columns[j], const(OUTPUTS[dtypes[i]]))
                 return s.load_as_float(s.add(address, s.mul(row, operand_pitch), element), dtypes[i], block.masks[j])
 
-            element = s.mul(block.columns[j], const(OUTPUTS[epilogue.output]))
-            address = s.add(base, s.mul(row, pitch), element)
-            store_value(s, epilogue, accumulator, load, address, block.masks[j])
+            made.append(_finish(s, epilogue, accumulator, load))
+        # AVX2 has no instruction to narrow one vector, but does two as fast.
+        paired = s.isa.arch == "x86_64" and s.lanes == 8 and epilogue.output == "u8"
+        start = s.add(base, s.mul(row, pitch))
+        j = 0
+        while j < len(made):
+            address = s.add(start, s.mul(block.columns[j], const(OUTPUTS[epilogue.output])))
+            if paired and j + 1 < len(made) and block.masks[j] is None and block.masks[j + 1] is None:
+                s.store_u8_pair(made[j], made[j + 1], address)
+                j += 2
+            else:
+                _store(s, epilogue.output, made[j], address, block.masks[j])
+                j += 1
 
     for r, vectors in enumerate(accumulators):
         if block.present is None:
@@ -88,14 +99,22 @@ def store_value(
     Raises:
         ValueError: an ``s32`` output of float32.
     """
+    _store(s, epilogue.output, _finish(s, epilogue, accumulator, load), address, mask)
+
+
+def _finish(s: Simd, epilogue: Epilogue, accumulator: Value, load: Callable[[int], Value]) -> Value:
+    """What is to be stored: float32, or int32 that the output type can hold."""
     integer = accumulator.type == s.int_vector
     if epilogue.output == "s32":
         if not integer:
             raise ValueError("an s32 output needs int32 sums, this kernel's are float32")
-        s.store_int(accumulator, address, "s32", mask)
-        return
+        return accumulator
     value = epilogue.emit(s, s.builder.sitofp(accumulator, s.vector) if integer else accumulator, load)
-    if epilogue.output == "f32":
+    return value if epilogue.output == "f32" else s.to_int(value)
+
+
+def _store(s: Simd, output: str, value: Value, address: Value, mask: Value | None) -> None:
+    if output == "f32":
         s.store(value, address, mask)
     else:
-        s.store_int(s.to_int(value), address, epilogue.output, mask)
+        s.store_int(value, address, output, mask)

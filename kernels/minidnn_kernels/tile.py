@@ -14,9 +14,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import cast
 
-from minidnn_kernels.dot import MixedDot, UniformDot, dot_for
+from minidnn_kernels.dot import Dot, SplitDot, dot_for
 from minidnn_kernels.epilogue import Epilogue
 from minidnn_kernels.isa import Isa
 from minidnn_kernels.simd import Simd, Value, const, new_function
@@ -84,15 +83,19 @@ class TileSpec:
         rows, vectors = self.rows, self.vectors
         dot = dot_for(s.isa, self.data)
         panel, start = self._start(s, a["panel"])
+
+        def row_pointers(tap: Value) -> list[Value]:
+            table = s.add(a["pointers"], s.mul(tap, const(rows * 8)))
+            return [s.load_i64(s.add(table, const(i * 8))) for i in range(rows)]
+
         with s.loop(const(0), a["taps"], 1, [panel, *start]) as tap:
-            panel, sums = tap.values[0], tap.values[1:]
-            table = s.add(a["pointers"], s.mul(tap.index, const(rows * 8)))
-            row_pointers = [s.load_i64(s.add(table, const(i * 8))) for i in range(rows)]
-            if isinstance(dot, MixedDot):
-                panel, sums = dot.add_tap(s, panel, a["depth"], row_pointers, sums)
-            else:
-                panel, sums = _add_uniform_tap(s, cast(UniformDot, dot), panel, a["depth"], row_pointers, sums)
-            tap.next = [panel, *sums]
+            panel, *sums = tap.values
+            tap.next = _add_tap(s, dot, panel, a["depth"], row_pointers(tap.index), sums)
+        if isinstance(dot, SplitDot):
+            with s.loop(const(0), a["taps"], 1, tap.results) as rest:
+                panel, *sums = rest.values
+                rest.next = dot.add_rest(s, panel, row_pointers(rest.index), sums)
+            tap = rest
         result = tap.results[1:]
         return [result[i * vectors : (i + 1) * vectors] for i in range(rows)]
 
@@ -104,10 +107,10 @@ class TileSpec:
         return s.add(panel, const(self.vectors * s.lanes * 4)), bias * self.rows
 
 
-def _add_uniform_tap(
-    s: Simd, dot: UniformDot, panel: Value, steps: Value, row_pointers: Sequence[Value], sums: Sequence[Value]
-) -> tuple[Value, list[Value]]:
-    """Where the next tap's part of the panel begins, and the sums with this tap's products."""
+def _add_tap(
+    s: Simd, dot: Dot, panel: Value, steps: Value, row_pointers: Sequence[Value], sums: Sequence[Value]
+) -> list[Value]:
+    """Where the next tap's part of the panel begins, then the sums with this tap's products."""
     vectors = len(sums) // len(row_pointers)
     vector_bytes = s.lanes * dot.column_bytes
     width = vectors * vector_bytes
@@ -119,4 +122,4 @@ def _add_uniform_tap(
         for i, pointer in enumerate(row_pointers):
             a = dot.load_a(s, s.add(pointer, offset))
             k.next += [dot.accumulate(s, a, b[j], k.values[i * vectors + j]) for j in range(vectors)]
-    return s.add(panel, s.mul(steps, const(width))), k.results
+    return [s.add(panel, s.mul(steps, const(width))), *k.results]

@@ -22,7 +22,6 @@ __all__ = [
     "Int16",
     "Maddwd",
     "Sdot",
-    "UniformDot",
     "Vnni",
     "Widen",
     "grouped",
@@ -52,6 +51,10 @@ class Dot(Protocol):
         """What is added to every element of A before it is multiplied; the bias takes it off again."""
         ...
 
+    def row_bytes(self, steps: int) -> int:
+        """Bytes that are read behind a row pointer."""
+        return steps * self.step_bytes
+
     def fits(self, isa: Isa, rows: int, vectors: int) -> bool:
         """Whether a tile of rows x vectors sums keeps all it needs in registers."""
         ...
@@ -59,10 +62,6 @@ class Dot(Protocol):
     def pack(self, weights: Array, lanes: int) -> Array:
         """Weights [groups, panels, taps, depth, columns], whole steps and vectors, as uint8 [groups, panels, bytes]."""
         ...
-
-
-class UniformDot(Dot, Protocol):
-    """A dot whose every step is the same."""
 
     @property
     def column_bytes(self) -> int:
@@ -108,7 +107,7 @@ def loose(vectors: int) -> int:
     return 2 if vectors > 2 else 0
 
 
-class Float32:
+class Float32(Dot):
     group = 1
     step_bytes = 4
     column_bytes = 4
@@ -131,7 +130,7 @@ class Float32:
 
 
 @dataclass(frozen=True)
-class _FourBytes:
+class _FourBytes(Dot):
     """Four int8 of A in every 32-bit lane against four int8 of B in each, all in one instruction.
 
     The instruction wants A signed or unsigned; the other kind has its sign bit flipped, which adds 128 to
@@ -152,14 +151,11 @@ class _FourBytes:
         return 128 if self.signed else -128
 
     def load_b(self, s: Simd, address: Value) -> Sequence[Value]:
-        return [s.builder.load(s.pointer(address, s.int_vector), align=1)]
+        return [s.load_words(address)]
 
     def load_a(self, s: Simd, address: Value) -> Sequence[Value]:
-        word = s.builder.load(s.pointer(address, I32), align=1)
-        lanes = s.splat_i32(word)
-        if self.offset:
-            lanes = s.builder.xor(lanes, s.splat_int(0x80808080))
-        return [lanes]
+        lanes = s.load_splat_i32(address)
+        return [s.flip_signs(lanes) if self.offset else lanes]
 
     def accumulate(self, s: Simd, a: Sequence[Value], b: Sequence[Value], accumulator: Value) -> Value:
         byte_vector = s.byte_vector
@@ -195,7 +191,7 @@ class Sdot(_FourBytes):
 
 
 @dataclass(frozen=True)
-class Maddwd:
+class Maddwd(Dot):
     """``vpmaddwd``: A's even and odd bytes widened to pairs of int16, B packed as pairs the same way.
 
     A pair's products are summed in 32 bits, which two products of eight bits cannot exceed: exact.
@@ -210,10 +206,10 @@ class Maddwd:
 
     def load_b(self, s: Simd, address: Value) -> Sequence[Value]:
         halves = [s.add(address, const(half * s.lanes * 4)) for half in range(2)]
-        return [s.builder.load(s.pointer(half, s.int_vector), align=1) for half in halves]
+        return [s.load_words(half) for half in halves]
 
     def load_a(self, s: Simd, address: Value) -> Sequence[Value]:
-        return self.halves(s, s.splat_i32(s.builder.load(s.pointer(address, I32), align=1)))
+        return self.halves(s, s.load_splat_i32(address))
 
     def halves(self, s: Simd, lanes: Value) -> Sequence[Value]:
         """The even and the odd bytes, widened to int16."""
@@ -238,7 +234,7 @@ class Maddwd:
 
 
 @dataclass(frozen=True)
-class Int16:
+class Int16(Dot):
     """``vpmaddwd`` of x86 on int16 as they come: two elements of K in a step.
 
     Exact but for two products of -2^15 by -2^15 in one pair; sums wrap around at 32 bits.
@@ -250,10 +246,10 @@ class Int16:
     offset = 0
 
     def load_b(self, s: Simd, address: Value) -> Sequence[Value]:
-        return [s.builder.load(s.pointer(address, s.int_vector), align=1)]
+        return [s.load_words(address)]
 
     def load_a(self, s: Simd, address: Value) -> Sequence[Value]:
-        return [s.splat_i32(s.builder.load(s.pointer(address, I32), align=1))]
+        return [s.load_splat_i32(address)]
 
     def accumulate(self, s: Simd, a: Sequence[Value], b: Sequence[Value], accumulator: Value) -> Value:
         return s.builder.add(accumulator, multiply_pairs(s, a[0], b[0]))
@@ -267,7 +263,7 @@ class Int16:
 
 
 @dataclass(frozen=True)
-class Widen:
+class Widen(Dot):
     """One element of K at a time, multiplied in 32 bits: for CPUs without anything better."""
 
     signed: bool

@@ -132,7 +132,7 @@ def scheme_for(isa: Isa, data: str) -> Scheme | None:
     """
     if data == "f32":
         return F4X3
-    return F2X3 if isa.dot in ("mixed", "maddwd") else None
+    return F2X3 if isa.dot in ("split", "maddwd") else None
 
 
 def fits_int32(weights: np.ndarray, bias: np.ndarray, largest: int) -> bool:

@@ -12,9 +12,10 @@ from minidnn.lowering.builder import Builder
 from minidnn.lowering.copy import lower_copy
 from minidnn.lowering.depthwise import lower_depthwise
 from minidnn.lowering.geometry import Window, pixel_table
+from minidnn.lowering.row_taps import join_row_taps
 from minidnn.lowering.tail import Tail, dtype_name
 from minidnn.lowering.tiling import Tiling, choose_tiling
-from minidnn.lowering.values import CHANNELS_LAST, PLAIN, Value
+from minidnn.lowering.values import CHANNELS_LAST, PLAIN, Array, Value
 from minidnn.lowering.winograd import lower_winograd
 from minidnn.ops.registry import TensorType
 from minidnn.runtime.program import Address, Argument, Cost, Kernel
@@ -26,6 +27,7 @@ __all__ = [
     "Shape",
     "absorb_padding",
     "add_matmul_step",
+    "known_product",
     "lower_batch_dot",
     "lower_convolution",
     "lower_fully_connected",
@@ -115,7 +117,7 @@ def _lower_product(builder: Builder, anchor: Anchor, transpose_a: bool, transpos
         source = _swapped(builder, anchor.name, source)
     panels = _pack_panels(builder, anchor.name, right, images, (depth, columns), tiling, transpose_b)
     window = Window((rows,), (rows,), (1,), (1,), (1,), (0,))
-    shape = Shape(images, 1, 1, depth, columns)
+    shape = Shape(images, 1, 1, depth, columns, depth)
     return add_matmul_step(builder, anchor, tail, tiling, source, panels, window, shape, PLAIN)
 
 
@@ -187,13 +189,17 @@ class Panels:
 
 @dataclass(frozen=True)
 class Shape:
-    """[images x pixels, taps x depth] by [taps x depth, columns], `groups` times."""
+    """[images x pixels, taps x depth] by [taps x depth, columns], `groups` times.
+
+    `channels` is how many elements lie from a pixel to the next, for all groups: a tap may be longer than that.
+    """
 
     images: int
     groups: int
     taps: int
     depth: int
     columns: int
+    channels: int
 
 
 def _lower(
@@ -201,19 +207,31 @@ def _lower(
 ) -> Value | None:
     """A product with weights that are known, packed now."""
     assert weights.matrix is not None
-    groups, taps, depth, columns = weights.matrix.shape
     channel_axis = 1 if layout == CHANNELS_LAST else anchor.type.ndim - 1
     tail = make_tail(builder, anchor, weights, layout, channel_axis)
-    if tail is None or taps > MAX_POINTERS:
+    if tail is None or window.taps > MAX_POINTERS:
         return None
-    tiling = choose_tiling(builder.isa, images, window.pixels, taps, depth, groups, columns)
+    source, matrix, window, shape = known_product(builder, anchor.name, data, weights.matrix, window, images, layout)
+    _, taps, depth, columns = matrix.shape
+    tiling = choose_tiling(builder.isa, images, window.pixels, taps, depth, shape.groups, columns)
     width = tiling.vectors * builder.isa.lanes
-    packed = pack_panels(weights.matrix, width)
+    packed = pack_panels(matrix, width)
     pitch = taps * depth * width * 4
     panels = Panels(builder.constant(packed), packed.shape[1], pitch, packed.shape[1] * pitch, 0, depth)
-    source = builder.as_layout(data, layout)
-    shape = Shape(images, groups, taps, depth, columns)
     return add_matmul_step(builder, anchor, tail, tiling, source, panels, window, shape, layout)
+
+
+def known_product(
+    builder: Builder, name: str, data: Value, matrix: Array, window: Window, images: int, layout: str
+) -> tuple[Value, Array, Window, Shape]:
+    """The left operand in memory, the right one [groups, taps, depth, columns], and the shape of their product."""
+    channels = matrix.shape[0] * matrix.shape[2]
+    if layout == CHANNELS_LAST:
+        source, matrix, window = join_row_taps(builder, name, data, matrix, window)
+    else:
+        source = builder.as_layout(data, layout)
+    groups, taps, depth, columns = matrix.shape
+    return source, matrix, window, Shape(images, groups, taps, depth, columns, channels)
 
 
 def add_matmul_step(
@@ -235,13 +253,15 @@ def add_matmul_step(
     strips = -(-window.pixels // tiling.rows)
     blocks, panel_blocks = -(-strips // tiling.block_strips), -(-panels.count // tiling.block_panels)
     masked = shape.columns % width != 0
+    # An int8 step reads up to 16 bytes where there are fewer.
+    zeros = builder.zeros(shape.depth + 4)
     names: dict[str, Argument] = {
         "TILE": Kernel(TileSpec(tiling.rows, tiling.vectors, tail.epilogue, False, data)),
         "TAIL_TILE": Kernel(TileSpec(tiling.rows, tiling.vectors, tail.epilogue, masked, data)),
         "SOURCE": builder.address(source),
-        "ZEROS": builder.zeros(shape.depth),
-        "IMAGE_PITCH": math.prod(window.input) * shape.groups * shape.depth * item,
-        "PIXEL_PITCH": shape.groups * shape.depth * item,
+        "ZEROS": zeros,
+        "IMAGE_PITCH": math.prod(window.input) * shape.channels * item,
+        "PIXEL_PITCH": shape.channels * item,
         "SOURCE_GROUP": shape.depth * item,
         "TABLE": builder.constant(pixel_table(window, tiling.rows)),
         "TAPS": shape.taps,

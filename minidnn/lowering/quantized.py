@@ -11,7 +11,7 @@ from minidnn.lowering.builder import Builder
 from minidnn.lowering.copy import lower_copy
 from minidnn.lowering.depthwise import lower_depthwise
 from minidnn.lowering.geometry import Window
-from minidnn.lowering.matmul import Panels, Shape, absorb_padding, add_matmul_step
+from minidnn.lowering.matmul import Panels, absorb_padding, add_matmul_step, known_product
 from minidnn.lowering.memory import TEMPORARY
 from minidnn.lowering.tail import dtype_name
 from minidnn.lowering.tiling import choose_tiling
@@ -74,23 +74,22 @@ def _lower(
     builder: Builder, anchor: Anchor, weights: Weights, window: Window, images: int, layout: str
 ) -> Value | None:
     assert weights.matrix is not None and weights.bias is not None
-    groups, taps, depth, columns = weights.matrix.shape
     channel_axis = 1 if layout == CHANNELS_LAST else anchor.type.ndim - 1
     tail = make_tail(builder, anchor, replace(weights, bias=None), layout, channel_axis)
-    if tail is None or taps > MAX_POINTERS:
+    if tail is None or window.taps > MAX_POINTERS:
         return None
-    isa = builder.isa
-    data = dtype_name(anchor.inputs[0].type.dtype)
-    assert data is not None
-    dot = dot_for(isa, data)
+    isa, data = builder.isa, anchor.inputs[0]
+    source, matrix, window, shape = known_product(builder, anchor.name, data, weights.matrix, window, images, layout)
+    groups, taps, depth, columns = matrix.shape
+    dtype = dtype_name(data.type.dtype)
+    assert dtype is not None
+    dot = dot_for(isa, dtype)
     tiling = choose_tiling(isa, images, window.pixels, taps, -(-depth // dot.group), groups, columns, dot.fits)
     width = tiling.vectors * isa.lanes
-    bias = weights.bias.reshape(groups, columns)
-    packed, steps = pack_integer_panels(weights.matrix, bias, width, dot, isa.lanes)
+    packed, steps = pack_integer_panels(matrix, weights.bias.reshape(groups, columns), width, dot, isa.lanes)
     count, pitch = packed.shape[1:]
     panels = Panels(builder.constant(packed), count, pitch, count * pitch, 0, steps)
-    source = _with_room(builder, builder.as_layout(anchor.inputs[0], layout), depth % dot.group != 0)
-    shape = Shape(images, groups, taps, depth, columns)
+    source = _with_room(builder, source, dot.row_bytes(steps) > depth)
     return add_matmul_step(builder, anchor, tail, tiling, source, panels, window, shape, layout)
 
 

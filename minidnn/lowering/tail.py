@@ -237,6 +237,11 @@ class TailBuilder:
             return False
         low, high = QUANTIZED_RANGES[node.attrs.out_type]
         inverse = float(np.float32(1.0) / np.float32(scale))
+        last = self._instructions[-1] if number == len(self._instructions) > 0 else None
+        if low == 0 and last is not None and last.op == "relu":
+            # Clamping to uint8 does what the relu before it does.
+            self._instructions.pop()
+            number = last.values[0]
         numbers[node[0]] = self.apply("quantize", number, numbers=(inverse, float(low), float(high)))
         self._output = QUANTIZED_OUTPUTS[node.attrs.out_type]
         return True

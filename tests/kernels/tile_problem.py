@@ -212,7 +212,7 @@ class TileProblem:
         steps = -(-self.depth // dot.group)
         return (
             memory.put(np.array(context, np.int64)),
-            self._place_rows(memory, steps * dot.group),
+            self._place_rows(memory, dot.row_bytes(steps) // self.a.dtype.itemsize),
             self.taps,
             steps,
             memory.put(self._panel()),
