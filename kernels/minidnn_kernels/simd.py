@@ -222,6 +222,10 @@ class Simd:
         """The sign bit of every byte flipped: an int8 plus 128 as uint8, a uint8 minus 128 as int8."""
         return self.builder.xor(a, self.splat_int(0x80808080))
 
+    def constant_like(self, vector: Value, value: int) -> Value:
+        """An integer in every lane of a vector of that one's type."""
+        return ir.Constant(vector.type, [value] * vector.type.count)
+
     def splat_int(self, value: int) -> Value:
         """A constant int32 in every lane."""
         return ir.Constant(self.int_vector, [value] * self.lanes)

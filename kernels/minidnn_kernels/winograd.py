@@ -3,15 +3,16 @@
 A. Lavin and S. Gray, Fast Algorithms for Convolutional Neural Networks, 2016: a block of outputs is
 ``Aᵀ [(G g Gᵀ) ⊙ (Bᵀ d B)] A`` for the 3x3 kernel g and the input block d. For all channels at once the
 products are matmuls of [blocks, channels] by [channels, filters], one for each element of the transformed block,
-and those are done by the tile. There are two schemes:
+and those are done by the tile. There are three schemes:
 
 - F(4x4, 3x3) for float32: 36 multiplications where the direct way takes 144. The interpolation points are 0, ±1,
   ±2 and infinity. The error is some ten times that of the direct sum: with 64 channels about 7e-6 of the largest
   output, with 512 about 2e-5. A NaN or an infinity in the input reaches all outputs of its blocks, not only
   those whose window sees it.
-- F(2x2, 3x3) for int8: 16 multiplications for 36, and exact. With G doubled all is integer: transformed weights
-  take 12 bits and transformed input 11, so that they are multiplied as int16, and what comes out is four times the
-  convolution. Sums on the way may wrap around; the result does not as long as it fits (`fits_int32`).
+- F(2x2, 3x3) and F(4x4, 3x3) for int8: 16 multiplications for 36, 36 for 144, and exact. G is multiplied until all is
+  integer and as small as to be multiplied as int16; what comes out is some factor times the convolution. Sums
+  may wrap around at 32 bits on the way. Division of the result undoes the factor: its odd part by multiplication with
+  the inverse modulo 2^32, its powers of two by a shift, for which the result must leave them room (`fits_int32`).
 """
 
 from __future__ import annotations
@@ -27,14 +28,15 @@ from minidnn_kernels.simd import Simd, Value, const, new_function
 from minidnn_kernels.store import Block, store_block
 
 __all__ = [
-    "F2X3",
+    "F2X3_INT",
     "F4X3",
+    "F4X3_INT",
     "InputTransform",
     "OutputTransform",
     "Scheme",
     "WinogradArguments",
     "fits_int32",
-    "scheme_for",
+    "schemes_for",
     "start_of_sums",
 ]
 
@@ -47,38 +49,47 @@ class Scheme:
 
     Args:
         name: as symbols have it.
-        input_matrix: Bᵀ.
+        input_stages: Bᵀ as a product of sparser matrices, the one that is applied first in front.
         weight_matrix: G.
-        output_matrix: Aᵀ.
+        output_stages: Aᵀ, in the same way.
         element: NumPy's name of the transformed elements' type.
         factor: what the result comes multiplied by.
     """
 
     name: str
-    input_matrix: Matrix
+    input_stages: tuple[Matrix, ...]
     weight_matrix: Matrix
-    output_matrix: Matrix
+    output_stages: tuple[Matrix, ...]
     element: str
     factor: int = 1
 
     @property
     def output(self) -> int:
         """Edge of a block of outputs."""
-        return len(self.output_matrix)
+        return len(self.output_stages[-1])
 
     @property
     def input(self) -> int:
         """Edge of the input block it needs."""
-        return len(self.input_matrix)
+        return len(self.input_stages[-1])
 
     @property
     def products(self) -> int:
         return self.input**2
 
     @property
+    def integer(self) -> bool:
+        return self.element == "int16"
+
+    @property
     def itemsize(self) -> int:
         """Bytes of a transformed element."""
         return np.dtype(self.element).itemsize
+
+    @property
+    def shift(self) -> int:
+        """Powers of two in the factor."""
+        return (self.factor & -self.factor).bit_length() - 1
 
     def transform_weights(self, weights: np.ndarray) -> np.ndarray:
         """``G g Gᵀ`` for weights [filters, channels, 3, 3]: `element` [products, channels, filters]."""
@@ -87,16 +98,42 @@ class Scheme:
         return transformed.reshape(self.products, *weights.shape[1::-1]).astype(self.element)
 
 
-F4X3 = Scheme(
-    "f4x3",
+_F4X3_INPUT: tuple[Matrix, ...] = (
     (
         (4, 0, -5, 0, 1, 0),
-        (0, -4, -4, 1, 1, 0),
-        (0, 4, -4, -1, 1, 0),
-        (0, -2, -1, 2, 1, 0),
-        (0, 2, -1, -2, 1, 0),
+        (0, 0, -4, 0, 1, 0),
+        (0, -4, 0, 1, 0, 0),
+        (0, 0, -1, 0, 1, 0),
+        (0, -1, 0, 1, 0, 0),
         (0, 4, 0, -5, 0, 1),
     ),
+    (
+        (1, 0, 0, 0, 0, 0),
+        (0, 1, 1, 0, 0, 0),
+        (0, 1, -1, 0, 0, 0),
+        (0, 0, 0, 1, 2, 0),
+        (0, 0, 0, 1, -2, 0),
+        (0, 0, 0, 0, 0, 1),
+    ),
+)
+# Sums and differences of the second and third, and of the fourth and fifth.
+_SUMS: Matrix = (
+    (1, 0, 0, 0, 0, 0),
+    (0, 1, 1, 0, 0, 0),
+    (0, 1, -1, 0, 0, 0),
+    (0, 0, 0, 1, 1, 0),
+    (0, 0, 0, 1, -1, 0),
+    (0, 0, 0, 0, 0, 1),
+)
+
+
+def _f4x3_output(last: float) -> tuple[Matrix, ...]:
+    return _SUMS, ((1, 1, 0, 1, 0, 0), (0, 0, 1, 0, 2, 0), (0, 1, 0, 4, 0, 0), (0, 0, 1, 0, 8, last))
+
+
+F4X3 = Scheme(
+    "f4x3",
+    _F4X3_INPUT,
     (
         (1 / 4, 0, 0),
         (-1 / 6, -1 / 6, -1 / 6),
@@ -105,50 +142,64 @@ F4X3 = Scheme(
         (1 / 24, -1 / 12, 1 / 6),
         (0, 0, 1),
     ),
-    (
-        (1, 1, 1, 1, 1, 0),
-        (0, 1, -1, 2, -2, 0),
-        (0, 1, 1, 4, 4, 0),
-        (0, 1, -1, 8, -8, 1),
-    ),
+    _f4x3_output(1),
     "float32",
 )
 
-# G is doubled, in both directions.
-F2X3 = Scheme(
-    "f2x3",
-    ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1)),
-    ((2, 0, 0), (1, 1, 1), (1, -1, 1), (0, 0, 2)),
-    ((1, 1, 1, 0), (0, 1, -1, -1)),
+# G times 24, but for the last row, which has half of that so that its products still are int16: A has the other
+# half. Transformed weights are at most 144 * 128, transformed input at most 100 * 255.
+F4X3_INT = Scheme(
+    "f4x3",
+    _F4X3_INPUT,
+    ((6, 0, 0), (-4, -4, -4), (-4, 4, -4), (1, 2, 4), (1, -2, 4), (0, 0, 12)),
+    _f4x3_output(2),
     "int16",
-    factor=4,
+    factor=24 * 24,
+)
+
+# G doubled. Transformed weights are at most 9 * 128, transformed input at most 4 * 255.
+F2X3_INT = Scheme(
+    "f2x3",
+    (((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1)),),
+    ((2, 0, 0), (1, 1, 1), (1, -1, 1), (0, 0, 2)),
+    (((1, 1, 1, 0), (0, 1, -1, -1)),),
+    "int16",
+    factor=2 * 2,
 )
 
 
-def scheme_for(isa: Isa, data: str) -> Scheme | None:
-    """The scheme for input ``f32``, ``u8`` or ``s8``; None for int8 where four bytes are multiplied in one instruction.
+def schemes_for(isa: Isa, data: str) -> tuple[Scheme, ...]:
+    """The schemes for input ``f32``, ``u8`` or ``s8``; none for int8 where one instruction multiplies four bytes.
 
-    There int16 takes twice as many instructions a product, which is all that the scheme would save.
+    There int16 takes twice as many instructions a product, which is most of what a scheme would save.
     """
     if data == "f32":
-        return F4X3
-    return F2X3 if isa.dot in ("split", "maddwd") else None
+        return (F4X3,)
+    return (F4X3_INT, F2X3_INT) if isa.dot in ("split", "maddwd") else ()
 
 
-def fits_int32(weights: np.ndarray, bias: np.ndarray, largest: int) -> bool:
-    """Whether F2X3 is exact for int8 weights [filters, channels, 3, 3], int32 bias and input of at most `largest`."""
-    sums = np.abs(weights.astype(np.int64)).sum((1, 2, 3)) * largest + np.abs(bias.astype(np.int64))
-    return bool(F2X3.factor * sums.max(initial=0) < 2**31)
+def fits_int32(scheme: Scheme, weights: np.ndarray, bias: np.ndarray, largest: int) -> bool:
+    """Whether the scheme is exact for those numbers.
 
-
-def start_of_sums(bias: np.ndarray) -> np.ndarray:
-    """Int32 [16, filters] for the sums of F2X3 to start from, so that every output has the bias [filters] in it.
-
-    Element (1, 1) of the products goes into each of the four outputs with factor one.
+    Args:
+        scheme: one for integers.
+        weights: int8 [filters, channels, 3, 3].
+        bias: int32 [filters].
+        largest: what the input is at most, without its sign.
     """
-    start = np.zeros((F2X3.products, bias.size), np.int32)
-    start[F2X3.input + 1] = F2X3.factor * bias
-    return start
+    sums = np.abs(weights.astype(np.int64)).sum((1, 2, 3)) * largest + np.abs(bias.astype(np.int64))
+    return int(sums.max(initial=0)) << scheme.shift < 2**31
+
+
+def start_of_sums(scheme: Scheme, bias: np.ndarray) -> np.ndarray:
+    """Int32 [products, filters] for the sums to start from, so that every output has the int32 bias [filters] in it.
+
+    Element (1, 1) of the products goes into each of the outputs with factor one.
+    """
+    start = np.zeros((scheme.products, bias.size), np.int64)
+    start[scheme.input + 1] = scheme.factor * bias.astype(np.int64)
+    # What does not fit wraps around, as all sums may.
+    return start.astype(np.int32)
 
 
 @dataclass(frozen=True)
@@ -183,37 +234,45 @@ class WinogradArguments:
 
 
 def _combine(s: Simd, factors: Sequence[float], values: Sequence[Value]) -> Value:
-    """The sum of factor * value, without multiplying by one; integers have no other factors."""
+    """The sum of factor * value, without multiplying by one."""
     terms = [(f, v) for f, v in zip(factors, values, strict=True) if f]
     terms.sort(key=lambda term: (term[0] != 1, term[0] != -1))
     b, integer = s.builder, values[0].type != s.vector
     add, subtract = (b.add, b.sub) if integer else (b.fadd, b.fsub)
     factor, total = terms[0]
     if factor != 1:
-        total = b.fmul(total, s.splat(float(factor)))
+        total = b.mul(total, s.constant_like(total, int(factor))) if integer else b.fmul(total, s.splat(float(factor)))
     for factor, value in terms[1:]:
         if factor == 1:
             total = add(total, value)
         elif factor == -1:
             total = subtract(total, value)
+        elif integer:
+            total = add(total, b.mul(value, s.constant_like(value, int(factor))))
         else:
             total = s.fma(value, s.splat(float(factor)), total)
     return total
 
 
-def _both_ways(s: Simd, matrix: Matrix, square: Sequence[Sequence[Value]]) -> list[list[Value]]:
-    """``M x Mᵀ`` of a square of vectors."""
-    columns = [[row[j] for row in square] for j in range(len(square[0]))]
-    half = [[_combine(s, factors, column) for column in columns] for factors in matrix]
-    return [[_combine(s, factors, row) for factors in matrix] for row in half]
+def _through(s: Simd, stages: Sequence[Matrix], values: Sequence[Value]) -> Sequence[Value]:
+    for matrix in stages:
+        values = [_combine(s, factors, values) for factors in matrix]
+    return values
+
+
+def _both_ways(s: Simd, stages: Sequence[Matrix], values: Sequence[Value]) -> list[Value]:
+    """``M x Mᵀ`` of a square of vectors, M the product of the stages; both squares row by row."""
+    edge = len(stages[0][0])
+    columns = [_through(s, stages, values[i::edge]) for i in range(edge)]
+    return [value for row in zip(*columns, strict=True) for value in _through(s, stages, row)]
 
 
 @dataclass(frozen=True)
 class InputTransform:
     """``Bᵀ d B`` of one block for all channels: its pixels in, one row into each product's matrix out.
 
-    `data` is the type of the pixels: ``f32`` for `F4X3`; ``u8`` or ``s8`` for `F2X3`, and then there must be at
-    least two vectors of channels, since the last ones are done by a vector that ends with them.
+    `data` is the type of the pixels: ``f32``, or ``u8`` or ``s8`` for the schemes of integers; for these there must
+    be at least two vectors of channels, since the last ones are done by a pair of vectors that ends with them.
     """
 
     scheme: Scheme = F4X3
@@ -228,16 +287,14 @@ class InputTransform:
         module, function, builder = new_function(self.name, ("pointers", "target", "pitch", "channels"))
         s = Simd(builder, isa)
         pointers, target, pitch, channels = function.args
-        edge, integer = self.scheme.input, self.scheme.element == "int16"
+        integer = self.scheme.integer
 
         def body(channel: Value, mask: Value | None) -> None:
             offset = channel if integer else s.mul(channel, const(4))
             made = s.mul(channel, const(self.scheme.itemsize))
             pixels = [s.add(s.load_i64(s.add(pointers, const(8 * i))), offset) for i in range(self.scheme.products)]
             vectors = [s.load_as_short(p, self.data) if integer else s.load(p, mask) for p in pixels]
-            square = [vectors[i * edge : (i + 1) * edge] for i in range(edge)]
-            transformed = [v for row in _both_ways(s, self.scheme.input_matrix, square) for v in row]
-            for i, vector in enumerate(transformed):
+            for i, vector in enumerate(_both_ways(s, self.scheme.input_stages, vectors)):
                 address = s.add(target, made, s.mul(pitch, const(i)))
                 if integer:
                     builder.store(vector, s.pointer(address, s.short_vector), align=2)
@@ -264,7 +321,7 @@ class OutputTransform:
 
     @property
     def name(self) -> str:
-        data = "f32" if self.scheme.element == "float32" else "s32"
+        data = "s32" if self.scheme.integer else "f32"
         return f"{data}_winograd_{self.scheme.name}_output__{self.epilogue.name}"
 
     def emit(self, isa: Isa) -> str:
@@ -273,7 +330,7 @@ class OutputTransform:
         module, function, builder = new_function(self.name, names)
         s = Simd(builder, isa)
         context, products, pitch, table, first, filters = function.args
-        edge, integer = self.scheme.input, self.scheme.element == "int16"
+        integer = self.scheme.integer
         pixels = [s.load_i32(s.add(table, const(4 * i))) for i in range(self.scheme.output**2)]
         rows = [s.add(first, pixel) for pixel in pixels]
         present = [builder.icmp_signed(">=", pixel, const(0)) for pixel in pixels]
@@ -284,12 +341,9 @@ class OutputTransform:
             offset = s.mul(channel, const(4))
             addresses = [s.add(products, offset, s.mul(pitch, const(i))) for i in range(self.scheme.products)]
             vectors = [s.load_as_int(a, "s32", mask) if integer else s.load(a, mask) for a in addresses]
-            square = [vectors[i * edge : (i + 1) * edge] for i in range(edge)]
-            results = [v for row in _both_ways(s, self.scheme.output_matrix, square) for v in row]
+            results = _both_ways(s, self.scheme.output_stages, vectors)
             if integer:
-                # The division leaves no remainder.
-                shift = s.splat_int(self.scheme.factor.bit_length() - 1)
-                results = [builder.ashr(v, shift) for v in results]
+                results = [self._divided(s, v) for v in results]
             block = [[v] for v in results]
             with builder.if_else(whole) as (then, otherwise):
                 with then:
@@ -300,3 +354,10 @@ class OutputTransform:
         s.each_vector(filters, body)
         builder.ret_void()
         return str(module)
+
+    def _divided(self, s: Simd, value: Value) -> Value:
+        """The value without the scheme's factor; that leaves no remainder."""
+        odd = self.scheme.factor >> self.scheme.shift
+        if odd > 1:
+            value = s.builder.mul(value, s.constant_like(value, pow(odd, -1, 2**32)))
+        return s.builder.ashr(value, s.constant_like(value, self.scheme.shift))

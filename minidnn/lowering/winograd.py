@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 
@@ -20,14 +21,15 @@ from minidnn_kernels.epilogue import Epilogue
 from minidnn_kernels.matmul import pack_integer_panels, pack_panels
 from minidnn_kernels.tile import TileSpec
 from minidnn_kernels.winograd import (
-    F2X3,
+    F2X3_INT,
     F4X3,
+    F4X3_INT,
     InputTransform,
     OutputTransform,
     Scheme,
     WinogradArguments,
     fits_int32,
-    scheme_for,
+    schemes_for,
     start_of_sums,
 )
 
@@ -39,15 +41,14 @@ _PARTS = 12
 # Bytes a core reads from memory in a cycle, while the others read too: weights are read once and not again.
 _BYTES_PER_CYCLE = 2.5
 # By scheme: cycles a vector of a block takes to be transformed, in and out; cycles of a vector's products.
-_TRANSFORM_CYCLES = {F4X3: 130.0, F2X3: 30.0}
-_PRODUCT_CYCLES = {F4X3: 0.5, F2X3: 0.25}
+_TRANSFORM_CYCLES = {F4X3: 130.0, F4X3_INT: 90.0, F2X3_INT: 30.0}
+_PRODUCT_CYCLES = {F4X3: 0.5, F4X3_INT: 0.25, F2X3_INT: 0.25}
 
 
 def lower_winograd(builder: Builder, anchor: Anchor, weights: Weights, window: Window) -> Value | None:
     """One step for the convolution and its tail; None if a direct one is faster, or the tail is not for a kernel.
 
-    Float32 by F(4x4, 3x3), int8 by F(2x2, 3x3), which is exact, on CPUs that gain by it. Weights are those of a
-    convolution with their bias, which int8 adds to the sums and float32 in the tail.
+    Weights are those of a convolution with their bias, which int8 adds to the sums and float32 in the tail.
     ``MINIDNN_WINOGRAD=0`` switches it off.
     """
     data, isa = anchor.inputs[0], builder.isa
@@ -55,21 +56,23 @@ def lower_winograd(builder: Builder, anchor: Anchor, weights: Weights, window: W
     groups, taps, channels, filters = weights.matrix.shape
     dtype = dtype_name(data.type.dtype)
     assert dtype is not None
-    scheme = scheme_for(isa, dtype)
-    fits = window.kernel == (3, 3) and window.stride == window.dilate == (1, 1) and groups == 1
-    if scheme is None or not fits or os.environ.get("MINIDNN_WINOGRAD") == "0":
+    slides = window.kernel == (3, 3) and window.stride == window.dilate == (1, 1) and groups == 1
+    if not slides or os.environ.get("MINIDNN_WINOGRAD") == "0":
         return None
     images = data.shape[0]
-    if not _pays(scheme, isa.lanes, images, channels, filters, window):
-        return None
     kernels = weights.matrix[0].reshape(3, 3, channels, filters).transpose(3, 2, 0, 1)
-    integer = scheme is F2X3
-    bias = weights.bias
+    bias, integer = weights.bias, dtype != "f32"
+    schemes = schemes_for(isa, dtype)
     if integer:
-        # The transform takes two vectors of channels at a time, and unlike direct sums these must leave two bits free.
-        if bias is None or channels < 2 * isa.lanes or not fits_int32(kernels, bias, 255 if dtype == "u8" else 128):
+        largest = 255 if dtype == "u8" else 128
+        # The transform takes two vectors of channels at a time.
+        if bias is None or channels < 2 * isa.lanes:
             return None
+        schemes = tuple(scheme for scheme in schemes if fits_int32(scheme, kernels, bias, largest))
         weights = replace(weights, bias=None)
+    scheme = _fastest(schemes, isa.lanes, images, channels, filters, window)
+    if scheme is None:
+        return None
     tail = make_tail(builder, anchor, weights, CHANNELS_LAST, 1)
     if tail is None:
         return None
@@ -84,7 +87,7 @@ def lower_winograd(builder: Builder, anchor: Anchor, weights: Weights, window: W
     transformed = scheme.transform_weights(kernels)[:, None]
     if integer:
         assert bias is not None
-        packed, _ = pack_integer_panels(transformed, start_of_sums(bias), columns, dot, isa.lanes)
+        packed, _ = pack_integer_panels(transformed, start_of_sums(scheme, bias), columns, dot, isa.lanes)
     else:
         packed = pack_panels(transformed, columns)
     input_table, output_table = _tables(scheme, window)
@@ -129,21 +132,29 @@ def lower_winograd(builder: Builder, anchor: Anchor, weights: Weights, window: W
     return result
 
 
-def _pays(scheme: Scheme, lanes: int, images: int, channels: int, filters: int, window: Window) -> bool:
-    """Whether a small model of its time says that it is faster.
+def _fastest(
+    schemes: Sequence[Scheme], lanes: int, images: int, channels: int, filters: int, window: Window
+) -> Scheme | None:
+    """The fastest of the schemes by a small model of their time; None if the direct way is faster.
 
     The model counts vector operations, and the transformed weights, several times the plain ones, that must be
     read for each inference.
     """
-    blocks = images * -(-window.output[0] // scheme.output) * -(-window.output[1] // scheme.output)
     in_vectors, out_vectors = -(-channels // lanes), -(-filters // lanes)
-    transforms = blocks * (in_vectors + out_vectors) * _TRANSFORM_CYCLES[scheme]
-    product = channels * out_vectors * _PRODUCT_CYCLES[scheme]
     weight = channels * filters / _BYTES_PER_CYCLE
-    products = max(blocks * product, weight * scheme.itemsize) * scheme.products
-    # Direct int8 has weights of one byte.
-    direct = max(images * window.pixels * product, weight * (1 if scheme is F2X3 else 4)) * window.taps
-    return products + transforms < 0.8 * direct
+
+    def cycles(scheme: Scheme) -> float:
+        blocks = images * -(-window.output[0] // scheme.output) * -(-window.output[1] // scheme.output)
+        transforms = blocks * (in_vectors + out_vectors) * _TRANSFORM_CYCLES[scheme]
+        product = channels * out_vectors * _PRODUCT_CYCLES[scheme]
+        return max(blocks * product, weight * scheme.itemsize) * scheme.products + transforms
+
+    def direct(scheme: Scheme) -> float:
+        product = channels * out_vectors * _PRODUCT_CYCLES[scheme]
+        return max(images * window.pixels * product, weight * (1 if scheme.integer else 4)) * window.taps
+
+    paying = [scheme for scheme in schemes if cycles(scheme) < 0.8 * direct(scheme)]
+    return min(paying, key=cycles, default=None)
 
 
 def _choose_part(all_blocks: int, image_blocks: int, block_bytes: int) -> int:
