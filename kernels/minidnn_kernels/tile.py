@@ -38,6 +38,7 @@ class TileSpec:
     """A tile of `rows` by `vectors` registers with a tail; `masked` where columns may be missing.
 
     `data` is the type of A: ``f32`` or ``s16`` (then B is too), ``u8`` or ``s8`` (then B is int8).
+    `dot` is a row of `dot.DOTS`, if it is not to be the ISA's own.
 
     Rows beyond `rows_left` repeat the last one: the caller repeats its pointers, the tile its output
     address, so they store the same values again and need no code of their own.
@@ -48,11 +49,12 @@ class TileSpec:
     epilogue: Epilogue = field(default_factory=Epilogue)
     masked: bool = False
     data: str = "f32"
+    dot: str = ""
 
     @property
     def name(self) -> str:
-        tail = "_tail" if self.masked else ""
-        return f"{self.data}_igemm_{self.rows}x{self.vectors}v{tail}__{self.epilogue.name}"
+        dot, tail = f"_{self.dot}" if self.dot else "", "_tail" if self.masked else ""
+        return f"{self.data}_igemm{dot}_{self.rows}x{self.vectors}v{tail}__{self.epilogue.name}"
 
     def emit(self, isa: Isa) -> str:
         """LLVM IR of the tile, one function of `ARGUMENTS`.
@@ -60,7 +62,7 @@ class TileSpec:
         Raises:
             ValueError: the tile does not fit the registers.
         """
-        if not dot_for(isa, self.data).fits(isa, self.rows, self.vectors):
+        if not dot_for(isa, self.data, self.dot).fits(isa, self.rows, self.vectors):
             raise ValueError(f"a {self.rows}x{self.vectors} tile does not fit {isa.registers} registers of {isa.name}")
         module, function, builder = new_function(self.name, ARGUMENTS)
         s = Simd(builder, isa)
@@ -81,7 +83,7 @@ class TileSpec:
     def _products(self, s: Simd, a: dict[str, Value]) -> list[list[Value]]:
         """The sums over all taps and the whole depth."""
         rows, vectors = self.rows, self.vectors
-        dot = dot_for(s.isa, self.data)
+        dot = dot_for(s.isa, self.data, self.dot)
         panel, start = self._start(s, a["panel"])
 
         def row_pointers(tap: Value) -> list[Value]:

@@ -178,17 +178,18 @@ def schemes_for(isa: Isa, data: str) -> tuple[Scheme, ...]:
     return (F4X3_INT, F2X3_INT) if isa.dot in ("split", "maddwd") else ()
 
 
-def fits_int32(scheme: Scheme, weights: np.ndarray, bias: np.ndarray, largest: int) -> bool:
+def fits_int32(scheme: Scheme, weights: np.ndarray, bias: np.ndarray, data: tuple[int, int]) -> bool:
     """Whether the scheme is exact for those numbers.
 
     Args:
         scheme: one for integers.
         weights: int8 [filters, channels, 3, 3].
         bias: int32 [filters].
-        largest: what the input is at most, without its sign.
+        data: the least and the greatest number of the input.
     """
-    sums = np.abs(weights.astype(np.int64)).sum((1, 2, 3)) * largest + np.abs(bias.astype(np.int64))
-    return int(sums.max(initial=0)) << scheme.shift < 2**31
+    ends = weights.astype(np.int64)[..., None] * np.array(data)
+    least, greatest = ends.min(-1).sum((1, 2, 3)) + bias, ends.max(-1).sum((1, 2, 3)) + bias
+    return max(-int(least.min()), int(greatest.max())) << scheme.shift < 2**31
 
 
 def start_of_sums(scheme: Scheme, bias: np.ndarray) -> np.ndarray:

@@ -151,12 +151,16 @@ def _lower_fused(
         )
         value = _ANCHORS[anchor_node.op_name](builder, anchor)
     else:
-        value = lower_dequantized_pooling(builder, node.name, inner, outside, types[0])
+        value = lower_dequantized_pooling(builder, node.name, inner, outside)
         if value is None and not anchors:
             value = lower_elementwise(builder, node.name, inner, outside, types[0])
     if value is not None:
         return [value, *_known_scales(builder, inner[-1], types)]
     values: dict[Entry, Value] = dict(outside)
+    # What follows an average need not keep it from reading integers.
+    pooled = lower_dequantized_pooling(builder, node.name, inner[:2], outside)
+    if pooled is not None:
+        values[inner[1][0]], inner = pooled, inner[2:]
     for part in inner:
         for i, made in enumerate(_lower_node(builder, part, [values[e] for e in part.inputs])):
             values[part[i]] = made

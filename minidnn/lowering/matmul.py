@@ -244,8 +244,9 @@ def add_matmul_step(
     window: Window,
     shape: Shape,
     layout: str,
+    dot: str = "",
 ) -> Value:
-    """The step itself; `source` is float32, or int8 with panels packed for it."""
+    """The step itself; `source` is float32, or int8 with panels packed for it, and for `dot` if that is given."""
     data, item = dtype_name(source.type.dtype), source.type.dtype.itemsize
     assert data is not None
     width = tiling.vectors * builder.isa.lanes
@@ -256,8 +257,8 @@ def add_matmul_step(
     # An int8 step reads up to 16 bytes where there are fewer.
     zeros = builder.zeros(shape.depth + 4)
     names: dict[str, Argument] = {
-        "TILE": Kernel(TileSpec(tiling.rows, tiling.vectors, tail.epilogue, False, data)),
-        "TAIL_TILE": Kernel(TileSpec(tiling.rows, tiling.vectors, tail.epilogue, masked, data)),
+        "TILE": Kernel(TileSpec(tiling.rows, tiling.vectors, tail.epilogue, False, data, dot)),
+        "TAIL_TILE": Kernel(TileSpec(tiling.rows, tiling.vectors, tail.epilogue, masked, data, dot)),
         "SOURCE": builder.address(source),
         "ZEROS": zeros,
         "IMAGE_PITCH": math.prod(window.input) * shape.channels * item,

@@ -36,7 +36,7 @@ def lower_pooling(
 
 
 def lower_dequantized_pooling(
-    builder: Builder, name: str, nodes: Sequence[Node], outside: Mapping[Entry, Value], type: TensorType
+    builder: Builder, name: str, nodes: Sequence[Node], outside: Mapping[Entry, Value]
 ) -> Value | None:
     """A dequantization and the average pooling of what it gives, in one step: None if `nodes` are not that."""
     if [n.op_name for n in nodes] != ["dequantize", "pooling"] or nodes[1].inputs != (nodes[0][0],):
@@ -47,7 +47,9 @@ def lower_dequantized_pooling(
     scale = outside[dequantize.inputs[1]].array
     if scale is None:
         return None
-    return add_pooling(builder, name, pooling.attrs, outside[dequantize.inputs[0]], type, float(scale.reshape(-1)[0]))
+    data = outside[dequantize.inputs[0]]
+    type = pooling.infer_types([TensorType(data.shape, np.dtype(np.float32))])[0]
+    return add_pooling(builder, name, pooling.attrs, data, type, float(scale.reshape(-1)[0]))
 
 
 def add_pooling(

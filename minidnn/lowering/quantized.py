@@ -17,7 +17,7 @@ from minidnn.lowering.tail import dtype_name
 from minidnn.lowering.tiling import choose_tiling
 from minidnn.lowering.values import CHANNELS_LAST, PLAIN, Array, Value
 from minidnn.lowering.winograd import lower_winograd
-from minidnn_kernels.dot import dot_for
+from minidnn_kernels.dot import best_dot, dot_for
 from minidnn_kernels.matmul import MAX_POINTERS, pack_integer_panels
 
 __all__ = ["lower_quantized_convolution", "lower_quantized_fully_connected"]
@@ -83,14 +83,15 @@ def _lower(
     groups, taps, depth, columns = matrix.shape
     dtype = dtype_name(data.type.dtype)
     assert dtype is not None
-    dot = dot_for(isa, dtype)
+    name = best_dot(isa, dtype, matrix)
+    dot = dot_for(isa, dtype, name)
     tiling = choose_tiling(isa, images, window.pixels, taps, -(-depth // dot.group), groups, columns, dot.fits)
     width = tiling.vectors * isa.lanes
     packed, steps = pack_integer_panels(matrix, weights.bias.reshape(groups, columns), width, dot, isa.lanes)
     count, pitch = packed.shape[1:]
     panels = Panels(builder.constant(packed), count, pitch, count * pitch, 0, steps)
     source = _with_room(builder, source, dot.row_bytes(steps) > depth)
-    return add_matmul_step(builder, anchor, tail, tiling, source, panels, window, shape, layout)
+    return add_matmul_step(builder, anchor, tail, tiling, source, panels, window, shape, layout, name)
 
 
 def _with_room(builder: Builder, value: Value, needed: bool) -> Value:

@@ -84,9 +84,9 @@ def choose_tile(
             cycles = max(rows * vectors / 2, (rows + vectors) / 2, _SHORTEST_STEP) + _STEP_OVERHEAD
             tiles = -(-pixels // rows) * -(-columns // (vectors * isa.lanes))
             cost = tiles * (depth * cycles + _TILE_CYCLES + rows * vectors)
-            candidate = (cost, -rows * vectors, vectors)
+            candidate = (cost, -rows * vectors, rows + vectors)
             if best is None or candidate < best[:3]:
-                best = (cost, -rows * vectors, vectors)
+                best = candidate
                 choice = (rows, vectors)
     assert best is not None
     return choice

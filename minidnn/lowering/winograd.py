@@ -39,7 +39,7 @@ __all__ = ["lower_winograd"]
 _PART_BYTES = 640 * 1024
 _PARTS = 12
 # Bytes a core reads from memory in a cycle, while the others read too: weights are read once and not again.
-_BYTES_PER_CYCLE = 2.5
+_BYTES_PER_CYCLE = 3.2
 # By scheme: cycles a vector of a block takes to be transformed, in and out; cycles of a vector's products.
 _TRANSFORM_CYCLES = {F4X3: 130.0, F4X3_INT: 90.0, F2X3_INT: 30.0}
 _PRODUCT_CYCLES = {F4X3: 0.5, F4X3_INT: 0.25, F2X3_INT: 0.25}
@@ -64,11 +64,11 @@ def lower_winograd(builder: Builder, anchor: Anchor, weights: Weights, window: W
     bias, integer = weights.bias, dtype != "f32"
     schemes = schemes_for(isa, dtype)
     if integer:
-        largest = 255 if dtype == "u8" else 128
+        ends = (0, 255) if dtype == "u8" else (-128, 127)
         # The transform takes two vectors of channels at a time.
         if bias is None or channels < 2 * isa.lanes:
             return None
-        schemes = tuple(scheme for scheme in schemes if fits_int32(scheme, kernels, bias, largest))
+        schemes = tuple(scheme for scheme in schemes if fits_int32(scheme, kernels, bias, ends))
         weights = replace(weights, bias=None)
     scheme = _fastest(schemes, isa.lanes, images, channels, filters, window)
     if scheme is None:
