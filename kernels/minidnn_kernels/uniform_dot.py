@@ -235,7 +235,7 @@ class Maddwd(Dot):
 
 @dataclass(frozen=True)
 class Int16(Dot):
-    """``vpmaddwd`` of x86 on int16 as they come: two elements of K in a step.
+    """``vpmaddwd`` of x86, or VNNI's ``vpdpwssd``, on int16 as they come: two elements of K in a step.
 
     Exact but for two products of -2^15 by -2^15 in one pair; sums wrap around at 32 bits.
     """
@@ -252,7 +252,11 @@ class Int16(Dot):
         return [s.load_splat_i32(address)]
 
     def accumulate(self, s: Simd, a: Sequence[Value], b: Sequence[Value], accumulator: Value) -> Value:
-        return s.builder.add(accumulator, multiply_pairs(s, a[0], b[0]))
+        if s.isa.dot != "vnni":
+            return s.builder.add(accumulator, multiply_pairs(s, a[0], b[0]))
+        name, kind = f"llvm.x86.avx512.vpdpwssd.{s.lanes * 32}", s.short_vector
+        intrinsic = s.intrinsic(name, s.int_vector, [s.int_vector, kind, kind])
+        return s.builder.call(intrinsic, [accumulator, s.builder.bitcast(a[0], kind), s.builder.bitcast(b[0], kind)])
 
     def fits(self, isa: Isa, rows: int, vectors: int) -> bool:
         # The sums, B, one row of A, and a product.

@@ -169,13 +169,10 @@ F2X3_INT = Scheme(
 
 
 def schemes_for(isa: Isa, data: str) -> tuple[Scheme, ...]:
-    """The schemes for input ``f32``, ``u8`` or ``s8``; none for int8 where one instruction multiplies four bytes.
-
-    There int16 takes twice as many instructions a product, which is most of what a scheme would save.
-    """
+    """The schemes for input ``f32``, ``u8`` or ``s8``: those for integers need x86's products of int16."""
     if data == "f32":
         return (F4X3,)
-    return (F4X3_INT, F2X3_INT) if isa.dot in ("split", "maddwd") else ()
+    return (F4X3_INT, F2X3_INT) if isa.arch == "x86_64" else ()
 
 
 def fits_int32(scheme: Scheme, weights: np.ndarray, bias: np.ndarray, data: tuple[int, int]) -> bool:

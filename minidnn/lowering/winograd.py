@@ -18,6 +18,7 @@ from minidnn.lowering.values import CHANNELS_LAST, Array, Value
 from minidnn.runtime.program import Argument, Cost, Kernel
 from minidnn_kernels.dot import dot_for
 from minidnn_kernels.epilogue import Epilogue
+from minidnn_kernels.isa import Isa
 from minidnn_kernels.matmul import pack_integer_panels, pack_panels
 from minidnn_kernels.tile import TileSpec
 from minidnn_kernels.winograd import (
@@ -40,7 +41,8 @@ _PART_BYTES = 640 * 1024
 _PARTS = 12
 # Bytes a core reads from memory in a cycle, while the others read too: weights are read once and not again.
 _BYTES_PER_CYCLE = 3.2
-# By scheme: cycles a vector of a block takes to be transformed, in and out; cycles of a vector's products.
+# By scheme: cycles a vector of a block takes to be transformed, in and out; cycles of a vector's products, and
+# those of the direct way, which are half of them for integers where four bytes are multiplied in one instruction.
 _TRANSFORM_CYCLES = {F4X3: 130.0, F4X3_INT: 90.0, F2X3_INT: 30.0}
 _PRODUCT_CYCLES = {F4X3: 0.5, F4X3_INT: 0.25, F2X3_INT: 0.25}
 
@@ -70,7 +72,7 @@ def lower_winograd(builder: Builder, anchor: Anchor, weights: Weights, window: W
             return None
         schemes = tuple(scheme for scheme in schemes if fits_int32(scheme, kernels, bias, ends))
         weights = replace(weights, bias=None)
-    scheme = _fastest(schemes, isa.lanes, images, channels, filters, window)
+    scheme = _fastest(schemes, isa, images, channels, filters, window)
     if scheme is None:
         return None
     tail = make_tail(builder, anchor, weights, CHANNELS_LAST, 1)
@@ -133,14 +135,14 @@ def lower_winograd(builder: Builder, anchor: Anchor, weights: Weights, window: W
 
 
 def _fastest(
-    schemes: Sequence[Scheme], lanes: int, images: int, channels: int, filters: int, window: Window
+    schemes: Sequence[Scheme], isa: Isa, images: int, channels: int, filters: int, window: Window
 ) -> Scheme | None:
     """The fastest of the schemes by a small model of their time; None if the direct way is faster.
 
     The model counts vector operations, and the transformed weights, several times the plain ones, that must be
     read for each inference.
     """
-    in_vectors, out_vectors = -(-channels // lanes), -(-filters // lanes)
+    in_vectors, out_vectors = -(-channels // isa.lanes), -(-filters // isa.lanes)
     weight = channels * filters / _BYTES_PER_CYCLE
 
     def cycles(scheme: Scheme) -> float:
@@ -150,7 +152,8 @@ def _fastest(
         return max(blocks * product, weight * scheme.itemsize) * scheme.products + transforms
 
     def direct(scheme: Scheme) -> float:
-        product = channels * out_vectors * _PRODUCT_CYCLES[scheme]
+        share = 0.5 if scheme.integer and isa.dot == "vnni" else 1
+        product = channels * out_vectors * _PRODUCT_CYCLES[scheme] * share
         return max(images * window.pixels * product, weight * (1 if scheme.integer else 4)) * window.taps
 
     paying = [scheme for scheme in schemes if cycles(scheme) < 0.8 * direct(scheme)]
