@@ -11,7 +11,7 @@ import numpy as np
 
 import minidnn as mx
 
-__all__ = ["Agreement", "Crops", "agreement", "make_crops", "run_batches"]
+__all__ = ["Agreement", "Crops", "agreement", "make_crops", "read_photos", "run_batches"]
 
 # In the public domain, CC0 or CC BY, and shipped in the wheels of these packages.
 _PHOTOS = {
@@ -45,17 +45,26 @@ def make_crops() -> Crops:
     Raises:
         ImportError: scikit-image or scikit-learn is not installed.
     """
+    random = np.random.default_rng(0)
+    crops = [_crop(photo, random) for photo in read_photos() for _ in range(_CROPS)]
+    shuffled = np.stack(crops)[random.permutation(len(crops))]
+    return Crops(shuffled[:_CALIBRATION], shuffled[_CALIBRATION:])
+
+
+def read_photos() -> list[Any]:
+    """The photos, as Pillow's RGB images.
+
+    Raises:
+        ImportError: scikit-image or scikit-learn is not installed.
+    """
     from PIL import Image
 
-    random = np.random.default_rng(0)
-    crops = []
+    photos = []
     for package, names in _PHOTOS.items():
         for name in names:
             with Image.open(_folder(package) / name) as photo:
-                image = photo.convert("RGB")
-            crops += [_crop(image, random) for _ in range(_CROPS)]
-    shuffled = np.stack(crops)[random.permutation(len(crops))]
-    return Crops(shuffled[:_CALIBRATION], shuffled[_CALIBRATION:])
+                photos.append(photo.convert("RGB"))
+    return photos
 
 
 def _folder(package: str) -> Path:
