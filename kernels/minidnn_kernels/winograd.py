@@ -182,10 +182,12 @@ def fits_int32(scheme: Scheme, weights: np.ndarray, bias: np.ndarray, data: tupl
         scheme: one for integers.
         weights: int8 [filters, channels, 3, 3].
         bias: int32 [filters].
-        data: the least and the greatest number of the input.
+        data: the least number of the input, at most 0, and the greatest, at least 0.
     """
-    ends = weights.astype(np.int64)[..., None] * np.array(data)
-    least, greatest = ends.min(-1).sum((1, 2, 3)) + bias, ends.max(-1).sum((1, 2, 3)) + bias
+    low, high = data
+    positive = np.maximum(weights, 0).sum((1, 2, 3), dtype=np.int64)
+    negative = weights.sum((1, 2, 3), dtype=np.int64) - positive
+    greatest, least = positive * high + negative * low + bias, positive * low + negative * high + bias
     return max(-int(least.min()), int(greatest.max())) << scheme.shift < 2**31
 
 
