@@ -18,11 +18,11 @@ from minidnn_kernels.isa import Isa
 from minidnn_kernels.matmul import pack_integer_panels, pack_panels
 from minidnn_kernels.tile import TileSpec
 
-__all__ = ["DTYPES", "Fill", "Memory", "Tail", "Tile", "TileProblem", "tiles", "uniform"]
+__all__ = ["DTYPES", "Fill", "Memory", "Tail", "Tile", "TileProblem", "kinds", "tiles", "uniform", "weight_type"]
 
 Array = np.ndarray[Any, Any]
 
-DTYPES: dict[str, type] = {"f32": np.float32, "s32": np.int32, "s8": np.int8, "u8": np.uint8}
+DTYPES: dict[str, type] = {"f32": np.float32, "s32": np.int32, "s16": np.int16, "s8": np.int8, "u8": np.uint8}
 _CLAMP = {"s8": (-127.0, 127.0), "u8": (0.0, 255.0)}
 
 # Rows and columns of the output before the block, which others own, and behind it.
@@ -41,9 +41,20 @@ class Memory(Protocol):
         ...
 
 
-def tiles(isa: Isa, data: str = "s8") -> list[tuple[int, int]]:
+def kinds(isa: Isa) -> list[tuple[str, str]]:
+    """Every data and dot of the integer tiles that can be chosen for that ISA."""
+    dots = ("", "maddwd") if isa.dot == "split" else ("",)
+    return [(data, dot) for dot in dots for data in ("u8", "s8")] + [("s16", "")] * (isa.arch == "x86_64")
+
+
+def weight_type(data: str) -> type:
+    """The type of B where A is `data`."""
+    return np.int8 if data in ("u8", "s8") else DTYPES[data]
+
+
+def tiles(isa: Isa, data: str = "s8", name: str = "") -> list[tuple[int, int]]:
     """Rows and vectors of all tiles that can be chosen for that ISA; those for s8 are good for u8 too."""
-    dot = dot_for(isa, data)
+    dot = dot_for(isa, data, name)
     return [(rows, v) for rows in range(1, isa.max_rows + 1) for v in range(1, 5) if dot.fits(isa, rows, v)]
 
 
@@ -142,10 +153,11 @@ class Tile:
     data: str = "u8"
     masked: bool = False
     tail: Tail = field(default_factory=Tail)
+    dot: str = ""
 
     @property
     def spec(self) -> TileSpec:
-        return TileSpec(self.rows, self.vectors, self.tail.epilogue(), self.masked, self.data)
+        return TileSpec(self.rows, self.vectors, self.tail.epilogue(), self.masked, self.data, self.dot)
 
 
 class Fill(Protocol):
@@ -208,7 +220,7 @@ class TileProblem:
         if tail.residual is not None:
             context += [memory.put(self.residual), self.residual.strides[0]]
 
-        dot = dot_for(self.isa, self.tile.data)
+        dot = dot_for(self.isa, self.tile.data, self.tile.dot)
         steps = -(-self.depth // dot.group)
         return (
             memory.put(np.array(context, np.int64)),
@@ -224,7 +236,7 @@ class TileProblem:
     def _panel(self) -> Array:
         if self.tile.data == "f32":
             return pack_panels(self.b[None], self._width)
-        dot = dot_for(self.isa, self.tile.data)
+        dot = dot_for(self.isa, self.tile.data, self.tile.dot)
         return pack_integer_panels(self.b[None], self.bias[None], self._width, dot, self.isa.lanes)[0]
 
     def _place_rows(self, memory: Memory, length: int) -> int:
@@ -247,7 +259,7 @@ class TileProblem:
     def sums(self) -> Array:
         """The products and the bias: in int32, which wraps; for float32 data in float32, without bias.
 
-        Exact in float64, where no sum of an int8 tile reaches 2^53.
+        Exact in float64, where no sum of integers here reaches 2^53.
         """
         a = np.where(self._absent[..., None], 0, self.a).reshape(self._rows, -1).astype(np.float64)
         products = a @ self.b.reshape(-1, self._columns).astype(np.float64)
@@ -278,8 +290,9 @@ class TileProblem:
 
 def uniform(rng: np.random.Generator, shapes: Sequence[tuple[int, ...]], tile: Tile) -> tuple[Array, Array, Array]:
     """All numbers of A's, B's and the bias's type are as likely; float32 are integers, so that sums are exact."""
-    a: Array = rng.integers(*((0, 256) if tile.data == "u8" else (-128, 128)), shapes[0]).astype(DTYPES[tile.data])
-    b = rng.integers(-128, 128, shapes[1]).astype(np.float32 if tile.data == "f32" else np.int8)
+    wide, weights = DTYPES[tile.data], weight_type(tile.data)
+    a = _integers(rng, shapes[0], np.int8 if tile.data == "f32" else wide).astype(wide)
+    b = _integers(rng, shapes[1], np.int8 if tile.data == "f32" else weights).astype(weights)
     return a, b, rng.integers(-(2**20), 2**20, shapes[2]).astype(np.int32)
 
 
@@ -295,5 +308,11 @@ def _scales(rng: np.random.Generator, count: int) -> Array:
 def _numbers(rng: np.random.Generator, shape: tuple[int, ...], dtype: type) -> Array:
     if dtype is np.float32:
         return (rng.standard_normal(shape) * 40).astype(np.float32)
+    return _integers(rng, shape, dtype)
+
+
+def _integers(rng: np.random.Generator, shape: tuple[int, ...], dtype: type) -> Array:
+    """Numbers of an integer type, all as likely."""
     limits = np.iinfo(dtype)
-    return rng.integers(limits.min, limits.max, shape, endpoint=True).astype(dtype)
+    numbers: Array = rng.integers(limits.min, limits.max, shape, endpoint=True).astype(dtype)
+    return numbers
