@@ -17,7 +17,7 @@ from minidnn.symbol.graph import Entry, Node
 from minidnn_kernels.elementwise import MAX_OUTER, ElementwiseArguments, ElementwiseSpec
 from minidnn_kernels.epilogue import Epilogue
 
-__all__ = ["collapse", "lower_elementwise"]
+__all__ = ["add_rows_step", "collapse", "lower_elementwise"]
 
 # Operands a kernel can have: what the loop's scratch holds.
 _MAX_OPERANDS = 32

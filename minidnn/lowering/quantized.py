@@ -1,7 +1,8 @@
-"""Int8 convolution and dense layers: the same loops and tiles as float32, other panels."""
+"""Int8 convolution, dense layers and products: the same loops and tiles as float32, other panels."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -10,17 +11,25 @@ from minidnn.lowering.anchor import Anchor, Weights, make_tail
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.copy import lower_copy
 from minidnn.lowering.depthwise import lower_depthwise
+from minidnn.lowering.elementwise import add_rows_step
 from minidnn.lowering.geometry import Window
-from minidnn.lowering.matmul import Panels, absorb_padding, add_matmul_step, known_product
+from minidnn.lowering.matmul import Panels, absorb_padding, add_matmul_step, known_product, lower_batch_dot
 from minidnn.lowering.memory import TEMPORARY
 from minidnn.lowering.tail import dtype_name
 from minidnn.lowering.tiling import choose_tiling
 from minidnn.lowering.values import CHANNELS_LAST, PLAIN, Array, Value
 from minidnn.lowering.winograd import lower_winograd
+from minidnn.ops.registry import TensorType
+from minidnn.runtime.program import Cost, Kernel
 from minidnn_kernels.dot import best_dot, dot_for
+from minidnn_kernels.elementwise import ElementwiseSpec
+from minidnn_kernels.epilogue import Epilogue
 from minidnn_kernels.matmul import MAX_POINTERS, pack_integer_panels
 
-__all__ = ["lower_quantized_convolution", "lower_quantized_fully_connected"]
+__all__ = ["lower_quantized_batch_dot", "lower_quantized_convolution", "lower_quantized_fully_connected"]
+
+# The largest number of a type, without its sign.
+_LARGEST = {"int8": 128, "uint8": 255}
 
 
 def lower_quantized_convolution(builder: Builder, anchor: Anchor) -> Value | None:
@@ -57,6 +66,31 @@ def lower_quantized_fully_connected(builder: Builder, anchor: Anchor) -> Value |
     window = Window((rows,), (rows,), (1,), (1,), (1,), (0,))
     matrix = weight.reshape(1, units, depth, 1).transpose(0, 3, 2, 1)
     return _lower(builder, anchor, Weights(matrix, bias, anchor.tail, anchor.entry), window, 1, PLAIN)
+
+
+def lower_quantized_batch_dot(builder: Builder, anchor: Anchor) -> Value | None:
+    """An int8 ``batch_dot`` with its tail, by the kernel of float32; None where that would not be exact.
+
+    Both factors are computed by the run, so nothing can be packed ahead, and there is nothing to gain from int8.
+    Float32 holds all integers up to 2^24: with fewer products in a sum every step of it is exact.
+    """
+    left, right = anchor.inputs
+    depth = left.shape[-2] if anchor.attrs.transpose_a else left.shape[-1]
+    largest = [_LARGEST.get(value.type.dtype.name, 2**24) for value in (left, right)]
+    if not anchor.tail or depth * math.prod(largest) > 2**24:
+        return None
+    factors = tuple(_as_float(builder, anchor.name, value) for value in (left, right))
+    return lower_batch_dot(builder, replace(anchor, inputs=factors))
+
+
+def _as_float(builder: Builder, name: str, value: Value) -> Value:
+    """An 8-bit tensor's numbers as float32."""
+    source = builder.as_layout(value, PLAIN)
+    result = builder.new(TensorType(value.shape, np.dtype(np.float32)))
+    kernel = Kernel(ElementwiseSpec(Epilogue((), (f"tensor_{dtype_name(value.type.dtype)}",))))
+    cost = Cost(0, source.nbytes + result.nbytes)
+    add_rows_step(builder, name, kernel, [result, source], (value.type.size,), [(4,), (1,)], cost)
+    return result
 
 
 def _known_weights(anchor: Anchor) -> tuple[Array, Array] | None:

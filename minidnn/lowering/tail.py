@@ -216,7 +216,8 @@ class TailBuilder:
         scale, channels = scales[0], scales[1].array if len(scales) > 1 and scales[1] is not None else None
         if scale.array is not None:
             known = np.float32(scale.array.reshape(-1)[0])
-            if channels is None:
+            if channels is None or channels.size == 1:
+                known = known if channels is None else known * np.float32(channels.reshape(-1)[0])
                 numbers[node[0]] = self.apply("multiply_scalar", number, numbers=(float(known),))
                 return True
             factor = self.channel(known * channels, node.attrs.axis)
