@@ -21,6 +21,8 @@ WALLS = {
     "minidnn.passes": ["minidnn_kernels", "minidnn.runtime", "minidnn.lowering", "minidnn.engine", "minidnn.gluon"],
     "minidnn.symbol": ["minidnn_kernels", "minidnn.runtime", "minidnn.lowering", "minidnn.gluon"],
     "minidnn.viz": ["minidnn_kernels", "minidnn.runtime", "minidnn.lowering", "minidnn.engine", "minidnn.gluon"],
+    "minidnn.contrib": ["minidnn_kernels", "minidnn.runtime", "minidnn.lowering"],
+    "minidnn.interop": ["minidnn_kernels", "minidnn.runtime", "minidnn.lowering"],
     "minidnn.gluon": ["minidnn_kernels", "minidnn.runtime", "minidnn.lowering"],
     "minidnn.numpy": ["minidnn_kernels", "minidnn.runtime", "minidnn.lowering", "minidnn.gluon"],
     "minidnn.npx": ["minidnn_kernels", "minidnn.runtime", "minidnn.lowering", "minidnn.gluon"],
