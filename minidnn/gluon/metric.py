@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-import difflib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,8 +16,9 @@ import numpy
 
 from minidnn.errors import ShapeError
 from minidnn.gluon.metric_accuracy import Accuracy, BinaryAccuracy, TopKAccuracy
-from minidnn.gluon.metric_base import EvalMetric, array_pairs
-from minidnn.gluon.metric_counts import F1, MCC, Fbeta
+from minidnn.gluon.metric_base import EvalMetric, array_pairs, check_label_shapes
+from minidnn.gluon.metric_counts import F1, MCC, PCC, Fbeta
+from minidnn.gluon.metric_registry import alias, find, register
 from minidnn.gluon.metric_values import (
     MAE,
     MSE,
@@ -28,12 +29,14 @@ from minidnn.gluon.metric_values import (
     PearsonCorrelation,
     Perplexity,
 )
+from minidnn.gluon.metric_vectors import MeanCosineSimilarity, MeanPairwiseDistance
 
 __all__ = [
     "F1",
     "MAE",
     "MCC",
     "MSE",
+    "PCC",
     "RMSE",
     "Accuracy",
     "BinaryAccuracy",
@@ -43,12 +46,17 @@ __all__ = [
     "EvalMetric",
     "Fbeta",
     "Loss",
+    "MeanCosineSimilarity",
+    "MeanPairwiseDistance",
     "NegativeLogLikelihood",
     "PearsonCorrelation",
     "Perplexity",
     "TopKAccuracy",
+    "alias",
+    "check_label_shapes",
     "create",
     "np",
+    "register",
 ]
 
 Feval = Callable[[Any, Any], Any]
@@ -71,6 +79,10 @@ class CompositeEvalMetric(EvalMetric):
     ) -> None:
         self.metrics = [create(metric) for metric in metrics or ()]
         super().__init__(name, output_names, label_names)
+
+    def get_config(self) -> dict[str, Any]:
+        """See `EvalMetric.get_config`."""
+        return {**super().get_config(), "metrics": [metric.get_config() for metric in self.metrics]}
 
     def add(self, metric: Any) -> None:
         """One metric more: what `create` takes."""
@@ -142,6 +154,14 @@ class CustomMetric(EvalMetric):
         self._feval = feval
         self._allow_extra_outputs = allow_extra_outputs
 
+    def get_config(self) -> dict[str, Any]:
+        """A function cannot be written down.
+
+        Raises:
+            NotImplementedError: always.
+        """
+        raise NotImplementedError(f"{self.name}: a CustomMetric cannot be serialized")
+
     def update(self, labels: Any, preds: Any) -> None:
         """Add a batch.
 
@@ -160,36 +180,34 @@ class CustomMetric(EvalMetric):
             self.num_inst += int(count)
 
 
-_NAMES: dict[str, type[EvalMetric]] = {
-    **{
-        kind.__name__.lower(): kind
-        for kind in (
-            Accuracy,
-            BinaryAccuracy,
-            CompositeEvalMetric,
-            CrossEntropy,
-            F1,
-            Fbeta,
-            Loss,
-            MAE,
-            MCC,
-            MSE,
-            NegativeLogLikelihood,
-            PearsonCorrelation,
-            Perplexity,
-            RMSE,
-            TopKAccuracy,
-        )
-    },
-    "acc": Accuracy,
-    "ce": CrossEntropy,
-    "composite": CompositeEvalMetric,
-    "cross-entropy": CrossEntropy,
-    "nll_loss": NegativeLogLikelihood,
-    "pearsonr": PearsonCorrelation,
-    "top_k_acc": TopKAccuracy,
-    "top_k_accuracy": TopKAccuracy,
-}
+for _kind in (
+    Accuracy,
+    BinaryAccuracy,
+    CompositeEvalMetric,
+    CrossEntropy,
+    CustomMetric,
+    F1,
+    Fbeta,
+    Loss,
+    MAE,
+    MCC,
+    MSE,
+    MeanCosineSimilarity,
+    MeanPairwiseDistance,
+    NegativeLogLikelihood,
+    PCC,
+    PearsonCorrelation,
+    Perplexity,
+    RMSE,
+    TopKAccuracy,
+):
+    register(_kind)
+alias("acc")(Accuracy)
+alias("ce", "cross-entropy")(CrossEntropy)
+alias("composite")(CompositeEvalMetric)
+alias("nll_loss")(NegativeLogLikelihood)
+alias("pearsonr")(PearsonCorrelation)
+alias("top_k_acc", "top_k_accuracy")(TopKAccuracy)
 
 
 def create(metric: Any, *args: Any, **kwargs: Any) -> EvalMetric:
@@ -197,7 +215,8 @@ def create(metric: Any, *args: Any, **kwargs: Any) -> EvalMetric:
 
     Args:
         metric: its name (a class of this module in any case of letters, or MXNet's short names such as ``acc``); a
-            function of labels and predictions; a metric, which is given back; or a list of these.
+            function of labels and predictions; a metric, which is given back; what `EvalMetric.get_config` gave, or
+            that as JSON; or a list of these.
         args, kwargs: for the metric's constructor.
 
     Raises:
@@ -208,13 +227,12 @@ def create(metric: Any, *args: Any, **kwargs: Any) -> EvalMetric:
         return metric
     if isinstance(metric, (list, tuple)):
         return CompositeEvalMetric([create(one, *args, **kwargs) for one in metric])
+    if isinstance(metric, Mapping):
+        return create(**metric)
+    if isinstance(metric, str) and metric.startswith("{"):
+        return create(json.loads(metric))
     if isinstance(metric, str):
-        kind = _NAMES.get(metric.lower())
-        if kind is None:
-            close = difflib.get_close_matches(metric.lower(), _NAMES, n=3)
-            hint = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(sorted(_NAMES))}"
-            raise ValueError(f"no metric is named {metric!r}; {hint}")
-        return kind(*args, **kwargs)
+        return find(metric)(*args, **kwargs)
     if callable(metric):
         return CustomMetric(metric, *args, **kwargs)
     raise TypeError(f"a metric is a name, a function, a metric or a list of these; got {metric!r}")

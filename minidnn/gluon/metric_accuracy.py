@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from minidnn.errors import ShapeError
-from minidnn.gluon.metric_base import Array, EvalMetric
+from minidnn.gluon.metric_base import Array, EvalMetric, require_numbers
 
 __all__ = ["Accuracy", "BinaryAccuracy", "TopKAccuracy"]
 
@@ -18,6 +19,7 @@ class _ShareRight(EvalMetric):
     """The share of samples that were right. A sample with NaN among its scores counts as wrong."""
 
     def _add(self, label: Array, prediction: Array) -> None:
+        require_numbers(self.name, label)
         right = self._is_right(label, prediction)
         self.sum_metric += float(right.sum())
         self.num_inst += right.size
@@ -44,7 +46,7 @@ class Accuracy(_ShareRight):
         output_names: Sequence[str] | None = None,
         label_names: Sequence[str] | None = None,
     ) -> None:
-        super().__init__(name, output_names, label_names)
+        super().__init__(name, output_names, label_names, axis=axis)
         self.axis = axis
 
     def _is_right(self, label: Array, prediction: Array) -> Array:
@@ -84,8 +86,12 @@ class TopKAccuracy(_ShareRight):
     ) -> None:
         if top_k <= 1:
             raise ValueError(f"Please use Accuracy if top_k is no more than 1; got top_k={top_k}")
-        super().__init__(f"{name}_{top_k}", output_names, label_names)
+        super().__init__(f"{name}_{top_k}", output_names, label_names, top_k=top_k)
         self.top_k = top_k
+
+    def get_config(self) -> dict[str, Any]:
+        """See `EvalMetric.get_config`."""
+        return {**super().get_config(), "name": self.name.removesuffix(f"_{self.top_k}")}
 
     def _is_right(self, label: Array, prediction: Array) -> Array:
         if prediction.ndim != 2 or label.shape not in ((len(prediction),), (len(prediction), 1)):
@@ -114,7 +120,7 @@ class BinaryAccuracy(_ShareRight):
         label_names: Sequence[str] | None = None,
         threshold: float = 0.5,
     ) -> None:
-        super().__init__(name, output_names, label_names)
+        super().__init__(name, output_names, label_names, threshold=threshold)
         self.threshold = threshold
 
     def _is_right(self, label: Array, prediction: Array) -> Array:

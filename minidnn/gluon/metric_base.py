@@ -11,7 +11,15 @@ import numpy as np
 from minidnn.errors import DataError, ShapeError
 from minidnn.numpy.convert import as_host
 
-__all__ = ["Array", "EvalMetric", "array_pairs", "class_numbers", "require_same_shape"]
+__all__ = [
+    "Array",
+    "EvalMetric",
+    "array_pairs",
+    "check_label_shapes",
+    "class_numbers",
+    "require_numbers",
+    "require_same_shape",
+]
 
 Array = np.ndarray[Any, Any]
 
@@ -22,6 +30,7 @@ class EvalMetric:
     Args:
         name: what `get` calls it.
         output_names, label_names: which entries `update_dict` takes, and in which order; None: all.
+        kwargs: further arguments of a subclass's constructor, for `get_config`.
 
     Attributes:
         sum_metric: the sum so far.
@@ -29,15 +38,30 @@ class EvalMetric:
     """
 
     def __init__(
-        self, name: str, output_names: Sequence[str] | None = None, label_names: Sequence[str] | None = None
+        self,
+        name: str,
+        output_names: Sequence[str] | None = None,
+        label_names: Sequence[str] | None = None,
+        **kwargs: Any,
     ) -> None:
-        self.name = name
+        self.name = str(name)
+        self._kwargs = kwargs
         self.output_names = output_names
         self.label_names = label_names
         self.reset()
 
     def __str__(self) -> str:
         return f"EvalMetric: {dict(self.get_name_value())}"
+
+    def get_config(self) -> dict[str, Any]:
+        """What makes a metric like this one: ``create(**config)``. It can be written as JSON."""
+        return {
+            **self._kwargs,
+            "metric": type(self).__name__,
+            "name": self.name,
+            "output_names": self.output_names,
+            "label_names": self.label_names,
+        }
 
     def reset(self) -> None:
         """Forget all batches."""
@@ -103,6 +127,39 @@ def require_same_shape(name: str, label: Array, prediction: Array) -> None:
     """
     if label.shape != prediction.shape:
         raise ShapeError(f"{name}: predictions {prediction.shape} must have the shape of the labels {label.shape}")
+
+
+def check_label_shapes(labels: Any, preds: Any, wrap: bool = False, shape: bool = False) -> tuple[Any, Any]:
+    """Checks, for a metric of one's own, that labels and predictions are as many.
+
+    Args:
+        labels, preds: arrays, or lists of arrays.
+        wrap: give a single array back as a list of one.
+        shape: compare the shapes of two arrays, not their lengths.
+
+    Returns:
+        Both.
+
+    Raises:
+        ShapeError: they differ.
+    """
+    found, wanted = (preds.shape, labels.shape) if shape else (len(preds), len(labels))
+    if found != wanted:
+        raise ShapeError(f"shape of labels {wanted} does not match shape of predictions {found}")
+    if wrap:
+        labels, preds = ([x] if hasattr(x, "shape") else x for x in (labels, preds))
+    return labels, preds
+
+
+def require_numbers(name: str, label: Array) -> None:
+    """Checks that every label is a number.
+
+    Raises:
+        DataError: one is NaN or infinite.
+    """
+    good = np.isfinite(label)
+    if not good.all():
+        raise DataError(f"{name}: a label must be a number, got {label[~good].reshape(-1)[0]}")
 
 
 def class_numbers(name: str, label: Array, classes: int, ignored: int | None = None) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,10 +12,11 @@ import numpy as np
 from minidnn.errors import ShapeError
 from minidnn.gluon.metric_base import Array, EvalMetric, class_numbers, require_same_shape
 
-__all__ = ["F1", "MCC", "Fbeta"]
+__all__ = ["F1", "MCC", "PCC", "Fbeta"]
 
 _CLASS_TYPES = ("binary", "multiclass", "multilabel")
 _AVERAGES = ("micro", "macro", None)
+_MOST_CLASSES = 1 << 31
 
 
 class Fbeta(EvalMetric):
@@ -52,7 +54,9 @@ class Fbeta(EvalMetric):
         self.beta = beta
         self.threshold = threshold
         self.average = average
-        super().__init__(name, output_names, label_names)
+        super().__init__(
+            name, output_names, label_names, class_type=class_type, beta=beta, threshold=threshold, average=average
+        )
 
     def reset(self) -> None:
         """Forget all batches, and how many classes there are."""
@@ -96,6 +100,7 @@ class F1(Fbeta):
         average: str | None = "micro",
     ) -> None:
         super().__init__(name, output_names, label_names, class_type, 1, threshold, average)
+        del self._kwargs["beta"]
 
 
 class MCC(EvalMetric):
@@ -133,6 +138,54 @@ class MCC(EvalMetric):
         tp, fp, fn, tn = map(float, self._counts[:, 0])
         factors = math.prod(factor for factor in (tp + fp, tp + fn, tn + fp, tn + fn) if factor)
         return self.name, (tp * tn - fp * fn) / math.sqrt(factors)
+
+
+class PCC(EvalMetric):
+    """Pearson's correlation of a classification into any number of classes, at most 1; of two classes it is `MCC`.
+
+    ``(n · Σ C_kk - Σ x_k y_k) / √(Σ x_k (n - x_k) · Σ y_k (n - y_k))``: n samples, C_kk of class k classified right,
+    x_k classified as k, y_k of class k (Gorodkin, 2004). NaN where all were classified as one class, or are of one.
+
+    Args:
+        name, output_names, label_names: see `EvalMetric`.
+
+    Predictions are scores with the classes along axis 1, or class numbers in the labels' shape.
+    """
+
+    def __init__(
+        self,
+        name: str = "pcc",
+        output_names: Sequence[str] | None = None,
+        label_names: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__(name, output_names, label_names)
+
+    def reset(self) -> None:
+        """Forget all batches."""
+        super().reset()
+        self._right = 0
+        self._chosen: Counter[int] = Counter()
+        self._wanted: Counter[int] = Counter()
+
+    def _add(self, label: Array, prediction: Array) -> None:
+        wanted = class_numbers(self.name, label, _MOST_CLASSES)
+        if prediction.shape == label.shape:
+            chosen = class_numbers(self.name, prediction, _MOST_CLASSES)
+        elif prediction.ndim > 1 and prediction.size and prediction.size == label.size * prediction.shape[1]:
+            chosen = prediction.argmax(1).reshape(-1)
+        else:
+            raise ShapeError(f"{self.name}: predictions {prediction.shape} do not fit labels {label.shape}")
+        self._right += int((chosen == wanted).sum())
+        self._chosen.update(chosen.tolist())
+        self._wanted.update(wanted.tolist())
+        self.num_inst += wanted.size
+
+    def get(self) -> tuple[str, float]:
+        """The name and the correlation of all samples so far."""
+        n = self.num_inst
+        together = n * self._right - sum(count * self._wanted[k] for k, count in self._chosen.items())
+        spread = math.prod(sum(c * (n - c) for c in counts.values()) for counts in (self._chosen, self._wanted))
+        return self.name, together / math.sqrt(spread) if spread else math.nan
 
 
 def _decide(name: str, class_type: str, threshold: float, label: Array, prediction: Array) -> tuple[Array, Array]:

@@ -112,7 +112,9 @@ class CrossEntropy(EvalMetric):
         output_names: Sequence[str] | None = None,
         label_names: Sequence[str] | None = None,
     ) -> None:
-        super().__init__(name, output_names, label_names)
+        super().__init__(
+            name, output_names, label_names, eps=eps, ignore_label=ignore_label, axis=axis, from_logits=from_logits
+        )
         self.eps = eps
         self.ignore_label = ignore_label
         self.axis = axis
@@ -155,6 +157,7 @@ class NegativeLogLikelihood(CrossEntropy):
         label_names: Sequence[str] | None = None,
     ) -> None:
         super().__init__(eps, name=name, output_names=output_names, label_names=label_names)
+        self._kwargs = {"eps": eps}
 
 
 class Perplexity(CrossEntropy):
