@@ -3,11 +3,30 @@
 from __future__ import annotations
 
 import pytest
-from microkernels import FLOAT_ISAS, Machine
+from microkernels import FLOAT_ISAS, Integers, Machine
+from tile_problem import kinds
 
-from minidnn_kernels.isa import get_isa, host_supports
+from minidnn_kernels.isa import ISAS, get_isa, host_supports
+
+_HOST_ISAS = [isa for isa in ISAS if host_supports(isa)]
 
 
 @pytest.fixture(scope="session", params=[isa.name for isa in FLOAT_ISAS if host_supports(isa)])
 def machine(request: pytest.FixtureRequest) -> Machine:
     return Machine(get_isa(request.param))
+
+
+@pytest.fixture(scope="session", params=[isa.name for isa in _HOST_ISAS])
+def any_machine(request: pytest.FixtureRequest) -> Machine:
+    """Rows that only differ in how they multiply integers, too."""
+    return Machine(get_isa(request.param))
+
+
+@pytest.fixture(
+    scope="session",
+    params=[(isa.name, *kind) for isa in _HOST_ISAS for kind in kinds(isa)],
+    ids=lambda param: "-".join(filter(None, param)),
+)
+def integers(request: pytest.FixtureRequest) -> Integers:
+    name, data, dot = request.param
+    return Integers(Machine(get_isa(name)), data, dot)

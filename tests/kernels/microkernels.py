@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,19 @@ class Machine:
         """Run all parts of a step, the last one first: their order must not matter."""
         for part in reversed(range(parts)):
             _call(self.library.loop(name), (row, part, parts, 0))
+
+
+@dataclass(frozen=True)
+class Integers:
+    """A kind of integer tile: the machine that runs it, the type of A, and the dot if not the ISA's own."""
+
+    machine: Machine
+    data: str
+    dot: str
+
+    @property
+    def isa(self) -> Isa:
+        return self.machine.isa
 
 
 def _call(where: int, arguments: tuple[int | Array, ...]) -> None:

@@ -1,4 +1,4 @@
-"""The int8 tile on every ISA of this machine: bit by bit what NumPy's int32 and float32 arithmetic gives."""
+"""The integer tiles on every ISA of this machine: bit by bit what NumPy's int32 and float32 arithmetic gives."""
 
 from __future__ import annotations
 
@@ -8,65 +8,93 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from microkernels import Machine
-from tile_cases import EVERY_TAIL, TAILS, alternating, constant, near_saturation
+from microkernels import Integers, Machine
+from split_panels import is_safe, read_panel
+from tile_cases import (
+    EVERY_TAIL,
+    TAILS,
+    WEIGHTS,
+    alternating,
+    constant,
+    ends_of_data,
+    ends_of_weights,
+    near_saturation,
+    weights_like,
+)
 from tile_native import solve
-from tile_problem import Array, Tail, Tile, TileProblem, tiles, uniform
+from tile_problem import Array, Fill, Tail, Tile, TileProblem, kinds, tiles, uniform
 
-from minidnn_kernels.dot import dot_for
-from minidnn_kernels.isa import ISAS, Isa
+from minidnn_kernels.dot import SplitDot, best_dot, dot_for
+from minidnn_kernels.isa import ISAS, Isa, get_isa
 from minidnn_kernels.matmul import pack_integer_panels
 
 
-@pytest.mark.parametrize("data", ["u8", "s8"])
-def test_every_tile_that_fits_computes_whole_blocks(machine: Machine, data: str) -> None:
-    for (rows, vectors), tail in zip(tiles(machine.isa), itertools.cycle(TAILS), strict=False):
-        solve(machine, TileProblem(machine.isa, Tile(rows, vectors, data, tail=tail), taps=2, depth=7))
+def _tile(integers: Integers, rows: int, vectors: int, masked: bool = False, tail: Tail | None = None) -> Tile:
+    return Tile(rows, vectors, integers.data, masked, tail or Tail(), integers.dot)
 
 
-@pytest.mark.parametrize("data", ["u8", "s8"])
-@pytest.mark.parametrize("tail", TAILS, ids=lambda tail: tail.epilogue().name)
-def test_every_row_and_column_remainder(machine: Machine, tail: Tail, data: str) -> None:
-    tile = Tile(3, 2, data, masked=True, tail=tail)
-    for rows in range(1, 4):
-        for columns in range(1, 2 * machine.isa.lanes + 1):
-            solve(machine, TileProblem(machine.isa, tile, rows, columns, depth=5, seed=columns))
+def _fills(integers: Integers) -> list[Fill]:
+    bytes_ = [near_saturation, *map(weights_like, WEIGHTS)] if integers.data != "s16" else []
+    return [uniform, alternating, *bytes_]
+
+
+def test_every_tile_that_fits_computes_whole_blocks(integers: Integers) -> None:
+    fills = itertools.cycle(_fills(integers))
+    shapes = tiles(integers.isa, integers.data, integers.dot)
+    for (rows, vectors), tail, fill in zip(shapes, itertools.cycle(TAILS), fills, strict=False):
+        tile = _tile(integers, rows, vectors, tail=tail)
+        solve(integers.machine, TileProblem(integers.isa, tile, taps=2, depth=7))
+        solve(integers.machine, TileProblem(integers.isa, tile, taps=2, depth=37, fill=fill))
+
+
+def test_every_row_and_column_remainder(integers: Integers) -> None:
+    for number, tail in enumerate(TAILS):
+        tile = _tile(integers, 3, 2, True, tail)
+        for rows in range(1, 4):
+            for columns in range(1 + number % 2, 2 * integers.isa.lanes + 1, 2):
+                problem = TileProblem(integers.isa, tile, rows, columns, depth=5 + 9 * (rows % 2), seed=columns)
+                solve(integers.machine, problem)
 
 
 @pytest.mark.parametrize("masked", [False, True])
-def test_more_rows_and_columns_left_than_the_tile_has(machine: Machine, masked: bool) -> None:
+def test_more_rows_and_columns_left_than_the_tile_has(any_machine: Machine, masked: bool) -> None:
     tile = Tile(3, 2, masked=masked, tail=TAILS[4])
-    solve(machine, TileProblem(machine.isa, tile, 9, 2 * machine.isa.lanes + 5))
-
-
-_EXTREMES = {"u8": (0, 1, 255), "s8": (-128, -127, 127)}
+    solve(any_machine, TileProblem(any_machine.isa, tile, 9, 2 * any_machine.isa.lanes + 5))
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3, 4, 5, 576, 8191, 8192])
-@pytest.mark.parametrize("data", ["u8", "s8"])
-def test_extremes_at_every_depth(machine: Machine, data: str, depth: int) -> None:
-    tile = Tile(2, 2, data)
-    for a, b in itertools.product(_EXTREMES[data], (-128, -127, 127)):
-        solve(machine, TileProblem(machine.isa, tile, depth=depth, fill=constant(a, b)))
-    for fill in (alternating, near_saturation):
-        solve(machine, TileProblem(machine.isa, tile, depth=depth, fill=fill))
+def test_extremes_at_every_depth(integers: Integers, depth: int) -> None:
+    tile = _tile(integers, 2, 2)
+    for a, b in itertools.product(ends_of_data(integers.data), ends_of_weights(integers.data)):
+        solve(integers.machine, TileProblem(integers.isa, tile, depth=depth, fill=constant(a, b)))
+    for fill in _fills(integers):
+        solve(integers.machine, TileProblem(integers.isa, tile, depth=depth, fill=fill))
 
 
-@pytest.mark.parametrize("data", ["u8", "s8"])
-def test_sums_wrap_as_int32_does(machine: Machine, data: str) -> None:
-    for b, bias in itertools.product((-128, 127), (-(2**31), -(2**31) + 7, 2**31 - 1, 2**31 - 9)):
-        problem = TileProblem(machine.isa, Tile(2, 1, data), depth=68, fill=constant(_EXTREMES[data][-1], b, bias))
-        solve(machine, problem)
-    sums = problem.sums()
-    assert (sums < 0).all(), "the last of them does wrap"
+def test_every_short_depth_with_weights_of_every_shape(integers: Integers) -> None:
+    for depth, (number, fill) in itertools.product(range(1, 41), enumerate(_fills(integers))):
+        tile = _tile(integers, 3, 1 + (depth + number) % 2, True, TAILS[0])
+        columns = 1 + (7 * depth + number) % (tile.vectors * integers.isa.lanes)
+        taps = 1 + (depth + number) % 4
+        problem = TileProblem(integers.isa, tile, None, columns, taps, depth, 31 * depth + number, fill, 0.1)
+        solve(integers.machine, problem)
 
 
-@pytest.mark.parametrize("data", ["u8", "s8"])
-def test_pointers_to_the_row_of_zeros_add_nothing(machine: Machine, data: str) -> None:
-    tile = Tile(4, 1, data, tail=Tail())
-    for depth in (1, 4, 6, 16):
-        solve(machine, TileProblem(machine.isa, tile, taps=9, depth=depth, seed=depth, absent=0.4))
-        solve(machine, TileProblem(machine.isa, tile, taps=9, depth=depth, absent=1.0))
+def test_sums_wrap_as_int32_does(integers: Integers) -> None:
+    ends = ends_of_weights(integers.data)
+    for b, bias in itertools.product((ends[0], ends[-1]), (-(2**31), -(2**31) + 7, 2**31 - 1, 2**31 - 9)):
+        fill = constant(ends_of_data(integers.data)[-1], b, bias)
+        problem = TileProblem(integers.isa, _tile(integers, 2, 1), depth=68, fill=fill)
+        solve(integers.machine, problem)
+    exact = problem.a.astype(object).reshape(2, -1) @ problem.b.astype(object)[0] + problem.bias
+    assert (exact != problem.sums()).all(), "the last of them does wrap"
+
+
+def test_pointers_to_the_row_of_zeros_add_nothing(integers: Integers) -> None:
+    tile = _tile(integers, 4, 1)
+    for depth in (1, 4, 6, 16, 21):
+        solve(integers.machine, TileProblem(integers.isa, tile, taps=9, depth=depth, seed=depth, absent=0.4))
+        solve(integers.machine, TileProblem(integers.isa, tile, taps=9, depth=depth, absent=1.0))
 
 
 def test_every_combination_in_the_tail(machine: Machine) -> None:
@@ -89,23 +117,22 @@ def _draw_tail(draw: st.DataObject) -> Tail:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(draw=st.data())
-def test_any_problem(machine: Machine, draw: st.DataObject) -> None:
-    rows, vectors = draw.draw(st.sampled_from(tiles(machine.isa)))
-    data = draw.draw(st.sampled_from(["u8", "s8"]))
+def test_any_problem(integers: Integers, draw: st.DataObject) -> None:
+    rows, vectors = draw.draw(st.sampled_from(tiles(integers.isa, integers.data, integers.dot)))
     problem = TileProblem(
-        machine.isa,
-        Tile(rows, vectors, data, masked=True, tail=_draw_tail(draw)),
+        integers.isa,
+        _tile(integers, rows, vectors, True, _draw_tail(draw)),
         rows_left=draw.draw(st.integers(1, 20)),
         columns_left=draw.draw(st.integers(1, 70)),
         taps=draw.draw(st.integers(1, 10)),
         depth=draw.draw(st.integers(1, 70)),
         seed=draw.draw(st.integers(0, 2**32 - 1)),
-        fill=draw.draw(st.sampled_from([uniform, alternating, near_saturation])),
+        fill=draw.draw(st.sampled_from(_fills(integers))),
         absent=draw.draw(st.sampled_from([0.0, 0.2])),
     )
-    solve(machine, problem)
+    solve(integers.machine, problem)
 
 
 every_isa = pytest.mark.parametrize("isa", ISAS, ids=lambda isa: isa.name)
@@ -119,63 +146,109 @@ def _pairs(step: Array, lanes: int) -> bytes:
     return np.array(numbers, np.int16).tobytes()
 
 
-def _is_safe(step: Array) -> bool:
-    """Whether no A in 0..255 makes two neighbours' products leave int16."""
-    a = np.array([(x, y) for x in (0, 255) for y in (0, 255)])
-    sums = np.concatenate([a @ step[:2].astype(int), a @ step[2:].astype(int)])
-    return bool(((sums >= -(2**15)) & (sums < 2**15)).all())
-
-
-def _packed_by_definition(isa: Isa, weights: Array) -> bytes:
-    """One panel's weights [taps, depth, columns], step by step."""
-    group = dot_for(isa, "s8").group
+def _packed_by_definition(isa: Isa, data: str, dot: str, weights: Array) -> bytes:
+    """One panel's weights [taps, depth, columns], step by step; not for the split ones."""
+    group = dot_for(isa, data, dot).group
     taps, depth, columns = weights.shape
-    filled = np.concatenate([weights, np.zeros((taps, -depth % group, columns), np.int8)], axis=1)
+    filled = np.concatenate([weights, np.zeros((taps, -depth % group, columns), weights.dtype)], axis=1)
     packed = b""
     for tap in filled.reshape(taps, -1, group, columns):
         if isa.dot == "widen":
             packed += tap.astype(np.int32).tobytes()
-        elif isa.dot == "maddwd":
+        elif data != "s16" and "maddwd" in (dot, isa.dot):
             packed += b"".join(_pairs(step, isa.lanes) for step in tap)
-        elif isa.dot == "mixed":
-            safe = [i for i, step in enumerate(tap) if _is_safe(step)]
-            others = [i for i in range(len(tap)) if i not in safe]
-            order = np.array([len(safe), len(others)], np.int64).tobytes()
-            order += np.array([4 * i for i in (*safe, *others)], np.int32).tobytes()
-            packed += order + bytes(-len(order) % 64)
-            packed += b"".join(tap[i].T.tobytes() for i in safe) + b"".join(_pairs(tap[i], isa.lanes) for i in others)
         else:
             packed += b"".join(step.T.tobytes() for step in tap)
     return packed
 
 
-@every_isa
-@pytest.mark.parametrize("data", ["u8", "s8"])
+_PACKED = [(isa, *kind) for isa in ISAS for kind in kinds(isa)]
+every_packing = pytest.mark.parametrize(("isa", "data", "dot"), _PACKED, ids=lambda v: getattr(v, "name", v) or "own")
+
+
+@every_packing
 @pytest.mark.parametrize(("depth", "n"), [(1, 1), (4, 16), (5, 17), (8, 64), (43, 40)])
-def test_panels_hold_the_sums_to_start_from_then_the_weights(isa: Isa, data: str, depth: int, n: int) -> None:
+def test_panels_hold_the_sums_to_start_from_then_the_weights(isa: Isa, data: str, dot: str, depth: int, n: int) -> None:
     rng = np.random.default_rng(depth)
     columns, panels = 2 * isa.lanes, -(-n // (2 * isa.lanes))
-    _, weights, bias = near_saturation(rng, [(1,), (2 * 3, depth, n), (2 * n,)], Tile(1, 1))
+    fill = near_saturation if data != "s16" else uniform
+    _, weights, bias = fill(rng, [(1,), (2 * 3, depth, n), (2 * n,)], Tile(1, 1, data))
     weights, bias = weights.reshape(2, 3, depth, n), bias.reshape(2, n)
-    dot = dot_for(isa, data)
-    packed, steps = pack_integer_panels(weights, bias, columns, dot, isa.lanes)
-    assert steps == -(-depth // dot.group)
+    way = dot_for(isa, data, dot)
+    packed, steps = pack_integer_panels(weights, bias, columns, way, isa.lanes)
+    assert steps == -(-depth // way.group)
     assert packed.shape[:2] == (2, panels)
     assert packed.dtype == np.uint8
     starts = packed[..., : columns * 4].copy().view(np.int32).reshape(2, -1)
     # What the sign flip of A adds to every product comes off, in int32, which wraps.
-    surplus = dot.offset * weights.astype(np.int64).sum((1, 2))
+    surplus = way.offset * weights.astype(np.int64).sum((1, 2))
     np.testing.assert_array_equal(starts[:, :n], (bias - surplus).astype(np.int32))
     assert not starts[:, n:].any()
-    whole = np.concatenate([weights, np.zeros((2, 3, depth, panels * columns - n), np.int8)], axis=3)
+    whole = np.concatenate([weights, np.zeros((2, 3, depth, panels * columns - n), weights.dtype)], axis=3)
     for group, panel in itertools.product(range(2), range(panels)):
-        expected = _packed_by_definition(isa, whole[group, :, :, panel * columns : (panel + 1) * columns])
+        expected = whole[group, :, :, panel * columns : (panel + 1) * columns]
         actual = packed[group, panel, columns * 4 :].tobytes()
-        assert actual[: len(expected)] == expected
-        assert not any(actual[len(expected) :]), "shorter panels are filled up with zeros"
+        if isinstance(way, SplitDot):
+            made = read_panel(actual, 3, steps, 2, isa.lanes, way.row_bytes(steps))
+            assert is_safe(made.base)
+            np.testing.assert_array_equal((made.base + made.rest)[:, :depth], expected)
+            assert not (made.base + made.rest)[:, depth:].any()
+            assert not any(made.left), "shorter panels are filled up with zeros"
+        else:
+            assert actual == _packed_by_definition(isa, data, dot, expected)
+
+
+_SPLIT = [isa for isa in ISAS if isa.dot == "split"]
+every_split_isa = pytest.mark.parametrize("isa", _SPLIT, ids=lambda isa: isa.name)
+
+
+@every_split_isa
+@pytest.mark.parametrize("shape", WEIGHTS)
+def test_split_panels_are_the_weights_and_cannot_saturate(isa: Isa, shape: str) -> None:
+    rng = np.random.default_rng(5)
+    for depth in (1, 7, 8, 9, 15, 16, 17, 24, 25, 39, 40, 48):
+        columns = 2 * isa.lanes
+        weights = np.clip(np.rint(WEIGHTS[shape](rng, (2, depth, columns))), -128, 127).astype(np.int8)
+        way = dot_for(isa, "u8")
+        packed, steps = pack_integer_panels(weights[None], np.zeros((1, columns), np.int32), columns, way, isa.lanes)
+        made = read_panel(packed[0, 0, columns * 4 :].tobytes(), 2, steps, 2, isa.lanes, way.row_bytes(steps))
+        assert is_safe(made.base)
+        np.testing.assert_array_equal((made.base + made.rest)[:, :depth], weights)
+        assert made.left == b""
+        if shape in ("small", "none"):
+            assert made.entries == 0
+        if shape == "largest" and depth >= 2:
+            assert made.entries
+
+
+def test_a_safe_base_is_told_from_one_that_saturates() -> None:
+    for weights, safe in (([64, 64], True), ([65, 64], False), ([-64, -64], True), ([-64, -65], False)):
+        for places in ((0, 1), (0, 4), (1, 5), (4, 5)):
+            base = np.zeros((1, 8, 1), np.int64)
+            base[0, list(places), 0] = weights
+            assert is_safe(base) == safe
+    base = np.zeros((1, 8, 1), np.int64)
+    base[0, [0, 2], 0] = 127
+    assert is_safe(base), "these two are never added in 16 bits"
+
+
+@every_isa
+@pytest.mark.parametrize("data", ["u8", "s8"])
+def test_the_dot_is_chosen_by_the_weights(isa: Isa, data: str) -> None:
+    rng = np.random.default_rng(0)
+    for shape, rest in (("small", False), ("none", False), ("few large", False), ("uniform", True), ("largest", True)):
+        weights = np.rint(WEIGHTS[shape](rng, (1, 9, 40, 70))).astype(np.int8)
+        assert best_dot(isa, data, weights) == ("maddwd" if rest and isa.dot == "split" else "")
 
 
 @every_isa
 def test_only_a_dot_of_the_other_signedness_has_an_offset(isa: Isa) -> None:
-    expected = {"vnni": (0, 128), "mixed": (0, 128), "sdot": (-128, 0), "maddwd": (0, 0), "widen": (0, 0)}
+    expected = {"vnni": (0, 128), "split": (0, 128), "sdot": (-128, 0), "maddwd": (0, 0), "widen": (0, 0)}
     assert tuple(dot_for(isa, data).offset for data in ("u8", "s8")) == expected[isa.dot]
+
+
+@every_split_isa
+def test_rows_are_as_long_as_what_a_shuffle_fetches(isa: Isa) -> None:
+    assert [dot_for(isa, "u8").row_bytes(steps) for steps in (1, 2, 3)] == [16, 16, 24]
+    assert dot_for(isa, "u8", "maddwd").row_bytes(3) == 12
+    assert dot_for(get_isa("avx2"), "s16").row_bytes(3) == 12
