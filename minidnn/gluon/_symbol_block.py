@@ -15,7 +15,7 @@ from minidnn.gluon.structure import ARRAY, Spec
 from minidnn.numpy.convert import as_array
 from minidnn.numpy.multiarray import ndarray
 from minidnn.symbol.graph import Entry, Graph, Node
-from minidnn.symbol.infer import known_types
+from minidnn.symbol.infer import known_types, with_types
 
 if TYPE_CHECKING:
     from minidnn.symbol.symbol import Symbol
@@ -127,12 +127,19 @@ class SymbolBlock(HybridBlock):
         self._check_types(arrays)
         for parameter in self._reg_params.values():
             parameter.finish_deferred_init()
-        return self._own_graph()
+        from minidnn.symbol import Symbol
+
+        # What can be fused depends on shapes, which the graph of a file need not have.
+        types = {name: array._type for name, array in zip(self._input_names, arrays, strict=True)}
+        return self._make_graph(Symbol(with_types(self._symbol, types).outputs))
 
     def _own_graph(self) -> BlockGraph:
-        count = len(self._symbol)
+        return self._make_graph(self._symbol)
+
+    def _make_graph(self, symbol: Symbol) -> BlockGraph:
+        count = len(symbol)
         output = ARRAY if count == 1 else Spec(list, None, (ARRAY,) * count)
-        return BlockGraph(self._symbol, tuple(self._input_names), self._reg_params, {}, output)
+        return BlockGraph(symbol, tuple(self._input_names), self._reg_params, {}, output)
 
     def _latest_graph(self) -> BlockGraph:
         return self._own_graph() if self._latest_program is None else super()._latest_graph()

@@ -16,6 +16,8 @@ from minidnn.errors import DataError, GraphError, ShapeError
 from minidnn.gluon import nn
 from minidnn.symbol.symbol import apply_op
 
+MXNET = Path(__file__).parents[1] / "assets" / "mxnet"
+
 
 def array(*shape: int) -> Any:
     return mx.np.array(draw(*shape))
@@ -244,3 +246,16 @@ def test_initializers_that_nobody_knows_any_more_do_no_harm(tmp_path: Path) -> N
     outer.add(gluon.SymbolBlock.imports(files[0], "data", files[1]))
     outer.optimize_for(x)
     close(outer(x), net(x))
+
+
+def test_a_graph_without_shapes_fuses_its_residual_sum_once_it_meets_data(tmp_path: Path) -> None:
+    """MXNet's files say no shapes, without which a sum may broadcast and cannot be fused."""
+    block = gluon.SymbolBlock.imports(MXNET / "smallres-symbol.json", ["data"], MXNET / "smallres-0000.params")
+    saved = np.load(MXNET / "smallres.npz")
+    block.optimize_for(mx.np.array(saved["x"]), backend="ONEDNN")
+    names = [node.name for node in block.export(None)[0].operations()]
+    assert sum(name.startswith("fused_conv_bn_add_act") for name in names) == 2
+    assert not any("elementwise" in name for name in names)
+    np.testing.assert_allclose(block(mx.np.array(saved["x"])).asnumpy(), saved["y0"], rtol=0, atol=1e-5)
+    # Each shape has a program of its own, fused by its own shapes.
+    assert block(mx.np.zeros((2, *saved["x"].shape[1:]))).shape == (2, saved["y0"].shape[1])
