@@ -47,7 +47,8 @@ class StepProfile:
 
     Args:
         index: its place among all steps of the profile.
-        name: of the node it computes, or what it does between nodes: ``reorder``, ``pad``, ``copy``.
+        name: of the node it computes, or what it does between nodes: ``reorder``, ``pad``, ``copy``. Where blocks run
+            operator by operator, the block's name stands in front: ``features.0_convolution``.
         kernel: the loop and the microkernels it calls, or ``NumPy``.
         result: the type of what it makes; None where that is not known.
         cost: the operations and bytes it needs at least.
@@ -187,15 +188,17 @@ class Profile:
         """All steps, each program's together, in the order of their first run; or the slowest first."""
         peaks = self.peaks if self.runs else Peaks(1.0, 1.0)
         timed = [
-            (step, tuple(run.spans[i][1] - run.spans[i][0] for run in runs))
+            (step, runs[0].scope, tuple(run.spans[i][1] - run.spans[i][0] for run in runs))
             for runs in _by_program(self.runs).values()
             for i, step in enumerate(runs[0].program.steps)
         ]
-        weights = [statistics.median(seconds) * len(seconds) for _, seconds in timed]
+        weights = [statistics.median(seconds) * len(seconds) for _, _, seconds in timed]
         total = math.fsum(weights) or 1.0
         made = [
-            StepProfile(index, step.name, _kernel(step), _result(step), _cost(step), seconds, weight / total, peaks)
-            for index, ((step, seconds), weight) in enumerate(zip(timed, weights, strict=True))
+            StepProfile(
+                index, _name(step, scope), _kernel(step), _result(step), _cost(step), seconds, weight / total, peaks
+            )
+            for index, ((step, scope, seconds), weight) in enumerate(zip(timed, weights, strict=True))
         ]
         return sorted(made, key=lambda s: -s.share) if sort else made
 
@@ -211,7 +214,7 @@ class Profile:
         threads = {thread: i for i, thread in enumerate(dict.fromkeys(run.thread for run in ran))}
         return [
             {
-                "step": first[id(run.program)] + i,
+                "step": first[run.key] + i,
                 "thread": threads[run.thread],
                 "begin_ms": (begin - zero) * 1e3,
                 "end_ms": (end - zero) * 1e3,
@@ -278,12 +281,17 @@ class Profile:
         return self.format()
 
 
-def _by_program(runs: Sequence[Run]) -> dict[int, list[Run]]:
-    """Runs by the identity of their programs; a copy, for other threads may be adding some."""
-    groups: dict[int, list[Run]] = {}
+def _by_program(runs: Sequence[Run]) -> dict[tuple[int, str], list[Run]]:
+    """Runs by the identity of their programs, and by block; a copy, for other threads may be adding some."""
+    groups: dict[tuple[int, str], list[Run]] = {}
     for run in list(runs):
-        groups.setdefault(id(run.program), []).append(run)
+        groups.setdefault(run.key, []).append(run)
     return groups
+
+
+def _name(step: NativeStep | HostStep, scope: str) -> str:
+    """As the node would be called in the whole network's graph."""
+    return f"{scope}_{step.name}" if scope else step.name
 
 
 def _kernel(step: NativeStep | HostStep) -> str:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from minidnn.symbol.trace import current_scope
+
 if TYPE_CHECKING:
     from minidnn.runtime.executor import Executor, _Context
     from minidnn.runtime.program import Program
@@ -26,11 +28,18 @@ class Run:
         program: what ran.
         spans: when each step began and ended, in seconds of `time.perf_counter`.
         thread: the Python thread that ran it.
+        scope: the block that was being called, as ``features.0``; empty where a whole network ran.
     """
 
     program: Program
     spans: tuple[Span, ...]
     thread: int
+    scope: str = ""
+
+    @property
+    def key(self) -> tuple[int, str]:
+        """What runs of the same thing have in common: blocks share the programs of operators."""
+        return id(self.program), self.scope
 
 
 class Recorder:
@@ -46,7 +55,7 @@ class Recorder:
         self._host: dict[str, Program] = {}
 
     def add(self, program: Program, spans: tuple[Span, ...]) -> None:
-        self.runs.append(Run(program, spans, threading.get_ident()))
+        self.runs.append(Run(program, spans, threading.get_ident(), current_scope()))
 
     def idle(self, executor: Executor) -> list[_Context]:
         """Contexts of that executor which no run is using."""
