@@ -78,7 +78,9 @@ def add_source(parser: argparse.ArgumentParser) -> None:
         "--params",
         type=Path,
         metavar="FILE",
-        help="its weights (default: of the zoo, those that a package brings; of an exported network, those beside it)",
+        help="its weights: a file of parameters, MXNet's or minidnn's, or for a network of the zoo a checkpoint of "
+        "torchvision or timm, .pth or .safetensors (default: of the zoo, those that pretrained=True finds; of an "
+        "exported network, those beside it)",
     )
 
 
@@ -123,7 +125,7 @@ def load_network(source: Source, params: Path | None) -> Any:
     Raises:
         DataError: there are no weights, a file is damaged, or the graph has not one input.
         GraphError: the graph is malformed.
-        ImportError: the package with the weights is not installed.
+        ImportError: the package with the weights, or that of the hub, is not installed.
         OSError: a file cannot be read.
     """
     if source.symbol is not None:
@@ -131,15 +133,30 @@ def load_network(source: Source, params: Path | None) -> Any:
     from minidnn.gluon.model_zoo import vision
 
     if params is not None:
-        net = vision.get_model(source.name)
-        net.load_parameters(params)
-        return net
+        return _load_zoo(source.name, params)
     try:
         return vision.get_model(source.name, pretrained=True)
     except DataError:
         raise
-    except ValueError:
-        raise DataError(f"{source.name}: no package brings its weights; give them by --params FILE") from None
+    except (ValueError, ImportError, ConnectionError) as error:
+        kind = DataError if isinstance(error, ValueError) else type(error)
+        raise kind(f"{error}; or give them by --params FILE") from None
+
+
+def _load_zoo(name: str, params: Path) -> Any:
+    """A network of the zoo with the weights of a file, in whichever structure they fit."""
+    from minidnn.gluon.model_zoo import vision
+    from minidnn.interop import load_weights
+
+    net = vision.get_model(name)
+    try:
+        load_weights(net, params)
+    except DataError:
+        if not isinstance(net, vision.MobileNetV2):
+            raise
+        net = vision.get_model(name, torchvision=True)
+        load_weights(net, params)
+    return net
 
 
 def is_quantized(source: Source) -> bool:

@@ -53,7 +53,8 @@ def _read(path: Path, key: str | None) -> dict[str, _Array]:
     with path.open("rb") as file:
         head = file.read(9)
     # A safetensors file begins with the length of its header in eight bytes, and then the header, a JSON object.
-    if path.suffix.lower() == ".safetensors" or head[8:] == b"{":
+    is_pickle = head.startswith((b"PK\x03\x04", b"\x80"))
+    if head[8:] == b"{" or (path.suffix.lower() == ".safetensors" and not is_pickle):
         if key is not None:
             raise DataError(f"{path}: a safetensors file holds one state dict; key={key!r} was given")
         tensors = serialization.load(path)

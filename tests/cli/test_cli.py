@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ from minidnn.cli.timing import interleave
 from minidnn.gluon.model_zoo import vision
 
 ROOT = Path(__file__).parents[2]
+COMMANDS = ["demo", "bench", "accuracy", "quantize", "viz", "profile", "im2rec", "info"]
 
 
 def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
@@ -33,7 +35,7 @@ def test_python_m_minidnn_is_the_command() -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "kernels")])}
     run = [sys.executable, "-W", "error", "-m", "minidnn"]
     done = subprocess.run([*run, "--help"], env=environment, capture_output=True, text=True, check=True)
-    assert all(f"\n    {command} " in done.stdout for command in ("demo", "bench", "accuracy", "quantize", "info"))
+    assert re.findall(r"^    (\w+) ", done.stdout, re.MULTILINE) == COMMANDS
     done = subprocess.run([*run, "bench", "resnet50_v3"], env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert "no model is named 'resnet50_v3'; did you mean resnet50_v" in done.stderr
@@ -46,7 +48,7 @@ def test_version_is_the_distributions(capsys: pytest.CaptureFixture[str]) -> Non
     assert capsys.readouterr().out == f"minidnn {importlib.metadata.version('minidnn')}\n"
 
 
-@pytest.mark.parametrize("command", ["demo", "bench", "accuracy", "quantize", "info"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main([command, "--help"])

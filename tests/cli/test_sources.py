@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.numpy
 
 import minidnn as mx
 from minidnn.cli.networks import (
@@ -20,6 +21,7 @@ from minidnn.cli.networks import (
 from minidnn.errors import DataError
 from minidnn.gluon import nn
 from minidnn.gluon.model_zoo import vision
+from minidnn.interop import torch_names
 
 
 def parse(*arguments: Any) -> argparse.Namespace:
@@ -90,8 +92,28 @@ def test_a_network_of_the_zoo_takes_its_weights_from_a_file(tmp_path: Path) -> N
         load("resnet18_v1", "--params", tmp_path / "weights")
 
 
-def test_a_network_of_the_zoo_without_weights_is_refused() -> None:
-    with pytest.raises(DataError, match=r"resnet18_v2: no package brings its weights; give them by --params FILE"):
+@pytest.mark.parametrize("name", ["resnet18_v1b", "mobilenetv2_1.0"])
+def test_a_network_of_the_zoo_takes_the_weights_of_torchvision(tmp_path: Path, name: str) -> None:
+    net = vision.get_model(name, **({"torchvision": True} if name.startswith("mobilenetv2") else {}))
+    net.initialize(mx.init.MSRAPrelu())
+    data = mx.np.ones((1, 3, 32, 32))
+    wanted = net(data).asnumpy()
+    parameters = net.collect_params()
+    theirs = {ours: name for name, ours in reversed([*torch_names(net).items()])}  # the first name is torchvision's
+    tensors = {theirs[name]: parameter.data().asnumpy() for name, parameter in parameters.items()}
+    safetensors.numpy.save_file(tensors, tmp_path / "weights.safetensors")
+    loaded = load(name, "--params", tmp_path / "weights.safetensors")
+    np.testing.assert_array_equal(loaded(data).asnumpy(), wanted)
+
+
+def test_a_network_of_the_zoo_without_weights_says_which_file_goes_where(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MINIDNN_HOME", str(tmp_path))
+    monkeypatch.setenv("MXNET_HOME", str(tmp_path))
+    with pytest.raises(
+        DataError, match=r"resnet18_v2: .*resnet18_v2-\*\.params into .*; or give them by --params FILE"
+    ):
         load("resnet18_v2")
 
 

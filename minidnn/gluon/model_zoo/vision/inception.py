@@ -11,7 +11,7 @@ from typing import Any
 from minidnn.gluon import nn
 from minidnn.gluon.block import HybridBlock
 from minidnn.gluon.model_zoo.vision.pretrained import find_weights
-from minidnn.interop import load_torch
+from minidnn.interop import load_weights
 
 __all__ = ["Inception3", "inception_v3"]
 
@@ -153,5 +153,5 @@ def inception_v3(
     path = find_weights("inceptionv3", root, kwargs) if pretrained else None
     net = Inception3(**kwargs)
     if path is not None:
-        load_torch(net, path)
+        load_weights(net, path)
     return net

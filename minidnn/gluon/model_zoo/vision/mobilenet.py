@@ -13,8 +13,8 @@ from typing import Any
 from minidnn.gluon import nn
 from minidnn.gluon.block import HybridBlock
 from minidnn.gluon.model_zoo.vision._layers import RELU6, round_channels
-from minidnn.gluon.model_zoo.vision.pretrained import find_weights, refuse_pretrained
-from minidnn.interop import load_torch
+from minidnn.gluon.model_zoo.vision.pretrained import find_weights, is_mxnets
+from minidnn.interop import load_weights
 
 __all__ = [
     "LinearBottleneck",
@@ -134,13 +134,19 @@ def get_mobilenet(
 
     Args:
         multiplier: of the number of channels.
-        pretrained: no weights are available offline, so that True is an error that says what to do instead.
-        device, root, ctx: MXNet's arguments of `pretrained`; unused.
+        pretrained: fill it with ImageNet weights from MXNet's file; see `find_weights` for where from.
+        device, ctx: MXNet's arguments of `pretrained`; unused.
+        root: folder of files with weights.
         kwargs: ``classes``.
+
+    Raises:
+        ValueError: `pretrained`, and there is no file with weights; the message says which goes where.
     """
-    if pretrained:
-        refuse_pretrained(f"mobilenet{multiplier}")
-    return MobileNet(multiplier, **kwargs)
+    path = find_weights(f"mobilenet{float(multiplier)}", root, kwargs) if pretrained else None
+    net = MobileNet(multiplier, **kwargs)
+    if path is not None:
+        load_weights(net, path)
+    return net
 
 
 def get_mobilenet_v2(
@@ -150,22 +156,20 @@ def get_mobilenet_v2(
 
     Args:
         multiplier: of the number of channels.
-        pretrained: fill it with ImageNet weights, at a width of 1; see `find_weights` for where from. They are
-            PyTorch's, so that the network has torchvision's structure.
+        pretrained: fill it with ImageNet weights; see `find_weights` for where from. Those of the hub, at a width of 1,
+            are PyTorch's, and with them the network has torchvision's structure.
         device, ctx: MXNet's arguments of `pretrained`; unused.
         root: folder of files with weights.
         kwargs: ``classes``, ``torchvision``.
 
     Raises:
-        ValueError: `pretrained` at another width, or where there is no file with weights.
+        ValueError: `pretrained`, and there is no file with weights; the message says which goes where.
     """
     if not pretrained:
         return MobileNetV2(multiplier, **kwargs)
-    if multiplier != 1:
-        refuse_pretrained(f"mobilenetv2_{multiplier}")
-    path = find_weights("mobilenetv2_1.0", root, kwargs)
-    net = MobileNetV2(multiplier, **{**kwargs, "torchvision": True})
-    load_torch(net, path)
+    path = find_weights(f"mobilenetv2_{float(multiplier)}", root, kwargs)
+    net = MobileNetV2(multiplier, **(kwargs if is_mxnets(path) else {**kwargs, "torchvision": True}))
+    load_weights(net, path)
     return net
 
 

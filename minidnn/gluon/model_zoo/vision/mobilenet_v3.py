@@ -14,7 +14,7 @@ from minidnn.gluon import nn
 from minidnn.gluon.block import HybridBlock
 from minidnn.gluon.model_zoo.vision._layers import round_channels
 from minidnn.gluon.model_zoo.vision.pretrained import find_weights
-from minidnn.interop import load_torch
+from minidnn.interop import load_weights
 
 __all__ = ["MobileNetV3", "get_mobilenet_v3", "mobilenet_v3_large", "mobilenet_v3_small"]
 
@@ -214,7 +214,7 @@ def get_mobilenet_v3(
     path = find_weights(f"mobilenetv3_{model_name}", root, kwargs) if pretrained else None
     net = MobileNetV3(*_MODELS[model_name], multiplier, **kwargs)
     if path is not None:
-        load_torch(net, path)
+        load_weights(net, path)
     return net
 
 

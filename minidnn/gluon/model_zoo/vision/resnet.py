@@ -13,8 +13,8 @@ from typing import Any
 from minidnn import npx
 from minidnn.gluon import nn
 from minidnn.gluon.block import HybridBlock
-from minidnn.gluon.model_zoo.vision.pretrained import find_weights, refuse_pretrained
-from minidnn.interop import load_torch
+from minidnn.gluon.model_zoo.vision.pretrained import find_weights
+from minidnn.interop import load_weights
 
 __all__ = [
     "BasicBlockV1",
@@ -276,8 +276,8 @@ def get_resnet(
     Args:
         version: 1 or 2.
         num_layers: 18, 34, 50, 101 or 152.
-        pretrained: fill it with ImageNet weights, for version 1 of 18 and 34 layers; see `find_weights` for where from.
-            The others have MXNet's structure, for which there are none; `resnet50_v1b` and deeper ones have some.
+        pretrained: fill it with ImageNet weights; see `find_weights` for where from. The hub has some for version 1 of
+            18 and 34 layers. The others have MXNet's structure, and want MXNet's files.
         device, ctx: MXNet's arguments of `pretrained`; unused.
         root: folder of files with weights.
         kwargs: ``classes``, ``thumbnail``.
@@ -292,15 +292,17 @@ def get_resnet(
     layers, channels = _SPECIFICATIONS[num_layers]
     basic = channels is _BASIC
     name = f"resnet{num_layers}_v{version}"
-    if pretrained and (version == 2 or not basic or kwargs.get("thumbnail")):
-        refuse_pretrained(name)
+    if pretrained and kwargs.get("thumbnail"):
+        raise ValueError(f"{name}: the pretrained weights are for large images, got thumbnail=True")
     path = find_weights(name, root, kwargs) if pretrained else None
+    net: ResNetV1 | ResNetV2
     if version == 1:
         net = ResNetV1(BasicBlockV1 if basic else BottleneckV1, layers, channels, **kwargs)
-        if path is not None:
-            load_torch(net, path)
-        return net
-    return ResNetV2(BasicBlockV2 if basic else BottleneckV2, layers, channels, **kwargs)
+    else:
+        net = ResNetV2(BasicBlockV2 if basic else BottleneckV2, layers, channels, **kwargs)
+    if path is not None:
+        load_weights(net, path)
+    return net
 
 
 def resnet18_v1(**kwargs: Any) -> ResNetV1 | ResNetV2:

@@ -13,7 +13,7 @@ from minidnn import npx
 from minidnn.gluon import nn
 from minidnn.gluon.block import HybridBlock
 from minidnn.gluon.model_zoo.vision.pretrained import find_weights
-from minidnn.interop import load_torch
+from minidnn.interop import load_weights
 
 __all__ = [
     "BasicBlockV1b",
@@ -192,7 +192,7 @@ def get_resnet_v1b(
     path = find_weights(f"resnet{num_layers}_v1b", root, kwargs) if pretrained else None
     net = ResNetV1b(*_SPECIFICATIONS[num_layers], **kwargs)
     if path is not None:
-        load_torch(net, path)
+        load_weights(net, path)
     return net
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from minidnn.gluon import nn
 from minidnn.gluon.block import HybridBlock
 from minidnn.gluon.model_zoo.vision.pretrained import find_weights
-from minidnn.interop import load_torch
+from minidnn.interop import load_weights
 
 __all__ = ["SqueezeNet", "get_squeezenet", "squeezenet1_0", "squeezenet1_1"]
 
@@ -87,7 +87,7 @@ def get_squeezenet(
     path = find_weights(f"squeezenet{version}", root, kwargs) if pretrained else None
     net = SqueezeNet(version, **kwargs)
     if path is not None:
-        load_torch(net, path)
+        load_weights(net, path)
     return net
 
 

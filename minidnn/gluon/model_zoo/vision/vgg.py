@@ -12,7 +12,7 @@ from minidnn.gluon import nn
 from minidnn.gluon.block import HybridBlock
 from minidnn.gluon.model_zoo.vision.pretrained import find_weights
 from minidnn.initializer import Xavier
-from minidnn.interop import load_torch
+from minidnn.interop import load_weights
 
 __all__ = [
     "VGG",
@@ -95,7 +95,7 @@ def get_vgg(
     path = find_weights(name, root, kwargs) if pretrained else None
     net = VGG(_LAYERS[num_layers], _FILTERS, **kwargs)
     if path is not None:
-        load_torch(net, path)
+        load_weights(net, path)
     return net
 
 

@@ -1,0 +1,60 @@
+"""Filling a network from a file of weights, whoever wrote it."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from minidnn import serialization
+from minidnn.errors import DataError
+from minidnn.interop.torch_names import torch_names
+from minidnn.interop.torch_weights import load_torch
+
+__all__ = ["load_weights"]
+
+
+def load_weights(net: Any, path: str | os.PathLike[str]) -> None:
+    """Fill a network from a file by our parameter names or by PyTorch's; the content says which, not the ending.
+
+    Args:
+        net: the network; nothing of it changes unless all of the file fits.
+        path: what `save_parameters`, `export` or MXNet wrote, or a PyTorch checkpoint or safetensors file of
+            torchvision, timm or a script of one's own, as `load_torch` takes it.
+
+    Raises:
+        DataError: the file is damaged, or does not fit; the message names the tensor or parameter.
+        OSError: the file cannot be read.
+    """
+    path = Path(path)
+    if _is_checkpoint(path) or not _has_our_names(net, path):
+        load_torch(net, path)
+    else:
+        net.load_parameters(path, cast_dtype=True)
+
+
+def _is_checkpoint(path: Path) -> bool:
+    """Whether ``torch.save`` wrote the file: a pickle, or a zip archive with one, which MXNet's archives never have."""
+    with path.open("rb") as file:
+        head = file.read(9)
+    if not head.startswith(b"PK\x03\x04"):
+        return (
+            head.startswith(b"\x80") and head[8:] != b"{"
+        )  # the length of a safetensors file's header may be 0x80, too
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.rpartition("/")[2] == "data.pkl" for name in archive.namelist())
+    except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: a damaged archive: {error}") from None
+
+
+def _has_our_names(net: Any, path: Path) -> bool:
+    """Whether more names in the file are those of our parameters than of PyTorch's; some are both."""
+    names = {name.removeprefix("arg:").removeprefix("aux:") for name in serialization.load(path)}
+    try:
+        theirs = names & set(torch_names(net))
+    except DataError:  # no PyTorch network is like this one
+        theirs = set()
+    ours = names & set(net.collect_params())
+    return bool(ours) and len(ours) >= len(theirs)
