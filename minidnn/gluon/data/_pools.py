@@ -6,9 +6,9 @@ A pool takes lists of indices by `submit`, which gives a number, and hands the b
 from __future__ import annotations
 
 import itertools
-import multiprocessing
 import shutil
 import signal
+import subprocess
 import threading
 import time
 import weakref
@@ -23,9 +23,9 @@ from minidnn import random
 from minidnn.errors import MXNetError
 from minidnn.gluon.data import _transport
 from minidnn.gluon.data._samples import brief, make_batch
-from minidnn.gluon.data._worker import Failure, run
+from minidnn.gluon.data._worker import Failure, start
 
-__all__ = ["Pool", "ProcessPool", "ThreadPool"]
+__all__ = ["CannotTravelError", "Pool", "ProcessPool", "ThreadPool", "pack_luggage"]
 
 _GRACE = 2.0  # seconds a worker has to end by itself
 
@@ -95,7 +95,7 @@ class ThreadPool(Pool):
 
 
 class _Worker:
-    def __init__(self, process: Any, pipe: Any) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], pipe: connection.Connection) -> None:
         self.process, self.pipe = process, pipe
         self.tasks: dict[int, Sequence[Any]] = {}  # that it has not answered yet
 
@@ -103,22 +103,36 @@ class _Worker:
         return f"worker process {self.process.pid}"
 
 
+class CannotTravelError(Exception):
+    """What a data set is made of cannot be sent to a process that has not run the script; the message says why."""
+
+
+def pack_luggage(dataset: Any, batchify: Callable[[list[Any]], Any]) -> bytes:
+    """What worker processes need, in bytes.
+
+    Raises:
+        CannotTravelError: it cannot be pickled, or has classes or functions of the script itself.
+    """
+    try:
+        luggage = bytes(ForkingPickler.dumps((dataset, batchify)))
+    except Exception as error:
+        raise CannotTravelError(str(error)) from error
+    if b"__main__" in luggage:
+        raise CannotTravelError("it has classes or functions of the script, which a process would have to run again")
+    return luggage
+
+
 class ProcessPool(Pool):
     """Processes, started anew and not forked: a fork would copy the runtime's threads as locks that nobody opens.
 
-    Raises:
-        TypeError: the data set or the batchify function cannot be pickled.
+    Nor do they import the script, so it need not be written for that.
+
+    Args:
+        luggage: what `pack_luggage` made.
+        workers: how many.
     """
 
-    def __init__(self, dataset: Any, batchify: Callable[[list[Any]], Any], workers: int) -> None:
-        try:
-            luggage = bytes(ForkingPickler.dumps((dataset, batchify)))
-        except Exception as error:
-            raise TypeError(
-                f"the data set cannot be sent to worker processes: {error}. Use functions of a module and no lambdas "
-                "in its transforms, or threads: DataLoader(..., thread_pool=True)"
-            ) from error
-        context = multiprocessing.get_context("spawn")
+    def __init__(self, luggage: bytes, workers: int) -> None:
         self._lock = threading.RLock()
         self._numbers = itertools.count()
         self._answers: dict[int, Any] = {}
@@ -129,11 +143,7 @@ class ProcessPool(Pool):
         self._end = weakref.finalize(self, _end, self._workers, self._folder)
         try:
             for _ in range(workers):
-                ours, theirs = context.Pipe()
-                process = context.Process(target=run, args=(theirs, self._folder), daemon=True)
-                process.start()
-                theirs.close()
-                self._workers.append(_Worker(process, ours))
+                self._workers.append(_Worker(*start(self._folder)))
             for worker in self._workers:
                 self._send(worker, luggage)
         except BaseException:
@@ -200,18 +210,12 @@ class ProcessPool(Pool):
         _drop(answer)
 
     def _died(self, worker: _Worker) -> MXNetError:
-        worker.process.join(_GRACE)
-        code = worker.process.exitcode
+        code = _ended(worker, _GRACE)
         how = f"was killed by {signal.Signals(-code).name}" if code and code < 0 else f"ended with exit code {code}"
         message = f"{worker} {how}"
         if worker.tasks:
             message += f" before it gave the batch of samples {brief(next(iter(worker.tasks.values())))}"
-        if code == 1:
-            message += (
-                "; a script that makes a DataLoader with worker processes must do so under "
-                "if __name__ == '__main__':, since each of them imports the script (or use thread_pool=True)"
-            )
-        elif code == -signal.SIGKILL:
+        if code == -signal.SIGKILL:
             message += "; the system does that when memory runs out"
         self.close()
         return MXNetError(message)
@@ -233,14 +237,20 @@ def _drop(answer: Any) -> None:
         _transport.unpack(answer)
 
 
+def _ended(worker: _Worker, seconds: float) -> int | None:
+    """The exit code of a worker that has so much time to end; None if it has not."""
+    try:
+        return worker.process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return None
+
+
 def _end(workers: list[_Worker], folder: str) -> None:
     for worker in workers:
         worker.pipe.close()  # which it takes as the end
     deadline = time.monotonic() + _GRACE
     for worker in workers:
-        worker.process.join(max(0.0, deadline - time.monotonic()))
-        if worker.process.is_alive():
+        if _ended(worker, max(0.0, deadline - time.monotonic())) is None:
             worker.process.kill()
-            worker.process.join()
-        worker.process.close()
+            worker.process.wait()
     shutil.rmtree(folder, ignore_errors=True)

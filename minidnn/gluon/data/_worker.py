@@ -7,9 +7,11 @@ import queue
 import random
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 import traceback
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, Pipe
 from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
@@ -20,7 +22,7 @@ from minidnn.engine import set_num_threads
 from minidnn.gluon.data import _transport
 from minidnn.gluon.data._samples import make_batch
 
-__all__ = ["Failure", "RemoteTraceback", "run"]
+__all__ = ["Failure", "RemoteTraceback", "main", "start"]
 
 
 class RemoteTraceback(Exception):  # noqa: N818 # the name is what is printed above the traceback
@@ -52,6 +54,32 @@ class Failure:
             error.__notes__ = self.notes
         error.__cause__ = RemoteTraceback(self.text)
         return error
+
+
+def start(folder: str) -> tuple[subprocess.Popen[bytes], Connection]:
+    """A new worker process and the pipe to it; `folder` is where its batches are handed over.
+
+    It is a fresh interpreter that knows where modules lie, and nothing else of this process.
+    """
+    ours, theirs = Pipe()
+    command = [sys.executable, "-P", "-c", f"from {__name__} import main; main()", str(theirs.fileno()), folder]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    try:
+        process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()]
+        )
+    except BaseException:
+        ours.close()
+        raise
+    finally:
+        theirs.close()
+    return process, ours
+
+
+def main() -> None:
+    """What the new process does."""
+    descriptor, folder = sys.argv[1:]
+    run(Connection(int(descriptor)), folder)
 
 
 def run(connection: Connection, folder: str) -> None:

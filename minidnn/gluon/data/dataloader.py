@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from minidnn.gluon.data._pools import Pool, ProcessPool, ThreadPool
+from minidnn.gluon.data._pools import CannotTravelError, Pool, ProcessPool, ThreadPool, pack_luggage
 from minidnn.gluon.data._samples import make_batch
 from minidnn.gluon.data.batchify import Stack
 from minidnn.gluon.data.sampler import BatchSampler, RandomSampler, SequentialSampler
@@ -20,9 +21,10 @@ class DataLoader:
 
     A batch of tuples such as (picture, label) is a list of arrays.
 
-    Worker processes are started anew, not forked, when the first batch is asked for, and stay for all epochs. So the
-    data set must be picklable, and a script must make the loader under ``if __name__ == "__main__":``. Random
-    transforms draw from seeds that ``mx.np.random.seed`` determines, whatever worker a batch comes from.
+    Worker processes are started anew, not forked, when the first batch is asked for, and stay for all epochs. They do
+    not run the script, which needs no ``if __name__ == "__main__":``. A data set that cannot be sent to them, since
+    it cannot be pickled or is made of the script's own classes and functions, is read by threads, with a warning.
+    Random transforms draw from seeds that ``mx.np.random.seed`` determines, whatever worker process a batch comes from.
 
     Args:
         dataset: anything with ``__getitem__`` and ``__len__``.
@@ -41,7 +43,6 @@ class DataLoader:
 
     Raises:
         ValueError: arguments do not fit together.
-        TypeError: (at the first batch) the data set cannot be pickled for worker processes.
         MXNetError: (at a batch) a worker died, or took too long.
 
     An exception of the data set reaches the caller with the traceback of the worker it happened in.
@@ -98,9 +99,20 @@ class DataLoader:
 
     def _workers(self) -> Pool:
         if self._pool is None or not self._pool.usable:
-            kind = ThreadPool if self._thread_pool else ProcessPool
-            self._pool = kind(self._dataset, self._batchify, self._num_workers)
+            self._pool = self._make_pool()
         return self._pool
+
+    def _make_pool(self) -> Pool:
+        if not self._thread_pool:
+            try:
+                return ProcessPool(pack_luggage(self._dataset, self._batchify), self._num_workers)
+            except CannotTravelError as error:
+                warnings.warn(
+                    f"this DataLoader's workers are threads, since the data set cannot be sent to processes: {error}. "
+                    "For processes, use classes and functions of a module; thread_pool=True asks for threads",
+                    stacklevel=4,
+                )
+        return ThreadPool(self._dataset, self._batchify, self._num_workers)
 
     def _iterate(self, pool: Pool) -> Iterator[Any]:
         batches = iter(self._batch_sampler)
