@@ -1,28 +1,32 @@
 """Run as a program: every microkernel on arrays that end, then on arrays that begin, at an unmapped page.
 
 A read or write of one byte too many ends the process with a signal. Arguments: the ISA, and to see that it does,
-``beyond`` and ``begin`` or ``end``.
+``beyond`` and ``begin`` or ``end``, or ``beyond-row``.
 """
 
 from __future__ import annotations
 
 import ctypes
+import itertools
 import mmap
 import sys
 
 import numpy as np
 from microkernels import Array, Machine, address, words
+from tile_problem import DTYPES, Tail, Tile, kinds, tiles, weight_type
 
 from minidnn_kernels.copy import MAX_DIMENSIONS, CopyArguments
 from minidnn_kernels.depthwise import DepthwiseSpec
+from minidnn_kernels.dot import dot_for
 from minidnn_kernels.elementwise import ElementwiseSpec
 from minidnn_kernels.epilogue import Epilogue, Instruction
 from minidnn_kernels.isa import get_isa
+from minidnn_kernels.matmul import pack_integer_panels
 from minidnn_kernels.pooling import PoolSpec
 from minidnn_kernels.rows import RowSpec
 from minidnn_kernels.tile import TileSpec
 from minidnn_kernels.transpose import TransposeSpec
-from minidnn_kernels.winograd import InputTransform, OutputTransform
+from minidnn_kernels.winograd import InputTransform, OutputTransform, schemes_for
 
 _ADD_BOTH = Epilogue(
     (
@@ -46,9 +50,9 @@ class Fence:
         self._protect = ctypes.CDLL(None, use_errno=True).mprotect
         self._protect.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
 
-    def array(self, *shape: int) -> Array:
-        """Float32 zeros."""
-        size, page = int(np.prod(shape)) * 4, mmap.PAGESIZE
+    def array(self, *shape: int, dtype: type = np.float32) -> Array:
+        """Zeros."""
+        size, page = int(np.prod(shape)) * np.dtype(dtype).itemsize, mmap.PAGESIZE
         inside = -(-size // page) * page
         memory = mmap.mmap(-1, inside + 2 * page)
         self._maps.append(memory)
@@ -57,7 +61,54 @@ class Fence:
             if self._protect(address(whole) + begin, page, 0):
                 raise OSError(ctypes.get_errno(), "mprotect")
         offset = page + (inside - size if self.where == "end" else 0)
-        return whole[offset : offset + size].view(np.float32).reshape(shape)
+        return whole[offset : offset + size].view(dtype).reshape(shape)
+
+    def copy(self, array: Array) -> Array:
+        """The array's elements."""
+        placed = self.array(*array.shape, dtype=array.dtype.type)
+        placed[...] = array
+        return placed
+
+
+def run_integers(machine: Machine, fence: Fence) -> None:
+    """Tiles of every kind, and Winograd's transforms of integers."""
+    lanes = machine.isa.lanes
+    for data, dot in kinds(machine.isa):
+        shapes = tiles(machine.isa, data, dot)
+        chosen = {(1, 1), (3, 2), max(shapes), max(shapes, key=lambda shape: shape[::-1])}
+        for (rows, vectors), depth in itertools.product(sorted(chosen), (1, 3, 8, 17, 21, 32)):
+            for missing in (0, 1, lanes - 1):
+                run_integer_tile(machine, fence, Tile(rows, vectors, data, missing > 0, dot=dot), depth, missing)
+    for data in ("u8", "s8"):
+        for scheme, channels in itertools.product(
+            schemes_for(machine.isa, data), (2 * lanes, 2 * lanes + 1, 4 * lanes - 1, 5 * lanes)
+        ):
+            pixel = fence.array(channels, dtype=DTYPES[data])
+            target = fence.array(scheme.products, channels, dtype=np.int16)
+            pointers = np.full(scheme.products, address(pixel), np.int64)
+            machine.call(InputTransform(scheme, data), pointers, address(target), 2 * channels, channels)
+    for scheme, filters in itertools.product(schemes_for(machine.isa, "u8"), (1, lanes - 1, lanes, 2 * lanes + 3)):
+        for output in ("s32", "u8", "s8", "f32"):
+            sums = fence.array(scheme.products, filters, dtype=np.int32)
+            image = fence.array(scheme.output**2, filters, dtype=DTYPES[output])
+            spec = OutputTransform(scheme, Tail(scale=output != "s32", output=output).epilogue())
+            context = words(address(image), filters * image.itemsize, address(fence.array(filters)), 0)
+            table = np.arange(scheme.output**2, dtype=np.int32)
+            machine.call(spec, context, address(sums), filters * 4, table, 0, filters)
+
+
+def run_integer_tile(machine: Machine, fence: Fence, tile: Tile, depth: int, missing: int) -> None:
+    """A row that holds just what the dot reads, and weights that leave a rest where there may be one."""
+    lanes, taps = machine.isa.lanes, 2
+    width = tile.vectors * lanes
+    weights = np.random.default_rng(depth).integers(-128, 128, (1, taps, depth, width)).astype(weight_type(tile.data))
+    dot = dot_for(machine.isa, tile.data, tile.dot)
+    packed, steps = pack_integer_panels(weights, np.zeros((1, width), np.int32), width, dot, lanes)
+    panel, row = fence.copy(packed[0, 0]), fence.array(dot.row_bytes(steps), dtype=np.uint8)
+    result = fence.array(tile.rows, width - missing, dtype=np.int32)
+    pointers = np.full(taps * tile.rows, address(row), np.int64)
+    context = words(address(result), (width - missing) * 4)
+    machine.call(tile.spec, context, pointers, taps, steps, address(panel), 0, 0, tile.rows, width - missing)
 
 
 def run(machine: Machine, fence: Fence) -> None:
@@ -79,7 +130,7 @@ def run(machine: Machine, fence: Fence) -> None:
         machine.call(InputTransform(), address(block) + np.arange(36) * n * 4, address(products), n * 4, n)
         image, residual = fence.array(16, n), fence.array(16, n)
         context = words(*(address(image), n * 4, address(residual), n * 4, address(b), 0, address(one), 0))
-        output = OutputTransform(_ADD_BOTH)
+        output = OutputTransform(epilogue=_ADD_BOTH)
         machine.call(output, context, address(products), n * 4, np.arange(16, dtype=np.int32), 0, n)
 
         depthwise = DepthwiseSpec(3, 3, 2, 1, 4, _ADD_BOTH)
@@ -110,6 +161,15 @@ def run(machine: Machine, fence: Fence) -> None:
             machine.call(TransposeSpec(), address(source), address(target), n, m, strides)
 
 
+def run_beyond_row(machine: Machine, fence: Fence) -> None:
+    """A step too many of an integer tile."""
+    dot = dot_for(machine.isa, "u8")
+    row, panel, result = fence.array(dot.row_bytes(2), dtype=np.uint8), np.zeros(1 << 16, np.uint8), np.zeros(64)
+    steps = dot.row_bytes(2) // dot.step_bytes + 1
+    context = words(address(result), 0)
+    machine.call(Tile(1, 1).spec, context, words(address(row)), 1, steps, panel, 0, 0, 1, machine.isa.lanes)
+
+
 def run_beyond(machine: Machine, fence: Fence) -> None:
     """One element too many."""
     a = fence.array(8)
@@ -123,7 +183,10 @@ if __name__ == "__main__":
     host = Machine(get_isa(sys.argv[1]))
     if sys.argv[2:3] == ["beyond"]:
         run_beyond(host, Fence(sys.argv[3]))
+    elif sys.argv[2:3] == ["beyond-row"]:
+        run_beyond_row(host, Fence("end"))
     else:
-        run(host, Fence("end"))
-        run(host, Fence("begin"))
+        for where in ("end", "begin"):
+            run(host, Fence(where))
+            run_integers(host, Fence(where))
     print("within bounds")

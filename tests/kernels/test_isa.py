@@ -19,7 +19,7 @@ from minidnn_kernels.pooling import PoolSpec
 from minidnn_kernels.rows import RowSpec
 from minidnn_kernels.tile import TileSpec
 from minidnn_kernels.transpose import TransposeSpec
-from minidnn_kernels.winograd import InputTransform, OutputTransform
+from minidnn_kernels.winograd import InputTransform, OutputTransform, schemes_for
 
 every_isa = pytest.mark.parametrize("isa", ISAS, ids=lambda isa: isa.name)
 every_float_isa = pytest.mark.parametrize("isa", FLOAT_ISAS, ids=lambda isa: isa.name)
@@ -105,8 +105,12 @@ def test_every_kernel_is_generated(isa: Isa) -> None:
         RowSpec("layer_norm"),
         TransposeSpec(),
         InputTransform(),
-        OutputTransform(epilogue),
+        OutputTransform(epilogue=epilogue),
     ]
+    for data in ("u8", "s8"):
+        specs += [InputTransform(scheme, data) for scheme in schemes_for(isa, data)]
+        specs += [TileSpec(2, 1, epilogue, True, data)]
+    specs += [OutputTransform(scheme, epilogue) for scheme in schemes_for(isa, "u8")]
     for spec in specs:
         asm = emit_asm(spec.emit(isa), isa)
         assert re.search(rf"^{spec.name}:", asm, re.MULTILINE)
