@@ -264,7 +264,7 @@ def test_mutated_symbols_load_or_are_refused(data: st.DataObject) -> None:
         change = data.draw(st.sampled_from(["op", "attr", "inputs", "key", "heads"]))
         if change == "op":
             node["op"] = data.draw(OPS)
-        elif change == "attr" and node.get("attrs"):
+        elif change == "attr" and isinstance(node.get("attrs"), dict) and node["attrs"]:
             key = data.draw(st.sampled_from(sorted(node["attrs"])))
             node["attrs"][key] = data.draw(TEXTS | SCRAPS)
         elif change == "inputs":
