@@ -1,200 +1,49 @@
-"""``mx.image``: decoding, encoding and resizing of pictures.
+"""``mx.image``: pictures as arrays: decoded, resized, cut, rotated.
 
-JPEG is decoded by libjpeg-turbo (simplejpeg), which, asked to be strict, refuses a damaged picture instead of filling
-it with grey; PNG, JPEG in CMYK, and resizing are OpenCV's, which MXNet used as well. Both are imported when they are
-first needed: ``pip install 'minidnn[data]'``.
+Where a size is wanted, it is (width, height). `interp` is 0 nearest, 1 bilinear, 2 bicubic, 3 area, 4 Lanczos, by
+OpenCV's rules; 9 chooses bicubic to enlarge, area to shrink, and bilinear otherwise; 10 one of 0 to 4 at random.
+Random choices draw from the generator that ``mx.np.random.seed`` seeds.
 """
 
 from __future__ import annotations
 
+import math
 import os
-import re
-import struct
-from importlib import import_module
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from minidnn import dispatch
-from minidnn.errors import DataError, ShapeError, TypeMismatchError
+from minidnn import dispatch, random
+from minidnn.errors import DataError, ShapeError
+from minidnn.image_pixels import Pixels, decode, encode, is_grey, pad, resize, short_size
+from minidnn.image_rotation import imrotate, random_rotate
 from minidnn.numpy.multiarray import ndarray
 
-__all__ = ["decode", "encode", "imdecode", "imread", "imresize", "is_grey", "resize", "resize_short", "short_size"]
+__all__ = [
+    "center_crop",
+    "color_normalize",
+    "copyMakeBorder",
+    "decode",
+    "encode",
+    "fixed_crop",
+    "imdecode",
+    "imread",
+    "imresize",
+    "imrotate",
+    "is_grey",
+    "random_crop",
+    "random_rotate",
+    "random_size_crop",
+    "resize",
+    "resize_short",
+    "scale_down",
+    "short_size",
+]
 
-Pixels = np.ndarray[Any, Any]
-
-# Larger pictures are refused before memory is taken for them: 400 MB as RGB.
-_MAX_PIXELS = 1 << 27
-_JPEG = b"\xff\xd8\xff"
-_PNG = b"\x89PNG\r\n\x1a\n"
-_PNG_HEADER = struct.Struct(">8sI4sIIBB")
-# Some cameras and programs leave a few bytes behind the picture, before the end marker. Many of them are what a decoder
-# could make nothing of, in a picture that was changed in its middle.
-_LITTER = re.compile(r"(\d+) extraneous bytes before marker")
-_MOST_LITTER = 128
-_PNG_GREY = (0, 4)  # colour types: grey, grey with alpha
-
-
-def _module(name: str) -> Any:
-    try:
-        return import_module(name)
-    except ImportError as error:
-        raise ImportError(f"pictures need {name}: pip install 'minidnn[data]' ({error})") from error
-
-
-def _png_header(data: bytes) -> tuple[int, int, int]:
-    """Height, width and colour type."""
-    if len(data) < _PNG_HEADER.size or data[12:16] != b"IHDR":
-        raise DataError("a PNG without its header")
-    _, _, _, width, height, _, colour = _PNG_HEADER.unpack_from(data)
-    return height, width, colour
-
-
-def _jpeg_header(data: bytes) -> tuple[int, int, str]:
-    """Height, width and colour space."""
-    try:
-        height, width, space, _ = _module("simplejpeg").decode_jpeg_header(data, strict=True)
-    except ValueError as error:
-        raise DataError(f"no JPEG that can be read: {error}") from None
-    return height, width, space
-
-
-def _check_size(height: int, width: int) -> None:
-    if not 0 < height * width <= _MAX_PIXELS:
-        raise DataError(f"a picture of {width}×{height} pixels; at most {_MAX_PIXELS} are read")
-
-
-def is_grey(data: bytes) -> bool:
-    """Whether an encoded picture has no colours.
-
-    Raises:
-        DataError: it is neither JPEG nor PNG.
-    """
-    if data.startswith(_JPEG):
-        return _jpeg_header(data)[2] == "Gray"
-    if data.startswith(_PNG):
-        return _png_header(data)[2] in _PNG_GREY
-    raise _unknown(data)
-
-
-def _unknown(data: bytes) -> DataError:
-    return DataError(f"neither JPEG nor PNG: {len(data)} bytes that begin with {data[:8].hex(' ') or 'nothing'}")
-
-
-def decode(data: bytes, flag: int = 1) -> Pixels:
-    """A JPEG or PNG as pixels, whatever its mode: grey, RGB, CMYK, with alpha (dropped), 16 bits (the upper 8).
-
-    The orientation that a camera notes is not applied, as in MXNet.
-
-    Args:
-        data: the file's bytes.
-        flag: 1: red, green, blue; 0: grey.
-
-    Returns:
-        uint8, ``(H, W, 3)`` or ``(H, W, 1)``.
-
-    Raises:
-        DataError: another format; damaged or truncated; more than 134 million pixels.
-    """
-    if data.startswith(_JPEG):
-        height, width, space = _jpeg_header(data)
-        _check_size(height, width)
-        if space not in ("CMYK", "YCCK"):
-            return _decode_jpeg(data, "RGB" if flag else "GRAY")
-        # OpenCV fills what is missing with grey, and says nothing that a program could hear.
-        if not data.rstrip(b"\0").endswith(b"\xff\xd9"):
-            raise DataError("a truncated JPEG: its end marker is missing")
-    elif data.startswith(_PNG):
-        _check_size(*_png_header(data)[:2])
-    else:
-        raise _unknown(data)
-    cv2 = _module("cv2")
-    mode = cv2.IMREAD_COLOR if flag else cv2.IMREAD_GRAYSCALE
-    try:
-        decoded = cv2.imdecode(np.frombuffer(data, np.uint8), mode | cv2.IMREAD_IGNORE_ORIENTATION)
-    except cv2.error as error:
-        raise DataError(f"a damaged picture: {error}") from None
-    if decoded is None:
-        raise DataError("a damaged or truncated picture")
-    return np.ascontiguousarray(decoded[:, :, ::-1]) if flag else decoded[:, :, None]
-
-
-def _decode_jpeg(data: bytes, space: str) -> Pixels:
-    decoder = _module("simplejpeg")
-    pixels: Pixels
-    try:
-        pixels = decoder.decode_jpeg(data, space, strict=True)
-    except ValueError as error:
-        litter = _LITTER.search(str(error))
-        if litter is None or int(litter[1]) > _MOST_LITTER:
-            raise DataError(f"a damaged JPEG: {error}") from None
-        pixels = decoder.decode_jpeg(data, space, strict=False)
-    return pixels
-
-
-def encode(pixels: Pixels, extension: str = ".jpg", quality: int = 95) -> bytes:
-    """Pixels as JPEG or PNG.
-
-    Args:
-        pixels: uint8, ``(H, W, 3)`` in the order blue, green, red, or ``(H, W)``, or ``(H, W, 1)``.
-        extension: ``.jpg``, ``.jpeg`` or ``.png``.
-        quality: 1 to 100 for JPEG, the compression 1 to 9 for PNG.
-
-    Raises:
-        ValueError: another format.
-        TypeMismatchError, ShapeError: the pixels are something else.
-    """
-    if pixels.dtype != np.uint8:
-        raise TypeMismatchError(f"a picture is made of uint8, got {pixels.dtype}")
-    if not pixels.size or pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (1, 3)):
-        raise ShapeError(f"a picture is (H, W), (H, W, 1) or (H, W, 3), got {pixels.shape}")
-    cv2 = _module("cv2")
-    kind = extension.lower()
-    if kind in (".jpg", ".jpeg"):
-        options = [cv2.IMWRITE_JPEG_QUALITY, quality]
-    elif kind == ".png":
-        options = [cv2.IMWRITE_PNG_COMPRESSION, min(quality, 9)]
-    else:
-        raise ValueError(f"pictures are written as .jpg, .jpeg or .png, got {extension!r}")
-    done, encoded = cv2.imencode(kind, np.ascontiguousarray(pixels), options)
-    if not done:
-        raise DataError(f"a picture of shape {pixels.shape} could not be encoded as {kind}")
-    return bytes(encoded)
-
-
-def resize(pixels: Pixels, width: int, height: int, interpolation: int = 1) -> Pixels:
-    """Pixels in another size, by OpenCV's rules, which are MXNet's.
-
-    Args:
-        pixels: ``(H, W, C)``, uint8 or float32.
-        width, height: of the result.
-        interpolation: 0 nearest, 1 bilinear, 2 bicubic, 3 area, 4 Lanczos.
-
-    Raises:
-        ShapeError, TypeMismatchError, ValueError: an argument is something else.
-    """
-    if pixels.ndim != 3 or not pixels.size:
-        raise ShapeError(f"a picture to resize is (H, W, C), got {pixels.shape}")
-    if pixels.dtype not in (np.uint8, np.float32):
-        raise TypeMismatchError(f"a picture to resize is uint8 or float32, got {pixels.dtype}")
-    if interpolation not in range(5):
-        raise ValueError(f"interpolation must be 0 to 4, got {interpolation!r}")
-    if width < 1 or height < 1:
-        raise ValueError(f"a size must be positive, got {width}×{height}")
-    _check_size(height, width)
-    if pixels.shape[:2] == (height, width):
-        return pixels
-    resized: Pixels = _module("cv2").resize(np.ascontiguousarray(pixels), (width, height), interpolation=interpolation)
-    return resized.reshape(height, width, pixels.shape[2])
-
-
-def short_size(height: int, width: int, size: int) -> tuple[int, int]:
-    """Width and height of a picture whose shorter side becomes `size`, the longer one being rounded down."""
-    return (size, height * size // width) if height > width else (width * size // height, size)
-
-
-# ---- on arrays of minidnn, as MXNet has them ---------------------------------------------------------
+_TRIALS = 10  # MXNet's, of a random area that fits
+Rectangle = tuple[int, int, int, int]
 
 
 def imdecode(buf: Any, flag: int = 1, to_rgb: bool = True, out: Any = None) -> ndarray:
@@ -234,12 +83,143 @@ def imread(filename: str | os.PathLike[str], flag: int = 1, to_rgb: bool = True)
 
 def imresize(src: Any, w: int, h: int, interp: int = 1) -> ndarray:
     """A picture ``(H, W, C)`` as ``(h, w, C)``; see `resize`."""
-    return ndarray._wrap(dispatch.as_native(resize(np.asarray(src), w, h, interp)))
+    return _wrap(_resized(_picture(src), w, h, interp))
 
 
-def resize_short(src: Any, size: int, interp: int = 1) -> ndarray:
-    """A picture ``(H, W, C)`` whose shorter side becomes `size`."""
+def _picture(src: Any) -> Pixels:
     pixels = np.asarray(src)
     if pixels.ndim != 3 or not pixels.size:
-        raise ShapeError(f"a picture to resize is (H, W, C), got {pixels.shape}")
-    return imresize(pixels, *short_size(pixels.shape[0], pixels.shape[1], size), interp)
+        raise ShapeError(f"a picture is (H, W, C), got {pixels.shape}")
+    return pixels
+
+
+def _wrap(pixels: Pixels) -> ndarray:
+    return ndarray._wrap(dispatch.as_native(pixels))
+
+
+def _resized(pixels: Pixels, width: int, height: int, interp: int) -> Pixels:
+    """`resize` that also knows the methods 9 and 10."""
+    if interp == 9:
+        grows = (height > pixels.shape[0], width > pixels.shape[1])
+        shrinks = (height < pixels.shape[0], width < pixels.shape[1])
+        interp = 2 if all(grows) else 3 if all(shrinks) else 1
+    elif interp == 10:
+        interp = int(random.generator().integers(5))
+    return resize(pixels, width, height, interp)
+
+
+def resize_short(src: Any, size: int, interp: int = 2) -> ndarray:
+    """A picture ``(H, W, C)`` whose shorter side becomes `size`, the longer one being rounded down."""
+    pixels = _picture(src)
+    width, height = short_size(pixels.shape[0], pixels.shape[1], size)
+    return _wrap(_resized(pixels, width, height, interp))
+
+
+def scale_down(src_size: Sequence[int], size: Sequence[float]) -> tuple[int, int]:
+    """The largest size of the proportions of `size` that fits into `src_size` and is not larger than `size`."""
+    (width, height), (w, h) = src_size, size
+    if height < h:
+        w, h = w * height / h, height
+    if width < w:
+        w, h = width, h * width / w
+    return int(w), int(h)
+
+
+def copyMakeBorder(  # noqa: N802 # the name is MXNet's and OpenCV's
+    src: Any, top: int, bot: int, left: int, right: int, type: int = 0, value: float = 0.0, values: Sequence[float] = ()
+) -> ndarray:
+    """A picture ``(H, W, C)`` with a border.
+
+    Args:
+        src: uint8 or float32.
+        top, bot, left, right: rows and columns to add.
+        type: 0 of one value, 1 the edge's, 2 mirrored with the edge, 3 from the other side, 4 mirrored without it.
+        value: of the border of type 0.
+        values: one for each channel, instead.
+    """
+    pixels = _picture(src)
+    colour = tuple(map(float, values)) or (float(value),) * pixels.shape[2]
+    return _wrap(pad(pixels, (top, bot, left, right), type, colour))
+
+
+def fixed_crop(
+    src: Any, x0: int, y0: int, w: int, h: int, size: Sequence[int] | None = None, interp: int = 2
+) -> ndarray:
+    """The rectangle of a picture ``(H, W, C)`` that begins at column `x0` and row `y0`, resized to `size` or not.
+
+    Raises:
+        ShapeError: it is not inside the picture.
+    """
+    pixels = _picture(src)
+    height, width = pixels.shape[:2]
+    if x0 < 0 or y0 < 0 or w < 1 or h < 1 or x0 + w > width or y0 + h > height:
+        raise ShapeError(f"columns {x0} to {x0 + w} and rows {y0} to {y0 + h} are not in a picture of {width}×{height}")
+    part = pixels[y0 : y0 + h, x0 : x0 + w]
+    return _wrap(part if size is None else _resized(part, size[0], size[1], interp))
+
+
+def _fitting(src: Any, size: Sequence[int]) -> tuple[Pixels, int, int]:
+    """The picture, and width and height of what is cut out of it for a result of `size`: at least 1."""
+    pixels = _picture(src)
+    w, h = scale_down((pixels.shape[1], pixels.shape[0]), size)
+    return pixels, max(1, w), max(1, h)
+
+
+def center_crop(src: Any, size: Sequence[int], interp: int = 2) -> tuple[ndarray, Rectangle]:
+    """The middle of a picture ``(H, W, C)``, enlarged where the picture is smaller than `size`.
+
+    Returns:
+        That, and what was cut out: (column, row, width, height).
+    """
+    pixels, w, h = _fitting(src, size)
+    x0, y0 = (pixels.shape[1] - w) // 2, (pixels.shape[0] - h) // 2
+    return fixed_crop(pixels, x0, y0, w, h, size, interp), (x0, y0, w, h)
+
+
+def random_crop(src: Any, size: Sequence[int], interp: int = 2) -> tuple[ndarray, Rectangle]:
+    """As `center_crop`, at a random place."""
+    pixels, w, h = _fitting(src, size)
+    x0, y0 = _place(pixels, w, h)
+    return fixed_crop(pixels, x0, y0, w, h, size, interp), (x0, y0, w, h)
+
+
+def _place(pixels: Pixels, w: int, h: int) -> tuple[int, int]:
+    draw = random.generator()
+    return int(draw.integers(pixels.shape[1] - w + 1)), int(draw.integers(pixels.shape[0] - h + 1))
+
+
+def random_size_crop(
+    src: Any, size: Sequence[int], area: float | tuple[float, float], ratio: tuple[float, float], interp: int = 2
+) -> tuple[ndarray, Rectangle]:
+    """A part of random area and proportions, resized to `size`; the middle where ten tries did not fit.
+
+    Args:
+        src: a picture ``(H, W, C)``.
+        size: of the result.
+        area: smallest and largest share of the picture's area; one number is the smallest.
+        ratio: smallest and largest width / height, drawn evenly on the logarithmic scale.
+        interp: see above.
+
+    Returns:
+        That, and what was cut out: (column, row, width, height).
+    """
+    pixels, draw = _picture(src), random.generator()
+    low, high = (area, 1.0) if isinstance(area, (int, float)) else area
+    for _ in range(_TRIALS):
+        target = draw.uniform(low, high) * pixels.shape[0] * pixels.shape[1]
+        proportion = math.exp(draw.uniform(math.log(ratio[0]), math.log(ratio[1])))
+        w, h = round(math.sqrt(target * proportion)), round(math.sqrt(target / proportion))
+        if 0 < w <= pixels.shape[1] and 0 < h <= pixels.shape[0]:
+            x0, y0 = _place(pixels, w, h)
+            return fixed_crop(pixels, x0, y0, w, h, size, interp), (x0, y0, w, h)
+    return center_crop(pixels, size, interp)
+
+
+def color_normalize(src: Any, mean: Any, std: Any = None) -> ndarray:
+    """``(src - mean) / std`` as float32; a `mean` or `std` of None is left out. `src` stays as it is."""
+    pixels: Pixels = np.asarray(src, np.float32)
+    if mean is not None:
+        pixels = pixels - np.asarray(mean, np.float32)
+    if std is not None:
+        pixels = pixels / np.asarray(std, np.float32)
+    return _wrap(pixels)

@@ -6,7 +6,7 @@ program for each size would cost more than it saves. Further arguments pass by u
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from minidnn import random
@@ -29,6 +29,7 @@ from minidnn.gluon.data.vision.transforms.geometry import (
     RandomResizedCrop,
     Resize,
 )
+from minidnn.gluon.data.vision.transforms.rotation import RandomRotation, Rotate
 from minidnn.gluon.data.vision.transforms.tensors import Cast, Normalize, ToTensor
 from minidnn.gluon.nn.sequential import HybridSequential, Sequential
 
@@ -38,6 +39,7 @@ __all__ = [
     "Compose",
     "CropResize",
     "HybridCompose",
+    "HybridRandomApply",
     "Normalize",
     "RandomApply",
     "RandomBrightness",
@@ -50,8 +52,10 @@ __all__ = [
     "RandomHue",
     "RandomLighting",
     "RandomResizedCrop",
+    "RandomRotation",
     "RandomSaturation",
     "Resize",
+    "Rotate",
     "ToTensor",
 ]
 
@@ -92,14 +96,46 @@ class HybridCompose(HybridSequential):
         """No effect."""
 
 
-class RandomApply(Sequential):
-    """A transform that is applied with probability `p`, and otherwise not."""
+def _maybe(transform: Callable[[Any], Any], p: float, x: Any, others: tuple[Any, ...]) -> Any:
+    if random.generator().random() < p:
+        x = transform(x)
+    return (x, *others) if others else x
 
-    def __init__(self, transforms: Block, p: float = 0.5) -> None:
+
+class RandomApply(Sequential):
+    """A transform that is applied with probability `p`, and otherwise not.
+
+    Args:
+        transforms: one transform: a block or a function; `Compose` makes one of several.
+        p: the probability.
+    """
+
+    def __init__(self, transforms: Callable[[Any], Any], p: float = 0.5) -> None:
         super().__init__()
         self.transforms, self.p = transforms, p
 
+    def hybridize(self, active: bool = True, **kwargs: Any) -> None:
+        """No effect."""
+
     def forward(self, x: Any, *args: Any) -> Any:
-        if random.generator().random() < self.p:
-            x = self.transforms(x)
-        return (x, *args) if args else x
+        return _maybe(self.transforms, self.p, x, args)
+
+
+class HybridRandomApply(HybridSequential):
+    """`RandomApply` of a hybrid block.
+
+    Raises:
+        ValueError: it is none.
+    """
+
+    def __init__(self, transforms: Block, p: float = 0.5) -> None:
+        super().__init__()
+        if not isinstance(transforms, HybridBlock):
+            raise ValueError(f"{transforms} is not a HybridBlock, use RandomApply instead")
+        self.transforms, self.p = transforms, p
+
+    def hybridize(self, active: bool = True, **kwargs: Any) -> None:  # type: ignore[override] # any keyword is as good
+        """No effect."""
+
+    def forward(self, x: Any, *args: Any) -> Any:
+        return _maybe(self.transforms, self.p, x, args)

@@ -213,5 +213,3 @@ class RandomFlipTopBottom(_RandomFlip):
     """A picture turned upside down with probability `p`: its top and bottom exchanged."""
 
     _axis = 0
-
-

@@ -1,0 +1,215 @@
+"""Decoding, encoding and resizing of pictures as NumPy arrays: what ``mx.image`` and the data sets are made of.
+
+JPEG is decoded by libjpeg-turbo (simplejpeg), which, asked to be strict, refuses a damaged picture instead of filling
+it with grey; PNG, JPEG in CMYK, and resizing are OpenCV's, which MXNet used as well. Both are imported when they are
+first needed: ``pip install 'minidnn[data]'``.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from minidnn.errors import DataError, ShapeError, TypeMismatchError
+
+__all__ = ["Pixels", "decode", "encode", "is_grey", "pad", "resize", "short_size"]
+
+Pixels = np.ndarray[Any, Any]
+
+# Larger pictures are refused before memory is taken for them: 400 MB as RGB.
+_MAX_PIXELS = 1 << 27
+_JPEG = b"\xff\xd8\xff"
+_PNG = b"\x89PNG\r\n\x1a\n"
+_PNG_HEADER = struct.Struct(">8sI4sIIBB")
+# Some cameras and programs leave a few bytes behind the picture, before the end marker. Many of them are what a decoder
+# could make nothing of, in a picture that was changed in its middle.
+_LITTER = re.compile(r"(\d+) extraneous bytes before marker")
+_MOST_LITTER = 128
+_PNG_GREY = (0, 4)  # colour types: grey, grey with alpha
+
+
+def _module(name: str) -> Any:
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise ImportError(f"pictures need {name}: pip install 'minidnn[data]' ({error})") from error
+
+
+def _png_header(data: bytes) -> tuple[int, int, int]:
+    """Height, width and colour type."""
+    if len(data) < _PNG_HEADER.size or data[12:16] != b"IHDR":
+        raise DataError("a PNG without its header")
+    _, _, _, width, height, _, colour = _PNG_HEADER.unpack_from(data)
+    return height, width, colour
+
+
+def _jpeg_header(data: bytes) -> tuple[int, int, str]:
+    """Height, width and colour space."""
+    try:
+        height, width, space, _ = _module("simplejpeg").decode_jpeg_header(data, strict=True)
+    except ValueError as error:
+        raise DataError(f"no JPEG that can be read: {error}") from None
+    return height, width, space
+
+
+def _check_size(height: int, width: int) -> None:
+    if not 0 < height * width <= _MAX_PIXELS:
+        raise DataError(f"a picture of {width}×{height} pixels; at most {_MAX_PIXELS} are read")
+
+
+def is_grey(data: bytes) -> bool:
+    """Whether an encoded picture has no colours.
+
+    Raises:
+        DataError: it is neither JPEG nor PNG.
+    """
+    if data.startswith(_JPEG):
+        return _jpeg_header(data)[2] == "Gray"
+    if data.startswith(_PNG):
+        return _png_header(data)[2] in _PNG_GREY
+    raise _unknown(data)
+
+
+def _unknown(data: bytes) -> DataError:
+    return DataError(f"neither JPEG nor PNG: {len(data)} bytes that begin with {data[:8].hex(' ') or 'nothing'}")
+
+
+def decode(data: bytes, flag: int = 1) -> Pixels:
+    """A JPEG or PNG as pixels, whatever its mode: grey, RGB, CMYK, with alpha (dropped), 16 bits (the upper 8).
+
+    The orientation that a camera notes is not applied, as in MXNet.
+
+    Args:
+        data: the file's bytes.
+        flag: 1: red, green, blue; 0: grey.
+
+    Returns:
+        uint8, ``(H, W, 3)`` or ``(H, W, 1)``.
+
+    Raises:
+        DataError: another format; damaged or truncated; more than 134 million pixels.
+    """
+    if data.startswith(_JPEG):
+        height, width, space = _jpeg_header(data)
+        _check_size(height, width)
+        if space not in ("CMYK", "YCCK"):
+            return _decode_jpeg(data, "RGB" if flag else "GRAY")
+        # OpenCV fills what is missing with grey, and says nothing that a program could hear.
+        if not data.rstrip(b"\0").endswith(b"\xff\xd9"):
+            raise DataError("a truncated JPEG: its end marker is missing")
+    elif data.startswith(_PNG):
+        _check_size(*_png_header(data)[:2])
+    else:
+        raise _unknown(data)
+    cv2 = _module("cv2")
+    mode = cv2.IMREAD_COLOR if flag else cv2.IMREAD_GRAYSCALE
+    try:
+        decoded = cv2.imdecode(np.frombuffer(data, np.uint8), mode | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error as error:
+        raise DataError(f"a damaged picture: {error}") from None
+    if decoded is None:
+        raise DataError("a damaged or truncated picture")
+    return np.ascontiguousarray(decoded[:, :, ::-1]) if flag else decoded[:, :, None]
+
+
+def _decode_jpeg(data: bytes, space: str) -> Pixels:
+    decoder = _module("simplejpeg")
+    pixels: Pixels
+    try:
+        pixels = decoder.decode_jpeg(data, space, strict=True)
+    except ValueError as error:
+        litter = _LITTER.search(str(error))
+        if litter is None or int(litter[1]) > _MOST_LITTER:
+            raise DataError(f"a damaged JPEG: {error}") from None
+        pixels = decoder.decode_jpeg(data, space, strict=False)
+    return pixels
+
+
+def encode(pixels: Pixels, extension: str = ".jpg", quality: int = 95) -> bytes:
+    """Pixels as JPEG or PNG.
+
+    Args:
+        pixels: uint8, ``(H, W, 3)`` in the order blue, green, red, or ``(H, W)``, or ``(H, W, 1)``.
+        extension: ``.jpg``, ``.jpeg`` or ``.png``.
+        quality: 1 to 100 for JPEG, the compression 1 to 9 for PNG.
+
+    Raises:
+        ValueError: another format.
+        TypeMismatchError, ShapeError: the pixels are something else.
+    """
+    if pixels.dtype != np.uint8:
+        raise TypeMismatchError(f"a picture is made of uint8, got {pixels.dtype}")
+    if not pixels.size or pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (1, 3)):
+        raise ShapeError(f"a picture is (H, W), (H, W, 1) or (H, W, 3), got {pixels.shape}")
+    cv2 = _module("cv2")
+    kind = extension.lower()
+    if kind in (".jpg", ".jpeg"):
+        options = [cv2.IMWRITE_JPEG_QUALITY, quality]
+    elif kind == ".png":
+        options = [cv2.IMWRITE_PNG_COMPRESSION, min(quality, 9)]
+    else:
+        raise ValueError(f"pictures are written as .jpg, .jpeg or .png, got {extension!r}")
+    done, encoded = cv2.imencode(kind, np.ascontiguousarray(pixels), options)
+    if not done:
+        raise DataError(f"a picture of shape {pixels.shape} could not be encoded as {kind}")
+    return bytes(encoded)
+
+
+def resize(pixels: Pixels, width: int, height: int, interpolation: int = 1) -> Pixels:
+    """Pixels in another size, by OpenCV's rules, which are MXNet's.
+
+    Args:
+        pixels: ``(H, W, C)``, uint8 or float32.
+        width, height: of the result.
+        interpolation: 0 nearest, 1 bilinear, 2 bicubic, 3 area, 4 Lanczos.
+
+    Raises:
+        ShapeError, TypeMismatchError, ValueError: an argument is something else.
+    """
+    if pixels.ndim != 3 or not pixels.size:
+        raise ShapeError(f"a picture to resize is (H, W, C), got {pixels.shape}")
+    if pixels.dtype not in (np.uint8, np.float32):
+        raise TypeMismatchError(f"a picture to resize is uint8 or float32, got {pixels.dtype}")
+    if interpolation not in range(5):
+        raise ValueError(f"interpolation must be 0 to 4, got {interpolation!r}")
+    if width < 1 or height < 1:
+        raise ValueError(f"a size must be positive, got {width}×{height}")
+    _check_size(height, width)
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    resized: Pixels = _module("cv2").resize(np.ascontiguousarray(pixels), (width, height), interpolation=interpolation)
+    return resized.reshape(height, width, pixels.shape[2])
+
+
+def short_size(height: int, width: int, size: int) -> tuple[int, int]:
+    """Width and height of a picture whose shorter side becomes `size`, the longer one being rounded down."""
+    return (size, height * size // width) if height > width else (width * size // height, size)
+
+
+def pad(pixels: Pixels, sides: tuple[int, int, int, int], kind: int, value: tuple[float, ...]) -> Pixels:
+    """Pixels with rows and columns around them.
+
+    Args:
+        pixels: ``(H, W, C)``, uint8 or float32.
+        sides: how many above, below, on the left, on the right.
+        kind: OpenCV's: 0 of one value, 1 the edge's, 2 mirrored with the edge, 3 from the other side, 4 mirrored
+            without the edge.
+        value: of each channel, for kind 0.
+
+    Raises:
+        ShapeError, ValueError: an argument is something else.
+    """
+    if pixels.ndim != 3 or not pixels.size:
+        raise ShapeError(f"a picture to pad is (H, W, C), got {pixels.shape}")
+    if kind not in range(5) or min(sides) < 0:
+        raise ValueError(f"a border is of kind 0 to 4 and has no negative sides, got kind {kind} and {sides}")
+    above, below, left, right = sides
+    height, width = pixels.shape[0] + above + below, pixels.shape[1] + left + right
+    _check_size(height, width)
+    source = np.ascontiguousarray(pixels)
+    padded: Pixels = _module("cv2").copyMakeBorder(source, above, below, left, right, kind, value=value)
+    return padded.reshape(height, width, pixels.shape[2])
