@@ -35,7 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="DATA",
         help="a folder with a folder of images for each class, in the order of the classes or named by their numbers; "
-        "or an .npz file with samples x and class numbers y",
+        "a .rec file of images, as MXNet and 'minidnn im2rec' write it; or an .npz file with samples x and class "
+        "numbers y",
     )
     parser.add_argument("--batch", type=positive, default=64, metavar="N", help="samples at a time (default: 64)")
     parser.add_argument(

@@ -1,7 +1,8 @@
-"""Images and labels from a folder or an array file, read as they are needed."""
+"""Images and labels from a folder, a record file or an array file, read as they are needed."""
 
 from __future__ import annotations
 
+import io
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
@@ -88,18 +89,7 @@ class _Folder(Samples):
         return len(self._images)
 
     def read(self, rows: _Array) -> _Array:
-        return np.concatenate([self._prepare(self._images[row]) for row in rows])
-
-    def _prepare(self, path: Path) -> _Array:
-        try:
-            from PIL import Image
-        except ImportError:
-            raise ImportError("reading images needs Pillow: pip install pillow") from None
-        wanted = self._preparation
-        try:
-            return prepare(path, wanted.size, wanted.mean, wanted.deviation)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise DataError(f"{path}: the image cannot be read: {error}") from None
+        return np.concatenate([_prepare(self._images[row], str(self._images[row]), self._preparation) for row in rows])
 
     def check_classes(self, count: int) -> None:
         if not self._are_numbers and len(self._classes) != count:
@@ -108,6 +98,59 @@ class _Folder(Samples):
                 "of the classes are there, name their folders by the numbers of the classes: 0, 1, ..."
             )
         super().check_classes(count)
+
+
+class _Records(Samples):
+    """A record file of MXNet's, as ``minidnn im2rec`` writes it, with its index beside it."""
+
+    def __init__(self, path: Path, preparation: Preparation) -> None:
+        from minidnn.gluon.data import RecordFileDataset
+
+        self.path = path
+        self._preparation = preparation
+        self._records = RecordFileDataset(path)
+        if not len(self._records):
+            raise DataError(f"{path}: there are no records in it")
+        # For the labels, the whole file is read once.
+        self.labels = np.array([self._label(row) for row in range(len(self._records))], np.int64)
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def _label(self, row: int) -> int:
+        label = np.asarray(self._unpack(row)[0])
+        if label.size != 1 or not float(label.item()).is_integer():
+            raise DataError(f"{self.path}: record {row}: a class number is wanted for a label, got {label}")
+        return int(label.item())
+
+    def _unpack(self, row: int) -> tuple[Any, bytes]:
+        from minidnn import recordio
+
+        try:
+            header, encoded = recordio.unpack(self._records[row])
+        except DataError as error:
+            raise DataError(f"{self.path}: record {row}: {error}") from None
+        return header.label, encoded
+
+    def read(self, rows: _Array) -> _Array:
+        return np.concatenate(
+            [
+                _prepare(io.BytesIO(self._unpack(row)[1]), f"{self.path}: record {row}", self._preparation)
+                for row in rows.tolist()
+            ]
+        )
+
+
+def _prepare(image: Path | io.BytesIO, name: str, wanted: Preparation) -> _Array:
+    """The image ``(1, 3, size, size)``; `name` is what an error calls it."""
+    try:
+        from PIL import Image
+    except ImportError:
+        raise ImportError("reading images needs Pillow: pip install pillow") from None
+    try:
+        return prepare(image, wanted.size, wanted.mean, wanted.deviation)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"{name}: the image cannot be read: {error}") from None
 
 
 def _visible(folder: Path) -> list[Path]:
@@ -162,11 +205,11 @@ def _load(path: Path) -> Mapping[str, _Array]:
 
 
 def open_samples(path: Path, preparation: Preparation, labelled: bool) -> Samples:
-    """Look what is at `path`: a folder of images or an array file.
+    """Look what is at `path`: a folder of images, a record file or an array file.
 
     Args:
-        path: a folder with images, or with a folder of images a class; an ``.npz`` file with arrays ``x`` and ``y``,
-            or an ``.npy`` file with x alone.
+        path: a folder with images, or with a folder of images a class; a ``.rec`` file with its index beside it; an
+            ``.npz`` file with arrays ``x`` and ``y``, or an ``.npy`` file with x alone.
         preparation: what to make of images; arrays are taken as they are.
         labelled: whether there must be labels.
 
@@ -174,7 +217,13 @@ def open_samples(path: Path, preparation: Preparation, labelled: bool) -> Sample
         DataError: there are no samples, they cannot be read, or they have no labels though `labelled`.
         OSError: there is no such file.
     """
-    samples = _Folder(path, preparation) if path.is_dir() else _Arrays(path)
+    samples: Samples
+    if path.is_dir():
+        samples = _Folder(path, preparation)
+    elif path.suffix.lower() == ".rec":
+        samples = _Records(path, preparation)
+    else:
+        samples = _Arrays(path)
     if labelled and samples.labels is None:
         wanted = "a folder of images for each class" if path.is_dir() else "an .npz file with labels y beside x"
         raise DataError(f"{path}: there are no labels; {wanted} is wanted")

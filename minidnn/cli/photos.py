@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -40,12 +40,12 @@ def read_photos(size: int) -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
 
 
 def prepare(
-    path: Path, size: int, mean: Sequence[float] = (127,) * 3, deviation: Sequence[float] = (128,) * 3
+    path: Path | BinaryIO, size: int, mean: Sequence[float] = (127,) * 3, deviation: Sequence[float] = (128,) * 3
 ) -> np.ndarray[Any, Any]:
     """A photo as networks take it: resized, the middle cropped, ``(pixel - mean) / deviation``, channels first.
 
     Args:
-        path: of the photo.
+        path: of the photo, or its file.
         size: height and width of what is returned.
         mean, deviation: of red, green and blue, pixels being 0..255; without them as EfficientNet-Lite takes it.
 

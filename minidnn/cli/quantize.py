@@ -37,8 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         required=True,
         metavar="DATA",
-        help="what to calibrate on, with labels or without: a folder of images, an .npz file with samples x, or an "
-        ".npy file",
+        help="what to calibrate on, with labels or without: a folder of images, a .rec file, an .npz file with "
+        "samples x, or an .npy file",
     )
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="where to write to")
     parser.add_argument(

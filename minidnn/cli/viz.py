@@ -13,10 +13,11 @@ import numpy as np
 from minidnn.cli.arguments import positive
 from minidnn.cli.networks import Source, add_source, is_quantized
 from minidnn.cli.stand_ins import add_shape, input_shape, load_any_weights
-from minidnn.errors import DataError
+from minidnn.errors import DataError, OpError
 
 if TYPE_CHECKING:
     from minidnn.symbol.graph import Graph
+    from minidnn.symbol.symbol import Symbol
 
 __all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "run"]
 
@@ -75,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
     if stage in _QUANTIZED and is_quantized(source):
         raise DataError(f"{source.symbol}: the network is quantized already; --stage traced draws it")
     shape = (arguments.batch, *input_shape(source, arguments.shape))
-    drawing = _get_drawing(source, arguments.params, stage, shape)
+    drawing = _get_drawing(source, arguments.params, stage, shape, given=arguments.shape is not None)
     data = _data_name(drawing.graph, drawing.hidden)
     known = {data: shape} if data is not None and (source.symbol is None or arguments.shape) else None
     types = given_types(drawing.graph, known)
@@ -103,12 +104,23 @@ def _picture_file(text: str) -> Path:
     return path
 
 
-def _get_drawing(source: Source, params: Path | None, stage: str, shape: tuple[int, ...]) -> _Drawing:
+def _fuse(graph: Symbol, shape: tuple[int, ...], given: bool) -> Symbol:
+    """The graph as it is fused for inputs of that shape; where it was not given and does not fit, for any."""
+    data = _data_name(graph, ())
+    try:
+        return graph.optimize_for("MINIDNN", shape_dict={} if data is None else {data: shape})
+    except OpError:
+        if given:
+            raise
+        return graph.optimize_for("MINIDNN")
+
+
+def _get_drawing(source: Source, params: Path | None, stage: str, shape: tuple[int, ...], given: bool) -> _Drawing:
     from minidnn import symbol
 
     if source.symbol is not None and stage not in _QUANTIZED:
         graph = symbol.load(source.symbol)
-        return _Drawing(graph.optimize_for("MINIDNN") if stage == "fused" else graph)
+        return _Drawing(_fuse(graph, shape, given) if stage == "fused" else graph)
     import minidnn as mx
     from minidnn.contrib.quantization import quantization_stages
 

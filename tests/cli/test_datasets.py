@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import io
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from minidnn import recordio
 from minidnn.cli.datasets import Preparation, SpreadBatches, open_samples
 from minidnn.errors import DataError
 
@@ -181,3 +183,45 @@ def test_calibration_takes_full_batches_spread_over_all_samples(
     assert len(batches) == len(wanted)
     for _ in range(2):
         assert [x.asnumpy()[:, 0].tolist() for x in batches] == wanted
+
+
+def write_records(path: Path, *labels: Any) -> Path:
+    """Images of one colour, which is the record's number, in a record file."""
+    with recordio.MXIndexedRecordIO(path.with_suffix(".idx"), path, "w") as record:
+        for i, label in enumerate(labels):
+            encoded = io.BytesIO()
+            Image.new("RGB", (9, 12), (i, i, i)).save(encoded, "PNG")
+            record.write_idx(10 + i, recordio.pack(recordio.IRHeader(0, label, 10 + i, 0), encoded.getvalue()))
+    return path
+
+
+def test_record_files_are_prepared_like_image_files(tmp_path: Path) -> None:
+    samples = open_samples(write_records(tmp_path / "val.rec", 7, 3.0, 9), PREPARATION, labelled=True)
+    assert samples.labels is not None
+    assert samples.labels.tolist() == [7, 3, 9]
+    write_images(tmp_path / "images", **{f"i{i}": (i, i, i) for i in range(3)})
+    wanted = read_all(open_samples(tmp_path / "images", PREPARATION, labelled=False))
+    np.testing.assert_array_equal(read_all(samples), wanted)
+    samples.check_classes(10)
+    with pytest.raises(DataError, match="the label of sample 2 is 9; the network has 9 classes"):
+        samples.check_classes(9)
+
+
+def test_record_files_that_are_no_pictures_with_a_class_are_refused(tmp_path: Path) -> None:
+    wrong = "a class number is wanted for a label, got"
+    for labels, message in [
+        ((1, 2.5), f"record 1: {wrong} 2.5"),
+        ((np.inf,), f"record 0: {wrong} inf"),
+        ((), "no rec"),
+    ]:
+        with pytest.raises(DataError, match=message):
+            open_samples(write_records(tmp_path / "wrong.rec", *labels), PREPARATION, labelled=True)
+    with pytest.raises(DataError, match="record 0: a class number is wanted"):
+        open_samples(write_records(tmp_path / "two.rec", [1, 2]), PREPARATION, labelled=True)
+    (tmp_path / "two.idx").unlink()
+    with pytest.raises(FileNotFoundError, match=r"two\.idx"):
+        open_samples(tmp_path / "two.rec", PREPARATION, labelled=True)
+    with recordio.MXIndexedRecordIO(tmp_path / "bad.idx", tmp_path / "bad.rec", "w") as record:
+        record.write_idx(0, recordio.pack(recordio.IRHeader(0, 1, 0, 0), b"no picture"))
+    with pytest.raises(DataError, match=r"bad\.rec: record 0: the image cannot be read"):
+        read_all(open_samples(tmp_path / "bad.rec", PREPARATION, labelled=True))

@@ -103,3 +103,12 @@ def test_what_cannot_be_drawn_exits_with_1(model: Path, tmp_path: Path, capsys: 
     (tmp_path / "bad-symbol.json").write_text("{")
     assert main(["viz", str(tmp_path / "bad"), "-o", str(tmp_path / "net.svg")]) == 1
     assert capsys.readouterr().err.startswith("minidnn: error: ")
+
+
+def test_mxnets_graph_which_says_no_shapes_is_drawn_as_it_is_fused(tmp_path: Path) -> None:
+    model = Path(__file__).parents[1] / "assets" / "mxnet" / "smallres"
+    file = tmp_path / "net.svg"
+    for shape in ([], ["--shape", "3x32x32"]):
+        assert main(["viz", str(model), "-o", str(file), "--fused", *shape]) == 0
+        assert sum(line.startswith("fused_conv_bn_add_act") for line in drawn(file)) == 2
+    assert main(["viz", str(model), "-o", str(file), "--fused", "--shape", "4x32x32"]) == 1
