@@ -18,7 +18,7 @@ import numpy as np
 from minidnn.errors import OpError, ShapeError, TypeMismatchError
 from minidnn.ops.registry import Attrs, Op, TensorType
 from minidnn.runtime.recording import Recorder, run_on_host, start, stop
-from minidnn.runtime.threads import get_num_threads, pool, set_num_threads
+from minidnn.runtime.threads import get_num_threads, pool, set_num_threads, start_threads
 from minidnn.symbol.debug import debug_enabled, debug_print
 from minidnn.symbol.graph import Graph, make_node, make_variable
 
@@ -37,6 +37,7 @@ __all__ = [
     "recording",
     "run_op",
     "set_num_threads",
+    "start_threads",
 ]
 
 Array = np.ndarray[Any, Any]

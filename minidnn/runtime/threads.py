@@ -17,7 +17,7 @@ import numpy as np
 from minidnn.runtime.layout import LINE_BYTES, SLOT_WORDS
 from minidnn.runtime.placement import Placement
 
-__all__ = ["ThreadPool", "get_num_threads", "pool", "set_num_threads"]
+__all__ = ["ThreadPool", "get_num_threads", "pool", "set_num_threads", "start_threads"]
 
 NativeLoop = Callable[[int, int, int, int], None]
 
@@ -88,15 +88,20 @@ class ThreadPool:
             raise ValueError(f"the number of threads must be an integer from 1 to {_MOST_THREADS}, got {count!r}")
         self._threads = count
 
-    def run(self, job: int) -> None:
-        """Run the job at that address on this thread and the helpers; returns when it is done."""
+    def start(self) -> None:
+        """Start the helpers, if they have not been started; they inherit this thread's niceness."""
         if self._loops is None:
             with self._lock:
                 if self._loops is None:
                     self._loops = self._load_loops()
+        if self.threads - 1 > self._helpers:
+            self._start(self.threads - 1)
+
+    def run(self, job: int) -> None:
+        """Run the job at that address on this thread and the helpers; returns when it is done."""
+        self.start()
+        assert self._loops is not None
         helpers = self.threads - 1
-        if helpers > self._helpers:
-            self._start(helpers)
         if helpers:
             self._placement.avoid_this_core(self._helper_ids)
             if self._sleeping:
@@ -143,6 +148,11 @@ def _load_loops() -> tuple[NativeLoop, NativeLoop]:
 
 
 pool = ThreadPool(_load_loops)
+
+
+def start_threads() -> None:
+    """Start the threads that inference uses beside the caller's now and not at the first one."""
+    pool.start()
 
 
 def set_num_threads(count: int) -> None:

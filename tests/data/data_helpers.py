@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,13 @@ class Process(Numbers):
 
     def __getitem__(self, idx: int) -> Any:
         return os.getpid(), mx.get_num_threads()
+
+
+class Niceness(Numbers):
+    """Samples are the niceness of the thread they are read in."""
+
+    def __getitem__(self, idx: int) -> Any:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
 
 class Computing(Numbers):

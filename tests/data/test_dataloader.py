@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from data_helpers import Computing, Numbers, Process, Random, Troubled, Unloadable
+from data_helpers import Computing, Niceness, Numbers, Process, Random, Troubled, Unloadable
 
 import minidnn as mx
 from minidnn.errors import MXNetError, ShapeError
@@ -26,6 +26,7 @@ from minidnn.gluon.data import ArrayDataset, DataLoader, IntervalSampler, Simple
 HERE = Path(__file__).parent
 WORKERS = [{}, {"num_workers": 2}, {"num_workers": 3, "thread_pool": True}]
 PROCESSES = {"num_workers": 2}
+THREADS = {"num_workers": 2, "thread_pool": True}
 
 
 def segments(process: int | None = None) -> set[str]:
@@ -235,6 +236,14 @@ def test_workers_are_processes_of_their_own_with_one_thread_each() -> None:
     found = {pid.item() for pid in pids}
     assert len(found) == 2 and os.getpid() not in found
     assert {n.item() for n in threads} == {1}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a thread has no niceness of its own")
+def test_workers_give_way_and_nobody_else() -> None:
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    for how in (PROCESSES, THREADS):
+        assert {n.item() for n in DataLoader(Niceness(4), 1, **how)} == {max(own, 10)}
+    assert os.getpriority(os.PRIO_PROCESS, 0) == own
 
 
 def test_networks_run_here_and_in_workers_at_once() -> None:

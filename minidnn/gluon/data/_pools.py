@@ -20,10 +20,11 @@ from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 from minidnn import random
+from minidnn.engine import start_threads
 from minidnn.errors import MXNetError
 from minidnn.gluon.data import _transport
 from minidnn.gluon.data._samples import brief, make_batch
-from minidnn.gluon.data._worker import Failure, start
+from minidnn.gluon.data._worker import Failure, give_way, start
 
 __all__ = ["CannotTravelError", "Pool", "ProcessPool", "ThreadPool", "pack_luggage"]
 
@@ -68,7 +69,9 @@ class ThreadPool(Pool):
 
     def __init__(self, dataset: Any, batchify: Callable[[list[Any]], Any], workers: int) -> None:
         self._make = dataset, batchify
-        self._executor = ThreadPoolExecutor(workers, thread_name_prefix="minidnn-data")
+        # A data set that computes must not be the one to start them: they would give way as its workers do.
+        start_threads()
+        self._executor = ThreadPoolExecutor(workers, "minidnn-data", initializer=give_way)
         self._numbers = itertools.count()
         self._futures: dict[int, tuple[Future[Any], Sequence[Any]]] = {}
 

@@ -22,7 +22,10 @@ from minidnn.engine import set_num_threads
 from minidnn.gluon.data import _transport
 from minidnn.gluon.data._samples import make_batch
 
-__all__ = ["Failure", "RemoteTraceback", "main", "start"]
+__all__ = ["Failure", "RemoteTraceback", "give_way", "main", "start"]
+
+
+_NICENESS = 10
 
 
 class RemoteTraceback(Exception):  # noqa: N818 # the name is what is printed above the traceback
@@ -76,6 +79,16 @@ def start(folder: str) -> tuple[subprocess.Popen[bytes], Connection]:
     return process, ours
 
 
+def give_way() -> None:
+    """Let other threads go first on a core: a network that computes should not wait for batches it does not need yet.
+
+    Where it waits for one, the cores are free.
+    """
+    if sys.platform == "linux":  # elsewhere a thread cannot be told apart from its process
+        thread = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, thread, max(os.getpriority(os.PRIO_PROCESS, thread), _NICENESS))
+
+
 def main() -> None:
     """What the new process does."""
     descriptor, folder = sys.argv[1:]
@@ -89,6 +102,7 @@ def run(connection: Connection, folder: str) -> None:
     indices; the answer is the number and the batch's parcel, or a `Failure`.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that asked for the batches
+    give_way()
     os.environ["OPENCV_FOR_THREADS_NUM"] = "1"  # the cores are for the other workers
     set_num_threads(1)
     try:
