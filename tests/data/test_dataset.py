@@ -29,6 +29,40 @@ def test_arrays_side_by_side() -> None:
         data.ArrayDataset()
 
 
+def test_labels_of_our_arrays_are_numbers() -> None:
+    picture, label = data.ArrayDataset(mx.np.zeros((3, 2, 2)), mx.np.array([7, 8, 9], dtype="int32"))[1]
+    assert (picture.shape, type(label), label) == ((2, 2), np.int32, 8)
+
+
+def test_a_data_set_or_a_sampler_need_define_only_what_is_asked_for() -> None:
+    class Squares(data.Dataset):
+        def __getitem__(self, idx: int) -> int:
+            return idx * idx
+
+    class Odd(data.Sampler):
+        def __iter__(self) -> Any:
+            return iter((1, 3, 5))
+
+    loader = data.DataLoader(Squares(), sampler=Odd(), batch_size=2)
+    assert [batch.tolist() for batch in loader] == [[1, 9], [25]]
+    with pytest.raises(NotImplementedError, match="Squares must define __len__"):
+        len(Squares())
+    with pytest.raises(NotImplementedError, match="Odd must define __len__"):
+        len(loader)
+    with pytest.raises(NotImplementedError, match="must define __getitem__"):
+        data.Dataset()[0]
+    with pytest.raises(NotImplementedError, match="must define __iter__"):
+        iter(data.Sampler())
+
+
+def test_the_default_batchify_function_has_mxnets_name() -> None:
+    from minidnn.gluon.data.dataloader import default_batchify_fn, default_mp_batchify_fn
+
+    for batchify_default in (default_batchify_fn, default_mp_batchify_fn):
+        numbers, arrays = batchify_default([(1, np.zeros(3)), (2, np.ones(3))])
+        assert (numbers.tolist(), arrays.shape) == ([1, 2], (2, 3))
+
+
 def test_transform_gets_the_parts_and_transform_first_the_first() -> None:
     both = data.ArrayDataset([1, 2], [10, 20])
     assert [*both.transform(lambda x, y: x + y)] == [11, 22]

@@ -79,6 +79,7 @@ def test_a_broken_picture_in_the_middle_of_an_epoch_names_its_record(tmp_path: P
         (struct.pack("<IfQQ", 1 << 31, 0, 0, 0) + b"x" * 40, "announces 2147483648 labels"),
         (mx.recordio.pack((0, 1, 0, 0), b"<svg>"), "neither JPEG nor PNG: 5 bytes that begin with 3c 73 76 67 3e"),
         (mx.recordio.pack((0, LABELS["nan"], 0, 0), jpeg(smooth_picture())), "label is not a number: nan"),
+        (mx.recordio.pack((0, np.inf, 0, 0), jpeg(smooth_picture())), "label is not a number: inf"),
         (mx.recordio.pack((0, LABELS["several with nan"], 0, 0), jpeg(smooth_picture())), "label is not a number"),
     ],
 )
@@ -119,10 +120,12 @@ def test_folders_are_classes(tmp_path: Path) -> None:
 def test_lists_have_labels_and_paths(tmp_path: Path) -> None:
     Image.new("RGB", (4, 3)).save(tmp_path / "x.png")
     (tmp_path / "all.lst").write_text("5\t1.5\tx.png\n\n7\t1\t2\tx.png\n")
-    for source in (tmp_path / "all.lst", [[1.5, "x.png"], [1, 2, "x.png"]], [[[1.5], "x.png"], [(1, 2), "x.png"]]):
+    entries = [[1.5, "x.png"], [1, 2, "x.png"]], [[[1.5], "x.png"], [(1, 2), "x.png"]]
+    for source in (tmp_path / "all.lst", "all.lst", *entries):
         listed = ImageListDataset(tmp_path, source)  # type: ignore[arg-type]
         assert [label.tolist() for _, label in listed] == [[1.5], [1, 2]]
         assert listed[0][0].shape == (3, 4, 3)
+        assert listed[0][1].asnumpy().dtype == np.float32
 
 
 @pytest.mark.parametrize(

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import os
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from minidnn.gluon.data.sampler import FilterSampler, Sampler, SequentialSampler
+from minidnn.numpy.multiarray import ndarray
 from minidnn.recordio import MXIndexedRecordIO
 
 __all__ = ["ArrayDataset", "Dataset", "RecordFileDataset", "SimpleDataset"]
 
 
-class Dataset(ABC):
+class Dataset:
     """A data set; a subclass has ``__getitem__`` and ``__len__``.
 
     A sample is anything; where it is a tuple, its parts are batched apart: ``(picture, label)``.
     """
 
-    @abstractmethod
-    def __getitem__(self, idx: int) -> Any: ...
+    def __getitem__(self, idx: int) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} must define __getitem__(index)")
 
-    @abstractmethod
-    def __len__(self) -> int: ...
+    def __len__(self) -> int:
+        raise NotImplementedError(f"{type(self).__name__} must define __len__()")
 
     def __iter__(self) -> Iterator[Any]:
         return (self[i] for i in range(len(self)))
@@ -130,6 +130,8 @@ class SimpleDataset(Dataset):
 class ArrayDataset(Dataset):
     """Arrays or lists of one length, side by side: sample i is the tuple of their items i; of one array, its item i.
 
+    The items of an array of one axis, such as labels, are NumPy's numbers.
+
     Args:
         args: arrays, lists, data sets.
 
@@ -143,7 +145,8 @@ class ArrayDataset(Dataset):
         lengths = [len(array) for array in args]
         if len(set(lengths)) > 1:
             raise ValueError(f"the arrays of an ArrayDataset must have one length, got {', '.join(map(str, lengths))}")
-        self._length, self._data = lengths[0], args
+        self._length = lengths[0]
+        self._data = [x.asnumpy() if isinstance(x, ndarray) and x.ndim == 1 else x for x in args]
 
     def __getitem__(self, idx: int) -> Any:
         return self._data[0][idx] if len(self._data) == 1 else tuple(array[idx] for array in self._data)

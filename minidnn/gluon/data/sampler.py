@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -21,14 +20,14 @@ __all__ = [
 _LAST_BATCH = ("keep", "discard", "rollover")
 
 
-class Sampler(ABC):
-    """An iterable of indices of known length."""
+class Sampler:
+    """An iterable of indices; of known length where the length of a `DataLoader` is asked for."""
 
-    @abstractmethod
-    def __iter__(self) -> Iterator[Any]: ...
+    def __iter__(self) -> Iterator[Any]:
+        raise NotImplementedError(f"{type(self).__name__} must define __iter__()")
 
-    @abstractmethod
-    def __len__(self) -> int: ...
+    def __len__(self) -> int:
+        raise NotImplementedError(f"{type(self).__name__} must define __len__()")
 
 
 class SequentialSampler(Sampler):

@@ -14,6 +14,7 @@ import numpy as np
 from minidnn import image, recordio
 from minidnn.errors import DataError
 from minidnn.gluon.data.dataset import Dataset, RecordFileDataset
+from minidnn.numpy.multiarray import ndarray
 
 __all__ = ["ImageFolderDataset", "ImageListDataset", "ImageRecordDataset", "list_folder", "read_list"]
 
@@ -33,8 +34,8 @@ class ImageRecordDataset(RecordFileDataset):
 
     Raises:
         FileNotFoundError: the file or its index is missing.
-        DataError: the index is damaged. At an access: the record is, or its picture, or its label is NaN; the message
-            names the file and the record.
+        DataError: the index is damaged. At an access: the record is, or its picture, or its label is NaN or infinite;
+            the message names the file and the record.
     """
 
     def __init__(self, filename: str | os.PathLike[str], flag: int = 1, transform: _Transform | None = None) -> None:
@@ -45,7 +46,7 @@ class ImageRecordDataset(RecordFileDataset):
         record = super().__getitem__(idx)
         try:
             header, encoded = recordio.unpack(record)
-            if np.isnan(header.label).any():
+            if not np.isfinite(header.label).all():
                 raise DataError(f"its label is not a number: {header.label}")
             picture = image.imdecode(encoded, self._flag)
         except DataError as error:
@@ -110,8 +111,9 @@ class ImageListDataset(_FileDataset):
 
     Args:
         root: what the paths are relative to.
-        imglist: path of a ``.lst`` file, with lines of an index, one or more labels and a path, with tabs between; or
-            a list with ``[label, path]`` or ``[label, label, ..., path]`` or ``[[labels], path]`` for each picture.
+        imglist: path of a ``.lst`` file, relative to `root` or to the working directory, with lines of an index, one
+            or more labels and a path, with tabs between; or a list with ``[label, path]`` or
+            ``[label, label, ..., path]`` or ``[[labels], path]`` for each picture.
         flag: 1: red, green, blue; 0: grey.
 
     A sample is the picture and an array of its labels, float32.
@@ -131,10 +133,11 @@ class ImageListDataset(_FileDataset):
         self._flag = flag
         folder = Path(root).expanduser()
         if isinstance(imglist, (str, os.PathLike)):
-            entries = [(labels, path) for _, labels, path in read_list(Path(imglist))]
+            listing = folder / imglist
+            entries = [(labels, path) for _, labels, path in read_list(listing if listing.exists() else Path(imglist))]
         else:
             entries = [_entry(number, [*entry]) for number, entry in enumerate(imglist)]
-        self.items = [(str(folder / path), np.array(labels, np.float32)) for labels, path in entries]
+        self.items = [(str(folder / path), ndarray._wrap(np.array(labels, np.float32))) for labels, path in entries]
 
 
 def _entry(number: int, entry: list[Any]) -> tuple[list[float], str]:
