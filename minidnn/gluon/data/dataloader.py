@@ -33,6 +33,7 @@ class DataLoader:
     Worker processes are started anew, not forked, when the first batch is asked for, and stay for all epochs. They do
     not run the script, which needs no ``if __name__ == "__main__":``. A data set that cannot be sent to them, since
     it cannot be pickled or is made of the script's own classes and functions, is read by threads, with a warning.
+    On Linux all workers have a niceness of 10, so that networks that compute beside them go first.
     Random transforms draw from seeds that ``mx.np.random.seed`` determines, whatever worker process a batch comes from.
 
     Args:
