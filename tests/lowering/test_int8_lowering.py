@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import pytest
-from small_graphs import Array
+from int8_layers import HOST_ISAS, Layer, assert_exact, integers
 
 from minidnn.lowering import lower
 from minidnn.ops.registry import TensorType
@@ -15,112 +13,30 @@ from minidnn.runtime.executor import Executor
 from minidnn.runtime.library import Library
 from minidnn.runtime.program import NativeStep
 from minidnn.runtime.threads import pool
-from minidnn.symbol.graph import Entry, Graph, evaluate, make_fused, make_node, make_variable
-from minidnn_kernels.isa import ISAS, host_supports
+from minidnn.symbol.graph import Graph, evaluate, make_fused, make_node, make_variable
+from minidnn_kernels.isa import ISAS
 
 _RNG = np.random.default_rng(11)
-_HOST_ISAS = [isa.name for isa in ISAS if host_supports(isa)]
-
-
-def _bytes(shape: tuple[int, ...], signed: bool) -> Array:
-    """Integers over the whole range of their type."""
-    if signed:
-        return _RNG.integers(-127, 128, shape).astype(np.int8)
-    return _RNG.integers(0, 256, shape).astype(np.uint8)
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A convolution with what may follow it.
-
-    Args:
-        data: (N, C, H, W).
-        filters, kernel, stride, pad, groups: of the convolution.
-        residual: ``int8``, ``float32`` or nothing added.
-        out: ``int32`` sums, ``float32``, or quantized ``int8`` / ``uint8``.
-    """
-
-    data: tuple[int, int, int, int]
-    filters: int
-    kernel: int = 1
-    stride: int = 1
-    pad: int = 0
-    groups: int = 1
-    residual: str = ""
-    out: str = "uint8"
-
-    def node(self) -> tuple[Graph, dict[str, Array], dict[str, tuple[int, ...]]]:
-        """The graph of one fused node, its parameters, and the shape of what it is given beside the data."""
-        channels = self.data[1]
-        attrs = {
-            "kernel": (self.kernel,) * 2,
-            "stride": (self.stride,) * 2,
-            "pad": (self.pad,) * 2,
-            "num_filter": self.filters,
-            "num_group": self.groups,
-        }
-        inner = [make_variable(f"in{i}") for i in range(7)]
-        parameters = {
-            "weight": _bytes((self.filters, channels // self.groups, self.kernel, self.kernel), True),
-            "bias": _RNG.integers(-9000, 9000, self.filters).astype(np.int32),
-            "scale": np.array([0.0037], np.float32),
-            "channel_scale": _RNG.uniform(1e-3, 3e-3, self.filters).astype(np.float32),
-            "residual_scale": np.array([0.021], np.float32),
-        }
-        result = make_node("quantized_convolution", "sums", inner[:3], attrs)[0]
-        outputs: list[Entry] = [result]
-        names = ["data", "weight", "bias"]
-        if self.out != "int32":
-            names += ["scale", "channel_scale"]
-            result = make_node("dequantize", "real", [result, inner[3], inner[4]], {"per_channel": True})[0]
-            if self.residual:
-                names += ["residual", "residual_scale"] if self.residual == "int8" else ["residual"]
-                other = inner[5]
-                if self.residual == "int8":
-                    other = make_node("dequantize", "real_residual", [inner[5], inner[6]])[0]
-                result = make_node("add", "sum", [result, other])[0]
-            result = make_node("relu", "relu", [result])[0]
-            outputs = [result]
-        if self.out in ("int8", "uint8"):
-            attrs = {"out_type": self.out, "min_calib_range": -2.0, "max_calib_range": 2.5}
-            quantized = make_node("quantize", "quantized", [result], attrs)
-            outputs = [quantized[0], quantized[1]]
-        node = make_fused("layer", [make_variable(name) for name in names], Graph(outputs))
-        size = (self.data[2] + 2 * self.pad - self.kernel) // self.stride + 1
-        width = (self.data[3] + 2 * self.pad - self.kernel) // self.stride + 1
-        shapes = {"residual": (self.data[0], self.filters, size, width)} if self.residual else {}
-        known = {name: parameters[name] for name in names if name in parameters}
-        return Graph([node[i] for i in range(len(outputs))]), known, shapes
 
 
 LAYERS = {
-    "3x3": Layer((1, 16, 9, 11), 32, kernel=3, pad=1),
-    "3x3 of 3 channels, stride 2, two images": Layer((2, 3, 12, 13), 24, kernel=3, stride=2, pad=1, out="int8"),
+    "3x3": Layer((1, 16, 9, 11), 32, kernel=3, pad=(1, 1)),
+    "3x3 of 3 channels, stride 2, two images": Layer((2, 3, 12, 13), 24, kernel=3, stride=2, pad=(1, 1), out="int8"),
     "1x1 to 70 with int8 residual": Layer((1, 64, 7, 7), 70, residual="int8"),
     "1x1 with float residual": Layer((1, 30, 5, 7), 33, residual="float32", out="float32"),
-    "depthwise 3x3 with residual": Layer((1, 33, 10, 9), 33, kernel=3, pad=1, groups=33, residual="int8"),
-    "depthwise 5x5 stride 2": Layer((2, 30, 10, 9), 30, kernel=5, stride=2, pad=2, groups=30, out="int32"),
-    "grouped": Layer((1, 24, 10, 9), 36, kernel=3, pad=1, groups=4, out="int8"),
+    "depthwise 3x3 with residual": Layer((1, 33, 10, 9), 33, kernel=3, pad=(1, 1), groups=33, residual="int8"),
+    "depthwise 5x5 stride 2": Layer((2, 30, 10, 9), 30, kernel=5, stride=2, pad=(2, 2), groups=30, out="int32"),
+    "grouped": Layer((1, 24, 10, 9), 36, kernel=3, pad=(1, 1), groups=4, out="int8"),
     "sums": Layer((1, 21, 4, 5), 17, kernel=2, out="int32"),
 }
 
 
 @pytest.mark.parametrize("signed", [False, True], ids=["uint8", "int8"])
-@pytest.mark.parametrize("isa", _HOST_ISAS)
+@pytest.mark.parametrize("isa", HOST_ISAS)
 @pytest.mark.parametrize("layer", LAYERS.values(), ids=LAYERS.keys())
 def test_layer_is_one_step_and_exact(layer: Layer, isa: str, signed: bool) -> None:
-    graph, parameters, shapes = layer.node()
-    feed = {"data": _bytes(layer.data, signed)}
-    for name, shape in shapes.items():
-        quantized = layer.residual == "int8"
-        feed[name] = _bytes(shape, False) if quantized else _RNG.standard_normal(shape).astype(np.float32)
-    library = Library(next(i for i in ISAS if i.name == isa), CodeCache(default_folder()))
-    inputs = {name: (TensorType.of(array), "plain") for name, array in feed.items()}
-    program = lower(graph, parameters, inputs, ["plain"] * len(graph.outputs), library.isa)
-    results = Executor(program, library, pool)(list(feed.values()))
-    for result, wanted in zip(results, evaluate(graph, {**parameters, **feed}), strict=True):
-        assert result.dtype == wanted.dtype
-        np.testing.assert_array_equal(result, wanted)
+    graph, parameters, _ = layer.node()
+    program = assert_exact(isa, graph, parameters, layer.feed(signed))
     computing = [s for s in program.steps if not (isinstance(s, NativeStep) and s.loop.name == "copy_loop")]
     assert [s.name for s in computing] == ["layer"]
 
@@ -133,7 +49,7 @@ def test_dense_layer_is_exact_up_to_the_extremes() -> None:
     attrs = {"num_hidden": 19}
     inputs = [make_variable("data"), make_variable("weight"), make_variable("bias")]
     graph = Graph([make_node("quantized_fully_connected", "dense", inputs, attrs)[0]])
-    library = Library(next(i for i in ISAS if i.name == _HOST_ISAS[-1]), CodeCache(default_folder()))
+    library = Library(next(i for i in ISAS if i.name == HOST_ISAS[-1]), CodeCache(default_folder()))
     program = lower(graph, parameters, {"data": (TensorType.of(data), "plain")}, ["plain"], library.isa)
     (result,) = Executor(program, library, pool)([data])
     wanted = data.astype(np.int64) @ weight.astype(np.int64).T + np.arange(19)
@@ -156,8 +72,8 @@ def test_elementwise_group_of_integers_is_exact(dtype: type, out: str) -> None:
         outputs = [quantized[0], quantized[1]]
     node = make_fused("group", [a, make_variable("scale_a"), b, make_variable("scale_b")], Graph(outputs))
     graph = Graph([node[i] for i in range(len(outputs))])
-    feed = {"a": _bytes((2, 5, 3, 7), dtype is np.int8), "b": _bytes((2, 5, 3, 7), dtype is np.int8)}
-    library = Library(next(i for i in ISAS if i.name == _HOST_ISAS[-1]), CodeCache(default_folder()))
+    feed = {"a": integers((2, 5, 3, 7), dtype is np.int8), "b": integers((2, 5, 3, 7), dtype is np.int8)}
+    library = Library(next(i for i in ISAS if i.name == HOST_ISAS[-1]), CodeCache(default_folder()))
     inputs = {name: (TensorType.of(array), "plain") for name, array in feed.items()}
     program = lower(graph, scales, inputs, ["plain"] * len(outputs), library.isa)
     assert [type(s) for s in program.steps if s.name == "group"] == [NativeStep]
@@ -168,10 +84,10 @@ def test_elementwise_group_of_integers_is_exact(dtype: type, out: str) -> None:
 
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8])
 def test_max_pooling_keeps_integers(dtype: type) -> None:
-    data = _bytes((2, 37, 9, 8), dtype is np.int8)
+    data = integers((2, 37, 9, 8), dtype is np.int8)
     attrs = {"kernel": (3, 3), "stride": (2, 2), "pad": (1, 1)}
     graph = Graph([make_node("pooling", "pool", [make_variable("data")], attrs)[0]])
-    library = Library(next(i for i in ISAS if i.name == _HOST_ISAS[-1]), CodeCache(default_folder()))
+    library = Library(next(i for i in ISAS if i.name == HOST_ISAS[-1]), CodeCache(default_folder()))
     program = lower(graph, {}, {"data": (TensorType.of(data), "plain")}, ["plain"], library.isa)
     assert all(isinstance(s, NativeStep) for s in program.steps)
     (result,) = Executor(program, library, pool)([data])
@@ -180,12 +96,12 @@ def test_max_pooling_keeps_integers(dtype: type) -> None:
 
 @pytest.mark.parametrize("window", [{"global_pool": True}, {"kernel": (7, 7)}])
 def test_average_of_integers_is_one_step_with_its_dequantization(window: dict[str, object]) -> None:
-    data = _bytes((2, 70, 7, 7), False)
+    data = integers((2, 70, 7, 7), False)
     inner = [make_variable("in0"), make_variable("in1")]
     real = make_node("dequantize", "real", inner)[0]
     pooled = make_node("pooling", "pool", [real], {"pool_type": "avg", **window})[0]
     node = make_fused("average", [make_variable("data"), make_variable("scale")], Graph([pooled]))
-    library = Library(next(i for i in ISAS if i.name == _HOST_ISAS[-1]), CodeCache(default_folder()))
+    library = Library(next(i for i in ISAS if i.name == HOST_ISAS[-1]), CodeCache(default_folder()))
     inputs = {"data": (TensorType.of(data), "plain")}
     program = lower(Graph([node[0]]), {"scale": np.array([0.05], np.float32)}, inputs, ["plain"], library.isa)
     assert [s.name for s in program.steps if s.name != "reorder"] == ["average"]
@@ -200,7 +116,7 @@ def test_quantization_without_calibration_finds_its_range(shape: tuple[int, ...]
     data = _RNG.standard_normal(shape).astype(np.float32)
     node = make_node("quantize", "quantized", [make_variable("data")], {"out_type": out})
     graph = Graph([node[0], node[1]])
-    library = Library(next(i for i in ISAS if i.name == _HOST_ISAS[-1]), CodeCache(default_folder()))
+    library = Library(next(i for i in ISAS if i.name == HOST_ISAS[-1]), CodeCache(default_folder()))
     program = lower(graph, {}, {"data": (TensorType.of(data), "plain")}, ["plain", "plain"], library.isa)
     assert sum(isinstance(s, NativeStep) for s in program.steps) >= 2
     results = Executor(program, library, pool)([data])
@@ -209,7 +125,7 @@ def test_quantization_without_calibration_finds_its_range(shape: tuple[int, ...]
 
 
 def test_quantization_without_calibration_of_nothing_but_zeros_or_with_nan_has_scale_one() -> None:
-    library = Library(next(i for i in ISAS if i.name == _HOST_ISAS[-1]), CodeCache(default_folder()))
+    library = Library(next(i for i in ISAS if i.name == HOST_ISAS[-1]), CodeCache(default_folder()))
     node = make_node("quantize", "quantized", [make_variable("data")], {"out_type": "int8"})
     inputs = {"data": (TensorType((40,), np.dtype(np.float32)), "plain")}
     execute = Executor(lower(Graph([node[0], node[1]]), {}, inputs, ["plain"] * 2, library.isa), library, pool)
