@@ -1,16 +1,16 @@
 """What the article on quantization in MXNet 2 shows, call by call, with the import changed.
 
-    python article_script.py VAL_REC WEIGHTS SIZE BATCH_SIZE
+    MXNET_HOME=FOLDER python article_script.py VAL_REC SIZE BATCH_SIZE
 
-Filled in: VAL_REC, a record file of labelled images (the article: of ImageNet); WEIGHTS, parameters of resnet50_v1 (the
-article: ``pretrained=True``, which downloads MXNet's); SIZE, the side of the images (224); BATCH_SIZE (64). Left out:
+Filled in: VAL_REC, a record file of labelled images (the article: of ImageNet); SIZE, the side of the images (224);
+BATCH_SIZE (64). ``pretrained=True`` finds what MXNet once downloaded to ``models`` in FOLDER. Left out:
 ``graph.view()``, which opens a window.
 """
 # ruff: noqa: E402, F403, F405, RET504, UP031, UP032
 
 import sys
 
-VAL_REC, WEIGHTS, SIZE, BATCH_SIZE = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+VAL_REC, SIZE, BATCH_SIZE = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 
 # --- Operator fusion
 
@@ -53,8 +53,7 @@ optimized_symbol = sym.optimize_for(backend="ONEDNN")
 from minidnn.contrib.quantization import quantize_net
 from minidnn.gluon.model_zoo.vision import resnet50_v1
 
-net = resnet50_v1()
-net.load_parameters(WEIGHTS)
+net = resnet50_v1(pretrained=True)
 
 batch_size = BATCH_SIZE
 dummy_data = mx.np.random.uniform(-1.0, 1.0, (2 * batch_size, 3, SIZE, SIZE))
@@ -114,8 +113,7 @@ transformer = transforms.Compose([transforms.Resize(SIZE + SIZE // 7),
                                   transforms.Normalize(mean=rgb_mean, std=rgb_std)])
 val_data = mx.gluon.data.DataLoader(dataset.transform_first(transformer), batch_size, shuffle=True)
 
-net = resnet50_v1()
-net.load_parameters(WEIGHTS)
+net = resnet50_v1(pretrained=True)
 net.hybridize(static_alloc=True, static_shape=True)
 test_accuracy(net, val_data, "FP32")
 
@@ -134,8 +132,6 @@ test_accuracy(qnet, val_data, "INT8 Entropy")
 # --- Custom layer collectors
 
 import logging
-
-import numpy as np
 
 from minidnn.contrib.quantization import *
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import re
 import runpy
@@ -23,6 +24,14 @@ SCRIPT = Path(__file__).with_name("article_script.py")
 SIZE, BATCH_SIZE, IMAGES = 48, 4, 8
 
 
+def put_where_mxnet_downloads(net: Any, folder: Path) -> None:
+    """The parameters in MXNet's format, in a file named as MXNet names it: by the beginning of its SHA-1."""
+    folder.mkdir()
+    mx.npx.save(folder / "new", {key: p.data() for key, p in net.collect_params().items()}, format="mxnet1")
+    checksum = hashlib.sha1((folder / "new").read_bytes(), usedforsecurity=False).hexdigest()
+    (folder / "new").rename(folder / f"resnet50_v1-{checksum[:8]}.params")
+
+
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     """The names that the script leaves, and what it printed as ``printed``."""
@@ -31,10 +40,11 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     weights = resnet50_v1()
     weights.initialize(mx.init.MSRAPrelu())
     weights.infer_shape(mx.np.zeros((1, 3, SIZE, SIZE)))
-    weights.save_parameters(folder / "resnet50_v1.params")
+    put_where_mxnet_downloads(weights, folder / "models")
     with pytest.MonkeyPatch.context() as patch:
-        files = [str(folder / name) for name in ("val.rec", "resnet50_v1.params")]
-        patch.setattr(sys, "argv", [str(SCRIPT), *files, str(SIZE), str(BATCH_SIZE)])
+        patch.setenv("MXNET_HOME", str(folder))
+        patch.setenv("MINIDNN_HOME", str(folder / "empty"))
+        patch.setattr(sys, "argv", [str(SCRIPT), str(folder / "val.rec"), str(SIZE), str(BATCH_SIZE)])
         printed: list[str] = []
         patch.setattr("builtins.print", lambda *words: printed.append(" ".join(map(str, words))))
         level = logging.getLogger().level

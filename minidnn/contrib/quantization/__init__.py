@@ -2,9 +2,12 @@
 
 The names that calibration uses for layers are those of the graph after the fusion passes: ``<node>_output``, as
 ``net.optimize_for(x)`` and ``print(net.export(None)[0])`` show them, and the input's own name, ``data``.
+Scripts that import all names of MXNet's module find ``cpu`` and NumPy's ``np`` among them; so they do here.
 """
 
 from __future__ import annotations
+
+import numpy as np
 
 from minidnn.contrib.quantization.api import quantization_stages, quantize_model, quantize_net
 from minidnn.contrib.quantization.collector import CalibrationCollector, NaiveCollector
@@ -27,6 +30,7 @@ __all__ = [
     "cpu",
     "kl_threshold",
     "layer_errors",
+    "np",
     "quantization_stages",
     "quantize_model",
     "quantize_net",
