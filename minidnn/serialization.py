@@ -24,7 +24,7 @@ import numpy as np
 
 from minidnn.errors import DataError
 
-__all__ = ["load", "replacing", "save"]
+__all__ = ["load", "metadata", "replacing", "save"]
 
 _DTYPES = {
     "F64": "<f8",
@@ -114,6 +114,22 @@ def load(path: str | os.PathLike[str]) -> dict[str, np.ndarray[Any, Any]]:
             raise DataError(f"{path}: {error}") from None
 
 
+def metadata(path: str | os.PathLike[str]) -> dict[str, str]:
+    """The text that `save` was given for a safetensors file's header; of one of MXNet's files nothing.
+
+    Raises:
+        DataError: the header is damaged.
+        OSError: the file is missing or cannot be read.
+    """
+    from minidnn.interop import mxnet_params
+
+    with Path(path).open("rb") as file:
+        is_mxnet = mxnet_params.is_mxnet_file(file.read(16))
+        file.seek(0)
+        found = {} if is_mxnet else _Reader(path, file).metadata()
+    return {key: value for key, value in found.items() if isinstance(value, str)} if isinstance(found, dict) else {}
+
+
 @dataclass(frozen=True)
 class _Record:
     name: str
@@ -134,6 +150,9 @@ class _Reader:
         records = [self._record(name, entry) for name, entry in header.items() if name != _METADATA]
         self._check_coverage(records, start)
         return {record.name: self._array(record, start) for record in records}
+
+    def metadata(self) -> Any:
+        return self._header()[0].get(_METADATA)
 
     def _refuse(self, why: str, record: str | None = None) -> NoReturn:
         where = f"{self._path}: record {record!r}: " if record is not None else f"{self._path}: "

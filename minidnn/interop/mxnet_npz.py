@@ -19,7 +19,7 @@ from minidnn.errors import DataError
 from minidnn.interop._torch_zip import ZIP_ERRORS, Guarded, check_entries, read_entry_into
 from minidnn.interop.mxnet_list import as_native
 
-__all__ = ["NPY_MAGIC", "read_npy", "read_npz", "write_npz"]
+__all__ = ["NPY_MAGIC", "read_npy", "read_npz", "write_npy", "write_npz"]
 
 _SUFFIX = ".npy"
 _SPARSE = ("/format", "/data", "/indices", "/indptr", "/shape")
@@ -52,6 +52,8 @@ def read_npz(file: BinaryIO, size: int) -> dict[str, np.ndarray[Any, Any]]:
         shown = ascii(record[:80])
         if record == name:
             raise DataError(f"record {shown}: MXNet's zip files hold NAME.npy entries and nothing else")
+        if _leaves_folder(record):
+            raise DataError(f"record {shown}: a path outside the archive's own folder")
         if record.endswith(_SPARSE):
             raise DataError(f"record {shown}: it is part of a sparse array; only dense arrays can be read")
         data = np.empty(entry.file_size, np.uint8)
@@ -61,6 +63,12 @@ def read_npz(file: BinaryIO, size: int) -> dict[str, np.ndarray[Any, Any]]:
         except DataError as error:
             raise DataError(f"record {shown}: {error}") from None
     return result
+
+
+def _leaves_folder(name: str) -> bool:
+    """Whether a file of this name, unpacked, could come to lie elsewhere. Nothing is unpacked here, but by others."""
+    parts = name.replace("\\", "/").split("/")
+    return not parts[0] or ".." in parts or (len(parts[0]) == 2 and parts[0][1] == ":")
 
 
 def read_npy(data: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -110,10 +118,22 @@ def write_npz(file: BinaryIO, arrays: Mapping[str, np.ndarray[Any, Any]]) -> Non
     """
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for name, array in arrays.items():
-            native = array.dtype.newbyteorder("=")
-            if native not in _DTYPES.values():
-                raise DataError(f"record {name!a}: MXNet has no {array.dtype} arrays")
-            if "\0" in name or name.endswith(_SPARSE):
+            if "\0" in name or name.endswith(_SPARSE) or _leaves_folder(name):
                 raise DataError(f"record {name!a}: an array of that name would not be read back")
             with archive.open(zipfile.ZipInfo(name + _SUFFIX), "w", force_zip64=array.nbytes >> 31 > 0) as entry:
-                np.lib.format.write_array(entry, np.asarray(array, native, order="C"), allow_pickle=False)
+                try:
+                    write_npy(cast(BinaryIO, entry), array)
+                except DataError as error:
+                    raise DataError(f"record {name!a}: {error}") from None
+
+
+def write_npy(file: BinaryIO, array: np.ndarray[Any, Any]) -> None:
+    """Write one array in NumPy's format.
+
+    Raises:
+        DataError: a dtype that MXNet lacks.
+    """
+    native = array.dtype.newbyteorder("=")
+    if native not in _DTYPES.values():
+        raise DataError(f"MXNet has no {array.dtype} arrays")
+    np.lib.format.write_array(file, np.asarray(array, native, order="C"), allow_pickle=False)

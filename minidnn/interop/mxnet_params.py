@@ -11,10 +11,10 @@ import numpy as np
 
 from minidnn.errors import DataError
 from minidnn.interop.mxnet_list import MAGIC, read_list, write_list
-from minidnn.interop.mxnet_npz import NPY_MAGIC, read_npy, read_npz, write_npz
+from minidnn.interop.mxnet_npz import NPY_MAGIC, read_npy, read_npz, write_npy, write_npz
 from minidnn.serialization import replacing
 
-__all__ = ["FORMATS", "is_mxnet_file", "read_params", "save_params"]
+__all__ = ["FORMATS", "is_mxnet_file", "may_lack_names", "read_params", "save_array", "save_params"]
 
 _ZIP_STARTS = (b"PK\x03\x04", b"PK\x05\x06")  # the second one is that of a file without entries
 _WRITERS = {"mxnet": write_npz, "mxnet1": write_list}
@@ -26,6 +26,11 @@ FORMATS = tuple(_WRITERS)
 def is_mxnet_file(head: bytes) -> bool:
     """Whether a file that begins with these bytes (16, or all there are) is one of MXNet's."""
     return head.startswith((*_ZIP_STARTS, NPY_MAGIC)) or head[:16] == MAGIC
+
+
+def may_lack_names(head: bytes) -> bool:
+    """Whether a file that begins so is of a kind that can hold arrays without names: a zip file cannot."""
+    return head.startswith(NPY_MAGIC) or head[:16] == MAGIC
 
 
 def read_params(file: BinaryIO) -> dict[str, np.ndarray[Any, Any]]:
@@ -63,5 +68,14 @@ def save_params(path: str | os.PathLike[str], arrays: Mapping[str, Any], format:
     with replacing(Path(path)) as scratch, scratch.open("wb") as file:
         try:
             _WRITERS[format](file, plain)
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from None
+
+
+def save_array(path: str | os.PathLike[str], array: Any) -> None:
+    """Write one array as MXNet 2 does, to a ``.npy`` file; see `save_params`."""
+    with replacing(Path(path)) as scratch, scratch.open("wb") as file:
+        try:
+            write_npy(file, np.asarray(array))
         except DataError as error:
             raise DataError(f"{path}: {error}") from None

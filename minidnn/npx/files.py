@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 from minidnn import serialization
 from minidnn.errors import DataError
-from minidnn.interop.mxnet_params import save_params
+from minidnn.interop.mxnet_params import may_lack_names, save_array, save_params
 from minidnn.numpy.multiarray import ndarray
 
 __all__ = ["load", "save", "savez"]
 
 # The names NumPy's savez gives arrays without one.
 _UNNAMED = "arr_{}"
+# The entry of a safetensors header that tells what was saved: ``array``, ``list``, or without it a dictionary.
+_KIND = "minidnn.saved"
 
 
 def save(
@@ -27,14 +30,18 @@ def save(
     Args:
         file: where.
         arr: the arrays.
-        format: ``minidnn`` is safetensors; ``mxnet`` what MXNet 2 writes, a zip file of NumPy arrays; ``mxnet1`` the
-            NDArray list that MXNet 1 writes and both of them read.
+        format: ``minidnn`` is safetensors; ``mxnet`` what MXNet 2 writes, a zip file of NumPy arrays, or of one array
+            without a name a ``.npy`` file; ``mxnet1`` the NDArray list that MXNet 1 writes and both of them read.
 
     Raises:
         DataError: `arr` is none of these, or MXNet has no such dtype.
         ValueError: an unknown format.
         OSError: the file cannot be written.
     """
+    if isinstance(arr, ndarray) and format == "mxnet":
+        save_array(file, arr)
+        return
+    kind = "array" if isinstance(arr, ndarray) else "dict" if isinstance(arr, Mapping) else "list"
     if isinstance(arr, ndarray):
         arr = [arr]
     named = dict(arr) if isinstance(arr, Mapping) else {_UNNAMED.format(i): a for i, a in enumerate(arr)}
@@ -42,7 +49,7 @@ def save(
         if not isinstance(name, str) or not isinstance(value, ndarray):
             raise DataError(f"{file}: save() wants arrays, and strings as their names, got {name!r}: {type(value)}")
     if format == "minidnn":
-        serialization.save(file, named)
+        serialization.save(file, named, {_KIND: kind} if kind != "dict" else None)
     else:
         save_params(file, named, format)
 
@@ -53,8 +60,13 @@ def savez(file: str | os.PathLike[str], *args: ndarray, **kwds: ndarray) -> None
 
 
 def load(file: str | os.PathLike[str]) -> Any:
-    """Read what `save` has written, or a ``.params`` file of MXNet's: a list if the arrays had no names, a dictionary
-    otherwise. Names of MXNet's keep the prefixes ``arg:`` and ``aux:``. bfloat16 comes widened to float32.
+    """Read what `save` has written, or a ``.params`` or ``.npy`` file of MXNet's.
+
+    Names of MXNet's keep the prefixes ``arg:`` and ``aux:``. bfloat16 comes widened to float32.
+
+    Returns:
+        A dictionary. Where the arrays were saved without names, the one array, or a list; what `savez` wrote and
+        MXNet 2's zip files always have names, ``arr_0`` if no other.
 
     Raises:
         DataError: the file is damaged, truncated or of another kind; the message names the record.
@@ -62,4 +74,12 @@ def load(file: str | os.PathLike[str]) -> Any:
     """
     arrays = {name: ndarray._wrap(value) for name, value in serialization.load(file).items()}
     unnamed = [_UNNAMED.format(i) for i in range(len(arrays))]
-    return [arrays[name] for name in unnamed] if arrays and set(arrays) == set(unnamed) else arrays
+    if set(arrays) != set(unnamed):
+        return arrays
+    with Path(file).open("rb") as start:
+        of_mxnet = may_lack_names(start.read(16))
+    kind = serialization.metadata(file).get(_KIND)
+    if not (of_mxnet and arrays) and kind not in ("array", "list"):
+        return arrays
+    listed = [arrays[name] for name in unnamed]
+    return listed[0] if len(listed) == 1 and kind != "list" else listed

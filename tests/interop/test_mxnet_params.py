@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import tracemalloc
 import zipfile
@@ -18,7 +19,7 @@ import minidnn as mx
 from minidnn import serialization
 from minidnn.errors import DataError
 from minidnn.gluon import nn
-from minidnn.interop.mxnet_params import FORMATS, is_mxnet_file, save_params
+from minidnn.interop.mxnet_params import FORMATS, is_mxnet_file, save_array, save_params
 
 V1, V2, V3 = 0xF993FAC8, 0xF993FAC9, 0xF993FACA
 CODES = {"f4": 0, "f8": 1, "f2": 2, "u1": 3, "i4": 4, "i1": 5, "i8": 6, "?": 7, "i2": 8, "u2": 9, "u4": 10, "u8": 11}
@@ -108,10 +109,29 @@ def test_a_header_of_274_bytes_is_safetensors(tmp_path: Path) -> None:
 
 def test_one_array_alone_is_a_npy_file_in_mxnet_2(tmp_path: Path) -> None:
     np.save(tmp_path / "one.npy", np.arange(3.0))
-    assert [a.tolist() for a in mx.npx.load(tmp_path / "one.npy")] == [[0, 1, 2]]
+    assert mx.npx.load(tmp_path / "one.npy").tolist() == [0, 1, 2]
+    alone = list_file(tmp_path / "alone", [record(np.full(2, 5, np.int32), V2)], names())
+    assert mx.npx.load(alone).tolist() == [5, 5]
+    np.savez(tmp_path / "zip.npz", np.ones(2, np.float32))
+    assert [*mx.npx.load(tmp_path / "zip.npz")] == ["arr_0"]
     (tmp_path / "cut.npy").write_bytes((tmp_path / "one.npy").read_bytes()[:-1])
     with pytest.raises(DataError, match=r"cut\.npy: float64\[3\] takes 24 bytes, 23 are there"):
         mx.npx.load(tmp_path / "cut.npy")
+
+
+@pytest.mark.parametrize("name", ["../w", "/etc/w", "a/../../w", "..\\w", "c:/w"])
+def test_an_entry_with_a_path_outside_its_folder_is_refused(name: str, tmp_path: Path) -> None:
+    path = zip_of(tmp_path / "a", {f"{name}.npy": npy(header(), bytes(8))})
+    with pytest.raises(DataError, match=f"record {re.escape(ascii(name))}: a path outside the archive's own folder"):
+        mx.npx.load(path)
+    with pytest.raises(DataError, match="would not be read back"):
+        save_params(tmp_path / "b", {name: np.ones(2, np.float32)}, "mxnet")
+
+
+def test_a_dtype_that_mxnet_lacks_is_refused_alone_as_well(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"one\.npy: MXNet has no complex64 arrays"):
+        save_array(tmp_path / "one.npy", np.ones(2, np.complex64))
+    assert not [*tmp_path.iterdir()]
 
 
 # ---- what is written --------------------------------------------------------------------------------

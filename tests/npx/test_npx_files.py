@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy
 import pytest
 
 from minidnn import npx
@@ -26,8 +27,24 @@ def test_arrays_without_names_come_back_as_a_list(tmp_path: Path) -> None:
     path = str(tmp_path / "arrays")
     npx.save(path, [np.full(1, i) for i in range(12)])
     assert [a.item() for a in npx.load(path)] == list(range(12))
-    npx.save(path, np.ones(2))
-    assert [a.tolist() for a in npx.load(path)] == [[1, 1]]
+    for only in ([np.ones(2)], []):
+        npx.save(path, only)
+        assert [a.tolist() for a in npx.load(path)] == [a.tolist() for a in only]
+
+
+def test_one_array_comes_back_as_one(tmp_path: Path) -> None:
+    for format_ in ("minidnn", "mxnet", "mxnet1"):
+        npx.save(tmp_path / format_, np.full((2, 3), 7.0), format=format_)  # type: ignore[arg-type]
+        assert npx.load(tmp_path / format_).tolist() == [[7] * 3] * 2
+    assert numpy.load(tmp_path / "mxnet").tolist() == [[7] * 3] * 2
+
+
+def test_what_savez_writes_comes_back_as_a_dictionary(tmp_path: Path) -> None:
+    path = tmp_path / "arrays"
+    npx.savez(path, np.ones(1), np.zeros(1))
+    assert sorted(npx.load(path)) == ["arr_0", "arr_1"]
+    npx.save(path, {"arr_0": np.ones(1)})
+    assert sorted(npx.load(path)) == ["arr_0"]
     npx.savez(path, np.ones(1), second=np.zeros(1))
     assert sorted(npx.load(path)) == ["arr_0", "second"]
 
