@@ -110,6 +110,37 @@ def test_average_of_integers_is_one_step_with_its_dequantization(window: dict[st
     np.testing.assert_allclose(result, wanted, rtol=1e-5)
 
 
+@pytest.mark.parametrize("layout", ["plain", "channels_last"])
+@pytest.mark.parametrize("out", ["int8", "uint8"])
+@pytest.mark.parametrize("window", [{"global_pool": True}, {"kernel": (7, 7)}, {"kernel": (3, 2), "pad": (1, 1)}])
+def test_average_between_integers_is_one_pooling_step(window: dict[str, object], out: str, layout: str) -> None:
+    data = integers((2, 70, 7, 7), out == "int8")
+    real = make_node("dequantize", "real", [make_variable("in0"), make_variable("in1")])[0]
+    pooled = make_node("pooling", "pool", [real], {"pool_type": "avg", **window})[0]
+    # Most averages are within.
+    attrs = {"out_type": out, "min_calib_range": -1.5, "max_calib_range": 1.5 if out == "int8" else 10.0}
+    quantized = make_node("quantize", "quantized", [pooled], attrs)
+    node = make_fused("average", [make_variable("data"), make_variable("scale")], Graph([quantized[0], quantized[1]]))
+    library = Library(next(i for i in ISAS if i.name == HOST_ISAS[-1]), CodeCache(default_folder()))
+    graph, scale = Graph([node[0], node[1]]), {"scale": np.array([0.05], np.float32)}
+    inputs = {"data": (TensorType.of(data), layout)}
+    program = lower(graph, scale, inputs, [layout, "plain"], library.isa)
+    made = [(s.name, s.loop.name) for s in program.steps if isinstance(s, NativeStep)]
+    assert sum(loop in ("pool_loop", "global_pool_loop") for _, loop in made) == 1
+    if layout == "channels_last":
+        assert not any(name == "reorder" for name, _ in made), made
+        data = np.moveaxis(np.ascontiguousarray(np.moveaxis(data, 1, -1)), -1, 1)
+    results = Executor(program, library, pool)([data])
+    wanted = evaluate(graph, {**scale, "data": data})
+    assert results[0].dtype == wanted[0].dtype
+    # The average is exact before it is scaled, the reference's sum of rounded products is not.
+    difference = np.abs(results[0].astype(int) - wanted[0].astype(int))
+    assert difference.max() <= 1
+    assert difference.mean() < 0.01
+    assert len(np.unique(wanted[0])) > 20
+    np.testing.assert_array_equal(results[1], wanted[1])
+
+
 @pytest.mark.parametrize("shape", [(1,), (3, 5), (2, 7, 33, 19), (1, 3, 224, 224)])
 @pytest.mark.parametrize("out", ["int8", "uint8"])
 def test_quantization_without_calibration_finds_its_range(shape: tuple[int, ...], out: str) -> None:
