@@ -384,7 +384,7 @@ class HybridBlock(Block):
             epoch: four digits in the file's name.
             remove_amp_cast: MXNet's; there are no such casts.
             format: ``mxnet`` writes files that MXNet 2 reads, too: its own operators and attributes, the parameters
-                as it writes them. A graph with fused or quantized nodes has no such form.
+                as it writes them, and what was fused as it was before. A quantized graph has no such form.
 
         Returns:
             The two file names; for None the `Symbol` and a dict of copies of the arrays, whose names begin with

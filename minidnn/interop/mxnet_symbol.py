@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +30,13 @@ def to_mxnet_json(graph: Graph, parameters: Collection[str]) -> str:
     """The graph as MXNet 2 writes it.
 
     Args:
-        graph: without fused or quantized nodes.
+        graph: without quantized nodes; of fused ones, what was fused is written.
         parameters: names of the variables that are no data; they are written with shape and dtype.
 
     Raises:
         GraphError: a node that MXNet has no operator for; the message names it.
     """
-    graph = graph.rewrite(_take_apart)
+    graph = graph.rewrite(_unfuse).rewrite(_take_apart)
     number: dict[Node, int] = {}
     nodes: list[dict[str, Any]] = []
     row_ptr = [0]
@@ -83,8 +83,6 @@ def export_mxnet(
 def _refused(node: Node) -> str | None:
     """Why MXNet's format cannot hold a node; None if it can."""
     assert node.op is not None
-    if node.subgraph is not None:
-        return "it is fused, and MXNet has no such operator; export the network before optimize_for()"
     if "quantize" in node.op.name:
         return f"MXNet has no operator like minidnn's {node.op.name}; export the network before quantization"
     if node.attrs.get("order", "C") != "C":
@@ -92,6 +90,17 @@ def _refused(node: Node) -> str | None:
     if not node.op.mxnet and node.op.name not in TAKEN_APART:
         return f"MXNet has no operator like minidnn's {node.op.name}"
     return None
+
+
+def _unfuse(node: Node, inputs: tuple[Entry, ...]) -> Sequence[Entry] | None:
+    """The outputs of what was fused; its variables ``in0``, ``in1``, ... are the node's inputs."""
+    if node.subgraph is None:
+        return None
+
+    def change(inner: Node, inner_inputs: tuple[Entry, ...]) -> Sequence[Entry] | None:
+        return [inputs[int(inner.name[2:])]] if inner.is_variable else _unfuse(inner, inner_inputs)
+
+    return node.subgraph.rewrite(change).outputs
 
 
 # ---- operators of minidnn alone ---------------------------------------------------------------------

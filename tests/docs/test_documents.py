@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -55,6 +56,21 @@ def test_what_the_page_says_is_missing_is_not_there_or_raises(name: str) -> None
 def test_the_page_for_mxnets_users_begins_with_code_that_runs() -> None:
     for code in code_blocks("mxnet.md"):
         exec(compile(code, "mxnet.md", "exec"), {})
+
+
+def test_the_code_of_the_page_on_mxnets_files_runs_on_files_of_mxnets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, ours in [("-symbol.json", "-symbol.json"), ("-0000.params", "-0000.params"), (".block.params", ".params")]:
+        shutil.copy(Path(__file__).parents[1] / "assets" / "mxnet" / f"smallres{name}", tmp_path / f"net{ours}")
+    monkeypatch.chdir(tmp_path)
+    x = mx.np.ones((1, 3, 32, 32))
+    block = mx.gluon.SymbolBlock.imports("net-symbol.json", ["data"])
+    for code in code_blocks("mxnet-files.md"):
+        exec(compile(code, "mxnet-files.md", "exec"), {"x": x, "block": block})
+    again = mx.gluon.SymbolBlock.imports("again-symbol.json", ["data"], "again-0000.params")
+    assert abs(again(x).asnumpy() - block(x).asnumpy()).max() < 1e-5
+    assert (tmp_path / "arrays.params").is_file()
 
 
 def test_the_stages_on_the_page_are_the_compilers() -> None:

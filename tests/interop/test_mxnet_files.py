@@ -164,17 +164,27 @@ def test_an_order_that_mxnet_lacks_is_refused() -> None:
         to_mxnet_json(symbol, ())
 
 
-def test_fused_and_quantized_graphs_are_refused(tmp_path: Path) -> None:
-    net, (x, _) = imported("smallconv"), recorded("smallconv")
-    net.optimize_for(x)
+@pytest.mark.parametrize("name", ["smallconv", "smallres"])
+def test_a_fused_graph_is_written_as_it_was_before(tmp_path: Path, name: str) -> None:
+    net, (x, wanted) = imported(name), recorded(name)
     net(x)
-    with pytest.raises(GraphError, match=r"node 'fused_\w+': it is fused.*before optimize_for"):
-        net.export(tmp_path / "fused", format="mxnet")
-    assert list(tmp_path.iterdir()) == []
+    net.export(tmp_path / "plain", format="mxnet")
+    net.optimize_for(x)
+    assert any(node.op_name == "fused" for node in net.export(None)[0].operations())
+    net.export(tmp_path / "fused", format="mxnet")
+    plain, fused = (json.loads((tmp_path / f"{kind}-symbol.json").read_text()) for kind in ("plain", "fused"))
+    assert sorted(node["op"] for node in fused["nodes"]) == sorted(node["op"] for node in plain["nodes"])
+    again = SymbolBlock.imports(tmp_path / "fused-symbol.json", ["data"], tmp_path / "fused-0000.params")
+    np.testing.assert_allclose(again(x).asnumpy(), wanted[0], rtol=0, atol=1e-5)
+
+
+def test_quantized_graphs_are_refused(tmp_path: Path) -> None:
+    x, _ = recorded("smallconv")
     quantized = mx.contrib.quantization.quantize_net(gluon_initialized(), calib_data=[x], calib_mode="naive")
     quantized(x)
     with pytest.raises(GraphError, match="export the network before"):
         quantized.export(tmp_path / "int8", format="mxnet")
+    assert list(tmp_path.iterdir()) == []
 
 
 def gluon_initialized() -> nn.HybridSequential:
