@@ -61,7 +61,11 @@ def test_the_page_for_mxnets_users_begins_with_code_that_runs() -> None:
 def test_the_code_of_the_page_on_mxnets_files_runs_on_files_of_mxnets(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, ours in [("-symbol.json", "-symbol.json"), ("-0000.params", "-0000.params"), (".block.params", ".params")]:
+    for name, ours in [
+        ("-symbol.json", "-symbol.json"),
+        ("-0000.params", "-0000.params"),
+        (".block.params", ".params"),
+    ]:
         shutil.copy(Path(__file__).parents[1] / "assets" / "mxnet" / f"smallres{name}", tmp_path / f"net{ours}")
     monkeypatch.chdir(tmp_path)
     x = mx.np.ones((1, 3, 32, 32))
