@@ -28,21 +28,59 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--list", action="store_true", help="make the list, even if there is one, and no record file")
     parser.add_argument("--no-shuffle", action="store_true", help="list the pictures in their order, not at random")
     parser.add_argument("--seed", type=int, default=100, help="of the random order (default: %(default)s)")
+    share = {"type": _share, "metavar": "R"}
+    parser.add_argument(
+        "--train-ratio", **share, default=1.0, help="of the list for PREFIX_train; the rest: PREFIX_val"
+    )
+    parser.add_argument("--test-ratio", **share, default=0.0, help="of the list for PREFIX_test")
     parser.add_argument("--resize", type=positive, metavar="N", help="of the shorter side (default: keep the files)")
-    parser.add_argument("--quality", type=int, choices=range(1, 101), metavar="1..100", default=95)
+    parser.add_argument("--quality", type=int, choices=range(1, 101), metavar="1..100", default=95, help="of JPEG")
+    parser.add_argument("--center-crop", action="store_true", help="cut the middle out as a square, before resizing")
+    parser.add_argument(
+        "--encoding", choices=(".jpg", ".png"), help="encode the pictures anew (default: keep the files)"
+    )
+    parser.add_argument("--color", type=int, choices=(0, 1), help="encode them anew as grey (0) or coloured (1)")
     parser.add_argument("--skip-broken", action="store_true", help="leave out what cannot be read, and say so")
+
+    for flag in ("--recursive", "--pass-through", "--pack-label"):
+        parser.add_argument(flag, action="store_true", help="accepted, as MXNet's im2rec has it: it is always so")
+    parser.add_argument(
+        "--num-thread", type=positive, metavar="N", help="accepted, as MXNet's im2rec has it; no effect"
+    )
+
+
+def _share(text: str) -> float:
+    share = float(text)
+    if not 0 <= share <= 1:
+        raise ValueError
+    return share
 
 
 def run(arguments: argparse.Namespace) -> int:
-    listing = Path(f"{arguments.prefix}.lst")
     if not arguments.root.is_dir():
         raise NotADirectoryError(f"{arguments.root} is no folder")
-    if arguments.list or not listing.exists():
-        _write_list(listing, arguments)
-    return 0 if arguments.list else _pack(listing, arguments)
+    if arguments.train_ratio + arguments.test_ratio > 1:
+        raise ValueError("--train-ratio and --test-ratio are more than 1 together")
+    listings = [Path(f"{arguments.prefix}{part}.lst") for part in _parts(arguments)]
+    if arguments.list or not all(listing.exists() for listing in listings):
+        _write_lists(listings, arguments)
+    if not arguments.list:
+        for listing in listings:
+            _pack(listing, arguments)
+    return 0
 
 
-def _write_list(listing: Path, arguments: argparse.Namespace) -> None:
+def _parts(arguments: argparse.Namespace) -> dict[str, float]:
+    """What the lists' names end with, and their shares of the pictures."""
+    train, test = arguments.train_ratio, arguments.test_ratio
+    if train == 1:
+        return {"": 1.0}
+    # A list of a part that gets nothing is not made.
+    shares = {"_test": test, "_train": train, "_val": 1 - train - test}
+    return {part: share for part, share in shares.items() if share > 1e-9}
+
+
+def _write_lists(listings: list[Path], arguments: argparse.Namespace) -> None:
     import random
 
     from minidnn.gluon.data.vision.pictures import list_folder
@@ -56,20 +94,25 @@ def _write_list(listing: Path, arguments: argparse.Namespace) -> None:
     for name in names:
         if "\t" in name or "\n" in name or "\r" in name:
             raise DataError(f"a list cannot hold the name {name!r}: rename the file")
-    with listing.open("w", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
-        for index, (name, (_, label)) in enumerate(zip(names, items, strict=True)):
-            file.write(f"{index}\t{label:f}\t{name}\n")
-    print(f"{listing}: {len(items)} pictures of {len(synsets)} classes")
+    lines = [f"{i}\t{label:f}\t{name}\n" for i, (name, (_, label)) in enumerate(zip(names, items, strict=True))]
+    start, share = 0, 0.0
+    for listing, part in zip(listings, _parts(arguments).values(), strict=True):
+        share += part
+        end = len(lines) if listing == listings[-1] else round(share * len(lines))
+        with listing.open("w", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
+            file.writelines(lines[start:end])
+        print(f"{listing}: {end - start} pictures of {len(synsets)} classes")
+        start = end
     for label, synset in enumerate(synsets):
         print(f"{label:6d} {synset}")
 
 
-def _pack(listing: Path, arguments: argparse.Namespace) -> int:
+def _pack(listing: Path, arguments: argparse.Namespace) -> None:
     from minidnn.gluon.data.vision.pictures import read_list
     from minidnn.recordio import IRHeader, MXIndexedRecordIO, pack
 
     entries = read_list(listing)
-    finals = [Path(f"{arguments.prefix}{suffix}") for suffix in (".idx", ".rec")]
+    finals = [listing.with_name(listing.name.removesuffix(".lst") + suffix) for suffix in (".idx", ".rec")]
     # Under other names until they are complete, so that nobody takes half a file for a whole one.
     parts = [path.with_name(f"{path.name}.part") for path in finals]
     skipped = 0
@@ -92,7 +135,6 @@ def _pack(listing: Path, arguments: argparse.Namespace) -> int:
         for part in parts:
             part.unlink(missing_ok=True)
     print(f"{finals[1]}: {len(entries) - skipped} records" + (f", {skipped} pictures skipped" if skipped else ""))
-    return 0
 
 
 def _encoded(path: Path, arguments: argparse.Namespace) -> bytes:
@@ -101,10 +143,18 @@ def _encoded(path: Path, arguments: argparse.Namespace) -> bytes:
 
     data = path.read_bytes()
     try:
-        pixels = image.decode(data)
+        image.decode(data)
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
-    if arguments.resize is None:
+    if not (arguments.resize or arguments.center_crop or arguments.encoding or arguments.color is not None):
         return data
-    width, height = image.short_size(pixels.shape[0], pixels.shape[1], arguments.resize)
-    return image.encode(image.resize(pixels, width, height)[:, :, ::-1], ".jpg", arguments.quality)
+    pixels = image.decode(data, 1 if arguments.color is None else arguments.color)
+    if arguments.center_crop:
+        height, width = pixels.shape[:2]
+        top, left, side = max(0, height - width) // 2, max(0, width - height) // 2, min(height, width)
+        pixels = pixels[top : top + side, left : left + side]
+    if arguments.resize:
+        pixels = image.resize(pixels, *image.short_size(pixels.shape[0], pixels.shape[1], arguments.resize))
+    encoding = arguments.encoding or ".jpg"
+    # The compression of PNG, at OpenCV's usual 3, costs nothing but time: the quality is for JPEG.
+    return image.encode(pixels[:, :, ::-1], encoding, arguments.quality if encoding == ".jpg" else 3)

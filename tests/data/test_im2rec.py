@@ -95,3 +95,52 @@ def test_a_folder_without_pictures_is_an_error(tmp_path: Path, capsys: pytest.Ca
     assert "no folder in it has a JPEG or PNG file" in capsys.readouterr().err
     assert main(["im2rec", str(tmp_path / "x"), str(tmp_path / "nowhere")]) == 1
     assert "nowhere is no folder" in capsys.readouterr().err
+
+
+def test_lists_are_split_into_parts_for_training_validation_and_test(tmp_path: Path) -> None:
+    folder = tmp_path / "root" / "cat"
+    folder.mkdir(parents=True)
+    for i in range(10):
+        Image.new("RGB", (4, 4), (i, 0, 0)).save(folder / f"{i}.png")
+    options = ["--train-ratio", "0.6", "--test-ratio", "0.1", "--recursive", "--num-thread", "2", "--pass-through"]
+    assert main(["im2rec", str(tmp_path / "x"), str(tmp_path / "root"), *options]) == 0
+    sizes, seen = {}, set()
+    for part in ("train", "val", "test"):
+        pictures = ImageRecordDataset(tmp_path / f"x_{part}.rec")
+        sizes[part] = len(pictures)
+        seen |= {int(picture[0, 0, 0].item()) for picture, _ in pictures}
+    assert sizes == {"train": 6, "val": 3, "test": 1}
+    assert seen == {*range(10)}
+    assert not (tmp_path / "x.lst").exists()
+    assert main(["im2rec", str(tmp_path / "y"), str(tmp_path / "root"), "--list", "--train-ratio", "0.5"]) == 0
+    assert sorted(path.name for path in tmp_path.glob("y*")) == ["y_train.lst", "y_val.lst"]
+
+
+@pytest.mark.parametrize("ratios", [("0.8", "0.3"), ("1.5", "0"), ("x", "0")])
+def test_parts_that_are_more_than_the_whole_are_refused(
+    ratios: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        code = main(
+            ["im2rec", str(tmp_path / "x"), str(tmp_path), "--train-ratio", ratios[0], "--test-ratio", ratios[1]]
+        )
+    except SystemExit as ended:
+        code = ended.code  # type: ignore[assignment]
+    assert code != 0
+    assert "-ratio" in capsys.readouterr().err
+
+
+def test_pictures_are_cropped_and_encoded_anew(root: Path, tmp_path: Path) -> None:
+    options = ["--center-crop", "--resize", "8", "--encoding", ".png", "--no-shuffle"]
+    assert main(["im2rec", str(tmp_path / "png"), str(root), *options]) == 0
+    assert [picture.shape for picture, _ in ImageRecordDataset(tmp_path / "png.rec")] == [(8, 8, 3)] * 3
+    assert b"\x89PNG" in (tmp_path / "png.rec").read_bytes()
+    assert (
+        main(["im2rec", str(tmp_path / "square"), str(root), "--center-crop", "--encoding", ".png", "--no-shuffle"])
+        == 0
+    )
+    wanted = smooth_picture(21, 30)[:, 4:25]
+    np.testing.assert_array_equal(ImageRecordDataset(tmp_path / "square.rec")[2][0].asnumpy(), wanted)
+    assert main(["im2rec", str(tmp_path / "grey"), str(root), "--color", "0", "--no-shuffle"]) == 0
+    grey = ImageRecordDataset(tmp_path / "grey.rec")[0][0].asnumpy()
+    assert (grey[..., :1] == grey).all()
