@@ -28,25 +28,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--list", action="store_true", help="make the list, even if there is one, and no record file")
     parser.add_argument("--no-shuffle", action="store_true", help="list the pictures in their order, not at random")
     parser.add_argument("--seed", type=int, default=100, help="of the random order (default: %(default)s)")
-    share = {"type": _share, "metavar": "R"}
     parser.add_argument(
-        "--train-ratio", **share, default=1.0, help="of the list for PREFIX_train; the rest: PREFIX_val"
+        "--train-ratio", type=_share, metavar="R", default=1.0, help="part for PREFIX_train; the rest: PREFIX_val"
     )
-    parser.add_argument("--test-ratio", **share, default=0.0, help="of the list for PREFIX_test")
+    parser.add_argument("--test-ratio", type=_share, metavar="R", default=0.0, help="part for PREFIX_test")
     parser.add_argument("--resize", type=positive, metavar="N", help="of the shorter side (default: keep the files)")
     parser.add_argument("--quality", type=int, choices=range(1, 101), metavar="1..100", default=95, help="of JPEG")
     parser.add_argument("--center-crop", action="store_true", help="cut the middle out as a square, before resizing")
-    parser.add_argument(
-        "--encoding", choices=(".jpg", ".png"), help="encode the pictures anew (default: keep the files)"
-    )
+    parser.add_argument("--encoding", choices=(".jpg", ".png"), help="encode them anew (default: keep the files)")
     parser.add_argument("--color", type=int, choices=(0, 1), help="encode them anew as grey (0) or coloured (1)")
     parser.add_argument("--skip-broken", action="store_true", help="leave out what cannot be read, and say so")
 
     for flag in ("--recursive", "--pass-through", "--pack-label"):
-        parser.add_argument(flag, action="store_true", help="accepted, as MXNet's im2rec has it: it is always so")
-    parser.add_argument(
-        "--num-thread", type=positive, metavar="N", help="accepted, as MXNet's im2rec has it; no effect"
-    )
+        parser.add_argument(flag, action="store_true", help="accepted for MXNet's sake: it is so already")
+    parser.add_argument("--num-thread", type=positive, metavar="N", help="accepted for MXNet's sake: no effect")
 
 
 def _share(text: str) -> float:
@@ -60,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.root.is_dir():
         raise NotADirectoryError(f"{arguments.root} is no folder")
     if arguments.train_ratio + arguments.test_ratio > 1:
-        raise ValueError("--train-ratio and --test-ratio are more than 1 together")
+        raise DataError("--train-ratio and --test-ratio are more than 1 together")
     listings = [Path(f"{arguments.prefix}{part}.lst") for part in _parts(arguments)]
     if arguments.list or not all(listing.exists() for listing in listings):
         _write_lists(listings, arguments)

@@ -131,14 +131,11 @@ def test_parts_that_are_more_than_the_whole_are_refused(
 
 
 def test_pictures_are_cropped_and_encoded_anew(root: Path, tmp_path: Path) -> None:
-    options = ["--center-crop", "--resize", "8", "--encoding", ".png", "--no-shuffle"]
-    assert main(["im2rec", str(tmp_path / "png"), str(root), *options]) == 0
+    options = ["--center-crop", "--encoding", ".png", "--no-shuffle"]
+    assert main(["im2rec", str(tmp_path / "png"), str(root), *options, "--resize", "8"]) == 0
     assert [picture.shape for picture, _ in ImageRecordDataset(tmp_path / "png.rec")] == [(8, 8, 3)] * 3
     assert b"\x89PNG" in (tmp_path / "png.rec").read_bytes()
-    assert (
-        main(["im2rec", str(tmp_path / "square"), str(root), "--center-crop", "--encoding", ".png", "--no-shuffle"])
-        == 0
-    )
+    assert main(["im2rec", str(tmp_path / "square"), str(root), *options]) == 0
     wanted = smooth_picture(21, 30)[:, 4:25]
     np.testing.assert_array_equal(ImageRecordDataset(tmp_path / "square.rec")[2][0].asnumpy(), wanted)
     assert main(["im2rec", str(tmp_path / "grey"), str(root), "--color", "0", "--no-shuffle"]) == 0
