@@ -20,6 +20,7 @@ DESCRIPTION = (
     "PREFIX.lst: lines of an index, labels and a path under ROOT, with tabs between. Where there is no such list, it "
     "is made first: each folder in ROOT is a class, numbered by the order of the names."
 )
+_ROUNDING = 1e-9  # of shares that are 1 together
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +39,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--encoding", choices=(".jpg", ".png"), help="encode them anew (default: keep the files)")
     parser.add_argument("--color", type=int, choices=(0, 1), help="encode them anew as grey (0) or coloured (1)")
     parser.add_argument("--skip-broken", action="store_true", help="leave out what cannot be read, and say so")
-
     for flag in ("--recursive", "--pass-through", "--pack-label"):
         parser.add_argument(flag, action="store_true", help="accepted for MXNet's sake: it is so already")
     parser.add_argument("--num-thread", type=positive, metavar="N", help="accepted for MXNet's sake: no effect")
@@ -54,7 +54,7 @@ def _share(text: str) -> float:
 def run(arguments: argparse.Namespace) -> int:
     if not arguments.root.is_dir():
         raise NotADirectoryError(f"{arguments.root} is no folder")
-    if arguments.train_ratio + arguments.test_ratio > 1:
+    if arguments.train_ratio + arguments.test_ratio > 1 + _ROUNDING:
         raise DataError("--train-ratio and --test-ratio are more than 1 together")
     listings = [Path(f"{arguments.prefix}{part}.lst") for part in _parts(arguments)]
     if arguments.list or not all(listing.exists() for listing in listings):
@@ -72,7 +72,7 @@ def _parts(arguments: argparse.Namespace) -> dict[str, float]:
         return {"": 1.0}
     # A list of a part that gets nothing is not made.
     shares = {"_test": test, "_train": train, "_val": 1 - train - test}
-    return {part: share for part, share in shares.items() if share > 1e-9}
+    return {part: share for part, share in shares.items() if share > _ROUNDING}
 
 
 def _write_lists(listings: list[Path], arguments: argparse.Namespace) -> None:
