@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from int8_layers import HOST_ISAS, Layer, assert_exact, integers
@@ -11,10 +13,13 @@ from minidnn.ops.registry import TensorType
 from minidnn.runtime.code_cache import CodeCache, default_folder
 from minidnn.runtime.executor import Executor
 from minidnn.runtime.library import Library
-from minidnn.runtime.program import NativeStep
+from minidnn.runtime.program import Kernel, NativeStep
 from minidnn.runtime.threads import pool
 from minidnn.symbol.graph import Graph, evaluate, make_fused, make_node, make_variable
-from minidnn_kernels.isa import ISAS
+from minidnn_kernels.dot import best_dot, dot_for
+from minidnn_kernels.isa import ISAS, get_isa
+from minidnn_kernels.matmul import Arguments
+from minidnn_kernels.tile import TileSpec
 
 _RNG = np.random.default_rng(11)
 
@@ -54,6 +59,33 @@ def test_dense_layer_is_exact_up_to_the_extremes() -> None:
     (result,) = Executor(program, library, pool)([data])
     wanted = data.astype(np.int64) @ weight.astype(np.int64).T + np.arange(19)
     np.testing.assert_array_equal(result, wanted)
+
+
+@pytest.mark.parametrize("isa", HOST_ISAS)
+@pytest.mark.parametrize("data", ["u8", "s8"])
+def test_an_input_is_copied_where_there_is_no_room_behind_it_that_a_step_reads(isa: str, data: str) -> None:
+    for depth, shape in itertools.product((1, 3, 4, 8, 12, 16, 20, 24, 37), ("small", "largest")):
+        weight = np.full((5, depth), 1 if shape == "small" else 127, np.int8)
+        known = {"w": weight, "b": np.arange(5, dtype=np.int32)}
+        dense = make_node("quantized_fully_connected", "dense", [make_variable(n) for n in "xwb"], {"num_hidden": 5})
+        feed = {"x": integers((3, depth), data == "s8")}
+        program = assert_exact(isa, Graph([dense[0]]), known, feed)
+        dot = dot_for(get_isa(isa), data, best_dot(get_isa(isa), data, weight.T[None, None]))
+        beyond = dot.row_bytes(-(-depth // dot.group)) > depth
+        assert [s.name for s in program.steps] == ["copy", "dense"][not beyond :]
+
+
+@pytest.mark.parametrize("out", ["int8", "uint8", "float32"])
+def test_uint8_needs_no_relu(out: str) -> None:
+    layer = Layer((1, 16, 5, 5), 16, out=out)
+    graph, parameters, _ = layer.node()
+    program = assert_exact(HOST_ISAS[-1], graph, parameters, layer.feed(False))
+    (step,) = [s for s in program.steps if s.name == "layer"]
+    assert isinstance(step, NativeStep)
+    tile = step.arguments[Arguments().TILE]
+    assert isinstance(tile, Kernel) and isinstance(tile.spec, TileSpec)
+    relus = sum(instruction.op == "relu" for instruction in tile.spec.epilogue.instructions)
+    assert relus == (out != "uint8")
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8])
