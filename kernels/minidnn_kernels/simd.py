@@ -85,6 +85,13 @@ class Simd:
     def pointer(self, address: Value, pointee: Any) -> Value:
         return self.builder.inttoptr(address, pointee.as_pointer())
 
+    def prefetch(self, address: Value) -> None:
+        """Bring a cache line nearer that is going to be read; the address need not be one that may be read."""
+        kind = ir.IntType(8).as_pointer()
+        intrinsic = self.intrinsic("llvm.prefetch.p0", VOID, [kind, I32, I32, I32])
+        read, far, data = (ir.Constant(I32, value) for value in (0, 2, 1))
+        self.builder.call(intrinsic, [self.builder.inttoptr(address, kind), read, far, data])
+
     def load_i64(self, address: Value) -> Value:
         return self.builder.load(self.pointer(address, I64), align=8)
 

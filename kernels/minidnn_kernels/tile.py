@@ -23,6 +23,8 @@ from minidnn_kernels.store import Block, store_block
 
 __all__ = ["ARGUMENTS", "TileSpec"]
 
+_LINE_BYTES = 64
+
 # context:  as `store.Block` has it
 # pointers: address of the row pointers, [taps][rows]
 # depth:    steps behind each pointer (`Dot.group` elements each)
@@ -90,9 +92,10 @@ class TileSpec:
             table = s.add(a["pointers"], s.mul(tap, const(rows * 8)))
             return [s.load_i64(s.add(table, const(i * 8))) for i in range(rows)]
 
+        panel_bytes = s.mul(s.mul(a["taps"], a["depth"]), const(vectors * s.lanes * dot.column_bytes))
         with s.loop(const(0), a["taps"], 1, [panel, *start]) as tap:
             panel, *sums = tap.values
-            tap.next = _add_tap(s, dot, panel, a["depth"], row_pointers(tap.index), sums)
+            tap.next = _add_tap(s, dot, panel, a["depth"], row_pointers(tap.index), sums, panel_bytes)
         if isinstance(dot, SplitDot):
             with s.loop(const(0), a["taps"], 1, tap.results) as rest:
                 panel, *sums = rest.values
@@ -110,7 +113,13 @@ class TileSpec:
 
 
 def _add_tap(
-    s: Simd, dot: Dot, panel: Value, steps: Value, row_pointers: Sequence[Value], sums: Sequence[Value]
+    s: Simd,
+    dot: Dot,
+    panel: Value,
+    steps: Value,
+    row_pointers: Sequence[Value],
+    sums: Sequence[Value],
+    ahead: Value,
 ) -> list[Value]:
     """Where the next tap's part of the panel begins, then the sums with this tap's products."""
     vectors = len(sums) // len(row_pointers)
@@ -119,6 +128,8 @@ def _add_tap(
     with s.loop(const(0), steps, 1, sums) as k:
         offset = s.mul(k.index, const(dot.step_bytes))
         b_row = s.add(panel, s.mul(k.index, const(width)))
+        for line in range(0, width, _LINE_BYTES):
+            s.prefetch(s.add(b_row, ahead, const(line)))
         b = [dot.load_b(s, s.add(b_row, const(j * vector_bytes))) for j in range(vectors)]
         k.next = []
         for i, pointer in enumerate(row_pointers):

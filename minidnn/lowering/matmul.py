@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
-from minidnn.lowering.anchor import Anchor, Weights, arguments_row, fold, make_tail, tail_bytes, tail_context
+from minidnn.lowering.anchor import Anchor, Weights, fold, make_tail
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.copy import lower_copy
 from minidnn.lowering.depthwise import lower_depthwise
-from minidnn.lowering.geometry import Window, pixel_table
+from minidnn.lowering.geometry import Window
+from minidnn.lowering.matmul_step import Panels, Shape, add_matmul_step
 from minidnn.lowering.row_taps import join_row_taps
-from minidnn.lowering.tail import Tail, dtype_name
 from minidnn.lowering.tiling import Tiling, choose_tiling
 from minidnn.lowering.values import CHANNELS_LAST, PLAIN, Array, Value
 from minidnn.lowering.winograd import lower_winograd
 from minidnn.ops.registry import TensorType
-from minidnn.runtime.program import Address, Argument, Cost, Kernel
-from minidnn_kernels.matmul import MAX_POINTERS, Arguments, pack_panels
-from minidnn_kernels.tile import TileSpec
+from minidnn_kernels.matmul import MAX_POINTERS, pack_panels
 
 __all__ = [
-    "Panels",
-    "Shape",
     "absorb_padding",
-    "add_matmul_step",
     "known_product",
     "lower_batch_dot",
     "lower_convolution",
@@ -175,33 +170,6 @@ def _pack_panels(
     return Panels(target, count, pitch, 0, count * pitch, depth)
 
 
-@dataclass(frozen=True)
-class Panels:
-    """The packed right operand: address, panels in a group, pitches in bytes, and steps behind each pointer."""
-
-    address: Address
-    count: int
-    pitch: int
-    group_pitch: int
-    image_pitch: int
-    steps: int
-
-
-@dataclass(frozen=True)
-class Shape:
-    """[images x pixels, taps x depth] by [taps x depth, columns], `groups` times.
-
-    `channels` is how many elements lie from a pixel to the next, for all groups: a tap may be longer than that.
-    """
-
-    images: int
-    groups: int
-    taps: int
-    depth: int
-    columns: int
-    channels: int
-
-
 def _lower(
     builder: Builder, anchor: Anchor, data: Value, weights: Weights, window: Window, images: int, layout: str
 ) -> Value | None:
@@ -232,60 +200,3 @@ def known_product(
         source = builder.as_layout(data, layout)
     groups, taps, depth, columns = matrix.shape
     return source, matrix, window, Shape(images, groups, taps, depth, columns, channels)
-
-
-def add_matmul_step(
-    builder: Builder,
-    anchor: Anchor,
-    tail: Tail,
-    tiling: Tiling,
-    source: Value,
-    panels: Panels,
-    window: Window,
-    shape: Shape,
-    layout: str,
-    dot: str = "",
-) -> Value:
-    """The step itself; `source` is float32, or int8 with panels packed for it, and for `dot` if that is given."""
-    data, item = dtype_name(source.type.dtype), source.type.dtype.itemsize
-    assert data is not None
-    width = tiling.vectors * builder.isa.lanes
-    result = builder.new(anchor.result, layout)
-    strips = -(-window.pixels // tiling.rows)
-    blocks, panel_blocks = -(-strips // tiling.block_strips), -(-panels.count // tiling.block_panels)
-    masked = shape.columns % width != 0
-    # An int8 step reads up to 16 bytes where there are fewer.
-    zeros = builder.zeros(shape.depth + 4)
-    names: dict[str, Argument] = {
-        "TILE": Kernel(TileSpec(tiling.rows, tiling.vectors, tail.epilogue, False, data, dot)),
-        "TAIL_TILE": Kernel(TileSpec(tiling.rows, tiling.vectors, tail.epilogue, masked, data, dot)),
-        "SOURCE": builder.address(source),
-        "ZEROS": zeros,
-        "IMAGE_PITCH": math.prod(window.input) * shape.channels * item,
-        "PIXEL_PITCH": shape.channels * item,
-        "SOURCE_GROUP": shape.depth * item,
-        "TABLE": builder.constant(pixel_table(window, tiling.rows)),
-        "TAPS": shape.taps,
-        "DEPTH": panels.steps,
-        "WEIGHTS": panels.address,
-        "PANEL_PITCH": panels.pitch,
-        "WEIGHT_GROUP": panels.group_pitch,
-        "WEIGHT_IMAGE": panels.image_pitch,
-        "ROWS": tiling.rows,
-        "COLUMNS": width,
-        "PIXELS": window.pixels,
-        "BLOCK_STRIPS": tiling.block_strips,
-        "BLOCKS": blocks,
-        "GROUPS": shape.groups,
-        "GROUP_COLUMNS": shape.columns,
-        "BLOCK_PANELS": tiling.block_panels,
-        "PANEL_BLOCKS": panel_blocks,
-    }
-    context = tail_context(builder, tail, result, shape.groups * shape.columns)
-    operations = 2 * shape.images * window.pixels * shape.taps * shape.depth * shape.groups * shape.columns
-    weights = max(shape.groups * panels.group_pitch, shape.images * panels.image_pitch)
-    moved = source.nbytes + weights + tail_bytes(tail, result)
-    parts = shape.images * blocks * shape.groups * panel_blocks
-    row = arguments_row(Arguments(), names, context)
-    builder.native(anchor.name, "matmul_loop", row, parts, Cost(operations, moved))
-    return result

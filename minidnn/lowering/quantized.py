@@ -13,7 +13,8 @@ from minidnn.lowering.copy import lower_copy
 from minidnn.lowering.depthwise import lower_depthwise
 from minidnn.lowering.elementwise import add_rows_step
 from minidnn.lowering.geometry import Window
-from minidnn.lowering.matmul import Panels, absorb_padding, add_matmul_step, known_product, lower_batch_dot
+from minidnn.lowering.matmul import absorb_padding, known_product, lower_batch_dot
+from minidnn.lowering.matmul_step import Panels, add_matmul_step
 from minidnn.lowering.memory import TEMPORARY
 from minidnn.lowering.tail import dtype_name
 from minidnn.lowering.tiling import choose_tiling

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -12,11 +12,13 @@ import numpy as np
 from minidnn.lowering.anchor import Anchor, Weights, arguments_row, make_tail, tail_bytes, tail_context
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.geometry import Window, tap_pixels
-from minidnn.lowering.tail import dtype_name
-from minidnn.lowering.tiling import choose_tile
-from minidnn.lowering.values import CHANNELS_LAST, Array, Value
+from minidnn.lowering.matmul_step import Panels, Shape, add_matmul_step
+from minidnn.lowering.tail import Tail, dtype_name
+from minidnn.lowering.tiling import Tiling, choose_tile, choose_tiling
+from minidnn.lowering.values import CHANNELS_LAST, PLAIN, Array, Value
+from minidnn.ops.registry import TensorType
 from minidnn.runtime.program import Argument, Cost, Kernel
-from minidnn_kernels.dot import dot_for
+from minidnn_kernels.dot import Dot, dot_for
 from minidnn_kernels.epilogue import Epilogue
 from minidnn_kernels.isa import Isa
 from minidnn_kernels.matmul import pack_integer_panels, pack_panels
@@ -39,6 +41,10 @@ __all__ = ["lower_winograd"]
 # Transformed input and products of a part should stay in the second-level cache.
 _PART_BYTES = 640 * 1024
 _PARTS = 12
+# Beyond the first, weights are no longer read from the second-level cache by every part; up to the second, what
+# the transforms make may lie in memory between them.
+_STAGED_WEIGHTS = 2 * 1024 * 1024
+_STAGED_BYTES = 2 * 1024 * 1024
 # Bytes a core reads from memory in a cycle, while the others read too: weights are read once and not again.
 _BYTES_PER_CYCLE = 3.2
 # By scheme: cycles a vector of a block takes to be transformed, in and out; cycles of a vector's products, and
@@ -79,29 +85,25 @@ def lower_winograd(builder: Builder, anchor: Anchor, weights: Weights, window: W
     if tail is None:
         return None
 
-    blocks = -(-window.output[0] // scheme.output) * -(-window.output[1] // scheme.output)
-    dot = dot_for(isa, "s16" if integer else "f32")
-    steps = -(-channels // dot.group)
-    row_bytes = steps * dot.step_bytes
-    part_blocks = _choose_part(images * blocks, blocks, scheme.products * (row_bytes + filters * 4))
-    rows, vectors = choose_tile(isa, part_blocks, steps, filters, fits=dot.fits)
-    columns = vectors * isa.lanes
+    plan = _plan(scheme, isa, images, channels, filters, window)
     transformed = scheme.transform_weights(kernels)[:, None]
+    width = plan.tiling.vectors * isa.lanes
     if integer:
         assert bias is not None
-        packed, _ = pack_integer_panels(transformed, start_of_sums(scheme, bias), columns, dot, isa.lanes)
+        packed, _ = pack_integer_panels(transformed, start_of_sums(scheme, bias), width, plan.dot, isa.lanes)
     else:
-        packed = pack_panels(transformed, columns)
+        packed = pack_panels(transformed, width)
+    pitch = packed.nbytes // (scheme.products * packed.shape[1])
+    weight_panels = Panels(builder.constant(packed), packed.shape[1], pitch, 0, packed.shape[1] * pitch, plan.steps)
     input_table, output_table = _tables(scheme, window)
     source = builder.as_layout(data, CHANNELS_LAST)
     result = builder.new(anchor.result, CHANNELS_LAST)
-    image_parts = -(-blocks // part_blocks)
-    tile = TileSpec(rows, vectors, Epilogue(output="s32" if integer else "f32"), data="s16" if integer else "f32")
+    tile = TileSpec(plan.tiling.rows, plan.tiling.vectors, plan.epilogue, data="s16" if integer else "f32")
     pixel_pitch = channels * data.type.dtype.itemsize
     names: dict[str, Argument] = {
         "INPUT_KERNEL": Kernel(InputTransform(scheme, dtype)),
         "TILE": Kernel(tile),
-        "TAIL_TILE": Kernel(replace(tile, masked=filters % columns != 0)),
+        "TAIL_TILE": Kernel(replace(tile, masked=filters % width != 0)),
         "OUTPUT_KERNEL": Kernel(OutputTransform(scheme, tail.epilogue)),
         "SOURCE": builder.address(source),
         "ZEROS": builder.zeros(channels),
@@ -111,27 +113,91 @@ def lower_winograd(builder: Builder, anchor: Anchor, weights: Weights, window: W
         "OUTPUT_TABLE": builder.constant(output_table),
         "PRODUCTS": scheme.products,
         "BLOCK_PIXELS": scheme.output**2,
-        "BLOCKS": blocks,
-        "PART_BLOCKS": part_blocks,
-        "IMAGE_PARTS": image_parts,
+        "BLOCKS": plan.blocks,
+        "PART_BLOCKS": plan.part_blocks,
+        "IMAGE_PARTS": plan.image_parts,
         "CHANNELS": channels,
         "FILTERS": filters,
-        "ROW_PITCH": row_bytes,
-        "STEPS": steps,
-        "WEIGHTS": builder.constant(packed),
-        "PANEL_PITCH": packed.nbytes // (scheme.products * packed.shape[1]),
-        "ROWS": rows,
-        "COLUMNS": columns,
+        "ROW_PITCH": plan.row_bytes,
+        "STEPS": plan.steps,
+        "WEIGHTS": weight_panels.address,
+        "PANEL_PITCH": pitch,
+        "ROWS": plan.tiling.rows,
+        "COLUMNS": width,
         "PIXELS": window.pixels,
     }
     context = tail_context(builder, tail, result, filters)
-    row = arguments_row(WinogradArguments(), names, context)
     # What the convolution is worth, not what this algorithm does: shares of the peak may exceed one.
     operations = 2 * images * window.pixels * taps * channels * filters
-    moved = data.nbytes + packed.nbytes + tail_bytes(tail, result)
-    scratch = scheme.products * part_blocks * (row_bytes + filters * 4)
-    builder.native(anchor.name, "winograd_loop", row, images * image_parts, Cost(operations, moved), scratch)
+    parts = images * plan.image_parts
+    if not plan.staged:
+        cost = Cost(operations, data.nbytes + packed.nbytes + tail_bytes(tail, result))
+        row = arguments_row(WinogradArguments(), names, context)
+        scratch = scheme.products * plan.part_blocks * (plan.row_bytes + filters * 4)
+        builder.native(anchor.name, "winograd_loop", row, parts, cost, scratch)
+        return result
+
+    # Two parameters of the input and of the output transform are known only when there is memory for them.
+    all_blocks = images * plan.blocks
+    depth = plan.row_bytes // scheme.itemsize
+    made = builder.new(TensorType((scheme.products, all_blocks, depth), np.dtype(scheme.element)))
+    cost = Cost(0, data.nbytes + made.nbytes)
+    row = arguments_row(WinogradArguments(), {**names, "TRANSFORMED": made.address}, context)
+    builder.native(anchor.name, "winograd_input_loop", row, parts, cost)
+    sums_type = TensorType((scheme.products, all_blocks, filters), np.dtype(np.int32 if integer else np.float32))
+    product = Anchor(anchor.name, anchor.attrs, (made,), sums_type, sums_type)
+    flat = Window((all_blocks,), (all_blocks,), (1,), (1,), (1,), (0,))
+    shape = Shape(scheme.products, 1, 1, depth, filters, depth)
+    cost = Cost(operations, made.nbytes + packed.nbytes + sums_type.size * 4)
+    plain = Tail(plan.epilogue, ())
+    sums = add_matmul_step(builder, product, plain, plan.tiling, made, weight_panels, flat, shape, PLAIN, "", cost)
+    row = arguments_row(WinogradArguments(), {**names, "SUMS": sums.address}, context)
+    cost = Cost(0, sums.nbytes + tail_bytes(tail, result))
+    builder.native(anchor.name, "winograd_output_loop", row, parts, cost)
     return result
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """How a convolution is cut.
+
+    Args:
+        blocks: of outputs, per image; `part_blocks` of them are a part, and an image is `image_parts`.
+        steps: of the tile along the channels, in rows of `row_bytes` of transformed input.
+        staged: whether the transforms are steps of their own.
+    """
+
+    blocks: int
+    part_blocks: int
+    steps: int
+    row_bytes: int
+    staged: bool
+    dot: Dot
+    tiling: Tiling
+    epilogue: Epilogue
+
+    @property
+    def image_parts(self) -> int:
+        return -(-self.blocks // self.part_blocks)
+
+
+def _plan(scheme: Scheme, isa: Isa, images: int, channels: int, filters: int, window: Window) -> _Plan:
+    blocks = -(-window.output[0] // scheme.output) * -(-window.output[1] // scheme.output)
+    dot = dot_for(isa, "s16" if scheme.integer else "f32")
+    steps = -(-channels // dot.group)
+    row_bytes = steps * dot.step_bytes
+    block_bytes = scheme.products * (row_bytes + filters * 4)
+    weight_bytes = scheme.products * row_bytes * filters
+    # Few blocks and many weights: better that each thread reads some of the weights for all blocks.
+    staged = weight_bytes > _STAGED_WEIGHTS and images * blocks * block_bytes < _STAGED_BYTES
+    if staged:
+        part_blocks = max(1, images * blocks // _PARTS)
+        tiling = choose_tiling(isa, scheme.products, images * blocks, 1, steps, 1, filters, dot.fits)
+    else:
+        part_blocks = _choose_part(images * blocks, blocks, block_bytes)
+        tiling = Tiling(*choose_tile(isa, part_blocks, steps, filters, fits=dot.fits), 1, 1)
+    epilogue = Epilogue(output="s32" if scheme.integer else "f32")
+    return _Plan(blocks, min(part_blocks, blocks), steps, row_bytes, staged, dot, tiling, epilogue)
 
 
 def _fastest(
