@@ -1,0 +1,108 @@
+"""A product of matrices as a step: shapes and panels to the arguments of `matmul_loop`."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from minidnn.lowering.anchor import Anchor, arguments_row, tail_bytes, tail_context
+from minidnn.lowering.builder import Builder
+from minidnn.lowering.geometry import Window, pixel_table
+from minidnn.lowering.tail import Tail
+from minidnn.lowering.tiling import Tiling
+from minidnn.lowering.values import Value
+from minidnn.runtime.program import Address, Argument, Cost, Kernel
+from minidnn_kernels.matmul import Arguments
+from minidnn_kernels.tile import TileSpec
+
+__all__ = ["Panels", "Shape", "add_matmul_step"]
+
+# What the tile calls the left operand's type.
+_DATA = {"float32": "f32", "int8": "s8", "uint8": "u8", "int16": "s16"}
+
+
+@dataclass(frozen=True)
+class Panels:
+    """The packed right operand: address, panels in a group, pitches in bytes, and steps behind each pointer."""
+
+    address: Address
+    count: int
+    pitch: int
+    group_pitch: int
+    image_pitch: int
+    steps: int
+
+
+@dataclass(frozen=True)
+class Shape:
+    """[images x pixels, taps x depth] by [taps x depth, columns], `groups` times.
+
+    `channels` is how many elements lie from a pixel to the next, for all groups: a tap may be longer than that.
+    """
+
+    images: int
+    groups: int
+    taps: int
+    depth: int
+    columns: int
+    channels: int
+
+
+def add_matmul_step(
+    builder: Builder,
+    anchor: Anchor,
+    tail: Tail,
+    tiling: Tiling,
+    source: Value,
+    panels: Panels,
+    window: Window,
+    shape: Shape,
+    layout: str,
+    dot: str = "",
+    cost: Cost | None = None,
+) -> Value:
+    """The step itself; `source` is float32, or integers with panels packed for them, and for `dot` if that is given.
+
+    `cost` is what the step is worth; by default the arithmetic it does and the bytes it moves.
+    """
+    data, item = _DATA[source.type.dtype.name], source.type.dtype.itemsize
+    width = tiling.vectors * builder.isa.lanes
+    result = builder.new(anchor.result, layout)
+    strips = -(-window.pixels // tiling.rows)
+    blocks, panel_blocks = -(-strips // tiling.block_strips), -(-panels.count // tiling.block_panels)
+    masked = shape.columns % width != 0
+    # An int8 step reads up to 16 bytes where there are fewer.
+    zeros = builder.zeros(shape.depth + 4)
+    names: dict[str, Argument] = {
+        "TILE": Kernel(TileSpec(tiling.rows, tiling.vectors, tail.epilogue, False, data, dot)),
+        "TAIL_TILE": Kernel(TileSpec(tiling.rows, tiling.vectors, tail.epilogue, masked, data, dot)),
+        "SOURCE": builder.address(source),
+        "ZEROS": zeros,
+        "IMAGE_PITCH": math.prod(window.input) * shape.channels * item,
+        "PIXEL_PITCH": shape.channels * item,
+        "SOURCE_GROUP": shape.depth * item,
+        "TABLE": builder.constant(pixel_table(window, tiling.rows)),
+        "TAPS": shape.taps,
+        "DEPTH": panels.steps,
+        "WEIGHTS": panels.address,
+        "PANEL_PITCH": panels.pitch,
+        "WEIGHT_GROUP": panels.group_pitch,
+        "WEIGHT_IMAGE": panels.image_pitch,
+        "ROWS": tiling.rows,
+        "COLUMNS": width,
+        "PIXELS": window.pixels,
+        "BLOCK_STRIPS": tiling.block_strips,
+        "BLOCKS": blocks,
+        "GROUPS": shape.groups,
+        "GROUP_COLUMNS": shape.columns,
+        "BLOCK_PANELS": tiling.block_panels,
+        "PANEL_BLOCKS": panel_blocks,
+    }
+    context = tail_context(builder, tail, result, shape.groups * shape.columns)
+    operations = 2 * shape.images * window.pixels * shape.taps * shape.depth * shape.groups * shape.columns
+    weights = max(shape.groups * panels.group_pitch, shape.images * panels.image_pitch)
+    moved = source.nbytes + weights + tail_bytes(tail, result)
+    parts = shape.images * blocks * shape.groups * panel_blocks
+    row = arguments_row(Arguments(), names, context)
+    builder.native(anchor.name, "matmul_loop", row, parts, cost or Cost(operations, moved))
+    return result
