@@ -37,6 +37,13 @@ class Numbers(Dataset):
         return self._length
 
 
+class Ending(Numbers):
+    """Sample 3 raises StopIteration, as ``next`` of something empty does."""
+
+    def __getitem__(self, idx: int) -> Any:
+        return next(iter(())) if idx == 3 else super().__getitem__(idx)
+
+
 class MisfortuneError(Exception):
     def __init__(self, what: str, where: int) -> None:  # cannot be unpickled: two arguments, one message
         super().__init__(f"{what} at {where}")

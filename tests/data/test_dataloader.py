@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from data_helpers import Computing, Niceness, Numbers, Process, Random, Troubled, Unloadable
+from data_helpers import Computing, Ending, Niceness, Numbers, Process, Random, Troubled, Unloadable
 
 import minidnn as mx
 from minidnn.errors import MXNetError, ShapeError
@@ -135,6 +135,12 @@ def test_an_exception_reaches_the_caller_with_its_traceback(workers: dict[str, A
     assert "data_helpers.py" in shown and 'raise LookupError("there is no five")' in shown
     assert "while sample 5 of the data set was read" in shown
     assert next(iter(loader))[1].tolist() == [0, 1]  # and the loader still works
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+def test_stop_iteration_is_an_error_that_names_the_sample(workers: dict[str, Any]) -> None:
+    with pytest.raises(RuntimeError, match="sample 3 of the data set raised StopIteration"):
+        read(DataLoader(Ending(), 2, **workers))
 
 
 def test_an_exception_that_cannot_be_pickled_arrives_as_another() -> None:

@@ -119,6 +119,11 @@ def test_random_application_happens_as_often_as_its_probability_says(kind: Any) 
     assert kind(transforms.Cast(), 0)(picture, 7)[1] == 7
 
 
+def test_functions_are_composed_as_well_as_blocks() -> None:
+    composed = transforms.Compose([lambda x: x + 1, transforms.ToTensor(), np.negative])
+    assert composed(mx.np.zeros((1, 1, 1))).tolist() == [[[-1 / np.float32(255)]]]
+
+
 def test_only_hybrid_blocks_may_be_applied_at_random_as_hybrid_blocks() -> None:
     with pytest.raises(ValueError, match="is not a HybridBlock"):
         transforms.HybridRandomApply(transforms.Compose([transforms.Cast()]))

@@ -14,6 +14,9 @@ def make_batch(dataset: Any, batchify: Callable[[list[Any]], Any], indices: Sequ
     for index in indices:
         try:
             samples.append(dataset[index])
+        except StopIteration as error:
+            # Let through, it would end the caller's loop, or say no more than that a generator raised it.
+            raise RuntimeError(f"sample {index} of the data set raised StopIteration") from error
         except Exception as error:
             error.add_note(f"(while sample {index} of the data set was read)")
             raise

@@ -31,6 +31,7 @@ from minidnn.gluon.data.vision.transforms.geometry import (
 )
 from minidnn.gluon.data.vision.transforms.rotation import RandomRotation, Rotate
 from minidnn.gluon.data.vision.transforms.tensors import Cast, Normalize, ToTensor
+from minidnn.gluon.nn.function import Lambda
 from minidnn.gluon.nn.sequential import HybridSequential, Sequential
 
 __all__ = [
@@ -64,12 +65,12 @@ class Compose(Sequential):
     """Transforms one after the other.
 
     Args:
-        transforms: a list of blocks.
+        transforms: a list of blocks, or of functions of one array.
     """
 
-    def __init__(self, transforms: Iterable[Block]) -> None:
+    def __init__(self, transforms: Iterable[Callable[..., Any]]) -> None:
         super().__init__()
-        self.add(*transforms)
+        self.add(*(each if isinstance(each, Block) else Lambda(each) for each in transforms))
 
     def hybridize(self, active: bool = True, **kwargs: Any) -> None:
         """No effect."""
