@@ -186,7 +186,7 @@ def test_winograd_gives_what_the_direct_way_gives(
     for kind in ("batch_norm", "residual", "relu"):
         made = _tail(network, made, shape, kind, kind)
     graph = network.graph([made], fused=True)
-    monkeypatch.setattr("minidnn.lowering.winograd._fastest", lambda schemes, *_: schemes[0])
+    monkeypatch.setattr("minidnn.lowering.winograd_plan._fastest", lambda schemes, *_: schemes[0])
     assert "winograd_loop" in steps(check(graph, network.feed, network.parameters))
     monkeypatch.undo()
     monkeypatch.setenv("MINIDNN_WINOGRAD", "0")
@@ -195,7 +195,7 @@ def test_winograd_gives_what_the_direct_way_gives(
 
 @pytest.mark.parametrize(("channels", "bound"), [(8, 1e-5), (64, 2e-5), (512, 5e-5)])
 def test_winograds_error_is_bounded(channels: int, bound: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("minidnn.lowering.winograd._fastest", lambda schemes, *_: schemes[0])
+    monkeypatch.setattr("minidnn.lowering.winograd_plan._fastest", lambda schemes, *_: schemes[0])
     graph, feed = _plain((1, channels, 13, 13), 17, (3, 3), pad=(1, 1))
     assert "winograd_loop" in steps(check(graph, feed, ["w"], tolerance=bound))
 
