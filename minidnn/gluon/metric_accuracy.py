@@ -54,7 +54,8 @@ class Accuracy(_ShareRight):
             chosen = prediction
         else:
             fits = -prediction.ndim <= self.axis < prediction.ndim
-            if not fits or prediction.size != prediction.shape[self.axis] * label.size or not prediction.size:
+            classes = prediction.shape[self.axis] if fits else 0
+            if not classes or prediction.size != classes * label.size:
                 raise ShapeError(
                     f"{self.name}: predictions {prediction.shape} with classes along axis {self.axis} do not fit "
                     f"labels {label.shape}"

@@ -27,7 +27,8 @@ class Fbeta(EvalMetric):
             classes. ``multiclass``: labels are class numbers, predictions have the classes along the last axis.
             ``multilabel``: both ``(..., classes)``, labels 0 or 1.
         beta: how much more recall counts than precision.
-        threshold: a prediction above it is positive; of no meaning in ``multiclass``.
+        threshold: a prediction above it is positive: a number, or in ``multilabel`` an array with one for each class;
+            of no meaning in ``multiclass``.
         average: ``micro``: of the counts of all classes. ``macro``: the mean over the classes. None: an array, one
             number for each class.
         name, output_names, label_names: see `EvalMetric`.
@@ -43,7 +44,7 @@ class Fbeta(EvalMetric):
         label_names: Sequence[str] | None = None,
         class_type: str = "binary",
         beta: float = 1,
-        threshold: float = 0.5,
+        threshold: Any = 0.5,
         average: str | None = "micro",
     ) -> None:
         if class_type not in _CLASS_TYPES:
@@ -73,7 +74,7 @@ class Fbeta(EvalMetric):
 
     def get(self) -> tuple[str, Any]:
         """The name and the score, 0 to 1, of all samples so far: NaN when there were none."""
-        if self._counts is None:
+        if self._counts is None or not self.num_inst:
             return self.name, math.nan
         counts = self._counts.sum(1, keepdims=True) if self.average == "micro" else self._counts
         scores = self._score(counts)
@@ -96,7 +97,7 @@ class F1(Fbeta):
         output_names: Sequence[str] | None = None,
         label_names: Sequence[str] | None = None,
         class_type: str = "binary",
-        threshold: float = 0.5,
+        threshold: Any = 0.5,
         average: str | None = "micro",
     ) -> None:
         super().__init__(name, output_names, label_names, class_type, 1, threshold, average)
@@ -188,7 +189,7 @@ class PCC(EvalMetric):
         return self.name, together / math.sqrt(spread) if spread else math.nan
 
 
-def _decide(name: str, class_type: str, threshold: float, label: Array, prediction: Array) -> tuple[Array, Array]:
+def _decide(name: str, class_type: str, threshold: Any, label: Array, prediction: Array) -> tuple[Array, Array]:
     """What was predicted and what was wanted: two arrays of bool ``(N, classes)``."""
     if class_type == "multiclass":
         classes = prediction.shape[-1] if prediction.ndim else 0

@@ -148,3 +148,10 @@ def test_every_class_may_have_a_threshold_of_its_own() -> None:
     f1 = metric.F1(class_type="multilabel", average="macro", threshold=mx.np.array(thresholds))
     f1.update(mx.np.array(labels), mx.np.array(likely))
     assert f1.get()[1] == pytest.approx(reference.f1_score(labels, likely > thresholds, average="macro"))
+
+
+@pytest.mark.parametrize("name", ["acc", "f1", "mcc", "pcc", "mae", "ce", "pearsonr"])
+def test_a_batch_of_nothing_counts_nothing(name: str) -> None:
+    made = metric.create(name)
+    made.update(np.zeros(0), np.zeros((0, 2)) if name in ("acc", "f1", "ce") else np.zeros(0))
+    assert math.isnan(made.get()[1])
