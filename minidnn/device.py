@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import contextvars
+import functools
+from collections.abc import Callable
 from types import TracebackType
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from minidnn.errors import MXNetError
 
@@ -21,7 +23,11 @@ __all__ = [
     "gpu",
     "gpu_memory_info",
     "num_gpus",
+    "takes_ctx",
 ]
+
+P = ParamSpec("P")
+Result = TypeVar("Result")
 
 _NO_GPU = "minidnn runs on CPUs only: there is no {}; use mx.cpu()"
 
@@ -128,3 +134,20 @@ def current_device() -> Device:
 def current_context() -> Device:
     """MXNet 1's name of `current_device`."""
     return current_device()
+
+
+def takes_ctx(function: Callable[P, Result]) -> Callable[P, Result]:
+    """The function with MXNet 1's name ``ctx`` for its argument ``device``, too.
+
+    It raises TypeError where both are given.
+    """
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> Result:
+        if "ctx" in kwargs:
+            if "device" in kwargs:
+                raise TypeError(f"{function.__name__}() got device and ctx, which are two names of one argument")
+            kwargs["device"] = kwargs.pop("ctx")
+        return function(*args, **kwargs)
+
+    return call

@@ -5,11 +5,14 @@ from __future__ import annotations
 import pickle
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+import minidnn as mx
 from minidnn import autograd, device, util
 from minidnn.errors import MXNetError
+from minidnn.gluon import nn
 
 
 def test_the_cpu_is_the_current_device() -> None:
@@ -90,3 +93,29 @@ def test_pausing_what_never_runs_is_allowed() -> None:
 def test_training_is_refused(name: str, call: Callable[[], object]) -> None:
     with pytest.raises(MXNetError, match=rf"minidnn is for inference: autograd\.{name}"):
         call()
+
+
+def test_ctx_is_another_name_of_device_wherever_scripts_of_mxnet_1_give_it(tmp_path: Path) -> None:
+    net = nn.HybridSequential()
+    net.add(nn.Dense(2, in_units=3))
+    net.initialize(ctx=mx.cpu(1))
+    assert net[0].weight.list_ctx() == [mx.cpu(1)]
+    x = mx.np.ones((1, 3), ctx=mx.cpu())
+    net.hybridize()
+    wanted = net(x)
+    net.reset_ctx(ctx=mx.cpu())
+    assert (net[0].weight.data(ctx=mx.cpu()) == net[0].weight.data()).all()
+    net.save_parameters(tmp_path / "net.params")
+    net.load_parameters(tmp_path / "net.params", ctx=mx.cpu())
+    net.load_dict({name: p.data() for name, p in net.collect_params().items()}, ctx=[mx.cpu()])
+    files = net.export(tmp_path / "net")
+    block = mx.gluon.SymbolBlock.imports(files[0], ["data"], files[1], ctx=mx.cpu())
+    assert (block(x) == wanted).all()
+    net[0].bias.initialize(ctx=mx.cpu(), force_reinit=True)
+    net.collect_params().initialize(ctx=mx.cpu(), force_reinit=True)
+    int8 = mx.contrib.quantization.quantize_net(net, calib_mode="naive", calib_data=[x], ctx=mx.cpu())
+    assert int8(x).shape == (1, 2)
+    with pytest.raises(TypeError, match=r"initialize\(\) got device and ctx"):
+        net.initialize(device=mx.cpu(), ctx=mx.cpu())
+    with pytest.raises(MXNetError, match="CPUs only"):
+        net.initialize(ctx=mx.gpu())

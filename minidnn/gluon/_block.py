@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from minidnn.device import takes_ctx
 from minidnn.errors import DataError
 from minidnn.gluon.calls import block_scope, observer
 from minidnn.gluon.hooks import HookHandle, Hooks
@@ -142,6 +143,7 @@ class Block:
                     stacklevel=3,
                 )
 
+    @takes_ctx
     def initialize(
         self, init: Init = None, device: Devices = None, verbose: bool = False, force_reinit: bool = False
     ) -> None:
@@ -192,6 +194,7 @@ class Block:
     def zero_grad(self) -> None:
         """Does nothing: there are no gradients."""
 
+    @takes_ctx
     def reset_device(self, device: Devices) -> None:
         """Move all parameters to another CPU; they stay where they are."""
         self.collect_params().reset_device(device)
@@ -209,6 +212,7 @@ class Block:
         """
         self.collect_params().save(filename, deduplicate)
 
+    @takes_ctx
     def load_parameters(
         self,
         filename: str | os.PathLike[str],
@@ -226,6 +230,7 @@ class Block:
         """
         self.collect_params().load(filename, device, allow_missing, ignore_extra, cast_dtype, dtype_source)
 
+    @takes_ctx
     def load_dict(
         self,
         param_dict: Mapping[str, Any],

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from minidnn.device import takes_ctx
 from minidnn.dispatch import invoke
 from minidnn.errors import GraphError, ShapeError
 from minidnn.gluon._hybrid_block import HybridBlock
@@ -60,6 +61,7 @@ class SymbolBlock(HybridBlock):
             raise ValueError(f"{set(given)} params are unused by the model.")
 
     @staticmethod
+    @takes_ctx
     def imports(
         symbol_file: str | os.PathLike[str],
         input_names: str | Sequence[str],

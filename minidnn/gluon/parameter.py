@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import numpy as np
 
-from minidnn.device import Device, current_device
+from minidnn.device import Device, current_device, takes_ctx
 from minidnn.errors import DataError, MXNetError, ShapeError
 from minidnn.gluon.recording import current_recording
 from minidnn.initializer import InitDesc, Initializer, Uniform, create
@@ -137,6 +137,7 @@ class Parameter:
         """Whether it has data."""
         return self._data is not None
 
+    @takes_ctx
     def initialize(
         self, init: Init = None, device: Devices = None, default_init: Init = None, force_reinit: bool = False
     ) -> None:
@@ -217,6 +218,7 @@ class Parameter:
             "nested child Blocks"
         )
 
+    @takes_ctx
     def data(self, device: Device | None = None) -> ndarray:
         """The array; writing to it changes the parameter. While a network is traced: what stands for it in the graph.
 
@@ -307,6 +309,7 @@ class Parameter:
     def zero_grad(self) -> None:
         """Does nothing: there are no gradients."""
 
+    @takes_ctx
     def grad(self, device: Device | None = None) -> NoReturn:
         """Always an error.
 
@@ -327,6 +330,7 @@ class Parameter:
 
     list_ctx = list_device
 
+    @takes_ctx
     def reset_device(self, device: Devices) -> None:
         """Move to another CPU: the array stays where it is.
 
@@ -357,6 +361,7 @@ class Constant(Parameter):
         self.value = as_array(value).copy()
         super().__init__("const", grad_req="null", shape=self.value.shape, dtype=self.value.dtype)
 
+    @takes_ctx
     def initialize(
         self, init: Init = None, device: Devices = None, default_init: Init = None, force_reinit: bool = False
     ) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from minidnn import serialization
+from minidnn.device import takes_ctx
 from minidnn.errors import DataError
 from minidnn.gluon.parameter import Devices, Init, Parameter
 from minidnn.initializer import create
@@ -28,6 +29,7 @@ class ParameterDict(dict[str, Parameter]):
         """Every parameter once."""
         return list({id(parameter): parameter for parameter in self.values()}.values())
 
+    @takes_ctx
     def initialize(
         self, init: Init = None, device: Devices = None, verbose: bool = False, force_reinit: bool = False
     ) -> None:
@@ -41,6 +43,7 @@ class ParameterDict(dict[str, Parameter]):
     def zero_grad(self) -> None:
         """Does nothing: there are no gradients."""
 
+    @takes_ctx
     def reset_device(self, device: Devices) -> None:
         """Move all of them to another CPU; see `Parameter.reset_device`."""
         for parameter in self.distinct():
@@ -69,6 +72,7 @@ class ParameterDict(dict[str, Parameter]):
             named = {name: parameter for parameter, name in {p: n for n, p in self.items()}.items()}.items()
         serialization.save(filename, {name: parameter.concrete() for name, parameter in named})
 
+    @takes_ctx
     def load(
         self,
         filename: str | os.PathLike[str],
@@ -91,6 +95,7 @@ class ParameterDict(dict[str, Parameter]):
             arrays[name] = ndarray._wrap(array)
         self._take(arrays, f"file: {filename}", allow_missing, ignore_extra, cast_dtype, dtype_source, adopt=True)
 
+    @takes_ctx
     def load_dict(
         self,
         param_dict: Mapping[str, Any],

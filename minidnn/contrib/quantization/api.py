@@ -12,7 +12,7 @@ from minidnn.contrib.quantization.collector import CalibrationCollector
 from minidnn.contrib.quantization.data import CalibrationData, zeros_like_shapes
 from minidnn.contrib.quantization.network import FusedNetwork, count_inputs, fuse_block, fuse_symbol, make_block
 from minidnn.contrib.quantization.stages import Options, Stages, make_collector, run_stages
-from minidnn.device import Device, cpu
+from minidnn.device import Device, cpu, takes_ctx
 from minidnn.errors import OpError
 from minidnn.gluon.block import HybridBlock, SymbolBlock
 from minidnn.numpy.convert import as_array
@@ -22,6 +22,7 @@ from minidnn.symbol.symbol import Symbol
 __all__ = ["quantization_stages", "quantize_model", "quantize_net"]
 
 
+@takes_ctx
 def quantize_net(
     network: HybridBlock,
     quantized_dtype: str = "auto",
@@ -129,6 +130,7 @@ def _run_net(
     return fused, run_stages(fused, options, data, collector, logger)
 
 
+@takes_ctx
 def quantize_model(
     sym: Symbol,
     arg_params: Mapping[str, Any],
