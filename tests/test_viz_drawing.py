@@ -45,6 +45,14 @@ def quantized() -> Symbol:
     return both[0] + both[1]
 
 
+def test_long_numbers_are_rounded() -> None:
+    symbol = apply_op("hard_sigmoid", [apply_op("add_scalar", [var("x")], "a", scalar=1.5)], "h", alpha=1 / 6)
+    assert [box.lines[1:] for box in picture(symbol).boxes[1:]] == [
+        ("add_scalar scalar=1.5",),
+        ("hard_sigmoid alpha=0.1667",),
+    ]
+
+
 def texts(element: ElementTree.Element) -> list[str]:
     return [e.text or "" for e in element.iter(f"{SVG}text")]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -36,6 +37,7 @@ _COLOUR_OF_DTYPE = {"float32": "#444444", "int8": "#1f78b4", "uint8": "#e31a1c",
 _OTHER_DTYPE = "#6a3d9a"
 _PLAIN = "float32"
 _MAX_LINE = 60
+_LONG_NUMBER = re.compile(r"\d+\.\d{5,}(e[+-]?\d+)?")
 
 
 @dataclass(frozen=True)
@@ -164,7 +166,7 @@ def _operation(node: Node) -> str:
         return f"{name}{' per channel' if attrs.per_channel else ''}"
     if node.op is not None and node.op.kind == "normalization":
         return name
-    return f"{name} {describe_attrs(node)}".rstrip()
+    return _LONG_NUMBER.sub(lambda digits: f"{float(digits[0]):.4g}", f"{name} {describe_attrs(node)}".rstrip())
 
 
 def _window(node: Node) -> str:
