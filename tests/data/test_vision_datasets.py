@@ -224,7 +224,7 @@ def test_cifar_10_is_read_from_its_files_or_its_archive(tmp_path: Path, packed: 
     if packed:
         with tarfile.open(tmp_path / "cifar-10-binary.tar.gz", "w:gz") as tar:
             for name in reversed(names):
-                tar.add(folder / name, f"../../cifar-10-batches-bin/{name}")
+                tar.add(folder / name, f"cifar-10-batches-bin/{name}")
                 (folder / name).unlink()
     photos = CIFAR10(tmp_path)
     assert len(photos) == 15
@@ -253,3 +253,13 @@ def test_a_damaged_archive_is_refused(tmp_path: Path) -> None:
     (tmp_path / "cifar-10-binary.tar.gz").write_bytes(gzip.compress(b"x" * 5000)[:-20])
     with pytest.raises(DataError, match="damaged or truncated"):
         CIFAR10(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["../test_batch.bin", "/tmp/test_batch.bin", "a/../../test_batch.bin"])
+def test_an_archive_with_a_path_outside_its_folder_is_refused(tmp_path: Path, name: str) -> None:
+    with tarfile.open(tmp_path / "cifar-10-binary.tar.gz", "w:gz") as tar:
+        member = tarfile.TarInfo(name)
+        member.size = 3073
+        tar.addfile(member, io.BytesIO(bytes(3073)))
+    with pytest.raises(DataError, match=f"gz: '{name}': a path outside the archive's own folder"):
+        CIFAR10(tmp_path, train=False)

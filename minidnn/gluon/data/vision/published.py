@@ -11,7 +11,7 @@ import struct
 import tarfile
 import zlib
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
 import numpy as np
@@ -117,6 +117,14 @@ class FashionMNIST(MNIST):
     _source = "zalandoresearch/fashion-mnist"
 
 
+def _name(archive: Path, member: tarfile.TarInfo) -> str:
+    """The last part of a member's path. Nothing is unpacked, but who made a path that leads elsewhere meant no good."""
+    path = PurePosixPath(member.name)
+    if path.is_absolute() or ".." in path.parts:
+        raise DataError(f"{archive}: {member.name!a}: a path outside the archive's own folder")
+    return path.name
+
+
 class CIFAR10(_PublishedDataset):
     """Photos of ten kinds of things, 32 × 32 × 3: 50000 to train, 10000 to test.
 
@@ -165,7 +173,7 @@ class CIFAR10(_PublishedDataset):
             raise self._missing(self._archive, "the CIFAR page of Alex Krizhevsky")
         try:
             with tarfile.open(archive) as tar:
-                members = {Path(member.name).name: member for member in tar if member.isfile()}
+                members = {_name(archive, member): member for member in tar if member.isfile()}
                 lacking = [name for name in names if name not in members]
                 if lacking:
                     raise DataError(f"{archive}: {', '.join(lacking)} is not in it")
