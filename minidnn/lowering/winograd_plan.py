@@ -59,7 +59,7 @@ def make_plan(
     schemes: Sequence[Scheme], isa: Isa, images: int, channels: int, filters: int, window: Window
 ) -> WinogradPlan | None:
     """The plan of the fastest scheme; None if the direct way is faster, or there are no schemes."""
-    scheme = _fastest(schemes, isa, images, channels, filters, window)
+    scheme = _fastest(schemes, isa, images, channels, filters, window) if schemes else None
     if scheme is None:
         return None
     blocks = _blocks(scheme, window)

@@ -11,7 +11,7 @@ from int8_layers import Layer, assert_exact, integers
 from small_graphs import check, fuse, inner, node, normal, steps
 
 from minidnn.engine import info
-from minidnn.lowering import winograd
+from minidnn.lowering import winograd_plan
 from minidnn.runtime.library import library
 from minidnn.symbol.graph import Graph, make_variable
 from minidnn_kernels.winograd import F2X3_INT, F4X3_INT, Scheme
@@ -74,7 +74,7 @@ def run_integers() -> set[str]:
         Layer((2, 19, 11, 13), 19, kernel=3, pad=(1, 1), groups=19, residual="int8"),
         Layer((1, 24, 9, 8), 36, kernel=3, pad=(1, 1), groups=4, out="int32"),
     ]
-    with patch.object(winograd, "_fastest", choose):
+    with patch.object(winograd_plan, "_fastest", choose):
         for signed in (False, True):
             for layer in layers:
                 graph, parameters, _ = layer.node()

@@ -10,7 +10,7 @@ import pytest
 from int8_layers import HOST_ISAS, Layer, assert_exact, integers
 from small_graphs import Array, steps
 
-from minidnn.lowering import winograd
+from minidnn.lowering import winograd_plan
 from minidnn.symbol.graph import Graph, make_node, make_variable
 from minidnn_kernels.isa import get_isa
 from minidnn_kernels.winograd import F2X3_INT, F4X3_INT, Scheme
@@ -29,7 +29,7 @@ def _force(monkeypatch: pytest.MonkeyPatch, *wanted: Scheme) -> list[tuple[Schem
         allowed.append(tuple(schemes))
         return next((scheme for scheme in wanted if scheme in schemes), None)
 
-    monkeypatch.setattr(winograd, "_fastest", choose)
+    monkeypatch.setattr(winograd_plan, "_fastest", choose)
     return allowed
 
 
@@ -49,6 +49,23 @@ def test_images_of_every_size(isa: str, signed: bool, scheme: Scheme, monkeypatc
             layer = Layer(data, 19, kernel=3, pad=pad, out="int32")
             graph, parameters, _ = layer.node()
             assert "winograd_loop" in steps(assert_exact(isa, graph, parameters, layer.feed(signed)))
+
+
+@every_isa
+@every_scheme
+def test_transforms_may_be_steps_of_their_own(isa: str, scheme: Scheme, monkeypatch: pytest.MonkeyPatch) -> None:
+    _force(monkeypatch, scheme)
+    monkeypatch.setattr(winograd_plan, "_STAGED_WEIGHTS", 0)
+    monkeypatch.setattr(winograd_plan, "_STAGED_BYTES", 1 << 40)
+    for images, size, filters in ((1, 4, 19), (3, 9, 16), (2, 13, 37)):
+        layer = Layer((images, _channels(isa), size, size + 2), filters, kernel=3, pad=(1, 1), out="int32")
+        graph, parameters, _ = layer.node()
+        loops = steps(assert_exact(isa, graph, parameters, layer.feed(False)))
+        assert [loop for loop in loops if loop != "copy_loop"] == [
+            "winograd_input_loop",
+            "matmul_loop",
+            "winograd_output_loop",
+        ]
 
 
 @every_isa
