@@ -237,7 +237,7 @@ class Maddwd(Dot):
 class Int16(Dot):
     """``vpmaddwd`` of x86, or VNNI's ``vpdpwssd``, on int16 as they come: two elements of K in a step.
 
-    Exact but for two products of -2^15 by -2^15 in one pair; sums wrap around at 32 bits.
+    Sums wrap around at 32 bits, as int32 does.
     """
 
     group = 2
