@@ -62,10 +62,10 @@ def make_network() -> tuple[SampleBlock, Any]:
     return net, mx.np.array(random.integers(0, 17, _SHAPE).astype(np.float32) / 16)
 
 
-def _plan(graph: Graph, parameters: Mapping[str, Any]) -> Program:
+def _plan(graph: Graph, parameters: Mapping[str, Any], isa: str = _ISA) -> Program:
     arrays = {name: np.asarray(array) for name, array in parameters.items()}
     given = {"data": (TensorType(_SHAPE, np.dtype(np.float32)), "plain")}
-    return lower(graph, arrays, given, ["plain"] * len(graph.outputs), get_isa(_ISA))
+    return lower(graph, arrays, given, ["plain"] * len(graph.outputs), get_isa(isa))
 
 
 def _stretch(assembly: str, around: str) -> str:
@@ -97,6 +97,8 @@ def stages() -> dict[str, str]:
     plan = _plan(int8.quantized.graph, int8.quantized.parameters)
     made["int8_plan"] = str(plan)
     made["kernels"] = "\n".join(spec.name for spec in plan.kernels())
+    avx2 = _plan(int8.quantized.graph, int8.quantized.parameters, "avx2")
+    made["kernels_avx2"] = "\n".join(spec.name for spec in avx2.kernels())
     isa = get_isa(_ISA)
     assembly = {spec.name: emit_asm(spec.emit(isa), isa) for spec in plan.kernels()}
     (busy,) = [name for name, text in assembly.items() if "vpdpbusd" in text][:1]
