@@ -12,7 +12,6 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils as numba_cgutils
 from numba.extending import intrinsic as numba_intrinsic
-from numba.extending import register_jitable
 
 from minidnn_kernels.isa import host_arch
 
@@ -32,13 +31,9 @@ __all__ = [
     "load_i32",
     "pause",
     "scratch",
-    "shared",
     "store",
     "yield_cpu",
 ]
-
-# Marks a function that loops share: it becomes part of each.
-shared: Callable[[Callable[..., Any]], Callable[..., Any]] = register_jitable
 
 # Numba types an intrinsic as the function that makes it; loops call it without the typing context.
 intrinsic: Callable[[Callable[..., Any]], Callable[..., Any]] = numba_intrinsic

@@ -31,6 +31,7 @@ __all__ = [
     "F2X3_INT",
     "F4X3",
     "F4X3_INT",
+    "SPARE_BYTES",
     "InputTransform",
     "OutputTransform",
     "Scheme",
@@ -41,6 +42,9 @@ __all__ = [
 ]
 
 Matrix = tuple[tuple[float, ...], ...]
+
+# Between the matrices of two elements in scratch memory.
+SPARE_BYTES = 64
 
 
 @dataclass(frozen=True)
@@ -204,7 +208,7 @@ def start_of_sums(scheme: Scheme, bias: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class WinogradArguments:
-    """Positions in the argument row of the loops of `winograd_loop`; pitches in bytes, counts in elements."""
+    """Positions in the argument row of `winograd_loop`; pitches in bytes, counts in elements."""
 
     INPUT_KERNEL: int = 0
     TILE: int = 1
@@ -230,9 +234,7 @@ class WinogradArguments:
     ROWS: int = 21  # of the tile
     COLUMNS: int = 22  # of a panel
     PIXELS: int = 23  # of the output, per image
-    TRANSFORMED: int = 24  # where all of the transformed input lies, if that is a step of its own
-    SUMS: int = 25  # and all of the products
-    CONTEXT: int = 26  # of the output transform, as `store.Block` has it
+    CONTEXT: int = 24  # of the output transform, as `store.Block` has it
 
 
 def _combine(s: Simd, factors: Sequence[float], values: Sequence[Value]) -> Value:

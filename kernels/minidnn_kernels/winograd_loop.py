@@ -1,18 +1,13 @@
-"""The loop functions of `minidnn_kernels.winograd`, compiled by Numba.
-
-Either one loop does everything for some blocks in scratch memory, so that nothing leaves the cache; or the
-transforms are steps of their own, with a `matmul_loop` between them that has an image for each element, so that
-each thread reads its part of the weights and not all of them.
-"""
+"""The loop function of `minidnn_kernels.winograd`, compiled by Numba."""
 
 from __future__ import annotations
 
-from minidnn_kernels.loop_words import call4, call6, call9, load, load_i32, scratch, shared, store
-from minidnn_kernels.winograd import WinogradArguments
+from minidnn_kernels.loop_words import call4, call6, call9, load, load_i32, scratch, store
+from minidnn_kernels.winograd import SPARE_BYTES, WinogradArguments
 
-__all__ = ["winograd_input_loop", "winograd_loop", "winograd_output_loop"]
+__all__ = ["winograd_loop"]
 
-_A = WinogradArguments()
+_A, _SPARE = WinogradArguments(), SPARE_BYTES
 _INPUT_KERNEL, _OUTPUT_KERNEL = _A.INPUT_KERNEL * 8, _A.OUTPUT_KERNEL * 8
 _TILE, _TAIL_TILE = _A.TILE * 8, _A.TAIL_TILE * 8
 _SOURCE, _ZEROS, _IMAGE_PITCH, _PIXEL_PITCH = _A.SOURCE * 8, _A.ZEROS * 8, _A.IMAGE_PITCH * 8, _A.PIXEL_PITCH * 8
@@ -21,30 +16,6 @@ _PART_BLOCKS, _IMAGE_PARTS = _A.PART_BLOCKS * 8, _A.IMAGE_PARTS * 8
 _PRODUCTS, _BLOCK_PIXELS, _CHANNELS, _FILTERS = _A.PRODUCTS * 8, _A.BLOCK_PIXELS * 8, _A.CHANNELS * 8, _A.FILTERS * 8
 _ROW_PITCH, _STEPS, _WEIGHTS, _PANEL_PITCH = _A.ROW_PITCH * 8, _A.STEPS * 8, _A.WEIGHTS * 8, _A.PANEL_PITCH * 8
 _ROWS, _COLUMNS, _PIXELS, _CONTEXT = _A.ROWS * 8, _A.COLUMNS * 8, _A.PIXELS * 8, _A.CONTEXT * 8
-_TRANSFORMED, _SUMS = _A.TRANSFORMED * 8, _A.SUMS * 8
-
-
-@shared
-def _transform_input(args: int, pointers: int, image: int, first: int, blocks: int, target: int, pitch: int) -> None:
-    """Transform `blocks` blocks of an image; `pitch` is between the matrices of two elements."""
-    elements, channels, row_pitch = load(args + _PRODUCTS), load(args + _CHANNELS), load(args + _ROW_PITCH)
-    zeros, pixel_pitch = load(args + _ZEROS), load(args + _PIXEL_PITCH)
-    source = load(args + _SOURCE) + image * load(args + _IMAGE_PITCH)
-    for block in range(blocks):
-        table = load(args + _INPUT_TABLE) + (first + block) * elements * 4
-        for i in range(elements):
-            pixel = load_i32(table + i * 4)
-            store(pointers + i * 8, zeros if pixel < 0 else source + pixel * pixel_pitch)
-        call4(load(args + _INPUT_KERNEL), pointers, target + block * row_pitch, pitch, channels)
-
-
-@shared
-def _transform_output(args: int, image: int, first: int, blocks: int, sums: int, pitch: int) -> None:
-    """Transform the products of `blocks` blocks of an image back."""
-    filters, block_pixels, pixels = load(args + _FILTERS), load(args + _BLOCK_PIXELS), image * load(args + _PIXELS)
-    for block in range(blocks):
-        table = load(args + _OUTPUT_TABLE) + (first + block) * block_pixels * 4
-        call6(load(args + _OUTPUT_KERNEL), args + _CONTEXT, sums + block * filters * 4, pitch, table, pixels, filters)
 
 
 def winograd_loop(args: int, part: int, parts: int, memory: int) -> None:
@@ -55,10 +26,18 @@ def winograd_loop(args: int, part: int, parts: int, memory: int) -> None:
     blocks = min(part_blocks, load(args + _BLOCKS) - first)
     # Scratch: the transformed input [products][part blocks][channels], then the sums [products][part blocks][filters].
     elements, row_pitch, filters = load(args + _PRODUCTS), load(args + _ROW_PITCH), load(args + _FILTERS)
-    source_pitch, sums_pitch = part_blocks * row_pitch, part_blocks * filters * 4
+    # Not a multiple of what a cache has sets for: the transforms touch one row of each matrix at a time.
+    source_pitch, sums_pitch = part_blocks * row_pitch + _SPARE, part_blocks * filters * 4 + _SPARE
     sums = memory + elements * source_pitch
-    pointers = scratch(256)
-    _transform_input(args, pointers, image, first, blocks, memory, source_pitch)
+    pointers, channels = scratch(256), load(args + _CHANNELS)
+    zeros, pixel_pitch = load(args + _ZEROS), load(args + _PIXEL_PITCH)
+    source = load(args + _SOURCE) + image * load(args + _IMAGE_PITCH)
+    for block in range(blocks):
+        table = load(args + _INPUT_TABLE) + (first + block) * elements * 4
+        for i in range(elements):
+            pixel = load_i32(table + i * 4)
+            store(pointers + i * 8, zeros if pixel < 0 else source + pixel * pixel_pitch)
+        call4(load(args + _INPUT_KERNEL), pointers, memory + block * row_pitch, source_pitch, channels)
 
     rows, columns, steps = load(args + _ROWS), load(args + _COLUMNS), load(args + _STEPS)
     panels = (filters + columns - 1) // columns
@@ -79,24 +58,8 @@ def winograd_loop(args: int, part: int, parts: int, memory: int) -> None:
                     tile, context, pointers, 1, steps, weights, strip, panel * columns, blocks - strip, columns_left
                 )
 
-    _transform_output(args, image, first, blocks, sums, sums_pitch)
-
-
-def winograd_input_loop(args: int, part: int, parts: int, memory: int) -> None:
-    """One part is some blocks of one image, transformed."""
-    image_parts, part_blocks, blocks = load(args + _IMAGE_PARTS), load(args + _PART_BLOCKS), load(args + _BLOCKS)
-    image, first = part // image_parts, part % image_parts * part_blocks
-    row_pitch = load(args + _ROW_PITCH)
-    pitch = parts // image_parts * blocks * row_pitch
-    target = load(args + _TRANSFORMED) + (image * blocks + first) * row_pitch
-    _transform_input(args, scratch(256), image, first, min(part_blocks, blocks - first), target, pitch)
-
-
-def winograd_output_loop(args: int, part: int, parts: int, memory: int) -> None:
-    """One part is some blocks of one image, transformed back."""
-    image_parts, part_blocks, blocks = load(args + _IMAGE_PARTS), load(args + _PART_BLOCKS), load(args + _BLOCKS)
-    image, first = part // image_parts, part % image_parts * part_blocks
-    row_pitch = load(args + _FILTERS) * 4
-    pitch = parts // image_parts * blocks * row_pitch
-    sums = load(args + _SUMS) + (image * blocks + first) * row_pitch
-    _transform_output(args, image, first, min(part_blocks, blocks - first), sums, pitch)
+    block_pixels, pixels = load(args + _BLOCK_PIXELS), image * load(args + _PIXELS)
+    for block in range(blocks):
+        table = load(args + _OUTPUT_TABLE) + (first + block) * block_pixels * 4
+        block_sums = sums + block * filters * 4
+        call6(load(args + _OUTPUT_KERNEL), args + _CONTEXT, block_sums, sums_pitch, table, pixels, filters)

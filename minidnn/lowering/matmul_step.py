@@ -18,7 +18,7 @@ from minidnn_kernels.tile import TileSpec
 __all__ = ["Panels", "Shape", "add_matmul_step"]
 
 # What the tile calls the left operand's type.
-_DATA = {"float32": "f32", "int8": "s8", "uint8": "u8", "int16": "s16"}
+_DATA = {"float32": "f32", "int8": "s8", "uint8": "u8"}
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,8 @@ def add_matmul_step(
     shape: Shape,
     layout: str,
     dot: str = "",
-    cost: Cost | None = None,
 ) -> Value:
-    """The step itself; `source` is float32, or integers with panels packed for them, and for `dot` if that is given.
-
-    `cost` is what the step is worth; by default the arithmetic it does and the bytes it moves.
-    """
+    """The step itself; `source` is float32, or integers with panels packed for them, and for `dot` if that is given."""
     data, item = _DATA[source.type.dtype.name], source.type.dtype.itemsize
     width = tiling.vectors * builder.isa.lanes
     result = builder.new(anchor.result, layout)
@@ -104,5 +100,5 @@ def add_matmul_step(
     moved = source.nbytes + weights + tail_bytes(tail, result)
     parts = shape.images * blocks * shape.groups * panel_blocks
     row = arguments_row(Arguments(), names, context)
-    builder.native(anchor.name, "matmul_loop", row, parts, cost or Cost(operations, moved))
+    builder.native(anchor.name, "matmul_loop", row, parts, Cost(operations, moved))
     return result

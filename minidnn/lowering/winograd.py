@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -12,17 +11,16 @@ import numpy as np
 from minidnn.lowering.anchor import Anchor, Weights, arguments_row, make_tail, tail_bytes, tail_context
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.geometry import Window, tap_pixels
-from minidnn.lowering.matmul_step import Panels, Shape, add_matmul_step
 from minidnn.lowering.tail import Tail, dtype_name
-from minidnn.lowering.values import CHANNELS_LAST, PLAIN, Array, Value
+from minidnn.lowering.values import CHANNELS_LAST, Array, Value
 from minidnn.lowering.winograd_plan import WinogradPlan, make_plan
-from minidnn.ops.registry import TensorType
 from minidnn.runtime.program import Argument, Cost, Kernel
 from minidnn_kernels.epilogue import Epilogue
 from minidnn_kernels.isa import Isa
 from minidnn_kernels.matmul import pack_integer_panels, pack_panels
 from minidnn_kernels.tile import TileSpec
 from minidnn_kernels.winograd import (
+    SPARE_BYTES,
     InputTransform,
     OutputTransform,
     Scheme,
@@ -60,8 +58,8 @@ def lower_winograd(builder: Builder, anchor: Anchor, weights: Weights, window: W
     tail = make_tail(builder, anchor, behind, CHANNELS_LAST, 1)
     if tail is None:
         return None
-    panels = _pack(builder, plan, kernels, weights.bias)
-    return _Steps(builder, anchor, plan, tail, panels, window).add()
+    weights_packed = _pack(plan, kernels, weights.bias, builder.isa.lanes)
+    return _add_step(builder, anchor, plan, tail, weights_packed, window)
 
 
 def _exact_schemes(isa: Isa, kernels: Array, bias: Array | None, dtype: str) -> tuple[Scheme, ...]:
@@ -75,111 +73,61 @@ def _exact_schemes(isa: Isa, kernels: Array, bias: Array | None, dtype: str) -> 
     return tuple(scheme for scheme in schemes if fits_int32(scheme, kernels, bias, _ENDS[dtype]))
 
 
-def _pack(builder: Builder, plan: WinogradPlan, kernels: Array, bias: Array | None) -> Panels:
-    """The transformed weights, an image of panels for each product."""
-    lanes, scheme = builder.isa.lanes, plan.scheme
-    transformed, width = scheme.transform_weights(kernels)[:, None], plan.tiling.vectors * lanes
-    if scheme.integer:
-        assert bias is not None
-        packed, _ = pack_integer_panels(transformed, start_of_sums(scheme, bias), width, plan.dot, lanes)
-    else:
-        packed = pack_panels(transformed, width)
-    count = packed.shape[1]
-    pitch = packed.nbytes // (scheme.products * count)
-    return Panels(builder.constant(packed), count, pitch, 0, count * pitch, plan.steps)
+def _pack(plan: WinogradPlan, kernels: Array, bias: Array | None, lanes: int) -> Array:
+    """The transformed weights as panels, [products, panels, ...]."""
+    scheme = plan.scheme
+    transformed, width = scheme.transform_weights(kernels)[:, None], plan.vectors * lanes
+    if not scheme.integer:
+        return pack_panels(transformed, width)
+    assert bias is not None
+    return pack_integer_panels(transformed, start_of_sums(scheme, bias), width, plan.dot, lanes)[0]
 
 
-@dataclass(frozen=True)
-class _Steps:
-    """What the steps of a plan are made of."""
-
-    builder: Builder
-    anchor: Anchor
-    plan: WinogradPlan
-    tail: Tail
-    panels: Panels
-    window: Window
-
-    def add(self) -> Value:
-        """Add them; what they give."""
-        builder, anchor, plan, window = self.builder, self.anchor, self.plan, self.window
-        images, channels = anchor.inputs[0].shape[:2]
-        filters = anchor.type.shape[1]
-        source = builder.as_layout(anchor.inputs[0], CHANNELS_LAST)
-        result = builder.new(anchor.result, CHANNELS_LAST)
-        context = tail_context(builder, self.tail, result, filters)
-        input_table, output_table = _tables(plan.scheme, window)
-        pixel_pitch = channels * source.type.dtype.itemsize
-        dtype = dtype_name(source.type.dtype)
-        assert dtype is not None
-        names: dict[str, Argument] = {
-            "INPUT_KERNEL": Kernel(InputTransform(plan.scheme, dtype)),
-            "OUTPUT_KERNEL": Kernel(OutputTransform(plan.scheme, self.tail.epilogue)),
-            "SOURCE": builder.address(source),
-            "ZEROS": builder.zeros(channels),
-            "IMAGE_PITCH": window.input[0] * window.input[1] * pixel_pitch,
-            "PIXEL_PITCH": pixel_pitch,
-            "INPUT_TABLE": builder.constant(input_table),
-            "OUTPUT_TABLE": builder.constant(output_table),
-            "PRODUCTS": plan.scheme.products,
-            "BLOCK_PIXELS": plan.scheme.output**2,
-            "BLOCKS": plan.blocks,
-            "PART_BLOCKS": plan.part_blocks,
-            "IMAGE_PARTS": plan.image_parts,
-            "CHANNELS": channels,
-            "FILTERS": filters,
-            "ROW_PITCH": plan.row_bytes,
-            "PIXELS": window.pixels,
-        }
-        # What the convolution is worth, not what this algorithm does: shares of the peak may exceed one.
-        operations = 2 * images * window.pixels * window.taps * channels * filters
-        weight_bytes = plan.scheme.products * self.panels.image_pitch
-        moved = source.nbytes + weight_bytes + tail_bytes(self.tail, result)
-        add = self._add_stages if plan.staged else self._add_one
-        add(names, context, images * plan.image_parts, Cost(operations, moved))
-        return result
-
-    def _add_one(self, names: dict[str, Argument], context: Sequence[Argument], parts: int, cost: Cost) -> None:
-        """One step for everything."""
-        plan, filters = self.plan, self.anchor.type.shape[1]
-        width = plan.tiling.vectors * self.builder.isa.lanes
-        data = "s16" if plan.scheme.integer else "f32"
-        tile = TileSpec(plan.tiling.rows, plan.tiling.vectors, self._sums_as_they_are(), data=data)
-        names |= {
-            "TILE": Kernel(tile),
-            "TAIL_TILE": Kernel(replace(tile, masked=filters % width != 0)),
-            "STEPS": plan.steps,
-            "WEIGHTS": self.panels.address,
-            "PANEL_PITCH": self.panels.pitch,
-            "ROWS": plan.tiling.rows,
-            "COLUMNS": width,
-        }
-        scratch = plan.scheme.products * plan.part_blocks * (plan.row_bytes + filters * 4)
-        row = arguments_row(WinogradArguments(), names, context)
-        self.builder.native(self.anchor.name, "winograd_loop", row, parts, cost, scratch)
-
-    def _add_stages(self, names: dict[str, Argument], context: Sequence[Argument], parts: int, cost: Cost) -> None:
-        """A step for each transform, and one for the products between them."""
-        builder, plan, anchor = self.builder, self.plan, self.anchor
-        scheme, filters = plan.scheme, anchor.type.shape[1]
-        rows, depth = anchor.type.shape[0] * plan.blocks, plan.row_bytes // scheme.itemsize
-        made = builder.new(TensorType((scheme.products, rows, depth), np.dtype(scheme.element)))
-        row = arguments_row(WinogradArguments(), {**names, "TRANSFORMED": made.address}, context)
-        builder.native(anchor.name, "winograd_input_loop", row, parts, Cost(0, made.nbytes))
-
-        sums_type = TensorType((scheme.products, rows, filters), np.dtype(np.int32 if scheme.integer else np.float32))
-        product = Anchor(anchor.name, anchor.attrs, (made,), sums_type, sums_type)
-        window = Window((rows,), (rows,), (1,), (1,), (1,), (0,))
-        shape = Shape(scheme.products, 1, 1, depth, filters, depth)
-        tail = Tail(self._sums_as_they_are(), ())
-        sums = add_matmul_step(
-            builder, product, tail, plan.tiling, made, self.panels, window, shape, PLAIN, cost=cost
-        )
-        row = arguments_row(WinogradArguments(), {**names, "SUMS": sums.address}, context)
-        builder.native(anchor.name, "winograd_output_loop", row, parts, Cost(0, sums.nbytes))
-
-    def _sums_as_they_are(self) -> Epilogue:
-        return Epilogue(output="s32" if self.plan.scheme.integer else "f32")
+def _add_step(
+    builder: Builder, anchor: Anchor, plan: WinogradPlan, tail: Tail, weights: Array, window: Window
+) -> Value:
+    scheme, (images, channels), filters = plan.scheme, anchor.inputs[0].shape[:2], anchor.type.shape[1]
+    source = builder.as_layout(anchor.inputs[0], CHANNELS_LAST)
+    result = builder.new(anchor.result, CHANNELS_LAST)
+    dtype, pixel_pitch = dtype_name(source.type.dtype), channels * source.type.dtype.itemsize
+    assert dtype is not None
+    width = plan.vectors * builder.isa.lanes
+    sums = Epilogue(output="s32" if scheme.integer else "f32")
+    tile = TileSpec(plan.rows, plan.vectors, sums, data="s16" if scheme.integer else "f32")
+    input_table, output_table = _tables(scheme, window)
+    names: dict[str, Argument] = {
+        "INPUT_KERNEL": Kernel(InputTransform(scheme, dtype)),
+        "TILE": Kernel(tile),
+        "TAIL_TILE": Kernel(replace(tile, masked=filters % width != 0)),
+        "OUTPUT_KERNEL": Kernel(OutputTransform(scheme, tail.epilogue)),
+        "SOURCE": builder.address(source),
+        "ZEROS": builder.zeros(channels),
+        "IMAGE_PITCH": window.input[0] * window.input[1] * pixel_pitch,
+        "PIXEL_PITCH": pixel_pitch,
+        "INPUT_TABLE": builder.constant(input_table),
+        "OUTPUT_TABLE": builder.constant(output_table),
+        "PRODUCTS": scheme.products,
+        "BLOCK_PIXELS": scheme.output**2,
+        "BLOCKS": plan.blocks,
+        "PART_BLOCKS": plan.part_blocks,
+        "IMAGE_PARTS": plan.image_parts,
+        "CHANNELS": channels,
+        "FILTERS": filters,
+        "ROW_PITCH": plan.row_bytes,
+        "STEPS": plan.steps,
+        "WEIGHTS": builder.constant(weights),
+        "PANEL_PITCH": weights.nbytes // (scheme.products * weights.shape[1]),
+        "ROWS": plan.rows,
+        "COLUMNS": width,
+        "PIXELS": window.pixels,
+    }
+    row = arguments_row(WinogradArguments(), names, tail_context(builder, tail, result, filters))
+    # What the convolution is worth, not what this algorithm does: shares of the peak may exceed one.
+    operations = 2 * images * window.pixels * window.taps * channels * filters
+    cost = Cost(operations, source.nbytes + weights.nbytes + tail_bytes(tail, result))
+    scratch = scheme.products * (plan.part_blocks * (plan.row_bytes + filters * 4) + 2 * SPARE_BYTES)
+    builder.native(anchor.name, "winograd_loop", row, images * plan.image_parts, cost, scratch)
+    return result
 
 
 @lru_cache(maxsize=64)

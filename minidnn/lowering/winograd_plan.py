@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from minidnn.lowering.geometry import Window
-from minidnn.lowering.tiling import Tiling, choose_tile, choose_tiling
+from minidnn.lowering.tiling import choose_tile
 from minidnn_kernels.dot import Dot, dot_for
 from minidnn_kernels.isa import Isa
 from minidnn_kernels.winograd import F2X3_INT, F4X3, F4X3_INT, Scheme
@@ -16,10 +16,6 @@ __all__ = ["WinogradPlan", "make_plan"]
 # Transformed input and products of a part should stay in the second-level cache.
 _PART_BYTES = 640 * 1024
 _PARTS = 12
-# Beyond the first, weights are no longer read from the second-level cache by every part; up to the second, what
-# the transforms make may lie in memory between them.
-_STAGED_WEIGHTS = 2 * 1024 * 1024
-_STAGED_BYTES = 2 * 1024 * 1024
 # Bytes a core reads from memory in a cycle, while the others read too: weights are read once and not again.
 _BYTES_PER_CYCLE = 3.2
 # By scheme: cycles a vector of a block takes to be transformed, in and out; cycles of a vector's products, and
@@ -36,9 +32,8 @@ class WinogradPlan:
         scheme: by which matrices.
         blocks: of outputs, per image; `part_blocks` of them are a part.
         steps: of the tile along the channels, in rows of `row_bytes` of transformed input.
-        staged: whether the transforms are steps of their own.
         dot: how the transformed rows are multiplied.
-        tiling: of the products.
+        rows, vectors: of the products' tile.
     """
 
     scheme: Scheme
@@ -46,9 +41,9 @@ class WinogradPlan:
     part_blocks: int
     steps: int
     row_bytes: int
-    staged: bool
     dot: Dot
-    tiling: Tiling
+    rows: int
+    vectors: int
 
     @property
     def image_parts(self) -> int:
@@ -67,16 +62,9 @@ def make_plan(
     steps = -(-channels // dot.group)
     row_bytes = steps * dot.step_bytes
     block_bytes = scheme.products * (row_bytes + filters * 4)
-    # Few blocks and many weights: better that each thread reads some of the weights for all blocks.
-    many_weights = scheme.products * row_bytes * filters > _STAGED_WEIGHTS
-    staged = many_weights and images * blocks * block_bytes < _STAGED_BYTES
-    if staged:
-        part_blocks = max(1, images * blocks // _PARTS)
-        tiling = choose_tiling(isa, scheme.products, images * blocks, 1, steps, 1, filters, dot.fits)
-    else:
-        part_blocks = _choose_part(images * blocks, blocks, block_bytes)
-        tiling = Tiling(*choose_tile(isa, part_blocks, steps, filters, fits=dot.fits), 1, 1)
-    return WinogradPlan(scheme, blocks, min(part_blocks, blocks), steps, row_bytes, staged, dot, tiling)
+    part_blocks = _choose_part(images * blocks, blocks, block_bytes)
+    rows, vectors = choose_tile(isa, part_blocks, steps, filters, fits=dot.fits)
+    return WinogradPlan(scheme, blocks, part_blocks, steps, row_bytes, dot, rows, vectors)
 
 
 def _blocks(scheme: Scheme, window: Window) -> int:

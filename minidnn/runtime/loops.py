@@ -29,9 +29,7 @@ LOOPS = {
     "pool_loop": "minidnn_kernels.pooling_loop",
     "global_pool_loop": "minidnn_kernels.pooling_loop",
     "rows_loop": "minidnn_kernels.rows_loop",
-    **dict.fromkeys(
-        ("winograd_loop", "winograd_input_loop", "winograd_output_loop"), "minidnn_kernels.winograd_loop"
-    ),
+    "winograd_loop": "minidnn_kernels.winograd_loop",
 }
 
 _SECONDS = 300

@@ -193,16 +193,6 @@ def test_winograd_gives_what_the_direct_way_gives(
     assert "matmul_loop" in steps(check(graph, network.feed, network.parameters))
 
 
-def test_winograd_in_three_steps_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    graph, feed = _plain((2, 33, 10, 7), 35, (3, 3), pad=(1, 1))
-    monkeypatch.setattr("minidnn.lowering.winograd_plan._fastest", lambda schemes, *_: schemes[0])
-    (expected,) = run(compiled(graph, feed, ["w"]), [feed["x"]])
-    monkeypatch.setattr("minidnn.lowering.winograd_plan._STAGED_WEIGHTS", 0)
-    staged = compiled(graph, feed, ["w"])
-    assert {"winograd_input_loop", "matmul_loop", "winograd_output_loop"} <= {*steps(staged)}
-    np.testing.assert_array_equal(run(staged, [feed["x"]])[0], expected)
-
-
 @pytest.mark.parametrize(("channels", "bound"), [(8, 1e-5), (64, 2e-5), (512, 5e-5)])
 def test_winograds_error_is_bounded(channels: int, bound: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("minidnn.lowering.winograd_plan._fastest", lambda schemes, *_: schemes[0])

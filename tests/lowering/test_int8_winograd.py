@@ -53,23 +53,6 @@ def test_images_of_every_size(isa: str, signed: bool, scheme: Scheme, monkeypatc
 
 @every_isa
 @every_scheme
-def test_transforms_may_be_steps_of_their_own(isa: str, scheme: Scheme, monkeypatch: pytest.MonkeyPatch) -> None:
-    _force(monkeypatch, scheme)
-    monkeypatch.setattr(winograd_plan, "_STAGED_WEIGHTS", 0)
-    monkeypatch.setattr(winograd_plan, "_STAGED_BYTES", 1 << 40)
-    for images, size, filters in ((1, 4, 19), (3, 9, 16), (2, 13, 37)):
-        layer = Layer((images, _channels(isa), size, size + 2), filters, kernel=3, pad=(1, 1), out="int32")
-        graph, parameters, _ = layer.node()
-        loops = steps(assert_exact(isa, graph, parameters, layer.feed(False)))
-        assert [loop for loop in loops if loop != "copy_loop"] == [
-            "winograd_input_loop",
-            "matmul_loop",
-            "winograd_output_loop",
-        ]
-
-
-@every_isa
-@every_scheme
 def test_every_remainder_of_channels_and_filters(isa: str, scheme: Scheme, monkeypatch: pytest.MonkeyPatch) -> None:
     _force(monkeypatch, scheme)
     lanes = get_isa(isa).lanes
