@@ -82,6 +82,10 @@ class Simd:
         """The smaller of two signed integers."""
         return self.builder.select(self.builder.icmp_signed("<", a, b), a, b)
 
+    def smaller_or_zero(self, a: Value, limit: Value) -> Value:
+        """`a` if it is not larger than the limit, else 0."""
+        return self.builder.select(self.builder.icmp_signed("<=", a, limit), a, const(0))
+
     def pointer(self, address: Value, pointee: Any) -> Value:
         return self.builder.inttoptr(address, pointee.as_pointer())
 

@@ -24,6 +24,8 @@ from minidnn_kernels.store import Block, store_block
 __all__ = ["ARGUMENTS", "TileSpec"]
 
 _LINE_BYTES = 64
+# Bytes of a panel that is read ahead.
+_MOST_AHEAD = 64 * 1024
 
 # context:  as `store.Block` has it
 # pointers: address of the row pointers, [taps][rows]
@@ -93,9 +95,11 @@ class TileSpec:
             return [s.load_i64(s.add(table, const(i * 8))) for i in range(rows)]
 
         panel_bytes = s.mul(s.mul(a["taps"], a["depth"]), const(vectors * s.lanes * dot.column_bytes))
+        # The next panel, if the caches have room for both; a long one is a stream that the CPU itself foresees.
+        ahead = s.smaller_or_zero(panel_bytes, const(_MOST_AHEAD))
         with s.loop(const(0), a["taps"], 1, [panel, *start]) as tap:
             panel, *sums = tap.values
-            tap.next = _add_tap(s, dot, panel, a["depth"], row_pointers(tap.index), sums, panel_bytes)
+            tap.next = _add_tap(s, dot, panel, a["depth"], row_pointers(tap.index), sums, ahead)
         if isinstance(dot, SplitDot):
             with s.loop(const(0), a["taps"], 1, tap.results) as rest:
                 panel, *sums = rest.values

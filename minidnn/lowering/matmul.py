@@ -179,7 +179,7 @@ def _lower(
     tail = make_tail(builder, anchor, weights, layout, channel_axis)
     if tail is None or window.taps > MAX_POINTERS:
         return None
-    source, matrix, window, shape = known_product(builder, anchor.name, data, weights.matrix, window, images, layout)
+    source, matrix, window, shape = known_product(builder, data, weights.matrix, window, images, layout)
     _, taps, depth, columns = matrix.shape
     tiling = choose_tiling(builder.isa, images, window.pixels, taps, depth, shape.groups, columns)
     width = tiling.vectors * builder.isa.lanes
@@ -190,12 +190,12 @@ def _lower(
 
 
 def known_product(
-    builder: Builder, name: str, data: Value, matrix: Array, window: Window, images: int, layout: str
+    builder: Builder, data: Value, matrix: Array, window: Window, images: int, layout: str
 ) -> tuple[Value, Array, Window, Shape]:
     """The left operand in memory, the right one [groups, taps, depth, columns], and the shape of their product."""
     channels = matrix.shape[0] * matrix.shape[2]
     if layout == CHANNELS_LAST:
-        source, matrix, window = join_row_taps(builder, name, data, matrix, window)
+        source, matrix, window = join_row_taps(builder, data, matrix, window)
     else:
         source = builder.as_layout(data, layout)
     groups, taps, depth, columns = matrix.shape

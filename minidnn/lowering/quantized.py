@@ -114,7 +114,7 @@ def _lower(
     if tail is None or window.taps > MAX_POINTERS:
         return None
     isa, data = builder.isa, anchor.inputs[0]
-    source, matrix, window, shape = known_product(builder, anchor.name, data, weights.matrix, window, images, layout)
+    source, matrix, window, shape = known_product(builder, data, weights.matrix, window, images, layout)
     groups, taps, depth, columns = matrix.shape
     dtype = dtype_name(data.type.dtype)
     assert dtype is not None

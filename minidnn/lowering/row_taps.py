@@ -19,7 +19,7 @@ _MOST_CHANNELS = 8
 
 
 def join_row_taps(
-    builder: Builder, name: str, data: Value, matrix: Array, window: Window
+    builder: Builder, data: Value, matrix: Array, window: Window
 ) -> tuple[Value, Array, Window]:
     """The same convolution with fewer and longer taps, where that is faster; as it came elsewhere.
 
@@ -27,7 +27,6 @@ def join_row_taps(
     the rows of the image, they are there for every row of the kernel, and it is one tap of kernel width x channels.
 
     Args:
-        name: of the node.
         data: (N, C, ...), in any layout; what comes back is channels-last.
         matrix: weights [groups, taps, channels, filters].
         window: what slides over the data.
@@ -44,8 +43,8 @@ def join_row_taps(
     pixel = image.strides[-1]
     for begin, end in ((0, left), (left + inside, whole)):
         margin = (*data.shape[:-1], end - begin)
-        lower_copy(builder, name, zero, (0,) * type.ndim, image.address + begin * pixel, image.strides, margin)
-    lower_copy(builder, name, data, data.strides, image.address + left * pixel, image.strides, data.shape)
+        lower_copy(builder, "pad", zero, (0,) * type.ndim, image.address + begin * pixel, image.strides, margin)
+    lower_copy(builder, "pad", data, data.strides, image.address + left * pixel, image.strides, data.shape)
     rows = replace(
         window,
         input=(*window.input[:-1], whole),
