@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -43,6 +44,8 @@ __all__ = [
 
 Matrix = tuple[tuple[float, ...], ...]
 
+# So that the numbers on the way to transformed weights need little memory.
+_FILTERS_AT_ONCE = 64
 # Between the matrices of two elements in scratch memory.
 SPARE_BYTES = 64
 
@@ -97,9 +100,15 @@ class Scheme:
 
     def transform_weights(self, weights: np.ndarray) -> np.ndarray:
         """``G g Gᵀ`` for weights [filters, channels, 3, 3]: `element` [products, channels, filters]."""
-        matrix = np.asarray(self.weight_matrix)
-        transformed: np.ndarray = np.einsum("ij,fcjk,lk->ilcf", matrix, weights, matrix, optimize=True)
-        return transformed.reshape(self.products, *weights.shape[1::-1]).astype(self.element)
+        # Float32 holds what integers these become.
+        matrix: np.ndarray[Any, Any] = np.asarray(self.weight_matrix, np.float32 if self.integer else np.float64)
+        filters, channels = weights.shape[:2]
+        transformed = np.empty((self.input, self.input, channels, filters), self.element)
+        for start in range(0, filters, _FILTERS_AT_ONCE):
+            some = slice(start, start + _FILTERS_AT_ONCE)
+            kernels = weights[some].astype(matrix.dtype)
+            transformed[..., some] = np.einsum("ij,fcjk,lk->ilcf", matrix, kernels, matrix, optimize=True)
+        return transformed.reshape(self.products, channels, filters)
 
 
 _F4X3_INPUT: tuple[Matrix, ...] = (
