@@ -210,6 +210,14 @@ def test_what_cannot_be_pickled_is_read_by_threads() -> None:
     [(x, y)] = DataLoader(Numbers().transform_first(lambda x: 2 * x), 10, num_workers=1, thread_pool=True)
 
 
+def test_where_there_is_no_interpreter_threads_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    before = children()
+    with pytest.warns(UserWarning, match="workers are threads, .* not an interpreter"):
+        read(DataLoader(Numbers(), 5, num_workers=1))
+    assert children() == before
+
+
 def test_a_data_set_that_a_worker_cannot_load_is_an_error() -> None:
     with pytest.raises(MXNetError, match="could not load the data set: RuntimeError: a license is missing here"):
         read(DataLoader(Unloadable(), 2, num_workers=1))

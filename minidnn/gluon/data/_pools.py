@@ -9,6 +9,7 @@ import itertools
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 import weakref
@@ -114,8 +115,11 @@ def pack_luggage(dataset: Any, batchify: Callable[[list[Any]], Any]) -> bytes:
     """What worker processes need, in bytes.
 
     Raises:
-        CannotTravelError: it cannot be pickled, or has classes or functions of the script itself.
+        CannotTravelError: it cannot be pickled, or has classes or functions of the script itself; or there is no
+            interpreter to start.
     """
+    if getattr(sys, "frozen", False) or not sys.executable:
+        raise CannotTravelError("this program is not an interpreter that could be started anew")
     try:
         luggage = bytes(ForkingPickler.dumps((dataset, batchify)))
     except Exception as error:
