@@ -12,7 +12,7 @@ and those are done by the tile. There are three schemes:
 - F(2x2, 3x3) and F(4x4, 3x3) for int8: 16 multiplications for 36, 36 for 144, and exact. G is multiplied until all is
   integer and as small as to be multiplied as int16; what comes out is some factor times the convolution. Sums
   may wrap around at 32 bits on the way. Division of the result undoes the factor: its odd part by multiplication with
-  the inverse modulo 2^32, its powers of two by a shift, for which the result must leave them room (`fits_int32`).
+  the inverse modulo 2^32, its powers of two by a shift, for which the result must leave them room (`Scheme.fits`).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ __all__ = [
     "OutputTransform",
     "Scheme",
     "WinogradArguments",
-    "fits_int32",
+    "largest_sum",
     "schemes_for",
     "start_of_sums",
 ]
@@ -97,6 +97,10 @@ class Scheme:
     def shift(self) -> int:
         """Powers of two in the factor."""
         return (self.factor & -self.factor).bit_length() - 1
+
+    def fits(self, largest: int) -> bool:
+        """Whether a scheme for integers is exact where no output is larger than that, without its sign."""
+        return largest << self.shift < 2**31
 
     def transform_weights(self, weights: np.ndarray) -> np.ndarray:
         """``G g Gᵀ`` for weights [filters, channels, 3, 3]: `element` [products, channels, filters]."""
@@ -188,11 +192,10 @@ def schemes_for(isa: Isa, data: str) -> tuple[Scheme, ...]:
     return (F4X3_INT, F2X3_INT) if isa.arch == "x86_64" else ()
 
 
-def fits_int32(scheme: Scheme, weights: np.ndarray, bias: np.ndarray, data: tuple[int, int]) -> bool:
-    """Whether the scheme is exact for those numbers.
+def largest_sum(weights: np.ndarray, bias: np.ndarray, data: tuple[int, int]) -> int:
+    """What an output is at most, without its sign; `Scheme.fits` says which schemes are exact for such numbers.
 
     Args:
-        scheme: one for integers.
         weights: int8 [filters, channels, 3, 3].
         bias: int32 [filters].
         data: the least number of the input, at most 0, and the greatest, at least 0.
@@ -201,7 +204,7 @@ def fits_int32(scheme: Scheme, weights: np.ndarray, bias: np.ndarray, data: tupl
     positive = np.maximum(weights, 0).sum((1, 2, 3), dtype=np.int64)
     negative = weights.sum((1, 2, 3), dtype=np.int64) - positive
     greatest, least = positive * high + negative * low + bias, positive * low + negative * high + bias
-    return max(-int(least.min()), int(greatest.max())) << scheme.shift < 2**31
+    return max(-int(least.min()), int(greatest.max()))
 
 
 def start_of_sums(scheme: Scheme, bias: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from minidnn.lowering.anchor import Anchor, arguments_row, tail_bytes, tail_context
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.geometry import Window, pixel_table
-from minidnn.lowering.tail import Tail
+from minidnn.lowering.tail import Tail, dtype_name
 from minidnn.lowering.tiling import Tiling
 from minidnn.lowering.values import Value
 from minidnn.runtime.program import Address, Argument, Cost, Kernel
@@ -16,10 +16,6 @@ from minidnn_kernels.matmul import Arguments
 from minidnn_kernels.tile import TileSpec
 
 __all__ = ["Panels", "Shape", "add_matmul_step"]
-
-# What the tile calls the left operand's type.
-_DATA = {"float32": "f32", "int8": "s8", "uint8": "u8"}
-
 
 @dataclass(frozen=True)
 class Panels:
@@ -60,8 +56,9 @@ def add_matmul_step(
     layout: str,
     dot: str = "",
 ) -> Value:
-    """The step itself; `source` is float32, or integers with panels packed for them, and for `dot` if that is given."""
-    data, item = _DATA[source.type.dtype.name], source.type.dtype.itemsize
+    """The step itself; `source` is float32, or int8 with panels packed for it, and for `dot` if that is given."""
+    data, item = dtype_name(source.type.dtype), source.type.dtype.itemsize
+    assert data is not None
     width = tiling.vectors * builder.isa.lanes
     result = builder.new(anchor.result, layout)
     strips = -(-window.pixels // tiling.rows)

@@ -29,9 +29,6 @@ from minidnn_kernels.matmul import MAX_POINTERS, pack_integer_panels
 
 __all__ = ["lower_quantized_batch_dot", "lower_quantized_convolution", "lower_quantized_fully_connected"]
 
-# The largest number of a type, without its sign.
-_LARGEST = {"int8": 128, "uint8": 255}
-
 
 def lower_quantized_convolution(builder: Builder, anchor: Anchor) -> Value | None:
     """An int8 convolution with its tail as one step; None where no kernel fits."""
@@ -77,8 +74,11 @@ def lower_quantized_batch_dot(builder: Builder, anchor: Anchor) -> Value | None:
     """
     left, right = anchor.inputs
     depth = left.shape[-2] if anchor.attrs.transpose_a else left.shape[-1]
-    largest = [_LARGEST.get(value.type.dtype.name, 2**24) for value in (left, right)]
-    if not anchor.tail or depth * math.prod(largest) > 2**24:
+    dtypes = [value.type.dtype for value in (left, right)]
+    if not anchor.tail or any(dtype not in (np.int8, np.uint8) for dtype in dtypes):
+        return None
+    # The largest number of a type is the least one of int8 without its sign.
+    if depth * math.prod(max(-np.iinfo(dtype).min, np.iinfo(dtype).max) for dtype in dtypes) > 2**24:
         return None
     factors = tuple(_as_float(builder, anchor.name, value) for value in (left, right))
     return lower_batch_dot(builder, replace(anchor, inputs=factors))

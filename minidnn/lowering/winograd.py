@@ -25,15 +25,12 @@ from minidnn_kernels.winograd import (
     OutputTransform,
     Scheme,
     WinogradArguments,
-    fits_int32,
+    largest_sum,
     schemes_for,
     start_of_sums,
 )
 
 __all__ = ["lower_winograd"]
-
-# The ends of a type.
-_ENDS = {"u8": (0, 255), "s8": (-128, 127)}
 
 
 def lower_winograd(builder: Builder, anchor: Anchor, weights: Weights, window: Window) -> Value | None:
@@ -67,10 +64,12 @@ def _exact_schemes(isa: Isa, kernels: Array, bias: Array | None, dtype: str) -> 
     schemes = schemes_for(isa, dtype)
     if dtype == "f32":
         return schemes
+    ends = np.iinfo(np.uint8 if dtype == "u8" else np.int8)
     # The transform takes two vectors of channels at a time.
     if bias is None or kernels.shape[1] < 2 * isa.lanes:
         return ()
-    return tuple(scheme for scheme in schemes if fits_int32(scheme, kernels, bias, _ENDS[dtype]))
+    largest = largest_sum(kernels, bias, (ends.min, ends.max))
+    return tuple(scheme for scheme in schemes if scheme.fits(largest))
 
 
 def _pack(plan: WinogradPlan, kernels: Array, bias: Array | None, lanes: int) -> Array:

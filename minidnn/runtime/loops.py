@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
+
+from minidnn.child_interpreter import child_command, child_environment, has_interpreter
 
 __all__ = ["LOOPS", "compile_loops"]
 
@@ -52,15 +52,11 @@ def _compile_here(names: Sequence[str]) -> dict[str, str]:
 
 def _compile_in_child(names: Sequence[str]) -> dict[str, str] | None:
     """The same from a child process; None where that is not possible."""
-    # In a frozen or embedding program, the executable is that program and not an interpreter.
-    interpreter = Path(sys.executable or "").name.lower()
-    if getattr(sys, "frozen", False) or not interpreter.startswith(("python", "pypy")):
+    if not has_interpreter():
         return None
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-    # -P: what lies in the working folder is not ours to import.
-    command = [sys.executable, "-P", "-W", "ignore", "-m", __name__, *names]
+    command = child_command(["-W", "ignore", "-m", __name__, *names])
     try:
-        done = subprocess.run(command, env=environment, capture_output=True, timeout=_SECONDS, check=True)
+        done = subprocess.run(command, env=child_environment(), capture_output=True, timeout=_SECONDS, check=True)
         compiled = json.loads(done.stdout)
     except (OSError, subprocess.SubprocessError, ValueError):
         return None

@@ -19,7 +19,7 @@ from minidnn_kernels.winograd import (
     InputTransform,
     OutputTransform,
     Scheme,
-    fits_int32,
+    largest_sum,
     schemes_for,
     start_of_sums,
 )
@@ -347,12 +347,12 @@ def test_what_just_fits_is_exact_and_what_just_does_not_is_refused(
 ) -> None:
     weights, bias, block = _at_the_limit(scheme, data, sign)
     ends = (0, 255) if data == "u8" else (-128, 127)
-    assert fits_int32(scheme, weights, np.array([bias], np.int32), ends)
-    assert not fits_int32(scheme, weights, np.array([bias + sign], np.int32), ends)
+    assert scheme.fits(largest_sum(weights, np.array([bias], np.int32), ends))
+    assert not scheme.fits(largest_sum(weights, np.array([bias + sign], np.int32), ends))
     # With one filter that does not fit, none does.
     both = np.concatenate([np.zeros_like(weights), weights])
-    assert fits_int32(scheme, both, np.array([0, bias], np.int32), ends)
-    assert not fits_int32(scheme, both, np.array([0, bias + sign], np.int32), ends)
+    assert scheme.fits(largest_sum(both, np.array([0, bias], np.int32), ends))
+    assert not scheme.fits(largest_sum(both, np.array([0, bias + sign], np.int32), ends))
 
     transformed = _input_transform(machine, scheme, data, block).astype(np.int64)
     made = np.einsum("pc,pcf->pf", transformed, scheme.transform_weights(weights).astype(np.int64))
@@ -365,7 +365,7 @@ def test_what_just_fits_is_exact_and_what_just_does_not_is_refused(
 @every_integer_scheme
 def test_what_does_not_fit_would_be_wrong(machine: Machine, scheme: Scheme) -> None:
     bias = np.array([2**31 >> scheme.shift], np.int32)
-    assert not fits_int32(scheme, np.zeros((1, 1, 3, 3), np.int8), bias, (0, 255))
+    assert not scheme.fits(largest_sum(np.zeros((1, 1, 3, 3), np.int8), bias, (0, 255)))
     actual = _output_transform(machine, scheme, start_of_sums(scheme, bias), _whole(scheme), SUMS)[2:-2]
     assert (actual != bias).all()
 

@@ -9,7 +9,6 @@ import itertools
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 import time
 import weakref
@@ -21,6 +20,7 @@ from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 from minidnn import random
+from minidnn.child_interpreter import has_interpreter
 from minidnn.engine import start_threads
 from minidnn.errors import MXNetError
 from minidnn.gluon.data import _transport
@@ -118,7 +118,7 @@ def pack_luggage(dataset: Any, batchify: Callable[[list[Any]], Any]) -> bytes:
         CannotTravelError: it cannot be pickled, or has classes or functions of the script itself; or there is no
             interpreter to start.
     """
-    if getattr(sys, "frozen", False) or not sys.executable:
+    if not has_interpreter():
         raise CannotTravelError("this program is not an interpreter that could be started anew")
     try:
         luggage = bytes(ForkingPickler.dumps((dataset, batchify)))

@@ -13,11 +13,13 @@ import threading
 import traceback
 from multiprocessing.connection import Connection, Pipe
 from multiprocessing.reduction import ForkingPickler
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import minidnn.random
+from minidnn.child_interpreter import child_command, child_environment
 from minidnn.engine import set_num_threads
 from minidnn.gluon.data import _transport
 from minidnn.gluon.data._samples import make_batch
@@ -62,11 +64,13 @@ class Failure:
 def start(folder: str) -> tuple[subprocess.Popen[bytes], Connection]:
     """A new worker process and the pipe to it; `folder` is where its batches are handed over.
 
-    It is a fresh interpreter that knows where modules lie, and nothing else of this process.
+    It is a fresh interpreter. Modules of the working folder are found if they are found here.
     """
     ours, theirs = Pipe()
-    command = [sys.executable, "-P", "-c", f"from {__name__} import main; main()", str(theirs.fileno()), folder]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = child_command(["-c", f"from {__name__} import main; main()", str(theirs.fileno()), folder])
+    environment = child_environment()
+    if "" in sys.path:
+        environment["PYTHONPATH"] = os.pathsep.join([str(Path.cwd()), environment["PYTHONPATH"]])
     try:
         process = subprocess.Popen(
             command, env=environment, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()]
