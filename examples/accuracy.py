@@ -1,8 +1,8 @@
 """The accuracy of a network in float32, fused, and in int8 by two kinds of calibration: the article's test_accuracy.
 
-    pip install '.[data,pretrained]' scikit-learn
-    python accuracy.py                # handwritten digits that scikit-learn brings
-    python accuracy.py val.rec        # EfficientNet-Lite0 on a record file of ImageNet
+pip install '.[data,pretrained]' scikit-learn
+python accuracy.py                # handwritten digits that scikit-learn brings
+python accuracy.py val.rec        # EfficientNet-Lite0 on a record file of ImageNet
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """minidnn: fast CPU inference from plain Python, with the names of MXNet 2::
 
-    import minidnn as mx
-    from minidnn.gluon import nn
+import minidnn as mx
+from minidnn.gluon import nn
 """
 
 from __future__ import annotations

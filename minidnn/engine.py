@@ -123,9 +123,7 @@ def _checked(name: str, type_: TensorType, array: Array) -> Array:
     return contiguous(array)
 
 
-def compile_graph(
-    graph: Graph, parameters: Mapping[str, Array], inputs: Mapping[str, TensorType]
-) -> CompiledGraph:
+def compile_graph(graph: Graph, parameters: Mapping[str, Array], inputs: Mapping[str, TensorType]) -> CompiledGraph:
     """Compile a graph.
 
     Args:

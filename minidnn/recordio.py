@@ -334,9 +334,7 @@ def unpack(s: bytes) -> tuple[IRHeader, bytes]:
     return header, s
 
 
-def pack_img(
-    header: IRHeader | tuple[Any, ...], img: Any, quality: int = 95, img_fmt: str = ".jpg"
-) -> bytes:
+def pack_img(header: IRHeader | tuple[Any, ...], img: Any, quality: int = 95, img_fmt: str = ".jpg") -> bytes:
     """A record of a header and an image, which is encoded.
 
     Args:

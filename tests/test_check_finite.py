@@ -21,9 +21,7 @@ def _net(optimized: bool) -> nn.HybridSequential:
 
 @pytest.mark.parametrize("optimized", [False, True], ids=["eager", "fused"])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_not_finite_input_is_refused_on_demand(
-    monkeypatch: pytest.MonkeyPatch, optimized: bool, value: float
-) -> None:
+def test_not_finite_input_is_refused_on_demand(monkeypatch: pytest.MonkeyPatch, optimized: bool, value: float) -> None:
     net = _net(optimized)
     monkeypatch.setenv("MINIDNN_CHECK_FINITE", "1")
     data = np.zeros((1, 3, 8, 8), np.float32)

@@ -104,9 +104,7 @@ class SplitDot(Dot):
         products = [_multiply_bytes(s, x, y) for x, y in zip(a, b, strict=True)]
         return s.builder.add(accumulator, multiply_pairs(s, s.builder.add(*products), ones))
 
-    def add_rest(
-        self, s: Simd, rest: Value, row_pointers: Sequence[Value], sums: Sequence[Value]
-    ) -> list[Value]:
+    def add_rest(self, s: Simd, rest: Value, row_pointers: Sequence[Value], sums: Sequence[Value]) -> list[Value]:
         """Where the next tap's rest begins, then the sums with this tap's rest."""
         vectors = len(sums) // len(row_pointers)
         counts = [s.load_i32(s.add(rest, const(4 + 4 * j))) for j in range(vectors)]

@@ -122,4 +122,3 @@ def erf(s: Simd, x: Value) -> Value:
     far = s.binary("copysign", b.fsub(s.splat(1.0), tail), x)
     near = b.fmul(x, _horner(s, b.fmul(x, x), _ERF_SERIES))
     return s.where("<", size, s.splat(0.35), near, far)
-

@@ -54,9 +54,7 @@ def winograd_loop(args: int, part: int, parts: int, memory: int) -> None:
                 for i in range(rows):
                     row = min(strip + i, blocks - 1)
                     store(pointers + i * 8, memory + element * source_pitch + row * row_pitch)
-                call9(
-                    tile, context, pointers, 1, steps, weights, strip, panel * columns, blocks - strip, columns_left
-                )
+                call9(tile, context, pointers, 1, steps, weights, strip, panel * columns, blocks - strip, columns_left)
 
     block_pixels, pixels = load(args + _BLOCK_PIXELS), image * load(args + _PIXELS)
     for block in range(blocks):

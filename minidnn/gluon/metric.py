@@ -1,9 +1,9 @@
 """Metrics that add up over batches, by MXNet 2's names::
 
-    accuracy = mx.gluon.metric.Accuracy()
-    for data, label in batches:
-        accuracy.update(label, net(data))
-    name, value = accuracy.get()
+accuracy = mx.gluon.metric.Accuracy()
+for data, label in batches:
+    accuracy.update(label, net(data))
+name, value = accuracy.get()
 """
 
 from __future__ import annotations

@@ -149,9 +149,7 @@ def tail_bytes(tail: Tail, result: Value) -> int:
     return result.nbytes + sum(result.type.size * OUTPUTS[operand_dtype(k)] for k in kinds)
 
 
-def arguments_row(
-    positions: object, names: Mapping[str, Argument], context: Sequence[Argument] = ()
-) -> list[Argument]:
+def arguments_row(positions: object, names: Mapping[str, Argument], context: Sequence[Argument] = ()) -> list[Argument]:
     """Named arguments at their positions, and the microkernel's context behind them."""
     row: list[Argument] = [0] * (max(vars(positions).values()) + 1)
     for name, value in names.items():

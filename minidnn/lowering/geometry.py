@@ -44,9 +44,7 @@ def tap_pixels(window: Window) -> Array:
         raise ShapeError(f"a window can slide over 2**31 elements of a channel, got {window.input}")
     flat = np.zeros((1, 1), np.int64)
     valid = np.ones((1, 1), bool)
-    dimensions = zip(
-        window.input, window.output, window.kernel, window.stride, window.dilate, window.pad, strict=True
-    )
+    dimensions = zip(window.input, window.output, window.kernel, window.stride, window.dilate, window.pad, strict=True)
     for size, out, kernel, stride, dilate, pad in dimensions:
         position = np.arange(out)[:, None] * stride - pad + np.arange(kernel)[None, :] * dilate
         inside = (position >= 0) & (position < size)

@@ -130,9 +130,7 @@ def _lower_node(builder: Builder, node: Node, inputs: Sequence[Value]) -> list[V
     return lower_host(builder, node, inputs, types)
 
 
-def _lower_fused(
-    builder: Builder, node: Node, inputs: Sequence[Value], types: Sequence[TensorType]
-) -> list[Value]:
+def _lower_fused(builder: Builder, node: Node, inputs: Sequence[Value], types: Sequence[TensorType]) -> list[Value]:
     """A fused node as one step; as a step for each of its nodes where no kernel can do all of it.
 
     A kernel makes one tensor. A node that ends in a quantization has its scale as a second output, which is
@@ -170,8 +168,6 @@ def _lower_fused(
         for i, made in enumerate(_lower_node(builder, part, [values[e] for e in part.inputs])):
             values[part[i]] = made
     return [values[e] for e in node.subgraph.outputs]
-
-
 
 
 def _known_scales(builder: Builder, node: Node, types: Sequence[TensorType]) -> list[Value]:

@@ -17,6 +17,7 @@ from minidnn_kernels.tile import TileSpec
 
 __all__ = ["Panels", "Shape", "add_matmul_step"]
 
+
 @dataclass(frozen=True)
 class Panels:
     """The packed right operand: address, panels in a group, pitches in bytes, and steps behind each pointer."""

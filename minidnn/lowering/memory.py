@@ -28,9 +28,7 @@ def _addresses(step: Step) -> Iterator[Address]:
         yield from (t.address for t in (*step.inputs, *step.outputs))
 
 
-def plan_memory(
-    steps: Sequence[Step], sizes: Sequence[int], placed: Mapping[Buffer, Buffer]
-) -> tuple[list[Step], int]:
+def plan_memory(steps: Sequence[Step], sizes: Sequence[int], placed: Mapping[Buffer, Buffer]) -> tuple[list[Step], int]:
     """Steps with every temporary moved to the arena, or where `placed` says, and the arena's size in bytes."""
     lives: dict[int, tuple[int, int]] = {}
     for number, step in enumerate(steps):

@@ -18,9 +18,7 @@ __all__ = ["join_row_taps"]
 _MOST_CHANNELS = 8
 
 
-def join_row_taps(
-    builder: Builder, data: Value, matrix: Array, window: Window
-) -> tuple[Value, Array, Window]:
+def join_row_taps(builder: Builder, data: Value, matrix: Array, window: Window) -> tuple[Value, Array, Window]:
     """The same convolution with fewer and longer taps, where that is faster; as it came elsewhere.
 
     Channels-last, the pixels that a row of the kernel meets lie side by side in memory. If zeros are written around

@@ -46,9 +46,7 @@ def _stand_in(value: Value, layout: str) -> Array:
     return memory.transpose(np.argsort(order))
 
 
-def _placed(
-    builder: Builder, node: Node, source: Value, stand_in: Array, view: Array, type: TensorType
-) -> Value:
+def _placed(builder: Builder, node: Node, source: Value, stand_in: Array, view: Array, type: TensorType) -> Value:
     offset = view.ctypes.data - stand_in.ctypes.data
     item = type.dtype.itemsize
     view = view.reshape(type.shape) if view.shape != type.shape else view
@@ -95,9 +93,7 @@ def lower_stack(
     return [result]
 
 
-def lower_pad(
-    builder: Builder, node: Node, inputs: Sequence[Value], types: Sequence[TensorType]
-) -> list[Value] | None:
+def lower_pad(builder: Builder, node: Node, inputs: Sequence[Value], types: Sequence[TensorType]) -> list[Value] | None:
     """Constant padding: only a note on the value, until somebody needs it in memory."""
     data = inputs[0]
     if node.attrs.mode != "constant" or data.array is not None:

@@ -111,9 +111,7 @@ def fold_types(quantized: QuantizedGraph) -> QuantizedGraph:
     return replace(quantized, graph=type(graph)(new[e] for e in graph.outputs))
 
 
-def _only_reader(
-    node: Node, consumers: dict[Entry, list[Node]], outputs: set[Entry]
-) -> Node | None:
+def _only_reader(node: Node, consumers: dict[Entry, list[Node]], outputs: set[Entry]) -> Node | None:
     readers = consumers.get(node[0], [])
     return readers[0] if len(readers) == 1 and node.num_outputs == 1 and node[0] not in outputs else None
 

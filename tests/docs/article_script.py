@@ -21,11 +21,9 @@ from minidnn.gluon import nn
 class SampleBlock(nn.HybridBlock):
     def __init__(self):
         super().__init__()
-        self.conv1 = nn.Conv2D(channels=64, kernel_size=3, strides=1, padding=1,
-                               use_bias=False, in_channels=64)
+        self.conv1 = nn.Conv2D(channels=64, kernel_size=3, strides=1, padding=1, use_bias=False, in_channels=64)
         self.bn1 = nn.BatchNorm()
-        self.conv2 = nn.Conv2D(channels=64, kernel_size=3, strides=1, padding=1,
-                               use_bias=False, in_channels=64)
+        self.conv2 = nn.Conv2D(channels=64, kernel_size=3, strides=1, padding=1, use_bias=False, in_channels=64)
         self.bn2 = nn.BatchNorm()
 
     def forward(self, x):
@@ -107,10 +105,14 @@ rgb_mean = (0.485, 0.456, 0.406)
 rgb_std = (0.229, 0.224, 0.225)
 
 dataset = mx.gluon.data.vision.ImageRecordDataset(VAL_REC)
-transformer = transforms.Compose([transforms.Resize(SIZE + SIZE // 7),
-                                  transforms.CenterCrop(SIZE),
-                                  transforms.ToTensor(),
-                                  transforms.Normalize(mean=rgb_mean, std=rgb_std)])
+transformer = transforms.Compose(
+    [
+        transforms.Resize(SIZE + SIZE // 7),
+        transforms.CenterCrop(SIZE),
+        transforms.ToTensor(),
+        transforms.Normalize(mean=rgb_mean, std=rgb_std),
+    ]
+)
 val_data = mx.gluon.data.DataLoader(dataset.transform_first(transformer), batch_size, shuffle=True)
 
 net = resnet50_v1(pretrained=True)

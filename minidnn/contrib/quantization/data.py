@@ -70,9 +70,7 @@ class CalibrationData:
         from rich.console import Console
         from rich.progress import track
 
-        return iter(
-            track(self, "Calibrating", total=self._count, console=Console(stderr=True), transient=True)
-        )
+        return iter(track(self, "Calibrating", total=self._count, console=Console(stderr=True), transient=True))
 
     def _take(self, number: int, batch: Any) -> Batch:
         if batch is None:

@@ -28,9 +28,7 @@ class PercentileCollector(HistogramCollector):
         ValueError: the percentile lies outside (0, 100].
     """
 
-    def __init__(
-        self, percentile: float = 99.99, num_bins: int = 8001, logger: logging.Logger | None = None
-    ) -> None:
+    def __init__(self, percentile: float = 99.99, num_bins: int = 8001, logger: logging.Logger | None = None) -> None:
         super().__init__(num_bins, logger)
         if not 0 < percentile <= 100:
             raise ValueError(f"percentile must lie in (0, 100], got {percentile}")

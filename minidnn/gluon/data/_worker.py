@@ -72,9 +72,7 @@ def start(folder: str) -> tuple[subprocess.Popen[bytes], Connection]:
     if "" in sys.path:
         environment["PYTHONPATH"] = os.pathsep.join([str(Path.cwd()), environment["PYTHONPATH"]])
     try:
-        process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()]
-        )
+        process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()])
     except BaseException:
         ours.close()
         raise
