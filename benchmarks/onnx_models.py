@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from minidnn.symbol.graph import Entry, Node
+from minidnn.ir.graph import Entry, Node
 
 __all__ = ["make_model"]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from dump_stages import make_network
 
 from minidnn.contrib.quantization import quantization_stages
-from minidnn.symbol.graph import Graph
+from minidnn.ir.graph import Graph
 from minidnn.viz.picture import make_picture
 from minidnn.viz.svg import draw_svg
 from minidnn.viz.types import given_types

@@ -18,12 +18,12 @@ import numpy as np
 import minidnn as mx
 from minidnn.contrib.quantization import quantization_stages
 from minidnn.gluon import nn
+from minidnn.ir.graph import Graph
+from minidnn.ir.printing import format_graph
 from minidnn.lowering import lower
 from minidnn.ops.registry import TensorType
 from minidnn.passes import FUSION_PASSES
-from minidnn.runtime.program import Program
-from minidnn.symbol.graph import Graph
-from minidnn.symbol.printing import format_graph
+from minidnn.plan.program import Program
 from minidnn_kernels.codegen import emit_asm
 from minidnn_kernels.isa import get_isa
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minidnn.errors import OpError, TypeMismatchError
+from minidnn.ir import trace as tracing
 from minidnn.numpy import multiarray
 from minidnn.ops.checks import DTYPES
 from minidnn.ops.registry import get_op
-from minidnn.symbol import trace as tracing
 
 if TYPE_CHECKING:
     from minidnn.numpy.multiarray import ndarray

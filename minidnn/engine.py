@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minidnn.errors import OpError, ShapeError, TypeMismatchError
+from minidnn.ir.debug import debug_enabled, debug_print
+from minidnn.ir.graph import Graph, make_node, make_variable
 from minidnn.ops.registry import Attrs, Op, TensorType
 from minidnn.runtime.recording import Recorder, run_on_host, start, stop
 from minidnn.runtime.threads import get_num_threads, pool, set_num_threads, start_threads
-from minidnn.symbol.debug import debug_enabled, debug_print
-from minidnn.symbol.graph import Graph, make_node, make_variable
 
 if TYPE_CHECKING:
     from minidnn.numpy.multiarray import ndarray
+    from minidnn.plan.program import Program
     from minidnn.runtime.executor import Executor
     from minidnn.runtime.profile import Profile as Profile
-    from minidnn.runtime.program import Program
 
 __all__ = [
     "CompiledGraph",

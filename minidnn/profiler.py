@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from minidnn import engine
 from minidnn.errors import MXNetError
-from minidnn.symbol.printing import printable
+from minidnn.ir.printing import printable
 
 if TYPE_CHECKING:
     from minidnn.engine import Profile

@@ -15,8 +15,8 @@ import numpy as np
 
 import minidnn as mx
 from minidnn.engine import compile_graph
+from minidnn.ir.graph import Graph, make_node, make_variable
 from minidnn.ops.registry import TensorType
-from minidnn.symbol.graph import Graph, make_node, make_variable
 
 _BYTES = 4 << 30
 

@@ -14,8 +14,8 @@ import minidnn as mx
 from minidnn import engine
 from minidnn.engine import CompiledGraph, compile_graph, contiguous
 from minidnn.errors import GraphError, OpError, ShapeError, TypeMismatchError
+from minidnn.ir.graph import Graph, evaluate, make_node, make_variable
 from minidnn.ops.registry import TensorType, get_op
-from minidnn.symbol.graph import Graph, evaluate, make_node, make_variable
 
 Array = np.ndarray[Any, Any]
 

@@ -13,7 +13,7 @@ from minidnn.cli.datasets import Preparation
 from minidnn.errors import DataError
 
 if TYPE_CHECKING:
-    from minidnn.symbol.graph import Graph
+    from minidnn.ir.graph import Graph
 
 __all__ = ["Source", "add_preparation", "add_source", "get_preparation", "is_quantized", "load_network"]
 

@@ -37,7 +37,7 @@ def input_shape(source: Source, given: tuple[int, ...] | None) -> tuple[int, ...
     """
     from minidnn import symbol
     from minidnn.gluon.model_zoo import vision
-    from minidnn.symbol.roles import parameter_variables
+    from minidnn.ir.roles import parameter_variables
 
     if given is not None:
         return given

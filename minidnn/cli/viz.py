@@ -16,7 +16,7 @@ from minidnn.cli.stand_ins import add_shape, input_shape, load_any_weights
 from minidnn.errors import DataError, OpError
 
 if TYPE_CHECKING:
-    from minidnn.symbol.graph import Graph
+    from minidnn.ir.graph import Graph
     from minidnn.symbol.symbol import Symbol
 
 __all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "run"]
@@ -137,7 +137,7 @@ def _get_drawing(source: Source, params: Path | None, stage: str, shape: tuple[i
 
 def _data_name(graph: Graph, hidden: Collection[str]) -> str | None:
     """The one input of the graph; None if there are several."""
-    from minidnn.symbol.roles import parameter_variables
+    from minidnn.ir.roles import parameter_variables
 
     parameters = set(parameter_variables(graph))
     names = [v.name for v in graph.variables() if v not in parameters and v.name not in hidden]

@@ -16,7 +16,7 @@ from minidnn.gluon.calls import block_scope, observer
 from minidnn.gluon.hooks import HookHandle, Hooks
 from minidnn.gluon.parameter import Devices, Init, Parameter
 from minidnn.gluon.parameter_dict import ParameterDict
-from minidnn.symbol.trace import current_trace
+from minidnn.ir.trace import current_trace
 
 __all__ = ["Block", "structure_version"]
 

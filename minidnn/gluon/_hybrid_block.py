@@ -17,9 +17,9 @@ from minidnn.gluon.monitor import Callback
 from minidnn.gluon.program import BlockGraph, Program
 from minidnn.gluon.recording import Recording
 from minidnn.gluon.structure import Spec, flatten, unflatten
+from minidnn.ir.trace import current_scope, current_trace
 from minidnn.numpy.multiarray import ndarray
 from minidnn.ops.registry import TensorType
-from minidnn.symbol.trace import current_scope, current_trace
 
 if TYPE_CHECKING:
     from minidnn.symbol.symbol import Symbol

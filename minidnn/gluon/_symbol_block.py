@@ -13,10 +13,10 @@ from minidnn.gluon._hybrid_block import HybridBlock
 from minidnn.gluon.parameter import Devices, Parameter
 from minidnn.gluon.program import BlockGraph
 from minidnn.gluon.structure import ARRAY, Spec
+from minidnn.ir.graph import Entry, Graph, Node
+from minidnn.ir.infer import known_types, with_types
 from minidnn.numpy.convert import as_array
 from minidnn.numpy.multiarray import ndarray
-from minidnn.symbol.graph import Entry, Graph, Node
-from minidnn.symbol.infer import known_types, with_types
 
 if TYPE_CHECKING:
     from minidnn.symbol.symbol import Symbol

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from minidnn.symbol.trace import name_scope
+from minidnn.ir.trace import name_scope
 
 if TYPE_CHECKING:
     from minidnn.gluon._block import Block

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from minidnn import engine
+from minidnn.ir.graph import Entry, Graph, Node, make_like, make_variable
+from minidnn.ir.roles import input_roles
 from minidnn.numpy.multiarray import ndarray
 from minidnn.ops.registry import TensorType
-from minidnn.symbol.graph import Entry, Graph, Node, make_like, make_variable
-from minidnn.symbol.roles import input_roles
 
 __all__ = ["Callback", "Monitor"]
 

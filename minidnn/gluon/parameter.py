@@ -13,9 +13,9 @@ from minidnn.device import Device, current_device, takes_ctx
 from minidnn.errors import DataError, MXNetError, ShapeError
 from minidnn.gluon.recording import current_recording
 from minidnn.initializer import InitDesc, Initializer, Uniform, create
+from minidnn.ir.trace import current_scope
 from minidnn.numpy.convert import as_array
 from minidnn.numpy.multiarray import ndarray
-from minidnn.symbol.trace import current_scope
 
 if TYPE_CHECKING:
     from minidnn.symbol.symbol import Symbol

@@ -11,8 +11,8 @@ import numpy as np
 
 from minidnn.errors import MXNetError
 from minidnn.initializer import Initializer
+from minidnn.ir.trace import Trace, current_trace
 from minidnn.numpy.multiarray import ndarray
-from minidnn.symbol.trace import Trace, current_trace
 
 if TYPE_CHECKING:
     from minidnn.gluon.parameter import Parameter

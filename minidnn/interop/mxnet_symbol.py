@@ -16,9 +16,9 @@ import numpy as np
 from minidnn.errors import GraphError
 from minidnn.interop.mxnet_operators import rule_of_op
 from minidnn.interop.mxnet_params import save_params
+from minidnn.ir.graph import Entry, Graph, Node, make_node
+from minidnn.ir.json_format import VERSION, hints_to_strings
 from minidnn.serialization import replacing
-from minidnn.symbol.graph import Entry, Graph, Node, make_node
-from minidnn.symbol.json_format import VERSION, hints_to_strings
 
 __all__ = ["TAKEN_APART", "export_mxnet", "to_mxnet_json"]
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from minidnn.errors import GraphError
 from minidnn.interop.mxnet_operators import rule_for, translate_attrs
-from minidnn.symbol.graph import Entry, make_node
-from minidnn.symbol.literals import parse_literal
+from minidnn.ir.graph import Entry, make_node
+from minidnn.ir.literals import parse_literal
 
 __all__ = ["UPGRADES", "Call", "translate"]
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from minidnn.ir.graph import Entry, Node
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.tail import Tail, TailBuilder, dtype_name
 from minidnn.lowering.values import Array, Value
 from minidnn.ops.normalization import batch_norm_affine
 from minidnn.ops.registry import Attrs, TensorType
-from minidnn.runtime.program import Argument
-from minidnn.symbol.graph import Entry, Node
+from minidnn.plan.program import Argument
 from minidnn_kernels.epilogue import OUTPUTS, operand_dtype
 
 __all__ = ["Anchor", "Weights", "arguments_row", "fold", "make_tail", "tail_bytes", "tail_context"]

@@ -10,7 +10,7 @@ import numpy as np
 from minidnn.lowering.memory import TEMPORARY, plan_memory
 from minidnn.lowering.values import PLAIN, Array, Value, physical_order, strides_of
 from minidnn.ops.registry import TensorType
-from minidnn.runtime.program import Address, Argument, Buffer, Cost, HostStep, Loop, NativeStep, Program, Tensor
+from minidnn.plan.program import Address, Argument, Buffer, Cost, HostStep, Loop, NativeStep, Program, Tensor
 from minidnn_kernels.isa import Isa
 
 __all__ = ["Builder"]

@@ -8,7 +8,7 @@ from minidnn.lowering.builder import Builder
 from minidnn.lowering.parts import PARTS
 from minidnn.lowering.values import Value
 from minidnn.ops.registry import TensorType
-from minidnn.runtime.program import Address, Argument, Cost, Kernel
+from minidnn.plan.program import Address, Argument, Cost, Kernel
 from minidnn_kernels.copy import MAX_DIMENSIONS, CopyArguments
 from minidnn_kernels.transpose import TransposeSpec
 

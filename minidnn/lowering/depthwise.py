@@ -14,7 +14,7 @@ from minidnn.lowering.geometry import Window, tap_pixels
 from minidnn.lowering.parts import PARTS
 from minidnn.lowering.tail import dtype_name
 from minidnn.lowering.values import CHANNELS_LAST, Array, Value
-from minidnn.runtime.program import Argument, Cost, Kernel
+from minidnn.plan.program import Argument, Cost, Kernel
 from minidnn_kernels.depthwise import DepthwiseArguments, DepthwiseSpec
 
 __all__ = ["lower_depthwise"]

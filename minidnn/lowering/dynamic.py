@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from minidnn.ir.graph import Node
 from minidnn.lowering.anchor import arguments_row
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.elementwise import add_rows_step
@@ -14,8 +15,7 @@ from minidnn.lowering.tail import QUANTIZED_OUTPUTS
 from minidnn.lowering.values import Array, Value
 from minidnn.ops.ranges import QUANTIZED_RANGES, calibrated_scale, scale_of_range
 from minidnn.ops.registry import TensorType
-from minidnn.runtime.program import Argument, Cost, HostStep, Kernel
-from minidnn.symbol.graph import Node
+from minidnn.plan.program import Argument, Cost, HostStep, Kernel
 from minidnn_kernels.elementwise import ElementwiseSpec
 from minidnn_kernels.epilogue import Epilogue, Instruction
 from minidnn_kernels.extrema import ExtremaArguments, ExtremaSpec

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from minidnn.ir.graph import Entry, Node
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.parts import PARTS
 from minidnn.lowering.tail import ELEMENTWISE, TailBuilder, dtype_name
 from minidnn.lowering.values import CHANNELS_LAST, PLAIN, Array, Value, physical_order
 from minidnn.ops.registry import TensorType
-from minidnn.runtime.program import Argument, Cost, Kernel
-from minidnn.symbol.graph import Entry, Node
+from minidnn.plan.program import Argument, Cost, Kernel
 from minidnn_kernels.elementwise import MAX_OUTER, ElementwiseArguments, ElementwiseSpec
 from minidnn_kernels.epilogue import Epilogue
 

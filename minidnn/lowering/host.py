@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from minidnn.ir.graph import Node
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.values import PLAIN, Value
 from minidnn.ops.registry import TensorType
-from minidnn.runtime.program import HostStep
-from minidnn.symbol.graph import Node
+from minidnn.plan.program import HostStep
 
 __all__ = ["lower_host"]
 

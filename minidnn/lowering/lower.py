@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from minidnn.errors import GraphError
+from minidnn.ir.graph import Entry, Graph, Node
 from minidnn.lowering.anchor import Anchor
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.dynamic import lower_dynamic_quantize
@@ -25,8 +26,7 @@ from minidnn.lowering.values import Array, Value
 from minidnn.lowering.views import lower_concatenate, lower_pad, lower_stack, lower_view
 from minidnn.ops.ranges import calibrated_scale
 from minidnn.ops.registry import TensorType
-from minidnn.runtime.program import Program
-from minidnn.symbol.graph import Entry, Graph, Node
+from minidnn.plan.program import Program
 from minidnn_kernels.isa import Isa
 
 __all__ = ["has_kernel", "lower"]

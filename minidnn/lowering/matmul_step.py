@@ -11,7 +11,7 @@ from minidnn.lowering.geometry import Window, pixel_table
 from minidnn.lowering.tail import Tail, dtype_name
 from minidnn.lowering.tiling import Tiling
 from minidnn.lowering.values import Value
-from minidnn.runtime.program import Address, Argument, Cost, Kernel
+from minidnn.plan.program import Address, Argument, Cost, Kernel
 from minidnn_kernels.matmul import Arguments
 from minidnn_kernels.tile import TileSpec
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from minidnn.runtime.layout import ALIGNMENT
-from minidnn.runtime.program import Address, Buffer, HostStep, NativeStep, Tensor
+from minidnn.plan.layout import ALIGNMENT
+from minidnn.plan.program import Address, Buffer, HostStep, NativeStep, Tensor
 
 __all__ = ["TEMPORARY", "plan_memory"]
 

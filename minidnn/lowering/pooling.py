@@ -8,6 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from minidnn.ir.graph import Entry, Node
 from minidnn.lowering.anchor import arguments_row
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.geometry import Window, tap_pixels
@@ -15,8 +16,7 @@ from minidnn.lowering.parts import PARTS
 from minidnn.lowering.tail import dtype_name
 from minidnn.lowering.values import CHANNELS_LAST, PLAIN, Array, Value
 from minidnn.ops.registry import Attrs, TensorType, get_op
-from minidnn.runtime.program import Argument, Cost, Kernel
-from minidnn.symbol.graph import Entry, Node
+from minidnn.plan.program import Argument, Cost, Kernel
 from minidnn_kernels.matmul import MAX_POINTERS
 from minidnn_kernels.pooling import PoolArguments, PoolSpec
 

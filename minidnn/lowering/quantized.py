@@ -21,7 +21,7 @@ from minidnn.lowering.tiling import choose_tiling
 from minidnn.lowering.values import CHANNELS_LAST, PLAIN, Array, Value
 from minidnn.lowering.winograd import lower_winograd
 from minidnn.ops.registry import TensorType
-from minidnn.runtime.program import Cost, Kernel
+from minidnn.plan.program import Cost, Kernel
 from minidnn_kernels.dot import best_dot, dot_for
 from minidnn_kernels.elementwise import ElementwiseSpec
 from minidnn_kernels.epilogue import Epilogue

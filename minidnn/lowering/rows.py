@@ -8,14 +8,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from minidnn.ir.graph import Node
 from minidnn.lowering.anchor import arguments_row
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.copy import lower_copy
 from minidnn.lowering.parts import PARTS
 from minidnn.lowering.values import CHANNELS_LAST, PLAIN, Value
 from minidnn.ops.registry import TensorType
-from minidnn.runtime.program import Argument, Cost, Kernel
-from minidnn.symbol.graph import Node
+from minidnn.plan.program import Argument, Cost, Kernel
 from minidnn_kernels.rows import RowArguments, RowSpec
 
 __all__ = ["lower_layer_norm", "lower_softmax"]

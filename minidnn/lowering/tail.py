@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from minidnn.ir.graph import Entry, Node
 from minidnn.lowering.values import Array, Value
 from minidnn.ops.normalization import batch_norm_affine
 from minidnn.ops.ranges import QUANTIZED_RANGES, calibrated_scale
 from minidnn.ops.registry import Attrs
-from minidnn.symbol.graph import Entry, Node
 from minidnn_kernels.epilogue import Epilogue, Instruction
 
 __all__ = ["ELEMENTWISE", "QUANTIZED_OUTPUTS", "Tail", "TailBuilder", "dtype_name"]

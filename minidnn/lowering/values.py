@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from minidnn.ops.registry import TensorType
-from minidnn.runtime.program import Address, Tensor
+from minidnn.plan.program import Address, Tensor
 
 __all__ = ["CHANNELS_LAST", "PLAIN", "Array", "Padded", "Value", "physical_order", "strides_of"]
 

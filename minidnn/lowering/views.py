@@ -11,11 +11,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from minidnn.ir.graph import Node
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.copy import lower_copy
 from minidnn.lowering.values import CHANNELS_LAST, PLAIN, Array, Padded, Value, physical_order, strides_of
 from minidnn.ops.registry import TensorType
-from minidnn.symbol.graph import Node
 
 __all__ = ["lower_concatenate", "lower_pad", "lower_stack", "lower_view"]
 

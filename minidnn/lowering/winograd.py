@@ -14,7 +14,7 @@ from minidnn.lowering.geometry import Window, tap_pixels
 from minidnn.lowering.tail import Tail, dtype_name
 from minidnn.lowering.values import CHANNELS_LAST, Array, Value
 from minidnn.lowering.winograd_plan import WinogradPlan, make_plan
-from minidnn.runtime.program import Argument, Cost, Kernel
+from minidnn.plan.program import Argument, Cost, Kernel
 from minidnn_kernels.epilogue import Epilogue
 from minidnn_kernels.isa import Isa
 from minidnn_kernels.matmul import pack_integer_panels, pack_panels

@@ -9,8 +9,8 @@ import numpy as np
 
 from minidnn import dispatch
 from minidnn.errors import MXNetError
+from minidnn.ir import trace as tracing
 from minidnn.numpy import multiarray
-from minidnn.symbol import trace as tracing
 
 if TYPE_CHECKING:
     from minidnn.numpy.multiarray import ndarray

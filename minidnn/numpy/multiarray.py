@@ -10,15 +10,15 @@ import numpy as np
 from minidnn import dispatch
 from minidnn.device import Device, cpu
 from minidnn.errors import MXNetError, ShapeError, TypeMismatchError
+from minidnn.ir import trace as tracing
 from minidnn.numpy.indexing import is_basic, record_basic, to_numpy_key
 from minidnn.numpy.methods import ArrayMethods
 from minidnn.numpy.operators import ArrayOperators
 from minidnn.ops.registry import TensorType
-from minidnn.symbol import trace as tracing
 
 if TYPE_CHECKING:
-    from minidnn.symbol.graph import Entry
-    from minidnn.symbol.trace import Trace
+    from minidnn.ir.graph import Entry
+    from minidnn.ir.trace import Trace
 
 __all__ = ["ndarray"]
 

@@ -1,20 +1,20 @@
 """Graph passes: functions ``Graph -> Graph`` that know operators and never machines.
 
 What a pass knows of shapes and dtypes it reads from the hints of the graph's variables
-(`minidnn.symbol.infer`); where they say nothing it leaves alone what it cannot prove right.
+(`minidnn.ir.infer`); where they say nothing it leaves alone what it cannot prove right.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from minidnn.ir.debug import debug_print
+from minidnn.ir.graph import Graph
+from minidnn.ir.printing import format_graph
 from minidnn.passes.fold_batch_norm import fold_batch_norm
 from minidnn.passes.fuse_elementwise import fuse_elementwise
 from minidnn.passes.fuse_epilogues import fuse_epilogues
 from minidnn.passes.remove_identities import remove_identities
-from minidnn.symbol.debug import debug_print
-from minidnn.symbol.graph import Graph
-from minidnn.symbol.printing import format_graph
 
 __all__ = [
     "FUSION_PASSES",

@@ -7,8 +7,8 @@ would have to become a padding with the shift.
 
 from __future__ import annotations
 
+from minidnn.ir.graph import Graph, Node
 from minidnn.passes.regions import GraphView, Region, fuse_regions, parameters_are_variables
-from minidnn.symbol.graph import Graph, Node
 
 __all__ = ["fold_batch_norm", "normalizes_channels"]
 

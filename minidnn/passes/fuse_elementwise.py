@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from minidnn.ir.graph import Graph, Node
 from minidnn.passes.regions import MAX_REGION, GraphView, Region, data_inputs, fuse_regions, reads_as_parameter
-from minidnn.symbol.graph import Graph, Node
 
 __all__ = ["fuse_elementwise"]
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from minidnn.ir.graph import Entry, Graph, Node
 from minidnn.passes.fold_batch_norm import normalizes_channels
 from minidnn.passes.naming import find_anchor
 from minidnn.passes.regions import MAX_REGION, GraphView, Region, data_inputs, fuse_regions, reads_as_parameter
-from minidnn.symbol.graph import Entry, Graph, Node
 
 __all__ = ["fuse_epilogues"]
 

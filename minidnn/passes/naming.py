@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from minidnn.symbol.graph import Entry, Graph, Node, make_fused
+from minidnn.ir.graph import Entry, Graph, Node, make_fused
 
 __all__ = ["ANCHORS", "find_anchor", "name_fused_nodes"]
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from minidnn.errors import OpError
+from minidnn.ir.graph import Entry, Node, make_node
 from minidnn.passes.quantized_graph import QUANTIZING, PlannedRange, QuantizedGraph
-from minidnn.symbol.graph import Entry, Node, make_node
 
 __all__ = ["calibrate"]
 

@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from minidnn.ir.graph import Entry, Graph, Node, make_fused, make_like, make_node, make_variable
 from minidnn.ops.ranges import calibrated_scale
 from minidnn.passes.naming import find_anchor
 from minidnn.passes.quantize_mark import PRODUCTS
 from minidnn.passes.quantize_weights import quantize_bias
 from minidnn.passes.quantized_graph import QUANTIZING, ProductParameters, QuantizedGraph
 from minidnn.passes.regions import Region, fuse_region
-from minidnn.symbol.graph import Entry, Graph, Node, make_fused, make_like, make_node, make_variable
 
 __all__ = ["fold_bias", "fold_types"]
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from minidnn.ir.graph import Entry, Graph, Node, make_like, make_node, make_variable
+from minidnn.ir.infer import known_types
 from minidnn.ops.normalization import batch_norm_affine
 from minidnn.passes.fold_batch_norm import normalizes_channels
 from minidnn.passes.naming import find_anchor
@@ -20,8 +22,6 @@ from minidnn.passes.quantize_weights import fold_affine, quantize_weight
 from minidnn.passes.quantized_graph import PlannedRange, ProductParameters, QuantizedGraph, layer_output
 from minidnn.passes.regions import Region, data_inputs, fuse_region
 from minidnn.passes.signs import nonnegative_entries
-from minidnn.symbol.graph import Entry, Graph, Node, make_like, make_node, make_variable
-from minidnn.symbol.infer import known_types
 
 __all__ = ["insert"]
 

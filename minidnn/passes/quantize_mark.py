@@ -19,10 +19,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from minidnn.ir.graph import Entry, Graph, Node
+from minidnn.ir.roles import input_roles
 from minidnn.passes.naming import find_anchor
 from minidnn.passes.regions import GraphView, data_inputs
-from minidnn.symbol.graph import Entry, Graph, Node
-from minidnn.symbol.roles import input_roles
 
 __all__ = ["PRODUCTS", "Marks", "mark", "product_operands"]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from minidnn.symbol.graph import Entry, Graph
+from minidnn.ir.graph import Entry, Graph
 
 __all__ = ["QUANTIZING", "PlannedRange", "ProductParameters", "QuantizedGraph", "layer_output"]
 

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from minidnn.errors import OpError
+from minidnn.ir.graph import Entry, Graph, Node, make_fused, make_variable
+from minidnn.ir.infer import known_types
+from minidnn.ir.roles import input_roles
 from minidnn.ops.registry import TensorType
 from minidnn.passes.naming import name_fused_nodes
-from minidnn.symbol.graph import Entry, Graph, Node, make_fused, make_variable
-from minidnn.symbol.infer import known_types
-from minidnn.symbol.roles import input_roles
 
 __all__ = [
     "MAX_REGION",

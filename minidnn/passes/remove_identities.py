@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from minidnn.symbol.graph import Entry, Graph, Node, make_node
-from minidnn.symbol.infer import known_types
+from minidnn.ir.graph import Entry, Graph, Node, make_node
+from minidnn.ir.infer import known_types
 
 __all__ = ["remove_identities"]
 

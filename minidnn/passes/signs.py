@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from minidnn.ir.graph import Entry, Graph, Node
 from minidnn.passes.regions import data_inputs
-from minidnn.symbol.graph import Entry, Graph, Node
 
 __all__ = ["nonnegative_entries"]
 

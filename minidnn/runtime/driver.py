@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from numba import njit
 
-from minidnn.runtime.layout import COUNTER_WORDS, LINE_BYTES, ROW_ARGUMENTS
+from minidnn.plan.layout import COUNTER_WORDS, LINE_BYTES, ROW_ARGUMENTS
 from minidnn_kernels.loop_words import (
     atomic_add,
     atomic_load,

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from minidnn.plan.layout import ALIGNMENT, COUNTER_WORDS, JOB_WORDS, LINE_BYTES, ROW_ARGUMENTS
+from minidnn.plan.program import Argument, HostStep, Kernel, Loop, NativeStep, Program, Tensor
 from minidnn.runtime import recording
 from minidnn.runtime.blocks import Blocks
-from minidnn.runtime.layout import ALIGNMENT, COUNTER_WORDS, JOB_WORDS, LINE_BYTES, ROW_ARGUMENTS
 from minidnn.runtime.library import Library
-from minidnn.runtime.program import Argument, HostStep, Kernel, Loop, NativeStep, Program, Tensor
 from minidnn.runtime.recording import Recorder, Span
 from minidnn.runtime.threads import ThreadPool, aligned_words
 

@@ -9,23 +9,15 @@ from collections.abc import Callable, Iterable
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Protocol
 
 import minidnn_kernels
+from minidnn.plan import layout
+from minidnn.plan.program import KernelSpec
 from minidnn.runtime.code_cache import CodeCache, default_folder
 from minidnn.runtime.loops import compile_loops
 from minidnn_kernels.isa import Isa, best_isa, get_isa, host_supports
 
-__all__ = ["KernelSpec", "Library", "chosen_isa", "library"]
-
-
-class KernelSpec(Protocol):
-    """A microkernel that can be generated: a frozen dataclass whose `repr` says all there is to it."""
-
-    @property
-    def name(self) -> str: ...
-
-    def emit(self, isa: Isa) -> str: ...
+__all__ = ["Library", "chosen_isa", "library"]
 
 
 @cache
@@ -49,9 +41,9 @@ def _sources_digest() -> str:
     """A hash over the generators' source: changed generators make other code."""
     digest = hashlib.sha256()
     folders = [Path(next(iter(minidnn_kernels.__path__))), Path(__file__).parent]
-    for folder in folders:
-        for path in sorted(folder.glob("*.py")):
-            digest.update(path.name.encode() + path.read_bytes())
+    sources = [path for folder in folders for path in sorted(folder.glob("*.py"))]
+    for path in [*sources, Path(layout.__file__)]:
+        digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()
 
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from minidnn.ir.printing import printable
 from minidnn.ops.registry import TensorType
-from minidnn.runtime.program import Cost, HostStep, Kernel, NativeStep
+from minidnn.plan.program import Cost, HostStep, Kernel, NativeStep
 from minidnn.runtime.recording import Run
-from minidnn.symbol.printing import printable
 from minidnn.viz.timeline import profile_page
 
 __all__ = ["Peaks", "Profile", "StepProfile", "measure_peaks"]

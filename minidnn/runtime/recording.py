@@ -8,11 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from minidnn.symbol.trace import current_scope
+from minidnn.ir.trace import current_scope
 
 if TYPE_CHECKING:
+    from minidnn.plan.program import Program
     from minidnn.runtime.executor import Executor, _Context
-    from minidnn.runtime.program import Program
 
 __all__ = ["Recorder", "Run", "Span", "run_on_host", "start", "stop"]
 
@@ -63,7 +63,7 @@ class Recorder:
 
     def add_host(self, name: str, span: Span) -> None:
         """An operator that ran as its NumPy reference, outside any program."""
-        from minidnn.runtime.program import HostStep, Program
+        from minidnn.plan.program import HostStep, Program
 
         if name not in self._host:
             self._host[name] = Program((HostStep(name, _nothing, (), ()),), (), 0, (), ())

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from minidnn.runtime.layout import LINE_BYTES, SLOT_WORDS
+from minidnn.plan.layout import LINE_BYTES, SLOT_WORDS
 from minidnn.runtime.placement import Placement
 
 __all__ = ["ThreadPool", "get_num_threads", "pool", "set_num_threads", "start_threads"]

@@ -10,7 +10,7 @@ from typing import Any, Self, cast
 import numpy as np
 
 from minidnn.errors import GraphError
-from minidnn.symbol.graph import Entry, Graph, Node, make_node
+from minidnn.ir.graph import Entry, Graph, Node, make_node
 
 __all__ = ["Arithmetic", "check_names", "compose"]
 

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minidnn.errors import DataError, GraphError
+from minidnn.ir.graph import Entry, Node, make_variable
+from minidnn.ir.infer import known_types, with_types
+from minidnn.ir.json_format import MAX_BYTES, attrs_to_strings, from_json, hints_to_strings, to_json
+from minidnn.ir.literals import parse_literal
+from minidnn.ir.printing import format_graph, printable
+from minidnn.ir.roles import auxiliary_variables, parameter_variables
 from minidnn.ops.registry import TensorType
 from minidnn.symbol.compose import Arithmetic, check_names, compose
-from minidnn.symbol.graph import Entry, Node, make_variable
-from minidnn.symbol.infer import known_types, with_types
-from minidnn.symbol.json_format import MAX_BYTES, attrs_to_strings, from_json, hints_to_strings, to_json
-from minidnn.symbol.literals import parse_literal
-from minidnn.symbol.printing import format_graph, printable
-from minidnn.symbol.roles import auxiliary_variables, parameter_variables
 
 if TYPE_CHECKING:
     from minidnn.numpy.multiarray import ndarray

@@ -6,10 +6,10 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from minidnn.ir.graph import Entry, Graph, Node
+from minidnn.ir.printing import describe_attrs, printable
+from minidnn.ir.roles import parameter_variables
 from minidnn.ops.registry import TensorType
-from minidnn.symbol.graph import Entry, Graph, Node
-from minidnn.symbol.printing import describe_attrs, printable
-from minidnn.symbol.roles import parameter_variables
 
 __all__ = ["Arrow", "Box", "Picture", "make_picture"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from minidnn.symbol.graph import Graph
-from minidnn.symbol.printing import printable
+from minidnn.ir.graph import Graph
+from minidnn.ir.printing import printable
 from minidnn.viz.picture import Arrow, Picture, make_picture
 from minidnn.viz.types import given_types
 

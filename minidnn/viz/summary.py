@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from minidnn.ir.graph import Entry, Graph, Node
+from minidnn.ir.printing import printable
+from minidnn.ir.roles import input_roles, parameter_variables
 from minidnn.ops.registry import TensorType
-from minidnn.symbol.graph import Entry, Graph, Node
-from minidnn.symbol.printing import printable
-from minidnn.symbol.roles import input_roles, parameter_variables
 from minidnn.viz.types import given_types
 
 __all__ = ["print_summary"]

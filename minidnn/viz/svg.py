@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Sequence
 from html import escape
 
-from minidnn.symbol.printing import printable
+from minidnn.ir.printing import printable
 from minidnn.viz.layout import Point, lay_out
 from minidnn.viz.picture import Arrow, Box, Picture
 

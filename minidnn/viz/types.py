@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from minidnn.errors import GraphError, OpError
+from minidnn.ir.graph import Entry, Graph
+from minidnn.ir.infer import known_types
 from minidnn.ops.registry import TensorType
-from minidnn.symbol.graph import Entry, Graph
-from minidnn.symbol.infer import known_types
 
 __all__ = ["given_types"]
 

@@ -26,8 +26,8 @@ from minidnn.contrib.quantization import (
     quantize_net,
 )
 from minidnn.gluon import nn
+from minidnn.ir.graph import Graph, evaluate
 from minidnn.symbol import Symbol
-from minidnn.symbol.graph import Graph, evaluate
 
 BATCHES = [draw(4, 3, 16, 16, seed=seed) for seed in range(3)]
 

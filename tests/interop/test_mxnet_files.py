@@ -13,8 +13,8 @@ import minidnn as mx
 from minidnn.errors import GraphError
 from minidnn.gluon import HybridBlock, SymbolBlock, nn
 from minidnn.interop.mxnet_symbol import TAKEN_APART, to_mxnet_json
+from minidnn.ir.graph import evaluate
 from minidnn.ops.registry import get_op, list_ops
-from minidnn.symbol.graph import evaluate
 from minidnn.symbol.symbol import apply_op
 
 FOLDER = Path(__file__).parents[1] / "assets" / "mxnet"

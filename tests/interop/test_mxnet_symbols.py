@@ -19,7 +19,7 @@ from minidnn.gluon import SymbolBlock
 from minidnn.interop.mxnet_operators import supported
 from minidnn.interop.mxnet_params import save_params
 from minidnn.interop.mxnet_upgrade import UPGRADES
-from minidnn.symbol.graph import evaluate
+from minidnn.ir.graph import evaluate
 
 ROOT = Path(__file__).parents[2]
 ASSETS = ROOT / "tests" / "assets" / "mxnet"

@@ -11,9 +11,9 @@ from int8_layers import Layer, assert_exact, integers
 from small_graphs import check, fuse, inner, node, normal, steps
 
 from minidnn.engine import info
+from minidnn.ir.graph import Graph, make_variable
 from minidnn.lowering import winograd_plan
 from minidnn.runtime.library import library
-from minidnn.symbol.graph import Graph, make_variable
 from minidnn_kernels.winograd import F2X3_INT, F4X3_INT, Scheme
 
 var = make_variable

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from small_graphs import Array
 
+from minidnn.ir.graph import Entry, Graph, evaluate, make_fused, make_node, make_variable
 from minidnn.lowering import lower
 from minidnn.ops.registry import TensorType
+from minidnn.plan.program import Program
 from minidnn.runtime.code_cache import CodeCache, default_folder
 from minidnn.runtime.executor import Executor
 from minidnn.runtime.library import Library
-from minidnn.runtime.program import Program
 from minidnn.runtime.threads import pool
-from minidnn.symbol.graph import Entry, Graph, evaluate, make_fused, make_node, make_variable
 from minidnn_kernels.isa import ISAS, get_isa, host_supports
 
 __all__ = ["HOST_ISAS", "Layer", "assert_exact", "integers", "run_on"]

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from minidnn.ir.graph import Entry, Graph, evaluate, make_fused, make_node, make_variable
 from minidnn.lowering import lower
 from minidnn.lowering.values import CHANNELS_LAST, PLAIN
 from minidnn.ops.registry import TensorType
+from minidnn.plan.program import NativeStep, Program
 from minidnn.runtime.executor import Executor
 from minidnn.runtime.library import library
-from minidnn.runtime.program import NativeStep, Program
 from minidnn.runtime.threads import pool
-from minidnn.symbol.graph import Entry, Graph, evaluate, make_fused, make_node, make_variable
 
 Array = np.ndarray[Any, Any]
 

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_graphs import Array, check, compiled, fuse, inner, node, normal, run, steps
 
+from minidnn.ir.graph import Entry, Graph, Node, make_variable
 from minidnn.lowering.values import CHANNELS_LAST, PLAIN
-from minidnn.symbol.graph import Entry, Graph, Node, make_variable
 
 var = make_variable
 layouts = st.sampled_from([PLAIN, CHANNELS_LAST])

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_graphs import Array, check, compiled, fuse, inner, node, normal, run, steps
 
+from minidnn.ir.graph import Entry, Graph, make_variable
 from minidnn.lowering.lower import has_kernel
 from minidnn.lowering.tail import ELEMENTWISE
 from minidnn.lowering.values import CHANNELS_LAST, PLAIN
 from minidnn.ops.registry import TensorType, get_op
-from minidnn.symbol.graph import Entry, Graph, make_variable
 
 var = make_variable
 

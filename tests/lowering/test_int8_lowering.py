@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from int8_layers import HOST_ISAS, Layer, assert_exact, integers
 
+from minidnn.ir.graph import Graph, evaluate, make_fused, make_node, make_variable
 from minidnn.lowering import lower
 from minidnn.ops.registry import TensorType
+from minidnn.plan.program import Kernel, NativeStep
 from minidnn.runtime.code_cache import CodeCache, default_folder
 from minidnn.runtime.executor import Executor
 from minidnn.runtime.library import Library
-from minidnn.runtime.program import Kernel, NativeStep
 from minidnn.runtime.threads import pool
-from minidnn.symbol.graph import Graph, evaluate, make_fused, make_node, make_variable
 from minidnn_kernels.dot import best_dot, dot_for
 from minidnn_kernels.isa import ISAS, get_isa
 from minidnn_kernels.matmul import Arguments

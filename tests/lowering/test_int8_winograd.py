@@ -10,8 +10,8 @@ import pytest
 from int8_layers import HOST_ISAS, Layer, assert_exact, integers
 from small_graphs import Array, steps
 
+from minidnn.ir.graph import Graph, make_node, make_variable
 from minidnn.lowering import winograd_plan
-from minidnn.symbol.graph import Graph, make_node, make_variable
 from minidnn_kernels.isa import get_isa
 from minidnn_kernels.winograd import F2X3_INT, F4X3_INT, Scheme
 

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_graphs import check, compiled, node, normal
 
+from minidnn.ir.graph import Entry, Graph, make_variable
 from minidnn.lowering.memory import TEMPORARY, plan_memory
 from minidnn.ops.registry import TensorType
-from minidnn.runtime.layout import ALIGNMENT
-from minidnn.runtime.program import Address, Buffer, HostStep, Loop, NativeStep, Tensor
-from minidnn.symbol.graph import Entry, Graph, make_variable
+from minidnn.plan.layout import ALIGNMENT
+from minidnn.plan.program import Address, Buffer, HostStep, Loop, NativeStep, Tensor
 
 _FLOAT = TensorType((1,), normal(1).dtype)
 

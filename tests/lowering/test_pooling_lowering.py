@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_graphs import check, compiled, node, normal, run, steps
 
+from minidnn.ir.graph import Graph, make_variable
 from minidnn.lowering.values import CHANNELS_LAST, PLAIN
-from minidnn.symbol.graph import Graph, make_variable
 
 var = make_variable
 layouts = st.sampled_from([PLAIN, CHANNELS_LAST])

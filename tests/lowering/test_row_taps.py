@@ -11,9 +11,9 @@ import pytest
 from int8_layers import HOST_ISAS, assert_exact, integers
 from small_graphs import Array, check, node, normal, run
 
+from minidnn.ir.graph import Graph, make_variable
 from minidnn.lowering.values import CHANNELS_LAST, PLAIN
-from minidnn.runtime.program import NativeStep, Program
-from minidnn.symbol.graph import Graph, make_variable
+from minidnn.plan.program import NativeStep, Program
 from minidnn_kernels.matmul import Arguments
 
 var = make_variable

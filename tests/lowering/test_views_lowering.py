@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_graphs import Array, check, compiled, node, normal, run, steps
 
+from minidnn.ir.graph import Entry, Graph, infer_types, make_node, make_variable
 from minidnn.lowering.values import CHANNELS_LAST, PLAIN
 from minidnn.ops.registry import TensorType
-from minidnn.symbol.graph import Entry, Graph, infer_types, make_node, make_variable
 
 var = make_variable
 both_layouts = pytest.mark.parametrize("layout", [PLAIN, CHANNELS_LAST])

@@ -12,10 +12,10 @@ import pytest
 from minidnn import npx
 from minidnn import numpy as np
 from minidnn.errors import GraphError, MXNetError, OpError, ShapeError
+from minidnn.ir.graph import evaluate
+from minidnn.ir.trace import Trace, current_scope, current_trace, name_scope, trace_of
 from minidnn.ops import TensorType
-from minidnn.symbol.graph import evaluate
 from minidnn.symbol.symbol import Symbol
-from minidnn.symbol.trace import Trace, current_scope, current_trace, name_scope, trace_of
 
 SHAPE = (2, 3, 4)
 HOST = onp.random.default_rng(5).uniform(0.1, 0.9, SHAPE).astype(onp.float32)

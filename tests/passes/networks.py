@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from minidnn.ir.graph import Graph, Node, evaluate
+from minidnn.ir.infer import known_types
 from minidnn.ops.registry import TensorType
 from minidnn.symbol import Symbol, var
-from minidnn.symbol.graph import Graph, Node, evaluate
-from minidnn.symbol.infer import known_types
 from minidnn.symbol.symbol import apply_op
 
 SHAPE = (2, 4, 5, 5)

@@ -9,6 +9,9 @@ import pytest
 from networks import SHAPE, batch_norm, conv, data, dense, find, inside, names, random_feed, relu, sample_block, unary
 
 from minidnn.errors import OpError
+from minidnn.ir.graph import Graph, evaluate
+from minidnn.ir.infer import known_types
+from minidnn.ir.roles import parameter_variables
 from minidnn.passes import FUSION_PASSES, run_passes
 from minidnn.passes.quantize_calibrate import calibrate
 from minidnn.passes.quantize_fold import fold_bias, fold_types
@@ -16,9 +19,6 @@ from minidnn.passes.quantize_insert import insert
 from minidnn.passes.quantize_mark import Marks, mark
 from minidnn.passes.quantized_graph import QuantizedGraph, layer_output
 from minidnn.symbol import Group, Symbol, var
-from minidnn.symbol.graph import Graph, evaluate
-from minidnn.symbol.infer import known_types
-from minidnn.symbol.roles import parameter_variables
 from minidnn.symbol.symbol import apply_op
 
 Feed = dict[str, np.ndarray[Any, Any]]

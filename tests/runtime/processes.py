@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from minidnn.engine import CompiledGraph, compile_graph
+from minidnn.ir.graph import Graph, make_node, make_variable
 from minidnn.ops.registry import TensorType
-from minidnn.symbol.graph import Graph, make_node, make_variable
 
 Array = np.ndarray[Any, Any]
 

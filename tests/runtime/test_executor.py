@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 from processes import Array, network
 
+from minidnn.ir.graph import Graph, make_node, make_variable
 from minidnn.lowering import lower
 from minidnn.lowering.values import CHANNELS_LAST, PLAIN
 from minidnn.ops.registry import TensorType
+from minidnn.plan.layout import ALIGNMENT
+from minidnn.plan.program import HostStep, Program
 from minidnn.runtime.executor import Executor
-from minidnn.runtime.layout import ALIGNMENT
 from minidnn.runtime.library import library
-from minidnn.runtime.program import HostStep, Program
 from minidnn.runtime.threads import pool
-from minidnn.symbol.graph import Graph, make_node, make_variable
 
 
 def _relu(shape: tuple[int, ...] = (3, 50), outputs: int = 1) -> Executor:

@@ -17,11 +17,11 @@ from minidnn import engine
 from minidnn.contrib.quantization import quantize_net
 from minidnn.errors import ShapeError
 from minidnn.gluon import nn
+from minidnn.ir.graph import Graph, make_node, make_variable
 from minidnn.ops.registry import TensorType
+from minidnn.plan.program import HostStep
 from minidnn.runtime import profile as module
 from minidnn.runtime.profile import Peaks, Profile
-from minidnn.runtime.program import HostStep
-from minidnn.symbol.graph import Graph, make_node, make_variable
 
 Array = np.ndarray[Any, Any]
 

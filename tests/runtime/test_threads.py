@@ -13,7 +13,7 @@ from processes import network, python
 
 import minidnn.runtime.threads as threads_module
 from minidnn.engine import get_num_threads, set_num_threads
-from minidnn.runtime.layout import COUNTER_WORDS, LINE_BYTES
+from minidnn.plan.layout import COUNTER_WORDS, LINE_BYTES
 from minidnn.runtime.threads import ThreadPool, aligned_words
 
 

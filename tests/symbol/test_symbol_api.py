@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from minidnn.errors import DataError, GraphError, MXNetError, OpError
+from minidnn.ir.graph import evaluate
 from minidnn.symbol import Group, Symbol, Variable, fromjson, load, load_json, var
-from minidnn.symbol.graph import evaluate
 from minidnn.symbol.symbol import apply_op
 
 

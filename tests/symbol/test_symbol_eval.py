@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from minidnn.errors import GraphError, OpError
+from minidnn.ir.graph import evaluate
 from minidnn.numpy.multiarray import ndarray
 from minidnn.symbol import Group, Symbol, var
-from minidnn.symbol.graph import evaluate
 from minidnn.symbol.symbol import apply_op
 
 RNG = np.random.default_rng(7)

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 
 from minidnn.errors import DataError, GraphError, MXNetError
+from minidnn.ir import json_format as format_
+from minidnn.ir.graph import Graph, Node, make_fused, make_node, make_variable
+from minidnn.ir.literals import format_literal, format_text, parse_literal
 from minidnn.symbol import Group, Symbol, fromjson, var
-from minidnn.symbol import json_format as format_
-from minidnn.symbol.graph import Graph, Node, make_fused, make_node, make_variable
-from minidnn.symbol.literals import format_literal, format_text, parse_literal
 from minidnn.symbol.symbol import apply_op
 
 

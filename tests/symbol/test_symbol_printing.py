@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from minidnn.ir.debug import debug_enabled
 from minidnn.passes import run_passes
 from minidnn.symbol import Group, Symbol, var
-from minidnn.symbol.debug import debug_enabled
 from minidnn.symbol.symbol import apply_op
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from minidnn.errors import GraphError, OpError, ShapeError, TypeMismatchError
+from minidnn.ir.infer import hinted_type
 from minidnn.symbol import Group, Symbol, var
-from minidnn.symbol.infer import hinted_type
 from minidnn.symbol.symbol import apply_op
 
 

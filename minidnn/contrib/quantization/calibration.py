@@ -11,8 +11,8 @@ from minidnn.contrib.quantization.collector import CalibrationCollector, Checked
 from minidnn.contrib.quantization.data import CalibrationData
 from minidnn.contrib.quantization.network import FusedNetwork, make_block
 from minidnn.errors import DataError, MXNetError, OpError
+from minidnn.ir.graph import Entry, Graph
 from minidnn.passes.quantized_graph import layer_output
-from minidnn.symbol.graph import Entry, Graph
 from minidnn.symbol.symbol import Symbol
 
 __all__ = ["collect_ranges", "ending_at"]

@@ -7,9 +7,9 @@ from collections.abc import Collection
 from typing import Any
 
 from minidnn.errors import GraphError
+from minidnn.ir.graph import Graph, Node
 from minidnn.ops.registry import get_op
 from minidnn.passes.naming import find_anchor
-from minidnn.symbol.graph import Graph, Node
 
 __all__ = ["find_excluded"]
 

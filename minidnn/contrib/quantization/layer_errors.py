@@ -13,8 +13,8 @@ from minidnn.contrib.quantization.data import CalibrationData
 from minidnn.contrib.quantization.network import FusedNetwork, count_inputs, fuse_block, make_block
 from minidnn.errors import GraphError
 from minidnn.gluon.block import HybridBlock, SymbolBlock
+from minidnn.ir.graph import Node
 from minidnn.ops.quantization import quantize_array
-from minidnn.symbol.graph import Node
 from minidnn.symbol.symbol import Symbol
 
 __all__ = ["LayerError", "LayerErrors", "layer_errors"]

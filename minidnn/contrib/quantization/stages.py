@@ -14,13 +14,13 @@ from minidnn.contrib.quantization.entropy import EntropyCollector
 from minidnn.contrib.quantization.exclusions import find_excluded
 from minidnn.contrib.quantization.network import FusedNetwork
 from minidnn.errors import GraphError
+from minidnn.ir.debug import debug_print
+from minidnn.ir.printing import format_graph
 from minidnn.passes.quantize_calibrate import calibrate
 from minidnn.passes.quantize_fold import fold_bias, fold_types
 from minidnn.passes.quantize_insert import insert
 from minidnn.passes.quantize_mark import mark
 from minidnn.passes.quantized_graph import QuantizedGraph
-from minidnn.symbol.debug import debug_print
-from minidnn.symbol.printing import format_graph
 from minidnn.symbol.symbol import Symbol
 
 __all__ = ["Options", "Stages", "make_collector", "run_stages"]

@@ -18,9 +18,9 @@ import numpy as np
 
 from minidnn.errors import DataError, GraphError, OpError
 from minidnn.interop.mxnet_upgrade import UPGRADES, translate
+from minidnn.ir.graph import FUSED, Entry, Graph, Node, make_fused, make_node, make_variable
+from minidnn.ir.literals import format_literal, format_text, parse_literal
 from minidnn.ops.registry import Attrs, Op, get_op
-from minidnn.symbol.graph import FUSED, Entry, Graph, Node, make_fused, make_node, make_variable
-from minidnn.symbol.literals import format_literal, format_text, parse_literal
 
 __all__ = ["MAX_BYTES", "MAX_NODES", "VERSION", "attrs_to_strings", "from_json", "hints_to_strings", "to_json"]
 

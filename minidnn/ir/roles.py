@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from minidnn.symbol.graph import Graph, Node
+from minidnn.ir.graph import Graph, Node
 
 __all__ = ["DATA", "Role", "auxiliary_variables", "input_roles", "parameter_variables", "variable_roles"]
 

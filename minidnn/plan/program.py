@@ -9,14 +9,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from minidnn.ops.registry import TensorType
-from minidnn.runtime.library import KernelSpec
+from minidnn_kernels.isa import Isa
 
-__all__ = ["Address", "Argument", "Buffer", "Cost", "HostStep", "Kernel", "Loop", "NativeStep", "Program", "Tensor"]
+__all__ = [
+    "Address",
+    "Argument",
+    "Buffer",
+    "Cost",
+    "HostStep",
+    "Kernel",
+    "KernelSpec",
+    "Loop",
+    "NativeStep",
+    "Program",
+    "Tensor",
+]
 
 
 @dataclass(frozen=True)
@@ -36,6 +48,15 @@ class Address:
 
     def __add__(self, offset: int) -> Address:
         return Address(self.buffer, self.offset + offset)
+
+
+class KernelSpec(Protocol):
+    """A microkernel that can be generated: a frozen dataclass whose `repr` says all there is to it."""
+
+    @property
+    def name(self) -> str: ...
+
+    def emit(self, isa: Isa) -> str: ...
 
 
 @dataclass(frozen=True)

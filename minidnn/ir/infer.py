@@ -1,6 +1,6 @@
 """Shapes and dtypes as far as they are known: from what is given, from hints, from operators.
 
-`minidnn.symbol.graph.infer_types` wants the type of every variable. Here a variable may be unknown; the
+`minidnn.ir.graph.infer_types` wants the type of every variable. Here a variable may be unknown; the
 shape of a parameter then follows from the data it meets (`Op.infer_parameters`), and what does not
 follow stays unknown.
 """
@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from minidnn.errors import OpError
+from minidnn.ir.graph import Entry, Graph, Node, make_variable
 from minidnn.ops.registry import TensorType
-from minidnn.symbol.graph import Entry, Graph, Node, make_variable
 
 __all__ = ["hinted_type", "known_types", "with_types"]
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from minidnn.errors import OpError
+from minidnn.ir.graph import Entry, Graph, Node
+from minidnn.ir.infer import known_types
+from minidnn.ir.json_format import attrs_to_strings, hints_to_strings
+from minidnn.ir.roles import parameter_variables
 from minidnn.ops.registry import REQUIRED, Attrs, Op, TensorType
-from minidnn.symbol.graph import Entry, Graph, Node
-from minidnn.symbol.infer import known_types
-from minidnn.symbol.json_format import attrs_to_strings, hints_to_strings
-from minidnn.symbol.roles import parameter_variables
 
 __all__ = ["describe_attrs", "format_graph", "printable"]
 

@@ -18,9 +18,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from minidnn.errors import GraphError, MXNetError
+from minidnn.ir.graph import Entry, Node, make_variable
 from minidnn.numpy import multiarray
 from minidnn.ops.registry import Attrs, Op, TensorType
-from minidnn.symbol.graph import Entry, Node, make_variable
 
 if TYPE_CHECKING:
     from minidnn.numpy.multiarray import ndarray
