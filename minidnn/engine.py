@@ -11,7 +11,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -23,7 +23,6 @@ from minidnn.runtime.recording import Recorder, run_on_host, start, stop
 from minidnn.runtime.threads import get_num_threads, pool, set_num_threads, start_threads
 
 if TYPE_CHECKING:
-    from minidnn.numpy.multiarray import ndarray
     from minidnn.plan.program import Program
     from minidnn.runtime.executor import Executor
     from minidnn.runtime.profile import Profile as Profile
@@ -43,6 +42,24 @@ __all__ = [
 Array = np.ndarray[Any, Any]
 
 _PLAIN, _CHANNELS_LAST = "plain", "channels_last"
+
+
+class Operand(Protocol):
+    """What the engine asks of an array that users hold."""
+
+    @property
+    def _type(self) -> TensorType: ...
+
+    @property
+    def _version(self) -> int:
+        """Number of writes to its memory so far."""
+
+    @property
+    def _compiled(self) -> dict[Any, Any]:
+        """Room for kernels that baked the array in; empty again after any write to its memory."""
+
+    def _read(self, what: str) -> Array:
+        """The data; an error that names `what` where there is none."""
 
 
 class CompiledGraph:
@@ -176,7 +193,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew_lock)
 
 
-def run_op(op: Op, attrs: Attrs, arrays: Sequence[ndarray]) -> tuple[Array, ...]:
+def run_op(op: Op, attrs: Attrs, arrays: Sequence[Operand]) -> tuple[Array, ...]:
     """One operator on arrays, by the kernels that fused graphs use; by its reference where it has none.
 
     Results of convolutions and their like may have channels-last strides: whatever comes next reads them
@@ -221,7 +238,7 @@ def _find_program(
     attrs: Attrs,
     types: tuple[TensorType, ...],
     layouts: tuple[str, ...],
-    weights: Sequence[ndarray],
+    weights: Sequence[Operand],
 ) -> Executor | None:
     key = _key(op, attrs, types, layouts)
     if weights:
@@ -244,7 +261,7 @@ def _keep_program(
     attrs: Attrs,
     types: tuple[TensorType, ...],
     layouts: tuple[str, ...],
-    weights: Sequence[ndarray],
+    weights: Sequence[Operand],
     executor: Executor,
 ) -> None:
     key = _key(op, attrs, types, layouts)

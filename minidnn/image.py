@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from minidnn import dispatch, random
+from minidnn import random
 from minidnn.errors import DataError, ShapeError
 from minidnn.image_pixels import Pixels, decode, encode, is_grey, pad, resize, short_size
 from minidnn.image_rotation import imrotate, random_rotate
+from minidnn.numpy.base import as_native
 from minidnn.numpy.multiarray import ndarray
 
 __all__ = [
@@ -94,7 +95,7 @@ def _picture(src: Any) -> Pixels:
 
 
 def _wrap(pixels: Pixels) -> ndarray:
-    return ndarray._wrap(dispatch.as_native(pixels))
+    return ndarray._wrap(as_native(pixels))
 
 
 def _resized(pixels: Pixels, width: int, height: int, interp: int) -> Pixels:

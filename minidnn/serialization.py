@@ -12,10 +12,8 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import struct
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
@@ -23,8 +21,10 @@ from typing import Any, BinaryIO, NoReturn
 import numpy as np
 
 from minidnn.errors import DataError
+from minidnn.interop import mxnet_params
+from minidnn.replacing import replacing
 
-__all__ = ["load", "metadata", "replacing", "save"]
+__all__ = ["load", "metadata", "save"]
 
 _DTYPES = {
     "F64": "<f8",
@@ -77,23 +77,6 @@ def save(path: str | os.PathLike[str], arrays: Mapping[str, Any], metadata: Mapp
         raise OSError(f"{path}: cannot write the file: {error}") from None
 
 
-@contextmanager
-def replacing(target: Path) -> Iterator[Path]:
-    """A path beside `target` to write to, which takes its place at the end and is gone after an error.
-
-    The file has the permissions that any new file has here, whatever its writer gave it.
-    """
-    scratch = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
-    try:
-        scratch.touch()
-        mode = scratch.stat().st_mode
-        yield scratch
-        scratch.chmod(mode)
-        scratch.replace(target)
-    finally:
-        scratch.unlink(missing_ok=True)
-
-
 def load(path: str | os.PathLike[str]) -> dict[str, np.ndarray[Any, Any]]:
     """Read a safetensors file, or one of MXNet's, into arrays that own their memory, in the file's order.
 
@@ -101,8 +84,6 @@ def load(path: str | os.PathLike[str]) -> dict[str, np.ndarray[Any, Any]]:
         DataError: the file is damaged, truncated or holds a dtype NumPy lacks; the message names the record.
         OSError: the file is missing or cannot be read.
     """
-    from minidnn.interop import mxnet_params
-
     with Path(path).open("rb") as file:
         is_mxnet = mxnet_params.is_mxnet_file(file.read(16))
         file.seek(0)
@@ -121,8 +102,6 @@ def metadata(path: str | os.PathLike[str]) -> dict[str, str]:
         DataError: the header is damaged.
         OSError: the file is missing or cannot be read.
     """
-    from minidnn.interop import mxnet_params
-
     with Path(path).open("rb") as file:
         is_mxnet = mxnet_params.is_mxnet_file(file.read(16))
         file.seek(0)

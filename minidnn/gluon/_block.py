@@ -16,6 +16,7 @@ from minidnn.gluon.calls import block_scope, observer
 from minidnn.gluon.hooks import HookHandle, Hooks
 from minidnn.gluon.parameter import Devices, Init, Parameter
 from minidnn.gluon.parameter_dict import ParameterDict
+from minidnn.gluon.summary import print_summary
 from minidnn.ir.trace import current_trace
 
 __all__ = ["Block", "structure_version"]
@@ -45,6 +46,9 @@ class Block:
             def forward(self, x):
                 return mx.npx.relu(self.dense(x))
     """
+
+    # Whether it is a container that computes nothing itself; summaries leave those out.
+    _only_calls_children = False
 
     _children: dict[str, Block]
     _reg_params: dict[str, Parameter]
@@ -318,6 +322,4 @@ class Block:
 
     def summary(self, *inputs: Any) -> None:
         """Run once on `inputs` and print every layer with its output shape and number of parameters."""
-        from minidnn.gluon.summary import print_summary
-
         print_summary(self, inputs)

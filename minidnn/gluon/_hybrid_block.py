@@ -7,7 +7,7 @@ import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from minidnn import serialization
 from minidnn.errors import OpError
@@ -17,12 +17,11 @@ from minidnn.gluon.monitor import Callback
 from minidnn.gluon.program import BlockGraph, Program
 from minidnn.gluon.recording import Recording
 from minidnn.gluon.structure import Spec, flatten, unflatten
-from minidnn.ir.trace import current_scope, current_trace
+from minidnn.ir.trace import current_trace
 from minidnn.numpy.multiarray import ndarray
 from minidnn.ops.registry import TensorType
-
-if TYPE_CHECKING:
-    from minidnn.symbol.symbol import Symbol
+from minidnn.scope import current_scope
+from minidnn.symbol.symbol import Symbol
 
 __all__ = ["HybridBlock"]
 
@@ -199,7 +198,7 @@ class HybridBlock(Block):
             outputs, output_spec = flatten(output, self._refuse_output)
             if not outputs:
                 raise self._refuse_output(output)
-            symbol = trace.graph(outputs)
+            symbol = Symbol(trace.graph(outputs).outputs)
         met = {id(p) for p in recording.used.values()}
         self._warn_unused(symbol, inputs, [name for name, p in named.items() if id(p) not in met])
         used = set(symbol.list_inputs())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from minidnn.device import takes_ctx
 from minidnn.dispatch import invoke
@@ -17,9 +17,7 @@ from minidnn.ir.graph import Entry, Graph, Node
 from minidnn.ir.infer import known_types, with_types
 from minidnn.numpy.convert import as_array
 from minidnn.numpy.multiarray import ndarray
-
-if TYPE_CHECKING:
-    from minidnn.symbol.symbol import Symbol
+from minidnn.symbol.symbol import Group, Symbol, load, var
 
 __all__ = ["SymbolBlock"]
 
@@ -44,8 +42,6 @@ class SymbolBlock(HybridBlock):
         inputs: Symbol | Sequence[Symbol],
         params: Mapping[str, Any] | None = None,
     ) -> None:
-        from minidnn.symbol import Group, Symbol
-
         super().__init__()
         self._active = True
         self._symbol = outputs if isinstance(outputs, Symbol) else Group(outputs)
@@ -84,8 +80,6 @@ class SymbolBlock(HybridBlock):
             DataError: a file is damaged, or the parameters do not fit.
             OSError: a file cannot be read.
         """
-        from minidnn.symbol import load, var
-
         symbol = load(symbol_file)
         names = [input_names] if isinstance(input_names, str) else list(input_names)
         for name in names:
@@ -129,8 +123,6 @@ class SymbolBlock(HybridBlock):
         self._check_types(arrays)
         for parameter in self._reg_params.values():
             parameter.finish_deferred_init()
-        from minidnn.symbol import Symbol
-
         # What can be fused depends on shapes, which the graph of a file need not have.
         types = {name: array._type for name, array in zip(self._input_names, arrays, strict=True)}
         return self._make_graph(Symbol(with_types(self._symbol, types).outputs))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 
@@ -13,12 +13,10 @@ from minidnn.device import Device, current_device, takes_ctx
 from minidnn.errors import DataError, MXNetError, ShapeError
 from minidnn.gluon.recording import current_recording
 from minidnn.initializer import InitDesc, Initializer, Uniform, create
-from minidnn.ir.trace import current_scope
 from minidnn.numpy.convert import as_array
 from minidnn.numpy.multiarray import ndarray
-
-if TYPE_CHECKING:
-    from minidnn.symbol.symbol import Symbol
+from minidnn.scope import current_scope
+from minidnn.symbol.symbol import Symbol, var
 
 __all__ = ["Constant", "DeferredInitializationError", "Parameter"]
 
@@ -345,8 +343,6 @@ class Parameter:
 
     def var(self) -> Symbol:
         """A symbol that stands for the parameter."""
-        from minidnn.symbol import var
-
         return var(self.name, shape=self.shape, dtype=self.dtype)
 
 

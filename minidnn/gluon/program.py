@@ -6,7 +6,7 @@ import operator
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -17,9 +17,7 @@ from minidnn.gluon.parameter import Parameter
 from minidnn.gluon.structure import Spec
 from minidnn.numpy.multiarray import ndarray
 from minidnn.ops.registry import TensorType
-
-if TYPE_CHECKING:
-    from minidnn.symbol.symbol import Symbol
+from minidnn.symbol.symbol import Symbol
 
 __all__ = ["BlockGraph", "Program"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -14,10 +14,30 @@ from minidnn.initializer import Initializer
 from minidnn.ir.trace import Trace, current_trace
 from minidnn.numpy.multiarray import ndarray
 
-if TYPE_CHECKING:
-    from minidnn.gluon.parameter import Parameter
+__all__ = ["Recordable", "Recording", "current_recording"]
 
-__all__ = ["Recording", "current_recording"]
+
+class Recordable(Protocol):
+    """What a recording asks of a parameter; see `minidnn.gluon.Parameter`."""
+
+    init: str | Initializer | None
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def dtype(self) -> Any: ...
+
+    @property
+    def shape(self) -> tuple[int, ...] | None: ...
+
+    @property
+    def is_initialized(self) -> bool: ...
+
+    @property
+    def shape_is_known(self) -> bool: ...
+
+    def concrete(self) -> ndarray: ...
 
 
 class Recording:
@@ -29,14 +49,14 @@ class Recording:
         shapes_only: parameters need no values yet, only shapes.
     """
 
-    def __init__(self, names: Mapping[str, Parameter], shapes_only: bool = False) -> None:
-        self.trace = Trace()
-        self.used: dict[str, Parameter] = {}
+    def __init__(self, names: Mapping[str, Recordable], shapes_only: bool = False) -> None:
+        self.trace = Trace(ndarray)
+        self.used: dict[str, Any] = {}
         self._names = {id(parameter): name for name, parameter in names.items()}
         self._shapes_only = shapes_only
 
     @contextmanager
-    def active(self) -> Iterator[Trace]:
+    def active(self) -> Iterator[Trace[ndarray]]:
         """Record in this thread; parameters give traced arrays meanwhile."""
         _state.recordings.append(self)
         try:
@@ -45,7 +65,7 @@ class Recording:
         finally:
             _state.recordings.pop()
 
-    def parameter(self, parameter: Parameter) -> ndarray:
+    def parameter(self, parameter: Recordable) -> ndarray:
         """The traced array that stands for the parameter.
 
         Raises:
@@ -62,7 +82,7 @@ class Recording:
         hints = {} if init is None else {"init": init}
         return self.trace.parameter(name, self._value(parameter), **hints)
 
-    def _value(self, parameter: Parameter) -> ndarray:
+    def _value(self, parameter: Recordable) -> ndarray:
         if self._shapes_only and not parameter.is_initialized and parameter.shape_is_known:
             # One zero, seen as an array of that shape: it is never read.
             return ndarray._wrap(np.broadcast_to(np.zeros((), parameter.dtype), parameter.shape or ()))

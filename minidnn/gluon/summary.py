@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from minidnn.gluon._block import Block
 from minidnn.gluon.calls import observe
-from minidnn.gluon.nn.sequential import HybridSequential, Sequential
 from minidnn.numpy.multiarray import ndarray
 
 __all__ = ["print_summary"]
@@ -14,15 +13,15 @@ __all__ = ["print_summary"]
 _ROW = "{:>20}  {:>42} {:>15}"
 
 
-def print_summary(block: Block, inputs: tuple[Any, ...]) -> None:
+def print_summary(block: Callable[..., Any], inputs: tuple[Any, ...]) -> None:
     """Run `block` once, op by op, and print one row for each layer that was called, in the order of their ends."""
     rows = [("Input", _shapes(inputs if len(inputs) > 1 else inputs[0]), 0)]
     seen: set[int] = set()
     total = trainable = shared = 0
 
-    def note(layer: Block, output: Any) -> None:
+    def note(layer: Any, output: Any) -> None:
         nonlocal total, trainable, shared
-        if isinstance(layer, (Sequential, HybridSequential)):
+        if layer._only_calls_children:
             return
         count = 0
         for parameter in layer.params.values():

@@ -12,7 +12,7 @@ import numpy as np
 from minidnn.errors import DataError
 from minidnn.interop.mxnet_list import MAGIC, read_list, write_list
 from minidnn.interop.mxnet_npz import NPY_MAGIC, read_npy, read_npz, write_npy, write_npz
-from minidnn.serialization import replacing
+from minidnn.replacing import replacing
 
 __all__ = ["FORMATS", "is_mxnet_file", "may_lack_names", "read_params", "save_array", "save_params"]
 

@@ -18,7 +18,7 @@ from minidnn.interop.mxnet_operators import rule_of_op
 from minidnn.interop.mxnet_params import save_params
 from minidnn.ir.graph import Entry, Graph, Node, make_node
 from minidnn.ir.json_format import VERSION, hints_to_strings
-from minidnn.serialization import replacing
+from minidnn.replacing import replacing
 
 __all__ = ["TAKEN_APART", "export_mxnet", "to_mxnet_json"]
 

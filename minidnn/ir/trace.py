@@ -1,64 +1,70 @@
 """Tracing: operators applied to arrays without data are written down as a graph.
 
-    with Trace() as trace:
+    with Trace(ndarray) as trace:
         x = trace.input("data", TensorType((1, 3, 8, 8), np.dtype("float32")))
         y = net.forward(x)
-    symbol = trace.graph([y])
+    graph = trace.graph([y])
 
 What a `Trace` knows beside the graph are the concrete arrays it needs: the parameters by name, and the
-constants, arrays that met traced ones on the way.
+constants, arrays that met traced ones on the way. Of the arrays it knows what `Traceable` says.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any, Generic, Self, TypeVar
 
 from minidnn.errors import GraphError, MXNetError
-from minidnn.ir.graph import Entry, Node, make_variable
-from minidnn.numpy import multiarray
+from minidnn.ir.graph import Entry, Graph, Node, make_variable
 from minidnn.ops.registry import Attrs, Op, TensorType
+from minidnn.scope import current_scope
 
-if TYPE_CHECKING:
-    from minidnn.numpy.multiarray import ndarray
-    from minidnn.symbol.symbol import Symbol
-
-__all__ = ["Trace", "current_scope", "current_trace", "name_scope", "no_data", "trace_of"]
+__all__ = ["Trace", "Traceable", "current_trace", "no_data", "trace_of"]
 
 
 class _State(threading.local):
     def __init__(self) -> None:
-        self.traces: list[Trace] = []
-        self.scopes: list[str] = []
+        self.traces: list[Trace[Any]] = []
 
 
 _state = _State()
 
 
-@contextmanager
-def name_scope(name: str) -> Iterator[None]:
-    """Names given inside begin with `name`; scopes nest. An empty name adds nothing."""
-    _state.scopes.append(name)
-    try:
-        yield
-    finally:
-        _state.scopes.pop()
+class Traceable:
+    """What a trace follows: an array of known type, which is an entry of the graph while it is traced."""
+
+    __slots__ = ("_entry", "_trace", "_type")
+
+    _type: TensorType
+    _entry: Entry | None
+    _trace: Trace[Any] | None
+
+    @classmethod
+    def _traced(cls, entry: Entry, type_: TensorType, trace: Trace[Any]) -> Self:
+        """An array without data: `entry` of the graph that `trace` is recording."""
+        raise NotImplementedError
+
+    @property
+    def _version(self) -> int:
+        """Number of writes to the memory so far, through this array or any view of it."""
+        raise NotImplementedError
+
+    def copy(self) -> Self:
+        """An array of its own with the same elements."""
+        raise NotImplementedError
 
 
-def current_scope() -> str:
-    """The names of the open scopes, joined by dots: ``features.0.conv1``."""
-    return ".".join(name for name in _state.scopes if name)
+Array = TypeVar("Array", bound=Traceable)
 
 
-def current_trace() -> Trace | None:
+def current_trace() -> Trace[Any] | None:
     """The innermost trace that is recording in this thread."""
     return _state.traces[-1] if _state.traces else None
 
 
-def trace_of(arrays: Sequence[ndarray]) -> Trace | None:
+def trace_of(arrays: Sequence[Traceable]) -> Trace[Any] | None:
     """The trace the arrays belong to, or None if all of them are concrete.
 
     Raises:
@@ -76,23 +82,27 @@ def trace_of(arrays: Sequence[ndarray]) -> Trace | None:
     return None
 
 
-class Trace:
+class Trace(Generic[Array]):
     """A graph in the making; a context manager that records while it is entered.
+
+    Args:
+        array: the class of the arrays it gives.
 
     Attributes:
         parameters: name -> concrete array, of every parameter that was asked for.
         constants: name -> a copy of every other concrete array that met a traced one.
     """
 
-    def __init__(self) -> None:
-        self.parameters: dict[str, ndarray] = {}
-        self.constants: dict[str, ndarray] = {}
-        self._traced: dict[str, ndarray] = {}
+    def __init__(self, array: type[Array]) -> None:
+        self.parameters: dict[str, Array] = {}
+        self.constants: dict[str, Array] = {}
+        self._array = array
+        self._traced: dict[str, Array] = {}
         self._names: set[str] = set()
-        self._constant_of: dict[tuple[int, int], tuple[ndarray, Entry]] = {}
+        self._constant_of: dict[tuple[int, int], tuple[Array, Entry]] = {}
         self._aliased: set[Entry] = set()
 
-    def __enter__(self) -> Trace:
+    def __enter__(self) -> Self:
         _state.traces.append(self)
         return self
 
@@ -103,7 +113,7 @@ class Trace:
         while _state.traces and _state.traces.pop() is not self:
             pass
 
-    def input(self, name: str, type_: TensorType) -> ndarray:
+    def input(self, name: str, type_: TensorType) -> Array:
         """A variable of the graph, as an array without data.
 
         Raises:
@@ -113,9 +123,9 @@ class Trace:
             raise GraphError(f"the input name {name!r} is taken in this trace")
         self._names.add(name)
         entry = make_variable(name, shape=type_.shape, dtype=type_.dtype)
-        return multiarray.ndarray._traced(entry, type_, self)
+        return self._array._traced(entry, type_, self)
 
-    def parameter(self, name: str, array: ndarray, **hints: Any) -> ndarray:
+    def parameter(self, name: str, array: Array, **hints: Any) -> Array:
         """The variable of a parameter: the same one each time the name is asked for.
 
         Args:
@@ -130,12 +140,12 @@ class Trace:
             if name in self._names:
                 raise GraphError(f"the parameter name {name!r} is taken in this trace")
             self._names.add(name)
-            entry = make_variable(name, **{"shape": array.shape, "dtype": array.dtype, **hints})
-            self._traced[name] = multiarray.ndarray._traced(entry, TensorType.of(array), self)
+            entry = make_variable(name, **{"shape": array._type.shape, "dtype": array._type.dtype, **hints})
+            self._traced[name] = self._array._traced(entry, array._type, self)
             self.parameters[name] = array
         return self._traced[name]
 
-    def record(self, op: Op, attrs: Attrs, arrays: Sequence[ndarray]) -> tuple[ndarray, ...]:
+    def record(self, op: Op, attrs: Attrs, arrays: Sequence[Array]) -> tuple[Array, ...]:
         """Write down one operation; the outputs have types and no data.
 
         Raises:
@@ -144,9 +154,9 @@ class Trace:
         types = op.infer_types(attrs, [a._type for a in arrays])
         entries = tuple(a._entry if a._entry is not None else self._constant(a) for a in arrays)
         node = Node(op, self._fresh_name(op.name), attrs, entries)
-        return tuple(multiarray.ndarray._traced(node[i], t, self) for i, t in enumerate(types))
+        return tuple(self._array._traced(node[i], t, self) for i, t in enumerate(types))
 
-    def note_view(self, array: ndarray, view: ndarray) -> None:
+    def note_view(self, array: Array, view: Array) -> None:
         """Remember that `view` would, without a trace, be a view on the memory of `array`."""
         self._aliased.update(a._entry for a in (array, view) if a._entry is not None)
 
@@ -157,17 +167,15 @@ class Trace:
         """
         return entry.node.is_variable or entry in self._aliased
 
-    def graph(self, outputs: Sequence[ndarray]) -> Symbol:
+    def graph(self, outputs: Sequence[Array]) -> Graph:
         """What has been recorded, from the variables to `outputs`; concrete outputs become constants.
 
         Raises:
             GraphError: an output is no array of this trace.
         """
-        from minidnn.symbol.symbol import Symbol
-
         entries = []
         for i, output in enumerate(outputs):
-            if not isinstance(output, multiarray.ndarray):
+            if not isinstance(output, Traceable):
                 raise GraphError(f"output {i} of a traced function must be an array, got {type(output).__name__}")
             if output._entry is None:
                 entries.append(self._constant(output))
@@ -175,16 +183,16 @@ class Trace:
                 raise GraphError(f"output {i} belongs to another trace: {output._entry}")
             else:
                 entries.append(output._entry)
-        return Symbol(entries)
+        return Graph(entries)
 
-    def _constant(self, array: ndarray) -> Entry:
+    def _constant(self, array: Array) -> Entry:
         # A copy, since the array may be written to later; kept once for each state the array was met in.
         key = (id(array), array._version)
         if key not in self._constant_of:
             name = self._fresh_name("constant")
             copied = array.copy()
             self.constants[name] = copied
-            entry = make_variable(name, shape=copied.shape, dtype=copied.dtype)
+            entry = make_variable(name, shape=copied._type.shape, dtype=copied._type.dtype)
             self._constant_of[key] = (array, entry)
         return self._constant_of[key][1]
 

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from minidnn import dispatch
+from minidnn.dispatch import binary
 from minidnn.errors import OpError
 from minidnn.numpy.convert import as_array, own, to_numpy
 from minidnn.numpy.multiarray import ndarray
-from minidnn.numpy.operators import binary
 
 __all__ = [
     "add_n",

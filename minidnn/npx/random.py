@@ -8,9 +8,9 @@ import numpy as np
 
 from minidnn.errors import OpError
 from minidnn.npx.functions import sigmoid
+from minidnn.numpy.base import deliver
 from minidnn.numpy.convert import as_array, as_shape, check_device, own, to_numpy
 from minidnn.numpy.multiarray import ndarray
-from minidnn.numpy.operators import deliver
 from minidnn.numpy.random import normal, uniform
 from minidnn.random import generator, seed
 

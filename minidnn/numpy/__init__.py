@@ -11,6 +11,7 @@ from minidnn.numpy.elementwise import *  # noqa: F403
 from minidnn.numpy.linear import *  # noqa: F403
 from minidnn.numpy.manipulation import *  # noqa: F403
 from minidnn.numpy.multiarray import ndarray
+from minidnn.numpy.protocol import OwnFunctions
 from minidnn.numpy.reductions import *  # noqa: F403
 
 float16, float32, float64 = _np.float16, _np.float32, _np.float64
@@ -61,3 +62,5 @@ __all__ += elementwise.__all__
 __all__ += linear.__all__
 __all__ += manipulation.__all__
 __all__ += reductions.__all__
+
+ndarray._numpy_protocol = OwnFunctions({name: globals()[name] for name in __all__})

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from minidnn import dispatch
 from minidnn.device import Device
 from minidnn.errors import TypeMismatchError
+from minidnn.numpy.base import as_native, is_scalar
 from minidnn.numpy.multiarray import ndarray
 
 __all__ = [
@@ -26,11 +26,6 @@ __all__ = [
 Shape = int | tuple[int, ...] | list[int]
 
 _FLOAT64 = np.dtype(np.float64)
-
-
-def is_scalar(x: Any) -> bool:
-    """Whether `x` is one number of Python's or NumPy's, not an array."""
-    return isinstance(x, (bool, int, float, np.bool_, np.integer, np.floating))
 
 
 def as_array(x: Any, dtype: Any = None) -> ndarray:
@@ -59,7 +54,7 @@ def as_host(x: Any, dtype: Any = None) -> np.ndarray[Any, Any]:
             host = np.asarray(to_numpy(x), dtype=np.float32 if dtype is None else dtype)
         except (ValueError, TypeError, OverflowError) as error:
             raise TypeMismatchError(f"{type(x).__name__} cannot become an array: {error}") from None
-    return dispatch.as_native(host if dtype is None else host.astype(dtype, copy=False))
+    return as_native(host if dtype is None else host.astype(dtype, copy=False))
 
 
 def as_shape(shape: Any) -> tuple[int, ...]:

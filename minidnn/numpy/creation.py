@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from minidnn import dispatch
+from minidnn.numpy.base import as_native, deliver
 from minidnn.numpy.convert import Shape, as_array, as_host, as_shape, check_device, is_scalar, own
 from minidnn.numpy.multiarray import ndarray
-from minidnn.numpy.operators import deliver
 
 __all__ = [
     "arange",
@@ -67,7 +66,7 @@ def ascontiguousarray(a: Any, dtype: Any = None) -> ndarray:
 
 def from_dlpack(x: Any) -> ndarray:
     """A copy of an array of another library that speaks DLPack, such as a torch tensor on the CPU."""
-    return ndarray._wrap(dispatch.as_native(np.array(np.from_dlpack(x))))
+    return ndarray._wrap(as_native(np.array(np.from_dlpack(x))))
 
 
 def copy(a: Any) -> ndarray:

@@ -192,26 +192,12 @@ union1d = _delegate("union1d", "The elements of both arrays, sorted.")
 unique = _delegate("unique", "The different elements, sorted.")
 unravel_index = _delegate("unravel_index", "Flat positions as one array for each axis.")
 
-_sort = _delegate("sort", "Sorted copy.")
-_argsort = _delegate("argsort", "Positions that sort.")
-
 
 def sort(a: Any, axis: int | None = -1, descending: bool = False, stable: bool = True) -> ndarray:
     """The elements in order along `axis`, or all of them with ``axis=None``."""
-    result: ndarray = _sort(a, axis, kind="stable")
-    return _reversed(result, axis) if descending else result
+    return own(to_numpy(a)).sort(axis, descending, stable)
 
 
 def argsort(a: Any, axis: int | None = -1, descending: bool = False, stable: bool = True) -> ndarray:
     """The positions (int64) that would put the elements in order along `axis`; equal ones stay in their order."""
-    if not descending:
-        return _argsort(a, axis, kind="stable")  # type: ignore[no-any-return]
-    host = to_numpy(a)
-    if axis is None:
-        host, axis = np.ravel(host), -1
-    count = np.shape(host)[axis]
-    return own(count - 1 - np.flip(np.argsort(np.flip(host, axis), axis, kind="stable"), axis))
-
-
-def _reversed(a: ndarray, axis: int | None) -> ndarray:
-    return own(np.flip(to_numpy(a), -1 if axis is None else axis).copy())
+    return own(to_numpy(a)).argsort(axis, descending, stable)

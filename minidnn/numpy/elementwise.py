@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import builtins
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from minidnn import dispatch
+from minidnn.dispatch import binary
+from minidnn.numpy.base import deliver
 from minidnn.numpy.convert import as_array, as_host, is_scalar
 from minidnn.numpy.multiarray import ndarray
-from minidnn.numpy.operators import binary, deliver
 from minidnn.ops.registry import get_op
 
 __all__ = [
@@ -218,13 +218,7 @@ def round(x: Any, decimals: int = 0, out: ndarray | None = None, **kwargs: Any) 
     """Rounded to `decimals` places, halves to even."""
     if is_scalar(x) and out is None:
         return np.round(x, decimals).item()
-    a = as_array(x)
-    if decimals == 0 or (a.dtype.kind in "biu" and decimals > 0):
-        return deliver(dispatch.invoke_one("rint", a), out)
-    scale = 10.0 ** builtins.abs(decimals)
-    up, down = ("multiply", "true_divide") if decimals > 0 else ("true_divide", "multiply")
-    scaled = dispatch.invoke_one("rint", binary(up, a, scale))
-    return deliver(binary(down, scaled, scale).astype(a.dtype, copy=False), out)
+    return deliver(as_array(x).round(decimals), out)
 
 
 around = round_ = round
@@ -242,9 +236,7 @@ def where(condition: Any, x: Any = None, y: Any = None) -> Any:
     """
     chosen = as_array(condition, np.bool_ if is_scalar(condition) else None)
     if x is None and y is None:
-        from minidnn.numpy.delegated import nonzero
-
-        return nonzero(chosen)
+        return chosen.nonzero()
     if x is None or y is None:
         raise ValueError("where() wants both x and y, or neither")
     return dispatch.invoke_one("where", chosen, _weak(x, y), _weak(y, x))

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import operator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from minidnn import dispatch
 from minidnn.errors import MXNetError
-from minidnn.ir import trace as tracing
-from minidnn.numpy import multiarray
-
-if TYPE_CHECKING:
-    from minidnn.numpy.multiarray import ndarray
+from minidnn.ir.trace import no_data
+from minidnn.numpy.base import Array, ArrayBase
 
 __all__ = ["is_basic", "record_basic", "to_numpy_key"]
 
@@ -26,9 +22,9 @@ def to_numpy_key(key: Any) -> Any:
     """
     if isinstance(key, tuple):
         return tuple(to_numpy_key(k) for k in key)
-    if isinstance(key, multiarray.ndarray):
+    if isinstance(key, ArrayBase):
         if key._entry is not None:
-            raise tracing.no_data(key._entry, "an array used as an index")
+            raise no_data(key._entry, "an array used as an index")
         return key._data
     return key
 
@@ -43,7 +39,7 @@ def is_basic(key: Any) -> bool:
     return all(k is None or k is Ellipsis or isinstance(k, slice) or _is_integer(k) for k in parts)
 
 
-def record_basic(array: ndarray, key: Any) -> ndarray:
+def record_basic(array: Array, key: Any) -> Array:
     """Basic indexing of a traced array, as slice, squeeze and expand_dims operators.
 
     Raises:
@@ -83,13 +79,13 @@ def record_basic(array: ndarray, key: Any) -> ndarray:
     result = array
     if any(x is not None for x in (*begin, *end, *step)):
         last = max(i for i in range(len(begin)) if (begin[i], end[i], step[i]) != (None, None, None)) + 1
-        result = dispatch.invoke_one("slice", result, begin=begin[:last], end=end[:last], step=step[:last])
+        result = result._apply("slice", begin=begin[:last], end=end[:last], step=step[:last])
     if dropped:
-        result = dispatch.invoke_one("squeeze", result, axis=tuple(dropped))
+        result = result._apply("squeeze", axis=tuple(dropped))
     for axis in added:
-        result = dispatch.invoke_one("expand_dims", result, axis=axis)
+        result = result._apply("expand_dims", axis=axis)
     if result is array:
-        result = dispatch.invoke_one("identity", array)
+        result = array._apply("identity")
     assert array._trace is not None
     array._trace.note_view(array, result)
     return result

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from minidnn import dispatch
+from minidnn.dispatch import binary, product
+from minidnn.numpy.base import deliver
 from minidnn.numpy.convert import as_array, is_scalar
 from minidnn.numpy.manipulation import ravel
 from minidnn.numpy.multiarray import ndarray
-from minidnn.numpy.operators import binary, deliver, product
 
 __all__ = ["dot", "inner", "matmul", "outer", "vdot"]
 

@@ -9,9 +9,9 @@ import numpy as np
 
 from minidnn import dispatch
 from minidnn.errors import ShapeError
+from minidnn.numpy.base import deliver
 from minidnn.numpy.convert import as_array, as_host
 from minidnn.numpy.multiarray import ndarray
-from minidnn.numpy.operators import deliver
 from minidnn.ops.elementwise import promote
 
 __all__ = [
@@ -329,14 +329,6 @@ def take(a: Any, indices: Any, axis: int | None = None, mode: str = "raise", out
     Raises:
         IndexError: a position is out of range and `mode` is ``raise``.
     """
-    x = as_array(a)
-    if axis is None:
-        x, axis = ravel(x), 0
-    where = indices if isinstance(indices, ndarray) else ndarray._wrap(as_host(np.asarray(indices)))
-    if mode == "raise":
-        if where._data is not None and -x.ndim <= axis < x.ndim:
-            count = x.shape[axis]
-            if where.size and (where._data.min() < -count or where._data.max() >= count):
-                raise IndexError(f"take: indices must lie in [{-count}, {count}) along axis {axis} of shape {x.shape}")
-        mode = "wrap"
-    return deliver(dispatch.invoke_one("take", x, where, axis=axis, mode=mode), out)
+    return deliver(
+        as_array(a).take(indices if isinstance(indices, ndarray) else as_host(np.asarray(indices)), axis, mode), out
+    )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
-from minidnn import dispatch
-from minidnn.numpy.operators import deliver
+import numpy as np
 
-if TYPE_CHECKING:
-    from minidnn.numpy.multiarray import ndarray
+from minidnn.numpy.base import deliver
+from minidnn.numpy.operators import ArrayOperators
 
 __all__ = ["ArrayMethods"]
 
@@ -21,145 +21,163 @@ def _shape_args(args: tuple[Any, ...]) -> Any:
     return args[0] if len(args) == 1 and (args[0] is None or not isinstance(args[0], int)) else args
 
 
-class ArrayMethods:
+class ArrayMethods(ArrayOperators):
     """Reductions, and what changes the shape: as the functions of the same names in `mx.np`."""
 
     __slots__ = ()
 
-    def sum(self, axis: Axis = None, dtype: Any = None, out: ndarray | None = None, keepdims: bool = False) -> ndarray:
+    def sum(self, axis: Axis = None, dtype: Any = None, out: Self | None = None, keepdims: bool = False) -> Self:
         """Sum over `axis`."""
-        return deliver(dispatch.invoke_one("sum", self, axis=axis, dtype=dtype, keepdims=keepdims), out)
+        return deliver(self._apply("sum", axis=axis, dtype=dtype, keepdims=keepdims), out)
 
-    def prod(self, axis: Axis = None, dtype: Any = None, out: ndarray | None = None, keepdims: bool = False) -> ndarray:
+    def prod(self, axis: Axis = None, dtype: Any = None, out: Self | None = None, keepdims: bool = False) -> Self:
         """Product over `axis`."""
-        return deliver(dispatch.invoke_one("prod", self, axis=axis, dtype=dtype, keepdims=keepdims), out)
+        return deliver(self._apply("prod", axis=axis, dtype=dtype, keepdims=keepdims), out)
 
-    def mean(self, axis: Axis = None, dtype: Any = None, out: ndarray | None = None, keepdims: bool = False) -> ndarray:
+    def mean(self, axis: Axis = None, dtype: Any = None, out: Self | None = None, keepdims: bool = False) -> Self:
         """Arithmetic mean over `axis`."""
-        return deliver(dispatch.invoke_one("mean", self, axis=axis, dtype=dtype, keepdims=keepdims), out)
+        return deliver(self._apply("mean", axis=axis, dtype=dtype, keepdims=keepdims), out)
 
-    def max(self, axis: Axis = None, out: ndarray | None = None, keepdims: bool = False) -> ndarray:
+    def max(self, axis: Axis = None, out: Self | None = None, keepdims: bool = False) -> Self:
         """Largest element along `axis`."""
-        return deliver(dispatch.invoke_one("max", self, axis=axis, keepdims=keepdims), out)
+        return deliver(self._apply("max", axis=axis, keepdims=keepdims), out)
 
-    def min(self, axis: Axis = None, out: ndarray | None = None, keepdims: bool = False) -> ndarray:
+    def min(self, axis: Axis = None, out: Self | None = None, keepdims: bool = False) -> Self:
         """Smallest element along `axis`."""
-        return deliver(dispatch.invoke_one("min", self, axis=axis, keepdims=keepdims), out)
+        return deliver(self._apply("min", axis=axis, keepdims=keepdims), out)
 
     def var(
-        self, axis: Axis = None, dtype: Any = None, out: ndarray | None = None, ddof: int = 0, keepdims: bool = False
-    ) -> ndarray:
+        self, axis: Axis = None, dtype: Any = None, out: Self | None = None, ddof: int = 0, keepdims: bool = False
+    ) -> Self:
         """Variance over `axis`."""
-        return deliver(dispatch.invoke_one("var", self, axis=axis, dtype=dtype, ddof=ddof, keepdims=keepdims), out)
+        return deliver(self._apply("var", axis=axis, dtype=dtype, ddof=ddof, keepdims=keepdims), out)
 
     def std(
-        self, axis: Axis = None, dtype: Any = None, out: ndarray | None = None, ddof: int = 0, keepdims: bool = False
-    ) -> ndarray:
+        self, axis: Axis = None, dtype: Any = None, out: Self | None = None, ddof: int = 0, keepdims: bool = False
+    ) -> Self:
         """Standard deviation over `axis`."""
-        return deliver(dispatch.invoke_one("std", self, axis=axis, dtype=dtype, ddof=ddof, keepdims=keepdims), out)
+        return deliver(self._apply("std", axis=axis, dtype=dtype, ddof=ddof, keepdims=keepdims), out)
 
-    def argmax(self, axis: int | None = None, out: ndarray | None = None, keepdims: bool = False) -> ndarray:
+    def argmax(self, axis: int | None = None, out: Self | None = None, keepdims: bool = False) -> Self:
         """Position of the largest element along `axis`, int64."""
-        return deliver(dispatch.invoke_one("argmax", self, axis=axis, keepdims=keepdims), out)
+        return deliver(self._apply("argmax", axis=axis, keepdims=keepdims), out)
 
-    def argmin(self, axis: int | None = None, out: ndarray | None = None, keepdims: bool = False) -> ndarray:
+    def argmin(self, axis: int | None = None, out: Self | None = None, keepdims: bool = False) -> Self:
         """Position of the smallest element along `axis`, int64."""
-        return deliver(dispatch.invoke_one("argmin", self, axis=axis, keepdims=keepdims), out)
+        return deliver(self._apply("argmin", axis=axis, keepdims=keepdims), out)
 
-    def any(self, axis: Axis = None, out: ndarray | None = None, keepdims: bool = False) -> ndarray:
+    def any(self, axis: Axis = None, out: Self | None = None, keepdims: bool = False) -> Self:
         """Whether any element along `axis` is true."""
-        return deliver(dispatch.invoke_one("any", self, axis=axis, keepdims=keepdims), out)
+        return deliver(self._apply("any", axis=axis, keepdims=keepdims), out)
 
-    def all(self, axis: Axis = None, out: ndarray | None = None, keepdims: bool = False) -> ndarray:
+    def all(self, axis: Axis = None, out: Self | None = None, keepdims: bool = False) -> Self:
         """Whether all elements along `axis` are true."""
-        return deliver(dispatch.invoke_one("all", self, axis=axis, keepdims=keepdims), out)
+        return deliver(self._apply("all", axis=axis, keepdims=keepdims), out)
 
-    def reshape(self, *shape: Any, order: str = "C") -> ndarray:
+    def reshape(self, *shape: Any, order: str = "C") -> Self:
         """The same elements in another shape; one dimension may be -1."""
-        return dispatch.invoke_one("reshape", self, newshape=_shape_args(shape), order=order)
+        return self._apply("reshape", newshape=_shape_args(shape), order=order)
 
-    def transpose(self, *axes: Any) -> ndarray:
+    def transpose(self, *axes: Any) -> Self:
         """Axes in another order; reversed without arguments."""
-        return dispatch.invoke_one("transpose", self, axes=_shape_args(axes) or None)
+        return self._apply("transpose", axes=_shape_args(axes) or None)
 
-    def swapaxes(self, axis1: int, axis2: int) -> ndarray:
+    def swapaxes(self, axis1: int, axis2: int) -> Self:
         """Two axes exchanged."""
-        return dispatch.invoke_one("swapaxes", self, dim1=axis1, dim2=axis2)
+        return self._apply("swapaxes", dim1=axis1, dim2=axis2)
 
-    def flatten(self, order: str = "C") -> ndarray:
+    def flatten(self, order: str = "C") -> Self:
         """All elements in one dimension."""
-        return dispatch.invoke_one("reshape", self, newshape=(-1,), order=order)
+        return self._apply("reshape", newshape=(-1,), order=order)
 
-    def ravel(self, order: str = "C") -> ndarray:
+    def ravel(self, order: str = "C") -> Self:
         """All elements in one dimension."""
         return self.flatten(order)
 
-    def squeeze(self, axis: Axis = None) -> ndarray:
+    def squeeze(self, axis: Axis = None) -> Self:
         """Without the dimensions of size one, or without those of `axis`."""
-        return dispatch.invoke_one("squeeze", self, axis=axis)
+        return self._apply("squeeze", axis=axis)
 
-    def expand_dims(self, axis: int) -> ndarray:
+    def expand_dims(self, axis: int) -> Self:
         """With a dimension of size one at `axis`."""
-        return dispatch.invoke_one("expand_dims", self, axis=axis)
+        return self._apply("expand_dims", axis=axis)
 
-    def broadcast_to(self, shape: Sequence[int]) -> ndarray:
+    def broadcast_to(self, shape: Sequence[int]) -> Self:
         """Repeated to `shape` by NumPy's rules."""
-        return dispatch.invoke_one("broadcast_to", self, shape=shape)
+        return self._apply("broadcast_to", shape=shape)
 
-    def repeat(self, repeats: int, axis: int | None = None) -> ndarray:
+    def repeat(self, repeats: int, axis: int | None = None) -> Self:
         """Every element `repeats` times."""
-        return dispatch.invoke_one("repeat", self, repeats=repeats, axis=axis)
+        return self._apply("repeat", repeats=repeats, axis=axis)
 
-    def tile(self, reps: int | Sequence[int]) -> ndarray:
+    def tile(self, reps: int | Sequence[int]) -> Self:
         """The whole array `reps` times."""
-        return dispatch.invoke_one("tile", self, reps=reps)
+        return self._apply("tile", reps=reps)
 
-    def take(self, indices: Any, axis: int | None = None, mode: str = "raise") -> ndarray:
-        """Elements, or slices along `axis`, at integer positions."""
-        from minidnn.numpy import manipulation
+    def take(self, indices: Any, axis: int | None = None, mode: str = "raise") -> Self:
+        """Elements, or slices along `axis`, at integer positions; see `mx.np.take`.
 
-        return manipulation.take(self, indices, axis=axis, mode=mode)
+        Raises:
+            IndexError: a position is out of range and `mode` is ``raise``.
+        """
+        if axis is None:
+            return self.ravel().take(indices, 0, mode)
+        where = indices if isinstance(indices, ArrayOperators) else self._of(np.asarray(indices))
+        if mode == "raise":
+            if where._data is not None and -self.ndim <= axis < self.ndim:
+                count = self.shape[axis]
+                if where.size and (where._data.min() < -count or where._data.max() >= count):
+                    raise IndexError(
+                        f"take: indices must lie in [{-count}, {count}) along axis {axis} of shape {self.shape}"
+                    )
+            mode = "wrap"
+        return self._apply("take", where, axis=axis, mode=mode)
 
-    def clip(self, min: float | None = None, max: float | None = None) -> ndarray:
+    def clip(self, min: float | None = None, max: float | None = None) -> Self:
         """Limited to [min, max]."""
-        return dispatch.invoke_one("clip", self, a_min=min, a_max=max)
+        return self._apply("clip", a_min=min, a_max=max)
 
-    def dot(self, b: Any) -> ndarray:
+    def dot(self, b: Any) -> Self:
         """NumPy's dot product."""
-        return dispatch.invoke_one("dot", self, b)
+        return self._apply("dot", b)
 
-    def round(self, decimals: int = 0) -> ndarray:
-        """Rounded, halves to even."""
-        from minidnn.numpy import elementwise
+    def round(self, decimals: int = 0) -> Self:
+        """Rounded to `decimals` places, halves to even."""
+        if decimals == 0 or (self.dtype.kind in "biu" and decimals > 0):
+            return self._apply("rint")
+        scale = 10.0 ** builtins.abs(decimals)
+        up, down = ("multiply", "true_divide") if decimals > 0 else ("true_divide", "multiply")
+        scaled = self._binary(up, self, scale)._apply("rint")
+        return self._binary(down, scaled, scale).astype(self.dtype, copy=False)
 
-        rounded: ndarray = elementwise.round(self, decimals)
-        return rounded
-
-    def abs(self) -> ndarray:
+    def abs(self) -> Self:
         """Absolute values."""
-        return dispatch.invoke_one("abs", self)
+        return self._apply("abs")
 
-    def sort(self, axis: int | None = -1, descending: bool = False, stable: bool = True) -> ndarray:
-        """A sorted copy, as in MXNet; not in a network being traced."""
-        from minidnn.numpy import delegated
+    def sort(self, axis: int | None = -1, descending: bool = False, stable: bool = True) -> Self:
+        """The elements in order along `axis`, or all of them with ``axis=None``; not in a network being traced."""
+        ordered = np.sort(self._read("sort()"), axis, kind="stable")
+        if descending:
+            ordered = np.flip(ordered, -1 if axis is None else axis).copy()
+        return self._wrap(ordered)
 
-        return delegated.sort(self, axis, descending, stable)
+    def argsort(self, axis: int | None = -1, descending: bool = False, stable: bool = True) -> Self:
+        """The positions (int64) that would put the elements in order along `axis`; not in a network being traced.
 
-    def argsort(self, axis: int | None = -1, descending: bool = False, stable: bool = True) -> ndarray:
-        """Positions (int64) that sort; not in a network being traced."""
-        from minidnn.numpy import delegated
+        Equal elements stay in their order.
+        """
+        data = self._read("argsort()")
+        if axis is None:
+            data, axis = data.reshape(-1), -1
+        if not descending:
+            return self._wrap(np.argsort(data, axis, kind="stable"))
+        last = np.shape(data)[axis] - 1
+        return self._wrap(last - np.flip(np.argsort(np.flip(data, axis), axis, kind="stable"), axis))
 
-        return delegated.argsort(self, axis, descending, stable)
-
-    def cumsum(self, axis: int | None = None, dtype: Any = None, out: ndarray | None = None) -> ndarray:
+    def cumsum(self, axis: int | None = None, dtype: Any = None, out: Self | None = None) -> Self:
         """Sums of all elements so far; not in a network being traced."""
-        from minidnn.numpy import delegated
+        return deliver(self._wrap(np.cumsum(self._read("cumsum()"), axis, dtype)), out)
 
-        return deliver(delegated.cumsum(self, axis, dtype), out)
-
-    def nonzero(self) -> tuple[ndarray, ...]:
-        """Positions of the non-zero elements, one array for each axis; not in a network being traced."""
-        from minidnn.numpy import delegated
-
-        positions: tuple[ndarray, ...] = delegated.nonzero(self)
-        return positions
+    def nonzero(self) -> tuple[Self, ...]:
+        """Positions (int64) of the non-zero elements, one array for each axis; not in a network being traced."""
+        return tuple(self._wrap(np.ascontiguousarray(p)) for p in np.nonzero(self._read("nonzero()")))

@@ -3,97 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from minidnn import dispatch
 from minidnn.device import Device, cpu
-from minidnn.errors import MXNetError, ShapeError, TypeMismatchError
-from minidnn.ir import trace as tracing
+from minidnn.errors import MXNetError, TypeMismatchError
+from minidnn.ir.trace import no_data
+from minidnn.numpy.base import as_native
 from minidnn.numpy.indexing import is_basic, record_basic, to_numpy_key
 from minidnn.numpy.methods import ArrayMethods
-from minidnn.numpy.operators import ArrayOperators
-from minidnn.ops.registry import TensorType
 
-if TYPE_CHECKING:
-    from minidnn.ir.graph import Entry
-    from minidnn.ir.trace import Trace
-
-__all__ = ["ndarray"]
+__all__ = ["NumpyProtocol", "ndarray"]
 
 _CPU = cpu()
 _SHOWN_WITHOUT_DTYPE = frozenset({np.dtype(np.float32), np.dtype(np.bool_)})
 
 
-class _Buffer:
-    """Memory that several arrays may be views of; `version` counts the writes to it."""
+class NumpyProtocol(Protocol):
+    """What NumPy's functions and ufuncs do with these arrays."""
 
-    __slots__ = ("version",)
+    def apply_ufunc(self, ufunc: Any, method: str, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any: ...
 
-    def __init__(self) -> None:
-        self.version = 0
+    def apply_function(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any: ...
 
 
-class ndarray(ArrayOperators, ArrayMethods):
+class ndarray(ArrayMethods):
     """An n-dimensional array, as `mx.np.ndarray` of MXNet 2.
 
     Make one with `mx.np.array`, `mx.np.zeros` and their like. Basic indexing gives views, as in NumPy.
     NumPy's functions accept it, and give arrays of this class back; ``np.asarray(x)`` is a read-only view.
     """
 
-    __slots__ = ("__weakref__", "_buffer", "_data", "_entry", "_kernels", "_kernels_version", "_trace", "_type")
+    __slots__ = ()
 
-    _data: np.ndarray[Any, Any] | None
-    _type: TensorType
-    _entry: Entry | None
-    _trace: Trace | None
-    _buffer: _Buffer
-    _kernels: dict[Any, Any]
-    _kernels_version: int
+    # `minidnn.numpy.protocol`, which knows all functions of `mx.np`, puts itself here.
+    _numpy_protocol: ClassVar[NumpyProtocol]
 
     def __init__(self) -> None:
         raise TypeError("use mx.np.array, mx.np.zeros, mx.np.empty, ... to make an array")
 
-    @classmethod
-    def _wrap(cls, data: np.ndarray[Any, Any], base: ndarray | None = None) -> ndarray:
-        """An array around `data`, which belongs to it from now on, or is a view on the memory of `base`."""
-        self = object.__new__(cls)
-        self._data = data
-        self._type = TensorType(data.shape, data.dtype)
-        self._entry = self._trace = None
-        self._buffer = _Buffer() if base is None else base._buffer
-        self._kernels, self._kernels_version = {}, self._buffer.version
-        return self
-
-    @classmethod
-    def _traced(cls, entry: Entry, type_: TensorType, trace: Trace) -> ndarray:
-        """An array without data: `entry` of the graph that `trace` is recording."""
-        self = object.__new__(cls)
-        self._data = None
-        self._type = type_
-        self._entry, self._trace = entry, trace
-        self._buffer = _Buffer()
-        self._kernels, self._kernels_version = {}, 0
-        return self
-
     # ---- what is known of it ---------------------------------------------------------------------
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self._type.shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return self._type.dtype
-
-    @property
-    def ndim(self) -> int:
-        return len(self._type.shape)
-
-    @property
-    def size(self) -> int:
-        return self._type.size
 
     @property
     def itemsize(self) -> int:
@@ -129,30 +79,7 @@ class ndarray(ArrayOperators, ArrayMethods):
         """None: nothing is differentiated here."""
         return
 
-    @property
-    def _version(self) -> int:
-        """Number of writes to the memory so far, through this array or any view of it."""
-        return self._buffer.version
-
-    @property
-    def _compiled(self) -> dict[Any, Any]:
-        """The engine's scratch: kernels that baked this array in. Empty again after any write to the memory."""
-        if self._kernels_version != self._buffer.version:
-            self._kernels, self._kernels_version = {}, self._buffer.version
-        return self._kernels
-
     # ---- reading ---------------------------------------------------------------------------------
-
-    def _read(self, what: str) -> np.ndarray[Any, Any]:
-        """The data.
-
-        Raises:
-            MXNetError: there is none, since the array is traced.
-        """
-        if self._data is None:
-            assert self._entry is not None
-            raise tracing.no_data(self._entry, what)
-        return self._data
 
     def asnumpy(self) -> np.ndarray[Any, Any]:
         """A C-contiguous copy as a NumPy array."""
@@ -223,33 +150,6 @@ class ndarray(ArrayOperators, ArrayMethods):
         return format(self.item(), spec) if spec and not self.shape else format(str(self), spec)
 
     # ---- copies and conversions ------------------------------------------------------------------
-
-    def astype(
-        self, dtype: Any, order: str = "K", casting: str = "unsafe", subok: bool = True, copy: bool = True
-    ) -> ndarray:
-        """The elements in another dtype.
-
-        Args:
-            dtype: bool, an integer or a float.
-            order, subok: accepted for NumPy's sake.
-            casting: ``unsafe``; NumPy's stricter rules are checked too.
-            copy: with False the array itself is given back where the dtype is already right.
-
-        Raises:
-            TypeMismatchError: a dtype that is not supported, or that `casting` forbids.
-        """
-        wanted = np.dtype(dtype)
-        if not np.can_cast(self.dtype, wanted, casting):  # type: ignore[arg-type]
-            raise TypeMismatchError(f"cannot cast {self.dtype} to {wanted} by the rule {casting!r}")
-        if not copy and wanted == self.dtype:
-            return self
-        return dispatch.invoke_one("cast", self, dtype=wanted)
-
-    def copy(self, order: str = "C") -> ndarray:
-        """An array of its own with the same elements."""
-        if self._data is None:
-            return dispatch.invoke_one("identity", self)
-        return self._wrap(np.array(self._data, order="C"))
 
     def copyto(self, other: ndarray | Device) -> ndarray:
         """Write the elements into `other`, or copy them to a device.
@@ -333,7 +233,7 @@ class ndarray(ArrayOperators, ArrayMethods):
     def __setitem__(self, key: Any, value: Any) -> None:
         if self._data is None:
             assert self._entry is not None
-            raise tracing.no_data(self._entry, "writing to elements")
+            raise no_data(self._entry, "writing to elements")
         if isinstance(value, ndarray):
             value = value._read("writing a traced array into a concrete one")
         self._data[to_numpy_key(key)] = value
@@ -342,31 +242,6 @@ class ndarray(ArrayOperators, ArrayMethods):
     def fill(self, value: Any) -> None:
         """Write `value` to every element."""
         self[...] = value
-
-    def _assign(self, value: ndarray, casting: Any = "same_kind") -> ndarray:
-        """Write `value` to the whole array: the second half of ``x += y``.
-
-        While tracing, the array object stands for `value` from then on.
-        """
-        if value.shape != self.shape:
-            raise ShapeError(f"an array of shape {value.shape} cannot be written into one of shape {self.shape}")
-        if not np.can_cast(value.dtype, self.dtype, casting):
-            raise TypeMismatchError(f"{value.dtype} results cannot be written into an array of {self.dtype} in place")
-        if self._data is not None:
-            if value._data is None:
-                assert value._entry is not None
-                raise tracing.no_data(value._entry, "writing in place into an array that is not traced")
-            np.copyto(self._data, value._data, casting=casting)
-            self._buffer.version += 1
-            return self
-        assert self._entry is not None and self._trace is not None
-        if self._trace.may_be_aliased(self._entry):
-            raise MXNetError(
-                f"writing in place to {str(self._entry)!r} cannot be traced, since it may share memory with another "
-                "array (an input, a parameter, or a view); write x = x + y instead of x += y"
-            )
-        self._entry = value.astype(self.dtype, copy=False)._entry
-        return self
 
     # ---- NumPy -----------------------------------------------------------------------------------
 
@@ -381,14 +256,10 @@ class ndarray(ArrayOperators, ArrayMethods):
         return view
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        from minidnn.numpy.protocol import apply_ufunc
-
-        return apply_ufunc(ufunc, method, inputs, kwargs)
+        return self._numpy_protocol.apply_ufunc(ufunc, method, inputs, kwargs)
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        from minidnn.numpy.protocol import apply_function
-
-        return apply_function(func, args, kwargs)
+        return self._numpy_protocol.apply_function(func, args, kwargs)
 
     def __dlpack__(self, *, copy: bool | None = None, **kwargs: Any) -> Any:
         """A copy for other libraries (``torch.from_dlpack``): what they write must not pass by `_version`.
@@ -414,4 +285,4 @@ class ndarray(ArrayOperators, ArrayMethods):
 
 
 def _from_numpy(data: np.ndarray[Any, Any]) -> ndarray:
-    return ndarray._wrap(dispatch.as_native(data))
+    return ndarray._wrap(as_native(data))

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from minidnn.numpy.base import deliver
 from minidnn.numpy.convert import Shape, as_array, as_shape, check_device, is_scalar, own, to_numpy
 from minidnn.numpy.multiarray import ndarray
-from minidnn.numpy.operators import deliver
 from minidnn.random import generator, seed
 
 __all__ = [

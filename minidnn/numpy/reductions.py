@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from minidnn import dispatch
+from minidnn.dispatch import binary
 from minidnn.errors import OpError
+from minidnn.numpy.base import deliver
 from minidnn.numpy.convert import as_array
 from minidnn.numpy.multiarray import ndarray
-from minidnn.numpy.operators import binary, deliver
 
 __all__ = [
     "all",

@@ -6,13 +6,10 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
-from minidnn.ir.trace import current_scope
-
-if TYPE_CHECKING:
-    from minidnn.plan.program import Program
-    from minidnn.runtime.executor import Executor, _Context
+from minidnn.plan.program import HostStep, Program
+from minidnn.scope import current_scope
 
 __all__ = ["Recorder", "Run", "Span", "run_on_host", "start", "stop"]
 
@@ -51,20 +48,18 @@ class Recorder:
 
     def __init__(self, runs: list[Run] | None = None) -> None:
         self.runs: list[Run] = [] if runs is None else runs
-        self._idle: dict[Executor, list[_Context]] = {}
+        self._idle: dict[object, list[Any]] = {}
         self._host: dict[str, Program] = {}
 
     def add(self, program: Program, spans: tuple[Span, ...]) -> None:
         self.runs.append(Run(program, spans, threading.get_ident(), current_scope()))
 
-    def idle(self, executor: Executor) -> list[_Context]:
-        """Contexts of that executor which no run is using."""
+    def idle(self, executor: object) -> list[Any]:
+        """Contexts of that executor which no run is using; the executor fills the list and takes from it."""
         return self._idle.setdefault(executor, [])
 
     def add_host(self, name: str, span: Span) -> None:
         """An operator that ran as its NumPy reference, outside any program."""
-        from minidnn.plan.program import HostStep, Program
-
         if name not in self._host:
             self._host[name] = Program((HostStep(name, _nothing, (), ()),), (), 0, (), ())
         self.add(self._host[name], (span,))

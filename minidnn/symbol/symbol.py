@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from minidnn import engine
 from minidnn.errors import DataError, GraphError
 from minidnn.ir.graph import Entry, Node, make_variable
 from minidnn.ir.infer import known_types, with_types
@@ -16,11 +17,10 @@ from minidnn.ir.json_format import MAX_BYTES, attrs_to_strings, from_json, hints
 from minidnn.ir.literals import parse_literal
 from minidnn.ir.printing import format_graph, printable
 from minidnn.ir.roles import auxiliary_variables, parameter_variables
+from minidnn.numpy.multiarray import ndarray
 from minidnn.ops.registry import TensorType
+from minidnn.passes import FUSION_PASSES, run_passes
 from minidnn.symbol.compose import Arithmetic, check_names, compose
-
-if TYPE_CHECKING:
-    from minidnn.numpy.multiarray import ndarray
 
 __all__ = ["BACKENDS", "Group", "Symbol", "Variable", "apply_op", "fromjson", "load", "load_json", "var"]
 
@@ -200,8 +200,6 @@ class Symbol(Arithmetic):
         """
         if backend not in BACKENDS:
             raise GraphError(f"unknown backend {backend!r}; it must be one of {list(BACKENDS)}")
-        from minidnn.passes import FUSION_PASSES, run_passes
-
         self._check_names([*(shape_dict or {}), *(type_dict or {})])
         arrays = _named(args, self.list_arguments(), "args") | _named(aux, self.list_auxiliary_states(), "aux")
         shapes = {name: array.shape for name, array in arrays.items()} | dict(shape_dict or {})
@@ -218,9 +216,6 @@ class Symbol(Arithmetic):
             GraphError: a variable has no value, or there is no such variable.
             OpError: the arrays do not fit; the message names the node.
         """
-        from minidnn import engine
-        from minidnn.numpy.multiarray import ndarray
-
         self._check_names([*arrays])
         missing = [name for name in self.list_inputs() if name not in arrays]
         if missing:

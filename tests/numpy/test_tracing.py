@@ -13,8 +13,9 @@ from minidnn import npx
 from minidnn import numpy as np
 from minidnn.errors import GraphError, MXNetError, OpError, ShapeError
 from minidnn.ir.graph import evaluate
-from minidnn.ir.trace import Trace, current_scope, current_trace, name_scope, trace_of
+from minidnn.ir.trace import Trace, current_trace, trace_of
 from minidnn.ops import TensorType
+from minidnn.scope import current_scope, name_scope
 from minidnn.symbol.symbol import Symbol
 
 SHAPE = (2, 3, 4)
@@ -23,10 +24,10 @@ FLOAT = onp.dtype(onp.float32)
 
 
 def record(forward: Callable[..., Any], shape: tuple[int, ...] = SHAPE) -> tuple[Symbol, Trace, list[np.ndarray]]:
-    with Trace() as trace:
+    with Trace(np.ndarray) as trace:
         out = forward(trace.input("data", TensorType(shape, FLOAT)))
     outputs = list(out) if isinstance(out, (list, tuple)) else [out]
-    return trace.graph(outputs), trace, outputs
+    return Symbol(trace.graph(outputs).outputs), trace, outputs
 
 
 def run(symbol: Symbol, trace: Trace, data: Any = HOST) -> tuple[Any, ...]:
@@ -191,7 +192,7 @@ def test_constants_are_copied_in_the_state_they_are_met_in() -> None:
 
 
 def test_names_are_not_given_twice() -> None:
-    with Trace() as trace:
+    with Trace(np.ndarray) as trace:
         trace.input("x", TensorType((1,), FLOAT))
         with pytest.raises(GraphError, match="input name 'x' is taken"):
             trace.input("x", TensorType((1,), FLOAT))
@@ -299,34 +300,34 @@ def test_a_traced_array_ends_with_its_trace() -> None:
     _, _, outputs = record(lambda x: x + 1)
     with pytest.raises(GraphError, match="outside the trace it belongs to"):
         _ = outputs[0] + 1
-    with Trace(), pytest.raises(GraphError, match="outside the trace it belongs to"):
+    with Trace(np.ndarray), pytest.raises(GraphError, match="outside the trace it belongs to"):
         _ = outputs[0] + 1
-    with Trace() as other, pytest.raises(GraphError, match="output 0 belongs to another trace"):
+    with Trace(np.ndarray) as other, pytest.raises(GraphError, match="output 0 belongs to another trace"):
         other.graph(outputs)
     with pytest.raises(GraphError, match="output 0 of a traced function must be an array, got str"):
-        Trace().graph(["text"])  # type: ignore[list-item]
+        Trace(np.ndarray).graph(["text"])  # type: ignore[list-item]
 
 
 def test_traces_nest_and_end_with_an_error() -> None:
-    with Trace() as outer:
-        with Trace() as inner:
+    with Trace(np.ndarray) as outer:
+        with Trace(np.ndarray) as inner:
             assert current_trace() is inner
         assert current_trace() is outer
-        with pytest.raises(ZeroDivisionError), Trace():
+        with pytest.raises(ZeroDivisionError), Trace(np.ndarray):
             _ = 1 / 0
         assert current_trace() is outer
     assert current_trace() is None
 
 
 def test_concrete_arrays_are_computed_while_tracing() -> None:
-    with Trace():
+    with Trace(np.ndarray):
         assert (np.ones(2) + 1).tolist() == [2, 2]
         assert trace_of([np.ones(2)]) is None
 
 
 def test_each_thread_traces_for_itself() -> None:
     seen: list[Any] = []
-    with Trace(), name_scope("here"):
+    with Trace(np.ndarray), name_scope("here"):
         thread = threading.Thread(
             target=lambda: seen.append((current_trace(), current_scope(), (np.ones(1) + 1).item()))
         )

@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from minidnn import dispatch
 from minidnn.errors import ShapeError
+from minidnn.numpy.base import as_native
 from minidnn.numpy.multiarray import ndarray
 
 __all__ = ["Append", "AsList", "Group", "Pad", "Stack"]
 
 
 def _wrap(array: np.ndarray[Any, Any]) -> ndarray:
-    return ndarray._wrap(dispatch.as_native(array))
+    return ndarray._wrap(as_native(array))
 
 
 class Stack:

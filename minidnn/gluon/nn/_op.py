@@ -9,8 +9,8 @@ import numpy as np
 
 from minidnn.errors import OpError
 from minidnn.gluon.parameter import Parameter
-from minidnn.ir.trace import current_scope
 from minidnn.ops.registry import Attrs, TensorType, get_op
+from minidnn.scope import current_scope
 
 __all__ = ["complete_shapes", "make_attrs", "per_axis", "show"]
 

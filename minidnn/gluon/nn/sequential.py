@@ -15,6 +15,8 @@ __all__ = ["HybridSequential", "Sequential"]
 class _Stack(Block):
     """A list of children, called one after the other."""
 
+    _only_calls_children = True
+
     def add(self, *blocks: Block) -> None:
         """Put blocks on top of the stack."""
         for block in blocks:

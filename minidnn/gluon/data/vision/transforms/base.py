@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from minidnn import dispatch
 from minidnn.errors import ShapeError
 from minidnn.gluon.block import HybridBlock
+from minidnn.numpy.base import as_native
 from minidnn.numpy.multiarray import ndarray
 
 __all__ = ["Pixels", "Transform", "check_picture", "size_pair"]
@@ -24,7 +24,7 @@ class Transform(HybridBlock):
         """No effect."""
 
     def forward(self, x: Any, *args: Any) -> Any:
-        out = ndarray._wrap(dispatch.as_native(self._apply(x._read(type(self).__name__))))
+        out = ndarray._wrap(as_native(self._apply(x._read(type(self).__name__))))
         return (out, *args) if args else out
 
     @abstractmethod
