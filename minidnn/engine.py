@@ -11,7 +11,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -19,16 +19,19 @@ from minidnn.errors import OpError, ShapeError, TypeMismatchError
 from minidnn.ir.debug import debug_enabled, debug_print
 from minidnn.ir.graph import Graph, make_node, make_variable
 from minidnn.ops.registry import Attrs, Op, TensorType
+from minidnn.plan.program import PlanStep, describe_step
+from minidnn.runtime.profile import Profile
 from minidnn.runtime.recording import Recorder, run_on_host, start, stop
 from minidnn.runtime.threads import get_num_threads, pool, set_num_threads, start_threads
 
 if TYPE_CHECKING:
     from minidnn.plan.program import Program
     from minidnn.runtime.executor import Executor
-    from minidnn.runtime.profile import Profile as Profile
 
 __all__ = [
     "CompiledGraph",
+    "PlanStep",
+    "Profile",
     "compile_graph",
     "contiguous",
     "get_num_threads",
@@ -40,6 +43,7 @@ __all__ = [
 ]
 
 Array = np.ndarray[Any, Any]
+_Profile = TypeVar("_Profile", bound=Profile)
 
 _PLAIN, _CHANNELS_LAST = "plain", "channels_last"
 
@@ -85,6 +89,10 @@ class CompiledGraph:
         """
         return self._executor(self._check(arrays))
 
+    def steps(self) -> tuple[PlanStep, ...]:
+        """The steps of a run, in order."""
+        return tuple(map(describe_step, self._executor.program.steps))
+
     def profile(self, arrays: Sequence[Array], rounds: int = 10, warmup: int = 2) -> Profile:
         """Run it step by step and tell how long each takes.
 
@@ -99,8 +107,6 @@ class CompiledGraph:
         """
         if rounds < 1 or warmup < 0:
             raise ValueError(f"rounds must be at least 1 and warmup at least 0, got {rounds} and {warmup}")
-        from minidnn.runtime.profile import Profile
-
         checked = self._check(arrays)
         recorder = Recorder()
         for _ in range(warmup):
@@ -278,22 +284,16 @@ def _keep_program(
 
 
 @contextlib.contextmanager
-def recording(going_on: Profile | None = None) -> Iterator[Profile]:
-    """While it is open, every run of this process is timed step by step, for the profile it gives.
-
-    Args:
-        going_on: a profile that gets them behind those it has; None: a new one.
+def recording(profile: _Profile) -> Iterator[_Profile]:
+    """While it is open, every run of this process is timed step by step, for `profile`, behind the runs it has.
 
     Raises:
         RuntimeError: another is open.
     """
-    from minidnn.runtime.profile import Profile
-
-    made = Profile([], get_num_threads()) if going_on is None else going_on
-    recorder = Recorder(made.runs)
+    recorder = Recorder(profile.runs)
     start(recorder)
     try:
-        yield made
+        yield profile
     finally:
         stop(recorder)
 

@@ -13,16 +13,14 @@ import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from minidnn import engine
 from minidnn.errors import MXNetError
-from minidnn.ir.printing import printable
+from minidnn.text import printable
+from minidnn.viz.timeline import profile_page
 
-if TYPE_CHECKING:
-    from minidnn.engine import Profile
-
-__all__ = ["dump", "dumps", "pause", "profile", "resume", "set_config", "set_state"]
+__all__ = ["Profile", "dump", "dumps", "pause", "profile", "resume", "set_config", "set_state"]
 
 _TIMES = ("Time (ms)", "Min (ms)", "Max (ms)", "Avg (ms)")
 _SORTS = ("total", "avg", "min", "max", "count")
@@ -42,6 +40,14 @@ _WITHOUT_EFFECT = frozenset(
         "profile_process",
     }
 )
+
+
+class Profile(engine.Profile):
+    """What was recorded: the times of the steps, as a table (``print``), as JSON, and as a page of HTML."""
+
+    def to_html(self, sort: bool = False) -> str:
+        """A page with the table and the timeline, which needs nothing beside it."""
+        return profile_page(self.to_dict(sort), self.summary, self.HEADINGS, [s.row for s in self.steps(sort)])
 
 
 class _State:
@@ -200,7 +206,7 @@ def dump(finished: bool = True, profile_process: str = "worker") -> None:
 def _recording(going_on: Profile | None = None) -> Iterator[Profile]:
     with contextlib.ExitStack() as stack:
         try:
-            made = stack.enter_context(engine.recording(going_on))
+            made = stack.enter_context(engine.recording(going_on or Profile([], engine.get_num_threads())))
         except RuntimeError as error:
             raise MXNetError(str(error)) from None
         yield made

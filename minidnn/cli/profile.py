@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import JustifyMethod
     from rich.table import Table
 
-    from minidnn.engine import Profile
+    from minidnn.profiler import Profile
 
 __all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "run"]
 

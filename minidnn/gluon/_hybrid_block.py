@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from minidnn import serialization
+from minidnn import engine, serialization
 from minidnn.errors import OpError
 from minidnn.gluon._block import Block
 from minidnn.gluon.calls import block_scope, is_outermost, observer
@@ -355,6 +355,21 @@ class HybridBlock(Block):
             names = self.generate_arg_names(len(arrays))
             traced = [trace.input(name, a._type) for name, a in zip(names, arrays, strict=True)]
             self._call_eagerly(unflatten(spec, iter(traced)))
+
+    def steps(self) -> tuple[engine.PlanStep, ...]:
+        """The steps of the latest plan, in the order in which they run.
+
+        Each has a ``name``, its ``kernel``, ``on_host`` (NumPy runs it), and the ``shape`` and ``dtype`` it makes.
+
+        Raises:
+            RuntimeError: the block has no plan: neither `optimize_for` nor a call after `hybridize` has made one.
+        """
+        program = self._latest_program
+        if program is None or not program.has_same_tree():
+            raise RuntimeError(
+                f"{self._own_label()}: there is no plan; call optimize_for(data), or hybridize() and then the block"
+            )
+        return program.steps()
 
     def register_op_hook(self, callback: Callable[[str, str, Any], Any] | None, monitor_all: bool = False) -> None:
         """From now on run the graph node by node and show every array to `callback`; None ends it.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,7 +67,7 @@ class Program:
         self._tree = _tree_of(block)
         self._structure = structure_version()
         self._lock = threading.Lock()
-        self._run: Callable[[Sequence[np.ndarray[Any, Any]]], list[np.ndarray[Any, Any]]] | None = None
+        self._run: engine.CompiledGraph | None = None
         self._monitor: Monitor | None = None
 
     def has_same_tree(self) -> bool:
@@ -88,7 +88,7 @@ class Program:
             and [a._version for a in self._arrays] == self._versions
         )
 
-    def compile(self) -> Callable[[Sequence[np.ndarray[Any, Any]]], list[np.ndarray[Any, Any]]]:
+    def compile(self) -> engine.CompiledGraph:
         """Compile it, if that has not been done."""
         with self._lock:
             if self._run is None:
@@ -98,6 +98,10 @@ class Program:
                 values = {name: _data(array) for name, array in self._values.items()}
                 self._run = engine.compile_graph(self.graph.symbol, values, self._types)
             return self._run
+
+    def steps(self) -> tuple[engine.PlanStep, ...]:
+        """The steps of a run, in order; compiled first, if that has not been done."""
+        return self.compile().steps()
 
     def __call__(self, arrays: Sequence[ndarray]) -> list[ndarray]:
         """The outputs, flat."""

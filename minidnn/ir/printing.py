@@ -11,8 +11,9 @@ from minidnn.ir.infer import known_types
 from minidnn.ir.json_format import attrs_to_strings, hints_to_strings
 from minidnn.ir.roles import parameter_variables
 from minidnn.ops.registry import REQUIRED, Attrs, Op, TensorType
+from minidnn.text import printable
 
-__all__ = ["describe_attrs", "format_graph", "printable"]
+__all__ = ["describe_attrs", "format_graph"]
 
 _HEADINGS = ("name", "op", "inputs", "attributes", "type")
 _WIDTHS = (40, 20, 48, 56, 32)
@@ -45,11 +46,6 @@ def describe_attrs(node: Node) -> str:
         strings = attrs_to_strings(node.op, node.attrs)
         words = {key: text for key, text in strings.items() if node.attrs[key] != defaults.get(key, REQUIRED)} | words
     return " ".join(f"{key}={printable(text)}" for key, text in words.items())
-
-
-def printable(text: str) -> str:
-    """`text` without anything a terminal would obey."""
-    return text if text.isprintable() else ascii(text)[1:-1]
 
 
 def _rows(

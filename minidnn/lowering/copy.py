@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from minidnn.lowering.builder import Builder
 from minidnn.lowering.parts import PARTS
+from minidnn.lowering.steps import Steps
 from minidnn.lowering.values import Value
 from minidnn.ops.registry import TensorType
 from minidnn.plan.program import Address, Argument, Cost, Kernel
@@ -18,7 +18,7 @@ _PART_BYTES = 64 * 1024
 
 
 def lower_copy(
-    builder: Builder,
+    builder: Steps,
     name: str,
     value: Value,
     source_strides: tuple[int, ...],

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from minidnn.ops.registry import TensorType
-from minidnn_kernels.isa import Isa
+
+if TYPE_CHECKING:
+    # For types alone: `import minidnn` loads no compiler.
+    from minidnn_kernels.isa import Isa
 
 __all__ = [
     "Address",
@@ -26,8 +29,10 @@ __all__ = [
     "KernelSpec",
     "Loop",
     "NativeStep",
+    "PlanStep",
     "Program",
     "Tensor",
+    "describe_step",
 ]
 
 
@@ -117,6 +122,37 @@ class HostStep:
     compute: Callable[[Sequence[np.ndarray[Any, Any]]], Sequence[np.ndarray[Any, Any]]]
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class PlanStep:
+    """One step as users see it.
+
+    Args:
+        name: of the node it computes, or what it does between nodes: ``reorder``, ``pad``, ``copy``.
+        kernel: the loop and the microkernels it calls, as ``matmul: f32_6x2_add_relu``; ``NumPy`` on the host.
+        on_host: whether NumPy runs it, the operator's reference, because no kernel does.
+        shape: of what it makes; None where that is not known.
+        dtype: likewise.
+    """
+
+    name: str
+    kernel: str
+    on_host: bool
+    shape: tuple[int, ...] | None
+    dtype: np.dtype[Any] | None
+
+
+def describe_step(step: NativeStep | HostStep) -> PlanStep:
+    """What there is to know of a step without its numbers."""
+    if isinstance(step, HostStep):
+        kernel, made = "NumPy", step.outputs[0].type if step.outputs else None
+    else:
+        specs = dict.fromkeys(a.spec.name for a in step.arguments if isinstance(a, Kernel))
+        kernel = ": ".join([step.loop.name.removesuffix("_loop"), *([", ".join(specs)] if specs else [])])
+        made = step.result
+    shape, dtype = (None, None) if made is None else (made.shape, made.dtype)
+    return PlanStep(step.name, kernel, isinstance(step, HostStep), shape, dtype)
 
 
 @dataclass(frozen=True)

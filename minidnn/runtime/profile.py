@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from minidnn.ir.printing import printable
 from minidnn.ops.registry import TensorType
-from minidnn.plan.program import Cost, HostStep, Kernel, NativeStep
+from minidnn.plan.program import Cost, HostStep, NativeStep, describe_step
 from minidnn.runtime.recording import Run
-from minidnn.viz.timeline import profile_page
+from minidnn.text import printable
 
 __all__ = ["Peaks", "Profile", "StepProfile", "measure_peaks"]
 
@@ -196,7 +195,14 @@ class Profile:
         total = math.fsum(weights) or 1.0
         made = [
             StepProfile(
-                index, _name(step, scope), _kernel(step), _result(step), _cost(step), seconds, weight / total, peaks
+                index,
+                _name(step, scope),
+                describe_step(step).kernel,
+                _result(step),
+                _cost(step),
+                seconds,
+                weight / total,
+                peaks,
             )
             for index, ((step, scope, seconds), weight) in enumerate(zip(timed, weights, strict=True))
         ]
@@ -243,10 +249,6 @@ class Profile:
     def to_json(self, sort: bool = False) -> str:
         return json.dumps(self.to_dict(sort), indent=1, allow_nan=False)
 
-    def to_html(self, sort: bool = False) -> str:
-        """A page with the table and the timeline, which needs nothing beside it."""
-        return profile_page(self.to_dict(sort), self.summary, self.HEADINGS, [s.row for s in self.steps(sort)])
-
     @property
     def summary(self) -> str:
         """What stands below the table."""
@@ -292,13 +294,6 @@ def _by_program(runs: Sequence[Run]) -> dict[tuple[int, str], list[Run]]:
 def _name(step: NativeStep | HostStep, scope: str) -> str:
     """As the node would be called in the whole network's graph."""
     return f"{scope}_{step.name}" if scope else step.name
-
-
-def _kernel(step: NativeStep | HostStep) -> str:
-    if isinstance(step, HostStep):
-        return "NumPy"
-    specs = dict.fromkeys(a.spec.name for a in step.arguments if isinstance(a, Kernel))
-    return ": ".join([step.loop.name.removesuffix("_loop"), *([", ".join(specs)] if specs else [])])
 
 
 def _result(step: NativeStep | HostStep) -> TensorType | None:

@@ -7,9 +7,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from minidnn.ir.graph import Entry, Graph, Node
-from minidnn.ir.printing import describe_attrs, printable
+from minidnn.ir.printing import describe_attrs
 from minidnn.ir.roles import parameter_variables
 from minidnn.ops.registry import TensorType
+from minidnn.text import printable
 
 __all__ = ["Arrow", "Box", "Picture", "make_picture"]
 

@@ -197,8 +197,9 @@ def test_json_has_every_step_and_what_a_share_is_of() -> None:
 
 def test_page_is_well_formed_needs_nothing_and_escapes_names() -> None:
     run, data = with_host_step()
-    profile = run.profile([data], rounds=2)
-    profile.title = "<script>alert('1')</script>&"
+    with mx.profiler.profile("<script>alert('1')</script>&") as profile:
+        run([data])
+        run([data])
     page = profile.to_html()
     root = ElementTree.fromstring(page.removeprefix("<!DOCTYPE html>\n"))
     assert root.tag == "html"

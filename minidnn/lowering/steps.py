@@ -1,0 +1,96 @@
+"""The steps of a program under construction, its constants and temporaries, before memory is planned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+
+import numpy as np
+
+from minidnn.lowering.memory import TEMPORARY
+from minidnn.lowering.values import PLAIN, Array, Value
+from minidnn.ops.registry import TensorType
+from minidnn.plan.program import Address, Argument, Buffer, Cost, HostStep, Loop, NativeStep, Tensor
+from minidnn_kernels.isa import Isa
+
+__all__ = ["Steps"]
+
+
+class Steps:
+    """Collects steps, and gives them memory.
+
+    Args:
+        isa: what kernels are chosen for.
+
+    Attributes:
+        results: what nodes make, by name; steps carry it for the profiler.
+    """
+
+    def __init__(self, isa: Isa) -> None:
+        self.isa = isa
+        self.results: dict[str, TensorType] = {}
+        self._steps: list[NativeStep | HostStep] = []
+        self._constants: list[Array] = []
+        self._constant_by_id: dict[int, Address] = {}
+        self._temporaries: list[int] = []
+        self._inputs: list[Tensor] = []
+
+    def input(self, type: TensorType, layout: str = PLAIN) -> Value:
+        value = Value(type, Address(Buffer("input", len(self._inputs))), layout)
+        self._inputs.append(value.tensor())
+        return value
+
+    def constant(self, array: Array) -> Address:
+        """The address of a constant; the same array twice is one constant. The array must not change."""
+        known = self._constant_by_id.get(id(array))
+        if known is None:
+            known = Address(Buffer("constant", len(self._constants)))
+            self._constants.append(array)
+            self._constant_by_id[id(array)] = known
+        return known
+
+    def parameter(self, array: Array) -> Value:
+        """A value whose numbers are known; they become a constant of the program only if a step reads them."""
+        return Value(TensorType.of(array), Address(Buffer("parameter", -1)), PLAIN, array)
+
+    def address(self, value: Value) -> Address:
+        """Where a step finds the value."""
+        if value.array is None:
+            return value.address
+        array = value.array
+        if array.flags.c_contiguous and array.dtype.isnative and array.ctypes.data % array.dtype.itemsize == 0:
+            return self.constant(array)
+        return self.constant(np.ascontiguousarray(array, array.dtype.newbyteorder("=")))
+
+    def zeros(self, count: int) -> Address:
+        """The address of `count` float32 zeros: what padding points at."""
+        return self.constant(_zeros(count))
+
+    def temporary(self, nbytes: int) -> Address:
+        self._temporaries.append(nbytes)
+        return Address(Buffer(TEMPORARY, len(self._temporaries) - 1))
+
+    def new(self, type: TensorType, layout: str = PLAIN) -> Value:
+        """A fresh tensor for a step to write."""
+        return Value(type, self.temporary(type.size * type.dtype.itemsize), layout)
+
+    def native(
+        self,
+        name: str,
+        loop: str,
+        arguments: Sequence[Argument],
+        parts: int,
+        cost: Cost,
+        scratch: int = 0,
+        result: TensorType | None = None,
+    ) -> None:
+        result = self.results.get(name, result)
+        self._steps.append(NativeStep(name, Loop(loop), tuple(arguments), parts, cost, scratch, result))
+
+    def host(self, step: HostStep) -> None:
+        self._steps.append(step)
+
+
+@cache
+def _zeros(count: int) -> Array:
+    return np.zeros(count, np.float32)
