@@ -169,10 +169,10 @@ def _executor(
     layouts: Sequence[str] | None,
 ) -> Executor:
     # The compiler is imported at the first compilation: `import minidnn` needs none of it.
-    from minidnn.lowering import lower
-    from minidnn.runtime.executor import Executor
-    from minidnn.runtime.library import library
-    from minidnn_kernels.codegen import emit_asm
+    from minidnn.lowering import lower  # deferred: it loads the compiler
+    from minidnn.runtime.executor import Executor  # deferred: it loads the compiler
+    from minidnn.runtime.library import library  # deferred: it loads the compiler
+    from minidnn_kernels.codegen import emit_asm  # deferred: it loads the compiler
 
     kernels = library()
     program = lower(graph, parameters, inputs, layouts, kernels.isa)
@@ -208,7 +208,7 @@ def run_op(op: Op, attrs: Attrs, arrays: Sequence[Operand]) -> tuple[Array, ...]
     Raises:
         OpError: the arrays do not fit.
     """
-    from minidnn.lowering import has_kernel
+    from minidnn.lowering import has_kernel  # deferred: it loads the compiler
 
     types = tuple(a._type for a in arrays)
     data = [a._read(op.name) for a in arrays]
@@ -342,8 +342,8 @@ def info() -> dict[str, Any]:
     """What inference runs on: CPU, ISA, threads, cache folder."""
     import llvmlite.binding as llvm
 
-    from minidnn.runtime.library import library
-    from minidnn_kernels.isa import host_features
+    from minidnn.runtime.library import library  # deferred: it loads the compiler
+    from minidnn_kernels.isa import host_features  # deferred: it loads the compiler
 
     kernels = library()
     return {

@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 
+import minidnn as mx
 from minidnn.cli.arguments import add_threads, positive
 from minidnn.cli.console import make_progress
 from minidnn.cli.datasets import Samples, SpreadBatches, open_samples
 from minidnn.cli.networks import add_preparation, add_source, get_preparation, is_quantized, load_network
 from minidnn.cli.pairs import make_int8
 from minidnn.errors import DataError
+from minidnn.gluon.metric import Accuracy, TopKAccuracy
 
 __all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "run"]
 
@@ -51,8 +53,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    import minidnn as mx
-
     if arguments.threads is not None:
         mx.set_num_threads(arguments.threads)
     samples = open_samples(arguments.data, get_preparation(arguments), labelled=True)
@@ -90,9 +90,6 @@ def _check_output(scores: Any, samples: Samples) -> None:
 
 def _measure(net: Callable[[Any], Any], samples: Samples, batch: int, description: str) -> str:
     """The line of one network over all samples."""
-    import minidnn as mx
-    from minidnn.gluon.metric import Accuracy, TopKAccuracy
-
     top1, top5 = Accuracy(), TopKAccuracy(5)
     labels = samples.labels
     assert labels is not None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import difflib
 
+from minidnn.gluon.model_zoo import vision
+
 __all__ = ["add_threads", "model_name", "positive"]
 
 
@@ -21,8 +23,6 @@ def positive(text: str) -> int:
 
 def model_name(text: str) -> str:
     """A name of the model zoo."""
-    from minidnn.gluon.model_zoo import vision
-
     names = vision.list_models()
     if text.lower() not in names:
         close = difflib.get_close_matches(text.lower(), names, n=3)

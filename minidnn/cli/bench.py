@@ -6,10 +6,12 @@ import argparse
 
 import numpy as np
 
+import minidnn as mx
 from minidnn.cli.arguments import add_threads, model_name, positive
 from minidnn.cli.console import make_console, make_progress
 from minidnn.cli.pairs import difference, make_int8, make_pair
 from minidnn.cli.timing import inference, interleave
+from minidnn.gluon.model_zoo import vision
 
 __all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "run"]
 
@@ -30,9 +32,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from rich.table import Table
-
-    import minidnn as mx
-    from minidnn.gluon.model_zoo import vision
 
     if arguments.threads is not None:
         mx.set_num_threads(arguments.threads)

@@ -13,8 +13,11 @@ from typing import Any
 
 import numpy as np
 
+import minidnn as mx
+from minidnn import recordio
 from minidnn.cli.photos import prepare
 from minidnn.errors import DataError
+from minidnn.gluon.data import RecordFileDataset
 
 __all__ = ["Preparation", "Samples", "SpreadBatches", "open_samples"]
 
@@ -104,8 +107,6 @@ class _Records(Samples):
     """A record file of MXNet's, as ``minidnn im2rec`` writes it, with its index beside it."""
 
     def __init__(self, path: Path, preparation: Preparation) -> None:
-        from minidnn.gluon.data import RecordFileDataset
-
         self.path = path
         self._preparation = preparation
         self._records = RecordFileDataset(path)
@@ -124,8 +125,6 @@ class _Records(Samples):
         return int(label.item())
 
     def _unpack(self, row: int) -> tuple[Any, bytes]:
-        from minidnn import recordio
-
         try:
             header, encoded = recordio.unpack(self._records[row])
         except DataError as error:
@@ -251,7 +250,5 @@ class SpreadBatches:
         return len(self._rows)
 
     def __iter__(self) -> Iterator[Any]:
-        import minidnn as mx
-
         for rows in self._rows:
             yield mx.np.array(self._samples.read(rows))

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
+import minidnn as mx
 from minidnn.cli.arguments import add_threads, positive
 from minidnn.cli.console import make_console, make_progress
 from minidnn.cli.pairs import difference, make_int8
 from minidnn.cli.photos import read_photos
 from minidnn.cli.timing import Timing, inference, interleave
+from minidnn.gluon.model_zoo import vision
 
 __all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "run"]
 
@@ -33,9 +35,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from rich.table import Table
-
-    import minidnn as mx
-    from minidnn.gluon.model_zoo import vision
 
     if arguments.threads is not None:
         mx.set_num_threads(arguments.threads)

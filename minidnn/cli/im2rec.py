@@ -8,9 +8,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from minidnn import image
 from minidnn.cli.arguments import positive
 from minidnn.cli.console import make_progress
 from minidnn.errors import DataError
+from minidnn.gluon.data.vision.pictures import list_folder, read_list
+from minidnn.recordio import IRHeader, MXIndexedRecordIO, pack
 
 __all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "run"]
 
@@ -78,8 +81,6 @@ def _parts(arguments: argparse.Namespace) -> dict[str, float]:
 def _write_lists(listings: list[Path], arguments: argparse.Namespace) -> None:
     import random
 
-    from minidnn.gluon.data.vision.pictures import list_folder
-
     synsets, items = list_folder(arguments.root)
     if not items:
         raise DataError(f"{arguments.root}: no folder in it has a JPEG or PNG file")
@@ -103,9 +104,6 @@ def _write_lists(listings: list[Path], arguments: argparse.Namespace) -> None:
 
 
 def _pack(listing: Path, arguments: argparse.Namespace) -> None:
-    from minidnn.gluon.data.vision.pictures import read_list
-    from minidnn.recordio import IRHeader, MXIndexedRecordIO, pack
-
     entries = read_list(listing)
     finals = [listing.with_name(listing.name.removesuffix(".lst") + suffix) for suffix in (".idx", ".rec")]
     # Under other names until they are complete, so that nobody takes half a file for a whole one.
@@ -134,8 +132,6 @@ def _pack(listing: Path, arguments: argparse.Namespace) -> None:
 
 def _encoded(path: Path, arguments: argparse.Namespace) -> bytes:
     """The bytes for a record: the file as it is once it is known to decode, or the picture resized."""
-    from minidnn import image
-
     data = path.read_bytes()
     try:
         image.decode(data)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from typing import Any
 
+from minidnn import engine
 from minidnn.cli.console import make_console
 
 __all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "run"]
@@ -23,8 +24,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from rich.table import Table
-
-    from minidnn import engine
 
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)

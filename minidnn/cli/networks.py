@@ -9,8 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from minidnn import npx, symbol
 from minidnn.cli.datasets import Preparation
 from minidnn.errors import DataError
+from minidnn.gluon import SymbolBlock
+from minidnn.gluon.model_zoo import vision
+from minidnn.interop import load_weights
 
 if TYPE_CHECKING:
     from minidnn.ir.graph import Graph
@@ -45,8 +49,6 @@ def _find(text: str) -> Source:
     Raises:
         argparse.ArgumentTypeError: there is no such network, or a folder has more than one.
     """
-    from minidnn.gluon.model_zoo import vision
-
     names = vision.list_models()
     if text.lower() in names:
         return Source(text.lower())
@@ -103,8 +105,6 @@ def get_preparation(arguments: argparse.Namespace) -> Preparation:
     Raises:
         DataError: a size below 1, or a deviation of 0.
     """
-    from minidnn.gluon.model_zoo import vision
-
     name = arguments.model.name
     if name.startswith("efficientnet_lite"):
         mean, std = (127 / 255,) * 3, (128 / 255,) * 3
@@ -130,8 +130,6 @@ def load_network(source: Source, params: Path | None) -> Any:
     """
     if source.symbol is not None:
         return _load_exported(source.symbol, source.name, params)
-    from minidnn.gluon.model_zoo import vision
-
     if params is not None:
         return _load_zoo(source.name, params)
     try:
@@ -145,9 +143,6 @@ def load_network(source: Source, params: Path | None) -> Any:
 
 def _load_zoo(name: str, params: Path) -> Any:
     """A network of the zoo with the weights of a file, in whichever structure they fit."""
-    from minidnn.gluon.model_zoo import vision
-    from minidnn.interop import load_weights
-
     net = vision.get_model(name)
     try:
         load_weights(net, params)
@@ -161,8 +156,6 @@ def _load_zoo(name: str, params: Path) -> Any:
 
 def is_quantized(source: Source) -> bool:
     """Whether a network computes in int8 already."""
-    from minidnn import symbol
-
     return source.symbol is not None and any("quantize" in op for op in _operators(symbol.load(source.symbol)))
 
 
@@ -176,9 +169,6 @@ def _operators(graph: Graph) -> Iterator[str]:
 
 
 def _load_exported(path: Path, name: str, params: Path | None) -> Any:
-    from minidnn import npx, symbol
-    from minidnn.gluon import SymbolBlock
-
     graph = symbol.load(path)
     if params is None:
         epochs = sorted(path.parent.glob(name.replace("[", "[[]") + _PARAMS))

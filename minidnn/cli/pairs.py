@@ -7,6 +7,9 @@ from typing import Any
 
 import numpy as np
 
+import minidnn as mx
+from minidnn.contrib.quantization import quantize_net
+
 __all__ = ["difference", "make_int8", "make_pair"]
 
 
@@ -19,8 +22,6 @@ def make_pair(make: Callable[[], Any], data: Any) -> tuple[Any, Any]:
         make: makes a network that is not initialized.
         data: a batch.
     """
-    import minidnn as mx
-
     eager, fused = make(), make()
     eager.initialize(mx.init.MSRAPrelu())
     eager.infer_shape(data)
@@ -37,8 +38,6 @@ def make_int8(net: Any, batches: Iterable[Any], mode: str = "naive") -> Any:
         batches: to calibrate on.
         mode: how: ``naive`` or ``entropy``.
     """
-    from minidnn.contrib.quantization import quantize_net
-
     return quantize_net(net, quantize_granularity="channel-wise", calib_mode=mode, calib_data=batches)
 
 

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+import minidnn as mx
 from minidnn.cli.arguments import add_threads, positive
 from minidnn.cli.console import make_console, make_progress
 from minidnn.cli.networks import add_source, is_quantized
 from minidnn.cli.stand_ins import add_shape, input_shape, load_any_weights
+from minidnn.contrib.quantization import quantize_net
 from minidnn.errors import DataError
 
 if TYPE_CHECKING:
@@ -49,8 +51,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    import minidnn as mx
-
     if arguments.threads is not None:
         mx.set_num_threads(arguments.threads)
     source = arguments.model
@@ -76,8 +76,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _compile(net: Any, data: Any, int8: bool) -> Any:
     if int8:
-        from minidnn.contrib.quantization import quantize_net
-
         net = quantize_net(net, quantize_granularity="channel-wise", calib_mode="naive", calib_data=[data])
         net.hybridize()
         net(data)

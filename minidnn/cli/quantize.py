@@ -6,11 +6,13 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import minidnn as mx
 from minidnn.cli.arguments import add_threads, positive
 from minidnn.cli.console import make_console
 from minidnn.cli.datasets import SpreadBatches, open_samples
 from minidnn.cli.networks import add_preparation, add_source, get_preparation, is_quantized, load_network
 from minidnn.cli.pairs import make_int8
+from minidnn.contrib.quantization import layer_errors
 from minidnn.errors import DataError
 
 if TYPE_CHECKING:
@@ -61,9 +63,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    import minidnn as mx
-    from minidnn.contrib.quantization import layer_errors
-
     if arguments.threads is not None:
         mx.set_num_threads(arguments.threads)
     source, folder = arguments.model, arguments.output

@@ -6,7 +6,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+import minidnn as mx
+from minidnn import symbol
 from minidnn.cli.networks import Source, load_network
+from minidnn.gluon.model_zoo import vision
+from minidnn.ir.roles import parameter_variables
 
 __all__ = ["add_shape", "input_shape", "load_any_weights"]
 
@@ -35,10 +39,6 @@ def input_shape(source: Source, given: tuple[int, ...] | None) -> tuple[int, ...
         GraphError: the file is malformed.
         OSError: it cannot be read.
     """
-    from minidnn import symbol
-    from minidnn.gluon.model_zoo import vision
-    from minidnn.ir.roles import parameter_variables
-
     if given is not None:
         return given
     if source.symbol is not None:
@@ -61,9 +61,6 @@ def load_any_weights(source: Source, params: Path | None) -> Any:
     """
     if source.symbol is not None or params is not None:
         return load_network(source, params)
-    import minidnn as mx
-    from minidnn.gluon.model_zoo import vision
-
     net = vision.get_model(source.name)
     net.initialize(mx.init.MSRAPrelu())
     return net

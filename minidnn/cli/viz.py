@@ -10,10 +10,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+import minidnn as mx
+from minidnn import symbol
 from minidnn.cli.arguments import positive
 from minidnn.cli.networks import Source, add_source, is_quantized
 from minidnn.cli.stand_ins import add_shape, input_shape, load_any_weights
+from minidnn.contrib.quantization import quantization_stages
 from minidnn.errors import DataError, OpError
+from minidnn.ir.roles import parameter_variables
+from minidnn.viz.picture import make_picture
+from minidnn.viz.plot import draw_digraph
+from minidnn.viz.svg import draw_page, draw_svg
+from minidnn.viz.types import given_types
 
 if TYPE_CHECKING:
     from minidnn.ir.graph import Graph
@@ -67,11 +75,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from minidnn.viz.picture import make_picture
-    from minidnn.viz.plot import draw_digraph
-    from minidnn.viz.svg import draw_page, draw_svg
-    from minidnn.viz.types import given_types
-
     source, output, stage = arguments.model, arguments.output, arguments.stage
     if stage in _QUANTIZED and is_quantized(source):
         raise DataError(f"{source.symbol}: the network is quantized already; --stage traced draws it")
@@ -116,14 +119,9 @@ def _fuse(graph: Symbol, shape: tuple[int, ...], given: bool) -> Symbol:
 
 
 def _get_drawing(source: Source, params: Path | None, stage: str, shape: tuple[int, ...], given: bool) -> _Drawing:
-    from minidnn import symbol
-
     if source.symbol is not None and stage not in _QUANTIZED:
         graph = symbol.load(source.symbol)
         return _Drawing(_fuse(graph, shape, given) if stage == "fused" else graph)
-    import minidnn as mx
-    from minidnn.contrib.quantization import quantization_stages
-
     net = load_any_weights(source, params)
     data = mx.np.array(np.random.default_rng(0).standard_normal(shape, np.float32))
     if stage not in _QUANTIZED:
@@ -137,8 +135,6 @@ def _get_drawing(source: Source, params: Path | None, stage: str, shape: tuple[i
 
 def _data_name(graph: Graph, hidden: Collection[str]) -> str | None:
     """The one input of the graph; None if there are several."""
-    from minidnn.ir.roles import parameter_variables
-
     parameters = set(parameter_variables(graph))
     names = [v.name for v in graph.variables() if v not in parameters and v.name not in hidden]
     return names[0] if len(names) == 1 else None

@@ -17,6 +17,7 @@ from minidnn.gluon.monitor import Callback
 from minidnn.gluon.program import BlockGraph, Program
 from minidnn.gluon.recording import Recording
 from minidnn.gluon.structure import Spec, flatten, unflatten
+from minidnn.interop.mxnet_symbol import export_mxnet
 from minidnn.ir.trace import current_trace
 from minidnn.numpy.multiarray import ndarray
 from minidnn.ops.registry import TensorType
@@ -419,8 +420,6 @@ class HybridBlock(Block):
             return symbol, {name: array.copy() for name, array in arrays.items()}
         symbol_file, params_file = f"{os.fspath(path)}-symbol.json", f"{os.fspath(path)}-{epoch:04d}.params"
         if format == "mxnet":
-            from minidnn.interop.mxnet_symbol import export_mxnet
-
             return export_mxnet(symbol_file, params_file, symbol, arrays)
         symbol.save(Path(symbol_file), remove_amp_cast=remove_amp_cast)
         if not arrays:

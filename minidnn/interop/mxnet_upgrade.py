@@ -12,21 +12,13 @@ from typing import Any
 from minidnn.errors import GraphError
 from minidnn.interop.mxnet_operators import rule_for, translate_attrs
 from minidnn.ir.graph import Entry, make_node
+from minidnn.ir.json_format import Call
 from minidnn.ir.literals import parse_literal
 
-__all__ = ["UPGRADES", "Call", "translate"]
+__all__ = ["MXNET", "UPGRADES"]
 
 # Notes to MXNet's own executor, written without underscores by its first versions.
 _NOTES = frozenset({"ctx_group", "force_mirroring", "lr_mult", "mirror_stage", "wd_mult"})
-
-
-@dataclass(frozen=True)
-class Call:
-    """One of our operators with its attributes, as strings or as values, and its inputs."""
-
-    op: str
-    attrs: Mapping[str, Any]
-    inputs: Sequence[Entry]
 
 
 @dataclass(frozen=True)
@@ -75,20 +67,29 @@ class _Node:
         return Call(op, attrs, inputs)
 
 
-def translate(op: str, name: str, attrs: Mapping[str, str], inputs: Sequence[Entry]) -> Call:
-    """What an operator of MXNet's, or one of ours, means.
+class Dialect:
+    """MXNet's names and attributes of operators, of its versions 1 and 2; see `minidnn.ir.json_format.Dialect`."""
 
-    Raises:
-        GraphError, OpError: attributes that do not fit or say what minidnn lacks.
-    """
-    attrs = {key: value for key, value in attrs.items() if key not in _NOTES}
-    upgrade = UPGRADES.get(op)
-    if upgrade is not None and (upgrade.key is None or upgrade.key in attrs):
-        return upgrade.read(_Node(op, name, attrs, inputs))
-    rule = rule_for(op)
-    if rule is None:
-        raise GraphError(f"unknown operator {op[:80]!a}")
-    return Call(rule.op, translate_attrs(op, rule, attrs), inputs)
+    def expands(self, op: str) -> bool:
+        return op in UPGRADES
+
+    def translate(self, op: str, name: str, attrs: Mapping[str, str], inputs: Sequence[Entry]) -> Call:
+        """What an operator of MXNet's, or one of ours, means.
+
+        Raises:
+            GraphError, OpError: attributes that do not fit or say what minidnn lacks.
+        """
+        attrs = {key: value for key, value in attrs.items() if key not in _NOTES}
+        upgrade = UPGRADES.get(op)
+        if upgrade is not None and (upgrade.key is None or upgrade.key in attrs):
+            return upgrade.read(_Node(op, name, attrs, inputs))
+        rule = rule_for(op)
+        if rule is None:
+            raise GraphError(f"unknown operator {op[:80]!a}")
+        return Call(rule.op, translate_attrs(op, rule, attrs), inputs)
+
+
+MXNET = Dialect()
 
 
 # ---- the operators of MXNet 1 ---------------------------------------------------------------------

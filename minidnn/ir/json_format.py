@@ -12,17 +12,27 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 
 from minidnn.errors import DataError, GraphError, OpError
-from minidnn.interop.mxnet_upgrade import UPGRADES, translate
 from minidnn.ir.graph import FUSED, Entry, Graph, Node, make_fused, make_node, make_variable
 from minidnn.ir.literals import format_literal, format_text, parse_literal
 from minidnn.ops.registry import Attrs, Op, get_op
 
-__all__ = ["MAX_BYTES", "MAX_NODES", "VERSION", "attrs_to_strings", "from_json", "hints_to_strings", "to_json"]
+__all__ = [
+    "MAX_BYTES",
+    "MAX_NODES",
+    "VERSION",
+    "Call",
+    "Dialect",
+    "attrs_to_strings",
+    "from_json",
+    "hints_to_strings",
+    "to_json",
+]
 
 # The largest networks people run make about one megabyte of text; a text of nothing but empty lists takes thirty
 # times its size when it is parsed.
@@ -41,6 +51,39 @@ _PROFILER = "__profiler_scope__"
 # mshadow's type codes, which MXNet writes as a variable's __dtype__.
 _DTYPE_OF_CODE = dict(enumerate(("float32", "float64", "float16", "uint8", "int32", "int8", "int64", "bool")))
 _CODE_OF_DTYPE = {name: code for code, name in _DTYPE_OF_CODE.items()}
+
+
+@dataclass(frozen=True)
+class Call:
+    """An operator of the registry, its attributes (strings, or values) and its inputs."""
+
+    op: str
+    attrs: Mapping[str, Any]
+    inputs: Sequence[Entry]
+
+
+class Dialect(Protocol):
+    """Names and attributes of operators in a file."""
+
+    def expands(self, op: str) -> bool:
+        """Whether the operator may become several nodes, at most one for each input and two."""
+
+    def translate(self, op: str, name: str, attrs: Mapping[str, str], inputs: Sequence[Entry]) -> Call:
+        """What an operator of the file, called `name` there, means.
+
+        Raises:
+            GraphError, OpError: attributes that do not fit or say what minidnn lacks.
+        """
+
+
+class _Registry:
+    """The names of the registry, MXNet's among them, and its attributes."""
+
+    def expands(self, op: str) -> bool:
+        return False
+
+    def translate(self, op: str, name: str, attrs: Mapping[str, str], inputs: Sequence[Entry]) -> Call:
+        return Call(op, attrs, inputs)
 
 
 # ---- writing ------------------------------------------------------------------------------------
@@ -125,8 +168,12 @@ def _hint_to_string(key: str, value: Any) -> str:
 # ---- reading ------------------------------------------------------------------------------------
 
 
-def from_json(text: str) -> Graph:
+def from_json(text: str, dialect: Dialect | None = None) -> Graph:
     """The graph that `text` describes.
+
+    Args:
+        text: as `to_json` writes it, or another program.
+        dialect: how the text calls operators; None: by the names of the registry.
 
     Raises:
         DataError: the text is not JSON, is too large, or is not of the form.
@@ -143,7 +190,7 @@ def from_json(text: str) -> Graph:
         raise DataError("symbol JSON is nested too deeply") from None
     except ValueError as error:
         raise DataError(f"not a symbol JSON: {error}") from None
-    return _Reader().read_graph(fields, "symbol JSON", 0)
+    return _Reader(dialect or _Registry()).read_graph(fields, "symbol JSON", 0)
 
 
 def _refuse_constant(name: str) -> Any:
@@ -153,7 +200,8 @@ def _refuse_constant(name: str) -> Any:
 class _Reader:
     """Reads one text; counts nodes and their inputs over all its graphs."""
 
-    def __init__(self) -> None:
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
         self._count = 0
         self._inputs = 0
         self._zero_is_unknown = False
@@ -206,11 +254,10 @@ class _Reader:
             if self._zero_is_unknown and known.get("shape"):
                 known["shape"] = tuple(n or -1 for n in known["shape"])
             return make_variable(name, **known).node
-        if op_name in UPGRADES:
-            # It becomes several nodes, at most one for each input and two.
+        if self._dialect.expands(op_name):
             self._grow(len(inputs) + 1, where)
         try:
-            call = translate(op_name, name, attrs, inputs)
+            call = self._dialect.translate(op_name, name, attrs, inputs)
             op = get_op(call.op)
         except (OpError, GraphError) as error:
             raise GraphError(f"{where}: {error}") from None

@@ -51,7 +51,7 @@ class Library:
     """Addresses of compiled kernels. Safe to use from many threads; what is compiled stays for good."""
 
     def __init__(self, isa: Isa, cache: CodeCache) -> None:
-        from minidnn_kernels.codegen import Loader
+        from minidnn_kernels.codegen import Loader  # deferred: it loads LLVM
 
         self.isa = isa
         self.cache = cache
@@ -97,13 +97,13 @@ class Library:
 
     def _entry(self, key: str) -> str:
         """The name of a cache entry: a hash of all that the code depends on."""
-        from minidnn_kernels.codegen import TOOLCHAIN
+        from minidnn_kernels.codegen import TOOLCHAIN  # deferred: it loads LLVM
 
         content = f"{TOOLCHAIN}\n{_sources_digest()}\n{self.isa!r}\n{key}"
         return hashlib.sha256(content.encode()).hexdigest()
 
     def _object(self, key: str, emit: Callable[[], str]) -> bytes:
-        from minidnn_kernels.codegen import emit_object
+        from minidnn_kernels.codegen import emit_object  # deferred: it loads LLVM
 
         name = self._entry(key)
         found = self.cache.read(name)

@@ -45,7 +45,7 @@ def compile_loops(names: Sequence[str]) -> dict[str, str]:
 
 
 def _compile_here(names: Sequence[str]) -> dict[str, str]:
-    from minidnn_kernels.numba_loops import loop_ir
+    from minidnn_kernels.numba_loops import loop_ir  # deferred: it loads Numba
 
     return {name: loop_ir(getattr(importlib.import_module(LOOPS[name]), name), name) for name in names}
 

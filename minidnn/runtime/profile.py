@@ -35,7 +35,7 @@ class Peaks:
 @cache
 def measure_peaks(threads: int) -> Peaks:
     """The limits with that many threads, measured at the first call, which takes about a second."""
-    from minidnn_kernels.peak import measure_bandwidth, measure_fma_peak
+    from minidnn_kernels.peak import measure_bandwidth, measure_fma_peak  # deferred: it loads LLVM
 
     return Peaks(measure_fma_peak(threads), measure_bandwidth(threads))
 

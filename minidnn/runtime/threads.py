@@ -142,7 +142,7 @@ def native_loop(address: int) -> NativeLoop:
 
 
 def _load_loops() -> tuple[NativeLoop, NativeLoop]:
-    from minidnn.runtime.library import library
+    from minidnn.runtime.library import library  # deferred: it loads LLVM
 
     return native_loop(library().loop("run_loop")), native_loop(library().loop("help_loop"))
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from minidnn import engine
 from minidnn.errors import DataError, GraphError
+from minidnn.interop.mxnet_upgrade import MXNET
 from minidnn.ir.graph import Entry, Node, make_variable
 from minidnn.ir.infer import known_types, with_types
 from minidnn.ir.json_format import MAX_BYTES, attrs_to_strings, from_json, hints_to_strings, to_json
@@ -349,7 +350,7 @@ def load(fname: str | os.PathLike[str]) -> Symbol:
 
 def fromjson(json_str: str) -> Symbol:
     """The symbol that a JSON text describes; see `load`."""
-    return Symbol(from_json(json_str).outputs)
+    return Symbol(from_json(json_str, MXNET).outputs)
 
 
 load_json = fromjson

@@ -65,7 +65,7 @@ def draw_digraph(
     """
     from graphviz import escape
 
-    from minidnn.viz.digraph import NetworkDigraph
+    from minidnn.viz.digraph import NetworkDigraph  # deferred: it loads graphviz
 
     digraph = NetworkDigraph(name=title, format=save_format, node_attr={**_NODE_STYLE, **(node_attrs or {})})
     arrows: dict[int, list[Arrow]] = {}

@@ -525,3 +525,31 @@ def test_many_threads_run_while_parameters_change() -> None:
         thread.join()
     assert not errors
     assert net(x).tolist() == [[16] * 3] * 2
+
+
+def test_steps_show_the_plan() -> None:
+    net = nn.HybridSequential()
+    net.add(nn.Conv2D(8, 3, in_channels=4), nn.BatchNorm(in_channels=8), nn.Activation("relu"))
+    net.initialize()
+    with pytest.raises(RuntimeError, match=r"HybridSequential: there is no plan; call optimize_for\(data\)"):
+        net.steps()
+    net.optimize_for(mx.np.ones((2, 4, 9, 9)))
+    (convolution,) = [step for step in net.steps() if step.name != "reorder"]
+    assert convolution.name == "fused_conv_bn_act_0"
+    assert convolution.kernel.startswith("matmul")
+    assert not convolution.on_host
+    assert convolution.shape == (2, 8, 7, 7)
+    assert convolution.dtype == np.float32
+
+
+def test_steps_tell_what_numpy_runs() -> None:
+    class Sine(nn.HybridBlock):
+        def forward(self, x: mx.np.ndarray) -> mx.np.ndarray:
+            return mx.np.arctan2(mx.np.exp(x), x)
+
+    net = Sine()
+    net.hybridize()
+    net(mx.np.ones((2, 3)))
+    assert [(step.name, step.kernel, step.on_host) for step in net.steps() if step.on_host] == [
+        ("arctan2", "NumPy", True)
+    ]

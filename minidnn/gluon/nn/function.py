@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from minidnn import npx
+from minidnn import numpy as np
 from minidnn.gluon._block import Block
 from minidnn.gluon._hybrid_block import HybridBlock
 
@@ -53,9 +55,6 @@ class Identity(HybridBlock):
 
 
 def _find(function: str | Callable[..., Any]) -> tuple[Callable[..., Any], str]:
-    from minidnn import npx
-    from minidnn import numpy as np
-
     if isinstance(function, str):
         for module in (np, npx):
             found = getattr(module, function, None) if function in module.__all__ else None
