@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from minidnn_kernels.epilogue import OUTPUTS, Epilogue, operand_dtype
+from minidnn_kernels.epilogue import OUTPUTS, Epilogue, load_numbers, operand_dtype
 from minidnn_kernels.isa import Isa
 from minidnn_kernels.simd import Simd, Value, const, new_function
 from minidnn_kernels.store import store_value
@@ -13,7 +13,8 @@ __all__ = ["ARGUMENTS", "MAX_OUTER", "ElementwiseArguments", "ElementwiseSpec"]
 
 # context: address of [address of the output row, address of each operand's row]
 # count:   elements in the row
-ARGUMENTS = ("context", "count", "unused")
+# numbers: address of the epilogue's numbers
+ARGUMENTS = ("context", "count", "numbers")
 
 # Loops around the row.
 MAX_OUTER = 4
@@ -30,7 +31,8 @@ class ElementwiseArguments:
     CHUNKS: int = 4
     OUTER: int = 5  # rows in all
     SHAPE: int = 6  # MAX_OUTER extents, the outermost first
-    TENSOR: int = 6 + MAX_OUTER  # from here, for each tensor: address, MAX_OUTER strides, stride within the row
+    # From here, for each tensor: address, MAX_OUTER strides, stride within the row. Behind them, the numbers.
+    TENSOR: int = 6 + MAX_OUTER
 
 
 @dataclass(frozen=True)
@@ -47,11 +49,12 @@ class ElementwiseSpec:
         """LLVM IR of the row kernel, one function of `ARGUMENTS`."""
         module, function, builder = new_function(self.name, ARGUMENTS)
         s = Simd(builder, isa)
-        context, count, _ = function.args
+        context, count, numbers = function.args
         kinds = self.epilogue.operands
         output = s.load_i64(context)
         rows = [s.load_i64(s.add(context, const(8 * (i + 1)))) for i in range(len(kinds))]
         scalars = {i: s.load_splat(rows[i]) for i, kind in enumerate(kinds) if kind == "scalar"}
+        vectors = load_numbers(s, numbers, self.epilogue.numbers)
 
         def body(index: Value, mask: Value | None) -> None:
             def load(i: int) -> Value:
@@ -61,7 +64,7 @@ class ElementwiseSpec:
                 return s.load_as_float(s.add(rows[i], s.mul(index, const(OUTPUTS[dtype]))), dtype, mask)
 
             address = s.add(output, s.mul(index, const(OUTPUTS[self.epilogue.output])))
-            store_value(s, self.epilogue, load(0), load, address, mask)
+            store_value(s, self.epilogue, load(0), load, vectors, address, mask)
 
         s.each_vector(count, body)
         builder.ret_void()

@@ -19,7 +19,7 @@ def elementwise_loop(args: int, part: int, parts: int, memory: int) -> None:
     kernel, tensors, inner = load(args + _KERNEL), load(args + _TENSORS), load(args + _INNER)
     chunk, chunks = load(args + _CHUNK), load(args + _CHUNKS)
     total = load(args + _OUTER) * chunks
-    context = scratch(64)
+    context, numbers = scratch(64), args + _TENSOR + tensors * _TENSOR_BYTES
     for number in range(total * part // parts, total * (part + 1) // parts):
         outer, begin = number // chunks, number % chunks * chunk
         for t in range(tensors):
@@ -31,4 +31,4 @@ def elementwise_loop(args: int, part: int, parts: int, memory: int) -> None:
                 address += rest % extent * load(tensor + (1 + d) * 8)
                 rest = rest // extent
             store(context + t * 8, address)
-        call3(kernel, context, min(chunk, inner - begin), 0)
+        call3(kernel, context, min(chunk, inner - begin), numbers)

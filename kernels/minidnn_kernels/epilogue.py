@@ -4,30 +4,50 @@ An `Epilogue` is a short program in single-assignment form. Value 0 is what the 
 accumulator, or the first operand of an elementwise kernel); instruction i makes value i + 1; the last
 value is stored. The vocabulary is the `OPS` table, one row an operation: every kernel that has a tail
 has all of them.
+
+Numbers (a factor, the bounds of a clip, a slope) are arguments of the kernel and no part of its code: an
+`Epilogue` says how many there are, the kernel's caller gives them as `number_word`s in the order in which the
+instructions take them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from minidnn_kernels import vector_math as vm
-from minidnn_kernels.simd import Simd, Value
+import numpy as np
 
-__all__ = ["OPERAND_KINDS", "OPS", "OUTPUTS", "Epilogue", "Instruction", "operand_dtype"]
+from minidnn_kernels import vector_math as vm
+from minidnn_kernels.simd import Simd, Value, const
+
+__all__ = [
+    "OPERAND_KINDS",
+    "OPS",
+    "OUTPUTS",
+    "QUANTIZED_LIMITS",
+    "Epilogue",
+    "Instruction",
+    "load_numbers",
+    "number_word",
+    "operand_dtype",
+]
 
 Emit = Callable[..., Value]
 
 
 @dataclass(frozen=True)
 class Instruction:
-    """One operation: its name in `OPS`, the values it reads, its numbers (`load` reads operand `operand`)."""
+    """One operation: its name in `OPS`, and the values it reads (`load` reads operand `operand`)."""
 
     op: str
     values: tuple[int, ...] = ()
-    numbers: tuple[float, ...] = ()
     operand: int = -1
+
+    @property
+    def numbers(self) -> int:
+        """How many of the kernel's numbers it takes."""
+        return OPS[self.op][1] if self.op in OPS else 0
 
 
 # How an operand lies in memory, as seen from a vector of the output:
@@ -37,8 +57,10 @@ class Instruction:
 # A tensor's elements are float32, or with a suffix int8, uint8 or int32, which are converted as they are read.
 OPERAND_KINDS = ("tensor", "tensor_s8", "tensor_u8", "tensor_s32", "channel", "scalar")
 
-# What is stored: float32, or the integers that `quantize` made.
+# Bytes of what is stored: float32, or integers.
 OUTPUTS = {"f32": 4, "s32": 4, "s8": 1, "u8": 1}
+# The integers of a quantized output: int8 is symmetric.
+QUANTIZED_LIMITS = {"s8": (-127.0, 127.0), "u8": (0.0, 255.0)}
 
 
 def operand_dtype(kind: str) -> str:
@@ -46,12 +68,23 @@ def operand_dtype(kind: str) -> str:
     return kind.partition("_")[2] or "f32"
 
 
+def number_word(number: float) -> int:
+    """A number as an argument: the bits of the nearest float32 in the low half of a word."""
+    with np.errstate(over="ignore"):
+        return int(np.float32(number).view(np.uint32))
+
+
+def load_numbers(s: Simd, address: Value, count: int) -> list[Value]:
+    """Consecutive number words, each as a vector with the number in every lane."""
+    return [s.load_splat(s.add(address, const(8 * i)), constant=True) for i in range(count)]
+
+
 @dataclass(frozen=True)
 class Epilogue:
     """A tail: its instructions, the kind of each operand they load, and what is stored.
 
-    An integer output is the last value rounded half to even; it has been clamped by then. ``s32`` is only
-    for an integer kernel without instructions: its accumulators as they are.
+    An output of ``s8`` or ``u8`` is the last value, clamped to `QUANTIZED_LIMITS` and rounded half to even.
+    ``s32`` is only for an integer kernel without instructions: its accumulators as they are.
 
     Raises:
         ValueError: an unknown operation, operand kind or output, a value used before it is made, or
@@ -79,9 +112,9 @@ class Epilogue:
                 raise ValueError(f"unknown epilogue operation {instruction.op!r}")
             if any(not 0 <= v <= made for v in instruction.values):
                 raise ValueError(f"{instruction} uses a value that is not made yet")
-            arity, numbers, _ = OPS[instruction.op]
-            if len(instruction.values) != arity or len(instruction.numbers) != numbers:
-                raise ValueError(f"{instruction.op} takes {arity} values and {numbers} numbers: {instruction}")
+            arity, _, _ = OPS[instruction.op]
+            if len(instruction.values) != arity:
+                raise ValueError(f"{instruction.op} takes {arity} values: {instruction}")
 
     @property
     def name(self) -> str:
@@ -89,34 +122,46 @@ class Epilogue:
         made = "_".join(i.op for i in self.instructions if i.op != "load") or "plain"
         return made if self.output == "f32" else f"{made}_{self.output}"
 
-    def emit(self, s: Simd, accumulator: Value, load: Callable[[int], Value]) -> Value:
-        """The value to store; `load(i)` gives a vector of operand i."""
-        values = [accumulator]
+    @property
+    def numbers(self) -> int:
+        """How many numbers the kernel is given."""
+        return sum(i.numbers for i in self.instructions)
+
+    def emit(self, s: Simd, accumulator: Value, load: Callable[[int], Value], numbers: Sequence[Value]) -> Value:
+        """The value to store, not rounded if that is an integer; `load(i)` gives a vector of operand i.
+
+        `numbers` are vectors, as `load_numbers` makes them.
+        """
+        values, rest = [accumulator], iter(numbers)
         for instruction in self.instructions:
             if instruction.op == "load":
                 values.append(load(instruction.operand))
             else:
                 emit = OPS[instruction.op][2]
-                values.append(emit(s, *(values[v] for v in instruction.values), *instruction.numbers))
+                taken = [next(rest) for _ in range(instruction.numbers)]
+                values.append(emit(s, *(values[v] for v in instruction.values), *taken))
+        if self.output in QUANTIZED_LIMITS:
+            low, high = QUANTIZED_LIMITS[self.output]
+            return _clip(s, values[-1], s.splat(low), s.splat(high))
         return values[-1]
 
 
-def _clip(s: Simd, x: Value, low: float, high: float) -> Value:
-    return s.at_most(s.at_least(x, s.splat(low)), s.splat(high))
+def _clip(s: Simd, x: Value, low: Value, high: Value) -> Value:
+    return s.at_most(s.at_least(x, low), high)
 
 
-def _leaky(s: Simd, x: Value, slope: float) -> Value:
-    return s.where("<", x, s.splat(0.0), s.builder.fmul(x, s.splat(slope)), x)
+def _leaky(s: Simd, x: Value, slope: Value) -> Value:
+    return s.where("<", x, s.splat(0.0), s.builder.fmul(x, slope), x)
 
 
-def _elu(s: Simd, x: Value, alpha: float) -> Value:
-    grown = s.builder.fmul(s.splat(alpha), s.builder.fsub(vm.exp(s, x), s.splat(1.0)))
+def _elu(s: Simd, x: Value, alpha: Value) -> Value:
+    grown = s.builder.fmul(alpha, s.builder.fsub(vm.exp(s, x), s.splat(1.0)))
     return s.where("<", x, s.splat(0.0), grown, x)
 
 
 def _selu(s: Simd, x: Value) -> Value:
     # G. Klambauer et al., Self-Normalizing Neural Networks, 2017.
-    return s.builder.fmul(s.splat(1.0507009873554805), _elu(s, x, 1.6732632423543772))
+    return s.builder.fmul(s.splat(1.0507009873554805), _elu(s, x, s.splat(1.6732632423543772)))
 
 
 def _gelu(s: Simd, x: Value) -> Value:
@@ -124,10 +169,6 @@ def _gelu(s: Simd, x: Value) -> Value:
     b = s.builder
     half = b.fmul(x, s.splat(0.5))
     return s.fma(half, vm.erf(s, b.fmul(x, s.splat(math.sqrt(0.5)))), half)
-
-
-def _prelu(s: Simd, x: Value, slope: Value) -> Value:
-    return s.where("<", x, s.splat(0.0), s.builder.fmul(x, slope), x)
 
 
 def _silu(s: Simd, x: Value) -> Value:
@@ -143,20 +184,16 @@ def _softsign(s: Simd, x: Value) -> Value:
     return b.fdiv(x, b.fadd(s.splat(1.0), s.unary("fabs", x)))
 
 
-def _affine_clip(s: Simd, x: Value, alpha: float, beta: float) -> Value:
-    return _clip(s, s.fma(x, s.splat(alpha), s.splat(beta)), 0.0, 1.0)
+def _hard_sigmoid(s: Simd, x: Value, alpha: Value, beta: Value) -> Value:
+    return _clip(s, s.fma(x, alpha, beta), s.splat(0.0), s.splat(1.0))
 
 
 def _hard_swish(s: Simd, x: Value) -> Value:
     # A. Howard et al., Searching for MobileNetV3, 2019: x · clip(x + 3, 0, 6) / 6.
     b = s.builder
     # Scaled before the product, which then cannot overflow where the result does not.
-    share = b.fmul(_clip(s, b.fadd(x, s.splat(3.0)), 0.0, 6.0), s.splat(1.0 / 6.0))
+    share = b.fmul(_clip(s, b.fadd(x, s.splat(3.0)), s.splat(0.0), s.splat(6.0)), s.splat(1.0 / 6.0))
     return b.fmul(x, share)
-
-
-def _quantize(s: Simd, x: Value, inverse_scale: float, low: float, high: float) -> Value:
-    return _clip(s, s.builder.fmul(x, s.splat(inverse_scale)), low, high)
 
 
 def _sign(s: Simd, x: Value) -> Value:
@@ -164,14 +201,24 @@ def _sign(s: Simd, x: Value) -> Value:
     return s.where(">", x, s.splat(0.0), s.splat(1.0), negative)
 
 
-def _with_number(emit: Emit) -> Emit:
-    """The operation with a constant as its second operand."""
-    return lambda s, x, number: emit(s, x, s.splat(number))
+def _bounded(bound: Callable[[Simd, Value, Value], Value]) -> Emit:
+    """A bound of which only the sign of a zero may differ from that of `maximum` or `minimum`.
+
+    These are several instructions where nothing is known of an operand. Here the NaNs of a number, which `bound`
+    passes over, are found once for all vectors.
+    """
+
+    def emit(s: Simd, x: Value, number: Value) -> Value:
+        b = s.builder
+        nan = b.sext(b.fcmp_unordered("uno", number, number), s.int_vector)
+        return s.as_float(b.or_(s.as_int(bound(s, x, number)), nan))
+
+    return emit
 
 
 def _flipped(emit: Emit) -> Emit:
-    """The operation with a constant as its first operand."""
-    return lambda s, x, number: emit(s, s.splat(number), x)
+    """The operation with its second operand first."""
+    return lambda s, a, b: emit(s, b, a)
 
 
 def _built(method: str) -> Emit:
@@ -187,12 +234,12 @@ _ARITHMETIC: dict[str, Emit] = {
     "minimum": lambda s, a, b: s.binary("minimum", a, b),
 }
 
-# name: (values, numbers, emitter)
+# name: (values, numbers, emitter of both, in that order)
 OPS: dict[str, tuple[int, int, Emit]] = {
     "relu": (1, 0, lambda s, x: s.at_least(x, s.splat(0.0))),
     "clip": (1, 2, _clip),
     "leaky_relu": (1, 1, _leaky),
-    "prelu": (2, 0, _prelu),
+    "prelu": (2, 0, _leaky),
     "elu": (1, 1, _elu),
     "selu": (1, 0, _selu),
     "gelu": (1, 0, _gelu),
@@ -203,7 +250,7 @@ OPS: dict[str, tuple[int, int, Emit]] = {
     "tanh": (1, 0, vm.tanh),
     "softrelu": (1, 0, vm.log1p_exp),
     "softsign": (1, 0, _softsign),
-    "hard_sigmoid": (1, 2, _affine_clip),
+    "hard_sigmoid": (1, 2, _hard_sigmoid),
     "hard_swish": (1, 0, _hard_swish),
     "erf": (1, 0, vm.erf),
     "exp": (1, 0, vm.exp),
@@ -219,9 +266,10 @@ OPS: dict[str, tuple[int, int, Emit]] = {
     "ceil": (1, 0, lambda s, x: s.unary("ceil", x)),
     "trunc": (1, 0, lambda s, x: s.unary("trunc", x)),
     "rint": (1, 0, lambda s, x: s.unary("rint", x)),
-    "quantize": (1, 3, _quantize),
     "affine": (3, 0, lambda s, x, scale, shift: s.fma(x, scale, shift)),
     **{name: (2, 0, emit) for name, emit in _ARITHMETIC.items()},
-    **{f"{name}_scalar": (1, 1, _with_number(emit)) for name, emit in _ARITHMETIC.items()},
+    **{f"{name}_scalar": (1, 1, emit) for name, emit in _ARITHMETIC.items()},
+    "maximum_scalar": (1, 1, _bounded(Simd.at_least)),
+    "minimum_scalar": (1, 1, _bounded(Simd.at_most)),
     **{f"r{name}_scalar": (1, 1, _flipped(_ARITHMETIC[name])) for name in ("subtract", "divide")},
 }

@@ -114,9 +114,15 @@ class Simd:
         zeros = ir.Constant(self.int_vector, [0] * self.lanes)
         return self.builder.shuffle_vector(first, undefined, zeros)
 
-    def load_splat(self, address: Value) -> Value:
-        """One float32 from memory, in every lane."""
-        return self.splat(self.builder.load(self.pointer(address, F32), align=4))
+    def load_splat(self, address: Value, constant: bool = False) -> Value:
+        """One float32 from memory, in every lane.
+
+        A `constant` one nobody writes to while the kernel runs, so that it need not be kept over stores.
+        """
+        number = self.builder.load(self.pointer(address, F32), align=4)
+        if constant:
+            number.set_metadata("invariant.load", self.builder.module.add_metadata([]))
+        return self.splat(number)
 
     def load(self, address: Value, mask: Value | None = None) -> Value:
         """A vector from memory; lanes off in `mask` are not read and come as zero."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from minidnn_kernels.epilogue import OUTPUTS, Epilogue, operand_dtype
+from minidnn_kernels.epilogue import OUTPUTS, Epilogue, load_numbers, operand_dtype
 from minidnn_kernels.simd import Simd, Value, const
 
 __all__ = ["Block", "store_block", "store_value"]
@@ -19,7 +19,7 @@ class Block:
 
     Args:
         context: address of [the output, bytes between its rows, then for each operand: address, bytes
-            between rows].
+            between rows; then the epilogue's numbers].
         rows: the number of each row of the block in the output; a row may stand twice if it has the same
             values both times.
         columns: first column (channel) of each vector; the vectors lie side by side.
@@ -41,6 +41,8 @@ def store_block(s: Simd, epilogue: Epilogue, block: Block, accumulators: Sequenc
     for i in range(len(epilogue.operands)):
         slot = s.add(block.context, const((_FIRST_OPERAND + 2 * i) * 8))
         operands.append((s.load_i64(slot), s.load_i64(s.add(slot, const(8)))))
+    behind = s.add(block.context, const((_FIRST_OPERAND + 2 * len(operands)) * 8))
+    numbers = load_numbers(s, behind, epilogue.numbers)
     dtypes = [operand_dtype(kind) for kind in epilogue.operands]
 
     # What all rows share is loaded once.
@@ -64,7 +66,7 @@ def store_block(s: Simd, epilogue: Epilogue, block: Block, accumulators: Sequenc
                 element = s.mul(block.columns[j], const(OUTPUTS[dtypes[i]]))
                 return s.load_as_float(s.add(address, s.mul(row, operand_pitch), element), dtypes[i], block.masks[j])
 
-            made.append(_finish(s, epilogue, accumulator, load))
+            made.append(_finish(s, epilogue, accumulator, load, numbers))
         # AVX2 has no instruction to narrow one vector, but does two as fast.
         paired = s.isa.arch == "x86_64" and s.lanes == 8 and epilogue.output == "u8"
         start = s.add(base, s.mul(row, pitch))
@@ -91,6 +93,7 @@ def store_value(
     epilogue: Epilogue,
     accumulator: Value,
     load: Callable[[int], Value],
+    numbers: Sequence[Value],
     address: Value,
     mask: Value | None,
 ) -> None:
@@ -99,17 +102,19 @@ def store_value(
     Raises:
         ValueError: an ``s32`` output of float32.
     """
-    _store(s, epilogue.output, _finish(s, epilogue, accumulator, load), address, mask)
+    _store(s, epilogue.output, _finish(s, epilogue, accumulator, load, numbers), address, mask)
 
 
-def _finish(s: Simd, epilogue: Epilogue, accumulator: Value, load: Callable[[int], Value]) -> Value:
+def _finish(
+    s: Simd, epilogue: Epilogue, accumulator: Value, load: Callable[[int], Value], numbers: Sequence[Value]
+) -> Value:
     """What is to be stored: float32, or int32 that the output type can hold."""
     integer = accumulator.type == s.int_vector
     if epilogue.output == "s32":
         if not integer:
             raise ValueError("an s32 output needs int32 sums, this kernel's are float32")
         return accumulator
-    value = epilogue.emit(s, s.builder.sitofp(accumulator, s.vector) if integer else accumulator, load)
+    value = epilogue.emit(s, s.builder.sitofp(accumulator, s.vector) if integer else accumulator, load, numbers)
     return value if epilogue.output == "f32" else s.to_int(value)
 
 

@@ -135,12 +135,12 @@ def make_tail(builder: Builder, anchor: Anchor, weights: Weights, layout: str, c
 
 
 def tail_context(builder: Builder, tail: Tail, result: Value, columns: int) -> list[Argument]:
-    """A microkernel's context: the output, and the tail's operands beside it; all have rows of `columns`."""
+    """A microkernel's context: the output, the tail's operands beside it, its numbers; all have rows of `columns`."""
     context: list[Argument] = [result.address, columns * OUTPUTS[tail.epilogue.output]]
     for value, kind in zip(tail.operands, tail.epilogue.operands, strict=True):
         pitch = columns * OUTPUTS[operand_dtype(kind)] if kind.startswith("tensor") else 0
         context += [builder.address(value), pitch]
-    return context
+    return [*context, *tail.number_words]
 
 
 def tail_bytes(tail: Tail, result: Value) -> int:

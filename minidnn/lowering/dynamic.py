@@ -13,7 +13,7 @@ from minidnn.lowering.elementwise import add_rows_step
 from minidnn.lowering.parts import PARTS
 from minidnn.lowering.tail import QUANTIZED_OUTPUTS
 from minidnn.lowering.values import Array, Value
-from minidnn.ops.ranges import QUANTIZED_RANGES, calibrated_scale, scale_of_range
+from minidnn.ops.ranges import calibrated_scale, scale_of_range
 from minidnn.ops.registry import TensorType
 from minidnn.plan.program import Argument, Cost, HostStep, Kernel
 from minidnn_kernels.elementwise import ElementwiseSpec
@@ -56,12 +56,7 @@ def lower_dynamic_quantize(
     step = HostStep(f"{node.name}_scale", find_scale, (extrema.tensor(),), (scale.tensor(), inverse.tensor()))
     builder.host(step)
     result = builder.new(types[0], source.layout)
-    low, high = QUANTIZED_RANGES[out_type]
-    instructions = (
-        Instruction("load", operand=1),
-        Instruction("multiply", (0, 1)),
-        Instruction("clip", (2,), (float(low), float(high))),
-    )
+    instructions = (Instruction("load", operand=1), Instruction("multiply", (0, 1)))
     epilogue = Epilogue(instructions, ("tensor", "scalar"), QUANTIZED_OUTPUTS[out_type])
     strides = [(1,), (4,), (0,)]
     tensors = [result, source, inverse]

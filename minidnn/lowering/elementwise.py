@@ -75,7 +75,8 @@ def lower_elementwise(
     if any(k == "scalar" and v.type.dtype != np.float32 for k, v in zip(kinds, tail.operands, strict=True)):
         return None
     epilogue = Epilogue(tail.epilogue.instructions, kinds, tail.epilogue.output)
-    add_rows_step(builder, name, Kernel(ElementwiseSpec(epilogue)), tensors, shape, strides, _cost(tensors, epilogue))
+    kernel, cost = Kernel(ElementwiseSpec(epilogue)), _cost(tensors, epilogue)
+    add_rows_step(builder, name, kernel, tensors, shape, strides, cost, tail.number_words)
     return result
 
 
@@ -91,8 +92,9 @@ def add_rows_step(
     shape: tuple[int, ...],
     strides: Sequence[tuple[int, ...]],
     cost: Cost,
+    numbers: Sequence[int] = (),
 ) -> None:
-    """A step of `elementwise_loop`: `kernel` on each row of the collapsed tensors."""
+    """A step of `elementwise_loop`: `kernel` on each row of the collapsed tensors, with the words of its numbers."""
     *outer, inner = shape
     rows = math.prod(outer)
     chunk = min(inner, _CHUNK)
@@ -107,6 +109,7 @@ def add_rows_step(
     row[positions.SHAPE : positions.SHAPE + MAX_OUTER] = padded
     for tensor, stride in zip(tensors, strides, strict=True):
         row += [builder.address(tensor), *[0] * (MAX_OUTER - len(outer)), *stride]
+    row += numbers
     parts = max(1, min(PARTS, rows * inner // _PART_ELEMENTS, rows * chunks))
     builder.native(name, "elementwise_loop", row, parts, cost)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,6 +15,7 @@ from minidnn.lowering.parts import PARTS
 from minidnn.lowering.values import CHANNELS_LAST, PLAIN, Value
 from minidnn.ops.registry import TensorType
 from minidnn.plan.program import Argument, Cost, Kernel
+from minidnn_kernels.epilogue import number_word
 from minidnn_kernels.rows import RowArguments, RowSpec
 
 __all__ = ["lower_layer_norm", "lower_softmax"]
@@ -33,7 +33,7 @@ def lower_softmax(
     if len(inputs) > 1 or data.array is not None or {data.type.dtype, types[0].dtype} != {np.dtype(np.float32)}:
         return None
     scale = 1.0 if node.attrs.temperature is None else 1.0 / node.attrs.temperature
-    return [_lower(builder, node, data, {"EXTRA": _float_word(scale)})]
+    return [_lower(builder, node, data, {"EXTRA": number_word(scale)})]
 
 
 def lower_layer_norm(
@@ -44,16 +44,11 @@ def lower_layer_norm(
         return None
     data, gamma, beta = inputs
     extra: dict[str, Argument] = {
-        "EXTRA": _float_word(node.attrs.eps),
+        "EXTRA": number_word(node.attrs.eps),
         "GAMMA": builder.address(gamma),
         "BETA": builder.address(beta),
     }
     return [_lower(builder, node, data, extra)]
-
-
-def _float_word(number: float) -> int:
-    """A float32's bits in the low half of a word."""
-    return int(struct.unpack("<I", struct.pack("<f", number))[0])
 
 
 def _lower(builder: Builder, node: Node, data: Value, extra: dict[str, Argument]) -> Value:

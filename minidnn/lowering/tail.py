@@ -12,9 +12,9 @@ import numpy as np
 from minidnn.ir.graph import Entry, Node
 from minidnn.lowering.values import Array, Value
 from minidnn.ops.normalization import batch_norm_affine
-from minidnn.ops.ranges import QUANTIZED_RANGES, calibrated_scale
+from minidnn.ops.ranges import calibrated_scale
 from minidnn.ops.registry import Attrs
-from minidnn_kernels.epilogue import Epilogue, Instruction
+from minidnn_kernels.epilogue import Epilogue, Instruction, number_word
 
 __all__ = ["ELEMENTWISE", "QUANTIZED_OUTPUTS", "Tail", "TailBuilder", "dtype_name"]
 
@@ -91,10 +91,16 @@ def dtype_name(dtype: np.dtype[Any]) -> str | None:
 
 @dataclass(frozen=True)
 class Tail:
-    """An epilogue and the values of its operands, in order."""
+    """An epilogue, the values of its operands and its numbers, in order."""
 
     epilogue: Epilogue
     operands: tuple[Value, ...]
+    numbers: tuple[float, ...] = ()
+
+    @property
+    def number_words(self) -> list[int]:
+        """The numbers as arguments of the kernel."""
+        return [number_word(number) for number in self.numbers]
 
 
 class TailBuilder:
@@ -115,6 +121,7 @@ class TailBuilder:
         self._classify = classify
         self._channel_value = channel_value
         self._instructions: list[Instruction] = []
+        self._numbers: list[float] = []
         self._kinds: list[str] = []
         self._operands: list[Value] = []
         self._loaded: dict[int, int] = {}
@@ -144,7 +151,8 @@ class TailBuilder:
         return len(self._instructions)
 
     def apply(self, op: str, *values: int, numbers: tuple[float, ...] = ()) -> int:
-        self._instructions.append(Instruction(op, values, numbers))
+        self._instructions.append(Instruction(op, values))
+        self._numbers += numbers
         return len(self._instructions)
 
     def add_nodes(self, nodes: Sequence[Node], numbers: dict[Entry, int], outside: Mapping[Entry, Value]) -> bool:
@@ -236,15 +244,15 @@ class TailBuilder:
         scale = calibrated_scale(node.attrs)
         if scale is None or self._output != "f32":
             return False
-        low, high = QUANTIZED_RANGES[node.attrs.out_type]
+        output = QUANTIZED_OUTPUTS[node.attrs.out_type]
         inverse = float(np.float32(1.0) / np.float32(scale))
         last = self._instructions[-1] if number == len(self._instructions) > 0 else None
-        if low == 0 and last is not None and last.op == "relu":
+        if output == "u8" and last is not None and last.op == "relu":
             # Clamping to uint8 does what the relu before it does.
             self._instructions.pop()
             number = last.values[0]
-        numbers[node[0]] = self.apply("quantize", number, numbers=(inverse, float(low), float(high)))
-        self._output = QUANTIZED_OUTPUTS[node.attrs.out_type]
+        numbers[node[0]] = self.apply("multiply_scalar", number, numbers=(inverse,))
+        self._output = output
         return True
 
     def store_sums(self) -> None:
@@ -253,4 +261,4 @@ class TailBuilder:
 
     def finish(self) -> Tail:
         epilogue = Epilogue(tuple(self._instructions), tuple(self._kinds), self._output)
-        return Tail(epilogue, tuple(self._operands))
+        return Tail(epilogue, tuple(self._operands), tuple(self._numbers))

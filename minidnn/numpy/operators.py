@@ -43,7 +43,7 @@ class ArrayOperators(ArrayBase):
         if not is_scalar(scalar):
             return cls._of(a)._apply(name, b)
         is_int = not isinstance(scalar, (float, np.floating))
-        if is_int and abs(int(scalar)) > _EXACT:
+        if is_int and abs(int(scalar)) > _EXACT and array.dtype not in FLOATS:
             wide = cls._wrap(np.asarray(scalar, np.int64 if int(scalar) < 2**63 else np.uint64))
             first, second = (wide, array) if scalar is a else (array, wide)
             return cls._of(first)._apply(name, second)

@@ -82,7 +82,7 @@ def _to_int(value: Any) -> int:
 
 
 def _to_float(value: Any) -> float:
-    if isinstance(value, (int, float, np.integer, np.floating, str)):
+    if isinstance(value, (int, float, np.bool_, np.integer, np.floating, str)):
         return float(value)
     raise ValueError(value)
 

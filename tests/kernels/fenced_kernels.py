@@ -36,9 +36,11 @@ _ADD_BOTH = Epilogue(
         Instruction("add", (2, 3)),
         Instruction("load", operand=2),
         Instruction("add", (4, 5)),
+        Instruction("clip", (6,)),
     ),
     ("tensor", "channel", "scalar"),
 )
+_CLIP = (0, 0)
 
 
 class Fence:
@@ -111,13 +113,24 @@ def run_integer_tile(machine: Machine, fence: Fence, tile: Tile, depth: int, mis
     machine.call(tile.spec, context, pointers, taps, steps, address(panel), 0, 0, tile.rows, width - missing)
 
 
+def _context(fence: Fence, target: Array, tensor: Array, channel: Array, scalar: Array) -> Array:
+    """The context of a kernel that ends in `_ADD_BOTH`."""
+    places = (address(target), target.strides[0], address(tensor), tensor.strides[0])
+    return fence.copy(words(*places, address(channel), 0, address(scalar), 0, *_CLIP))
+
+
 def run(machine: Machine, fence: Fence) -> None:
     lanes = machine.isa.lanes
     positions = CopyArguments()
     for n in sorted({1, 2, 3, lanes - 1, lanes, lanes + 1, 2 * lanes, 2 * lanes + 3, 4 * lanes + 1}):
         a, b, c, one = fence.array(n), fence.array(n), fence.array(n), fence.array(1)
         unary = Epilogue(_ADD_BOTH.instructions, ("tensor", "tensor", "scalar"))
-        machine.call(ElementwiseSpec(unary), words(address(c), address(a), address(b), address(one)), n, 0)
+        machine.call(
+            ElementwiseSpec(unary),
+            words(address(c), address(a), address(b), address(one)),
+            n,
+            fence.copy(words(*_CLIP)),
+        )
         for operation in ("softmax", "log_softmax", "layer_norm"):
             machine.call(RowSpec(operation), address(a), address(c), n, words(0, address(b), address(b)), 0)
         pixels = fence.array(3, n)
@@ -129,7 +142,7 @@ def run(machine: Machine, fence: Fence) -> None:
         block, products = fence.array(36, n), fence.array(36, n)
         machine.call(InputTransform(), address(block) + np.arange(36) * n * 4, address(products), n * 4, n)
         image, residual = fence.array(16, n), fence.array(16, n)
-        context = words(*(address(image), n * 4, address(residual), n * 4, address(b), 0, address(one), 0))
+        context = _context(fence, image, residual, b, one)
         output = OutputTransform(epilogue=_ADD_BOTH)
         machine.call(output, context, address(products), n * 4, np.arange(16, dtype=np.int32), 0, n)
 
@@ -137,7 +150,7 @@ def run(machine: Machine, fence: Fence) -> None:
         window = fence.array(3, depthwise.columns, n)
         weights = fence.array(9, -(-n // lanes) * lanes)
         strip, beside = fence.array(4, n), fence.array(4, n)
-        context = words(*(address(strip), n * 4, address(beside), n * 4, address(b), 0, address(one), 0))
+        context = _context(fence, strip, beside, b, one)
         addresses = address(window) + np.arange(3 * depthwise.columns) * n * 4
         machine.call(depthwise, context, addresses, address(weights), 0, n)
 
@@ -146,9 +159,7 @@ def run(machine: Machine, fence: Fence) -> None:
             columns, depth = min(n, width), 3
             there, panel = fence.array(rows, depth), fence.array(2 * depth, width)
             result, beside, bias = fence.array(rows, columns), fence.array(rows, columns), fence.array(columns)
-            context = words(
-                *(address(result), columns * 4, address(beside), columns * 4, address(bias), 0, address(one), 0)
-            )
+            context = _context(fence, result, beside, bias, one)
             taps = np.tile(address(there) + np.arange(rows) * depth * 4, 2)
             tile = TileSpec(rows, vectors, _ADD_BOTH, masked=columns < width)
             machine.call(tile, context, taps, 2, depth, address(panel), 0, 0, rows, columns)

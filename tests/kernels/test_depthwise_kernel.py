@@ -9,7 +9,7 @@ import pytest
 from microkernels import Machine, Watched, address, words
 
 from minidnn_kernels.depthwise import DepthwiseSpec
-from minidnn_kernels.epilogue import Epilogue, Instruction
+from minidnn_kernels.epilogue import Epilogue, Instruction, number_word
 
 TAIL = Epilogue(
     (
@@ -17,7 +17,7 @@ TAIL = Epilogue(
         Instruction("add", (0, 1)),
         Instruction("load", operand=1),
         Instruction("add", (2, 3)),
-        Instruction("clip", (4,), (-1.0, 1.0)),
+        Instruction("clip", (4,)),
     ),
     ("channel", "tensor"),
 )
@@ -42,7 +42,8 @@ def _check(machine: Machine, spec: DepthwiseSpec, channels: int, padded: int = 0
     tensor = rng.standard_normal((spec.pixels + 2, channels)).astype(np.float32)
     context = words(target.address, channels * 4)
     if spec.epilogue.operands:
-        context = np.concatenate([context, words(address(channel), 0, address(tensor), channels * 4)])
+        operands = (address(channel), 0, address(tensor), channels * 4)
+        context = np.concatenate([context, words(*operands, number_word(-1.0), number_word(1.0))])
     machine.call(spec, context, pointers, packed, first, channels)
 
     expected = np.zeros((spec.pixels, channels))

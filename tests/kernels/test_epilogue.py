@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch
 from microkernels import Array, Machine, Watched, address, ulps, words
 
 from minidnn_kernels.elementwise import ElementwiseSpec
-from minidnn_kernels.epilogue import OPS, Epilogue, Instruction
+from minidnn_kernels.epilogue import OPS, Epilogue, Instruction, number_word
 
 _TINY = float(np.finfo(np.float32).tiny)
 _MAX = float(np.finfo(np.float32).max)
@@ -83,7 +83,6 @@ CASES: dict[str, Case] = {
     "softrelu": Case(_softplus, 2, 1.2e-7),
     "softsign": Case(lambda x: x / (1 + np.abs(x)), 2),
     "hard_sigmoid": Case(lambda x, a, b: np.clip(a * x + b, 0, 1), 2, 1.2e-7, (0.25, 0.5)),
-    "quantize": Case(lambda x, inverse, low, high: np.clip(x * inverse, low, high), numbers=(0.25, -127.0, 127.0)),
     "hard_swish": Case(lambda x: x * np.clip(x + 3, 0, 6) / 6, 2, 1e-6),
     "erf": Case(_erf, 2, 4e-7),
     "exp": Case(np.exp, 6, _TINY),
@@ -117,20 +116,20 @@ CASES: dict[str, Case] = {
 }
 
 
-def apply(machine: Machine, epilogue: Epilogue, *operands: Array) -> Array:
-    """The epilogue by the elementwise microkernel, on operands of one length."""
+def apply(machine: Machine, epilogue: Epilogue, *operands: Array, numbers: Sequence[float] = ()) -> Array:
+    """The epilogue by the elementwise microkernel, on operands of one length and with these numbers."""
     target = Watched(operands[0].shape)
     context = words(target.address, *(address(x) for x in operands))
-    machine.call(ElementwiseSpec(epilogue), context, operands[0].size, 0)
+    machine.call(ElementwiseSpec(epilogue), context, operands[0].size, words(*map(number_word, numbers)))
     target.assert_untouched_around()
     return target.array
 
 
-def operation(name: str, numbers: tuple[float, ...] = ()) -> Epilogue:
+def operation(name: str) -> Epilogue:
     """One operation on as many operands as it takes."""
     arity = OPS[name][0]
     loads = tuple(Instruction("load", operand=i) for i in range(1, arity))
-    return Epilogue((*loads, Instruction(name, tuple(range(arity)), numbers)), ("tensor",) * arity)
+    return Epilogue((*loads, Instruction(name, tuple(range(arity)))), ("tensor",) * arity)
 
 
 def test_every_operation_has_a_case() -> None:
@@ -141,7 +140,7 @@ def test_every_operation_has_a_case() -> None:
 def test_operation_is_that_of_float64(machine: Machine, name: str) -> None:
     case = CASES[name]
     operands = (_numbers(20_000, 0),) if OPS[name][0] == 1 else _pairs()
-    actual = apply(machine, operation(name, case.numbers), *operands)
+    actual = apply(machine, operation(name), *operands, numbers=case.numbers)
     with np.errstate(all="ignore"):
         expected = np.asarray(case.reference(*(x.astype(np.float64) for x in operands), *case.numbers))
         error = np.where(np.abs(actual - expected) <= case.absolute, 0, ulps(actual, expected))
@@ -166,7 +165,7 @@ def test_affine_rounds_once_or_twice(machine: Machine) -> None:
 @pytest.mark.parametrize("name", ["relu", "clip", "leaky_relu", "tanh", "erf", "gelu", "negative", "maximum_scalar"])
 def test_nan_comes_through(machine: Machine, name: str) -> None:
     x = np.full(9, np.nan, np.float32)
-    assert np.isnan(apply(machine, operation(name, CASES[name].numbers), x)).all()
+    assert np.isnan(apply(machine, operation(name), x, numbers=CASES[name].numbers)).all()
 
 
 @pytest.mark.parametrize("name", ["relu", "tanh", "erf", "sign", "rint", "floor", "trunc", "sqrt", "softsign"])
@@ -215,7 +214,6 @@ def test_name_tells_the_operations() -> None:
         ((Instruction("relu", (1,)),), (), "not made yet"),
         ((Instruction("relu", (-1,)),), (), "not made yet"),
         ((Instruction("relu", (0, 0)),), (), "relu takes 1"),
-        ((Instruction("clip", (0,), (1.0,)),), (), "clip takes 1 values and 2 numbers"),
         ((Instruction("load", operand=1),), ("tensor",), "operand 1"),
     ],
 )

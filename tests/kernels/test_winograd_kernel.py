@@ -10,7 +10,7 @@ import pytest
 from microkernels import Array, Machine, Watched, address, words
 from tile_problem import DTYPES
 
-from minidnn_kernels.epilogue import Epilogue, Instruction
+from minidnn_kernels.epilogue import Epilogue, Instruction, number_word
 from minidnn_kernels.isa import ISAS
 from minidnn_kernels.winograd import (
     F2X3_INT,
@@ -108,6 +108,7 @@ def _output_transform(
     table: Array,
     epilogue: Epilogue = TAIL,
     operands: tuple[Array, ...] = (),
+    numbers: tuple[float, ...] = (),
 ) -> Array:
     """(products, filters) to the pixels of a larger output, at the rows that `table` gives, from row 2 on."""
     filters = products.shape[-1]
@@ -116,6 +117,7 @@ def _output_transform(
     context = [target.address, filters * target.array.itemsize]
     for operand in operands:
         context += [address(operand), operand.strides[0] if operand.ndim > 1 else 0]
+    context += map(number_word, numbers)
     kernel = OutputTransform(scheme, epilogue)
     machine.call(kernel, words(*context), products, products.strides[0], table, 2, filters)
     target.assert_untouched_around()
@@ -302,13 +304,13 @@ def test_the_tail_reads_its_operands_where_the_output_lies(machine: Machine, sch
 def test_integer_tails(machine: Machine, scheme: Scheme, output: str) -> None:
     ends = {"s8": (-127.0, 127.0), "u8": (0.0, 255.0)}[output]
     program = (Instruction("load", operand=0), Instruction("multiply", (0, 1)))
-    tail = Epilogue((*program, Instruction("quantize", (2,), (0.5, *ends))), ("channel",), output)
+    tail = Epilogue((*program, Instruction("multiply_scalar", (2,))), ("channel",), output)
     for filters in (1, machine.isa.lanes, 2 * machine.isa.lanes + 3):
         rng = np.random.default_rng(filters)
         products = _random_products(scheme, rng, filters)
         scale = (rng.random(filters) * 0.01).astype(np.float32)
         sums = _output_transform(machine, scheme, products, _whole(scheme), SUMS)[2:-2].astype(np.float32)
-        actual = _output_transform(machine, scheme, products, _whole(scheme), tail, (scale,))[2:-2]
+        actual = _output_transform(machine, scheme, products, _whole(scheme), tail, (scale,), (0.5,))[2:-2]
         np.testing.assert_array_equal(actual, np.clip(np.rint(sums * scale * np.float32(0.5)), *ends))
 
 

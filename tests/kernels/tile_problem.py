@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from minidnn_kernels.dot import dot_for
-from minidnn_kernels.epilogue import Epilogue, Instruction
+from minidnn_kernels.epilogue import Epilogue, Instruction, number_word
 from minidnn_kernels.isa import Isa
 from minidnn_kernels.matmul import pack_integer_panels, pack_panels
 from minidnn_kernels.tile import TileSpec
@@ -88,12 +88,19 @@ class Tail:
             kinds.append("tensor" if self.residual == "f32" else f"tensor_{self.residual}")
         return tuple(kinds)
 
+    @property
+    def numbers(self) -> tuple[float, ...]:
+        """The epilogue's, in its order."""
+        residual = (self.residual_scale,) * (self.residual not in (None, "f32"))
+        clip = self.clip * (self.activation == "clip")
+        return *residual, *clip, *(self.inverse_scale,) * (self.output in _CLAMP)
+
     def epilogue(self) -> Epilogue:
         program: list[Instruction] = []
         value = operand = 0
 
-        def then(op: str, *others: int, numbers: tuple[float, ...] = ()) -> int:
-            program.append(Instruction(op, (value, *others), numbers))
+        def then(op: str, *others: int) -> int:
+            program.append(Instruction(op, (value, *others)))
             return len(program)
 
         def load() -> int:
@@ -109,15 +116,15 @@ class Tail:
         if self.residual is not None:
             other = load()
             if self.residual != "f32":
-                program.append(Instruction("multiply_scalar", (other,), (self.residual_scale,)))
+                program.append(Instruction("multiply_scalar", (other,)))
                 other = len(program)
             value = then("add", other)
         if self.activation == "relu":
             value = then("relu")
         elif self.activation == "clip":
-            value = then("clip", numbers=self.clip)
+            value = then("clip")
         if self.output in _CLAMP:
-            value = then("quantize", numbers=(self.inverse_scale, *_CLAMP[self.output]))
+            value = then("multiply_scalar")
         return Epilogue(tuple(program), self.operands, self.output)
 
     def reference(self, sums: Array, scale: Array, bias: Array, residual: Array) -> Array:
@@ -219,6 +226,7 @@ class TileProblem:
             context += [memory.put(self.float_bias), 0]
         if tail.residual is not None:
             context += [memory.put(self.residual), self.residual.strides[0]]
+        context += map(number_word, self.tile.tail.numbers)
 
         dot = dot_for(self.isa, self.tile.data, self.tile.dot)
         steps = -(-self.depth // dot.group)
