@@ -41,6 +41,8 @@ class Layer:
         filters, kernel, stride, pad, groups: of the convolution.
         residual: ``int8``, ``float32`` or nothing added.
         out: ``int32`` sums, ``float32``, or quantized ``int8`` / ``uint8``.
+        scale, residual_scale: of the data and of the residual.
+        limit: the upper end of the output's range.
     """
 
     data: tuple[int, int, int, int]
@@ -51,6 +53,9 @@ class Layer:
     groups: int = 1
     residual: str = ""
     out: str = "uint8"
+    scale: float = 0.0037
+    residual_scale: float = 0.021
+    limit: float = 2.5
 
     def node(self) -> tuple[Graph, dict[str, Array], dict[str, tuple[int, ...]]]:
         """The graph of one fused node, its parameters, and the shape of what it is given beside the data."""
@@ -66,9 +71,9 @@ class Layer:
         parameters = {
             "weight": integers((self.filters, channels // self.groups, self.kernel, self.kernel), True),
             "bias": _RNG.integers(-9000, 9000, self.filters).astype(np.int32),
-            "scale": np.array([0.0037], np.float32),
+            "scale": np.array([self.scale], np.float32),
             "channel_scale": _RNG.uniform(1e-3, 3e-3, self.filters).astype(np.float32),
-            "residual_scale": np.array([0.021], np.float32),
+            "residual_scale": np.array([self.residual_scale], np.float32),
         }
         result = make_node("quantized_convolution", "sums", inner[:3], attrs)[0]
         outputs: list[Entry] = [result]
@@ -85,7 +90,7 @@ class Layer:
             result = make_node("relu", "relu", [result])[0]
             outputs = [result]
         if self.out in ("int8", "uint8"):
-            attrs = {"out_type": self.out, "min_calib_range": -2.0, "max_calib_range": 2.5}
+            attrs = {"out_type": self.out, "min_calib_range": -2.0, "max_calib_range": self.limit}
             quantized = make_node("quantize", "quantized", [result], attrs)
             outputs = [quantized[0], quantized[1]]
         node = make_fused("layer", [make_variable(name) for name in names], Graph(outputs))
