@@ -12,7 +12,7 @@ convolution: M. Dukhan, The Indirect Convolution Algorithm, 2019). B is packed i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from minidnn_kernels.dot import Dot, SplitDot, dot_for
@@ -21,7 +21,7 @@ from minidnn_kernels.isa import Isa
 from minidnn_kernels.simd import Simd, Value, const, new_function
 from minidnn_kernels.store import Block, store_block
 
-__all__ = ["ARGUMENTS", "TileSpec"]
+__all__ = ["ARGUMENTS", "TileSpec", "scattered_rows"]
 
 _LINE_BYTES = 64
 # Bytes of a panel that is read ahead.
@@ -46,6 +46,9 @@ class TileSpec:
 
     Rows beyond `rows_left` repeat the last one: the caller repeats its pointers, the tile its output
     address, so they store the same values again and need no code of their own.
+
+    Rows follow each other in C, or are `scattered`: behind the row pointers come the numbers of the rows, counted from
+    `row`, as int64. Then the caller repeats the number too, and `rows_left` counts for nothing.
     """
 
     rows: int
@@ -54,10 +57,12 @@ class TileSpec:
     masked: bool = False
     data: str = "f32"
     dot: str = ""
+    scattered: bool = False
 
     @property
     def name(self) -> str:
         dot, tail = f"_{self.dot}" if self.dot else "", "_tail" if self.masked else ""
+        tail += "_scattered" if self.scattered else ""
         return f"{self.data}_igemm{dot}_{self.rows}x{self.vectors}v{tail}__{self.epilogue.name}"
 
     def emit(self, isa: Isa) -> str:
@@ -77,8 +82,11 @@ class TileSpec:
             left = arguments["columns_left"]
             masks = [s.first_lanes(s.add(left, const(-j * s.lanes))) for j in range(self.vectors)]
         columns = [s.add(arguments["column"], const(j * s.lanes)) for j in range(self.vectors)]
-        last = s.add(arguments["rows_left"], const(-1))
-        rows = [s.add(arguments["row"], s.smaller(const(r), last)) for r in range(self.rows)]
+        if self.scattered:
+            rows = scattered_rows(s, arguments, self.rows)
+        else:
+            last = s.add(arguments["rows_left"], const(-1))
+            rows = [s.add(arguments["row"], s.smaller(const(r), last)) for r in range(self.rows)]
         block = Block(arguments["context"], rows, columns, masks)
         store_block(s, self.epilogue, block, accumulators)
         builder.ret_void()
@@ -114,6 +122,12 @@ class TileSpec:
             return panel, [s.splat(0.0)] * (self.rows * self.vectors)
         bias = [s.load_as_int(s.add(panel, const(j * s.lanes * 4)), "s32") for j in range(self.vectors)]
         return s.add(panel, const(self.vectors * s.lanes * 4)), bias * self.rows
+
+
+def scattered_rows(s: Simd, arguments: Mapping[str, Value], rows: int) -> list[Value]:
+    """The numbers of a tile's rows in C that the caller put behind the row pointers."""
+    numbers = s.add(arguments["pointers"], s.mul(arguments["taps"], const(rows * 8)))
+    return [s.add(arguments["row"], s.load_i64(s.add(numbers, const(r * 8)))) for r in range(rows)]
 
 
 def _add_tap(

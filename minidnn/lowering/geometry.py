@@ -16,7 +16,10 @@ __all__ = ["Window", "pixel_table", "tap_pixels"]
 
 @dataclass(frozen=True)
 class Window:
-    """A sliding window over one to three spatial dimensions. `pad` is at the low end; the high end follows."""
+    """A sliding window over one to three spatial dimensions.
+
+    `pad` is at the low end, where it is negative if the window begins inside; the high end follows.
+    """
 
     input: tuple[int, ...]
     output: tuple[int, ...]

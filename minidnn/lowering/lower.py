@@ -10,6 +10,7 @@ from minidnn.errors import GraphError
 from minidnn.ir.graph import Entry, Graph, Node
 from minidnn.lowering.anchor import Anchor
 from minidnn.lowering.builder import Builder
+from minidnn.lowering.deconvolution import lower_deconvolution
 from minidnn.lowering.dynamic import lower_dynamic_quantize
 from minidnn.lowering.elementwise import lower_elementwise
 from minidnn.lowering.host import lower_host
@@ -34,6 +35,7 @@ __all__ = ["has_kernel", "lower"]
 # Operators whose kernel can carry a tail.
 _ANCHORS: dict[str, Callable[[Builder, Anchor], Value | None]] = {
     "convolution": lower_convolution,
+    "deconvolution": lower_deconvolution,
     "fully_connected": lower_fully_connected,
     "batch_dot": lower_batch_dot,
     "matmul": lower_matmul,

@@ -27,6 +27,7 @@ __all__ = [
     "lower_convolution",
     "lower_fully_connected",
     "lower_matmul",
+    "lower_window",
 ]
 
 
@@ -42,15 +43,21 @@ def lower_convolution(builder: Builder, anchor: Anchor) -> Value | None:
     window = Window(data.shape[2:], anchor.type.shape[2:], a.kernel, a.stride, a.dilate, pad)
     filters, depth = weight.shape[:2]
     matrix = weight.reshape(groups, filters // groups, depth, window.taps).transpose(0, 3, 2, 1)
-    folded = fold(anchor, matrix, bias, 1)
-    if depth == 1 and filters == groups and groups > 1:
-        value = lower_depthwise(builder, anchor, folded, window)
+    return lower_window(builder, anchor, fold(anchor, matrix, bias, 1), window)
+
+
+def lower_window(builder: Builder, anchor: Anchor, weights: Weights, window: Window) -> Value | None:
+    """A window that slides over the anchor's first input, by the fastest algorithm; None where no kernel fits."""
+    assert weights.matrix is not None
+    data, (groups, _, depth, columns) = anchor.inputs[0], weights.matrix.shape
+    if depth == 1 and columns == 1 and groups > 1:
+        value = lower_depthwise(builder, anchor, weights, window)
         if value is not None:
             return value
-    value = lower_winograd(builder, anchor, folded, window)
+    value = lower_winograd(builder, anchor, weights, window)
     if value is not None:
         return value
-    return _lower(builder, anchor, data, folded, window, data.shape[0], CHANNELS_LAST)
+    return _lower(builder, anchor, data, weights, window, data.shape[0], CHANNELS_LAST)
 
 
 def absorb_padding(anchor: Anchor) -> tuple[Anchor, tuple[int, ...]]:

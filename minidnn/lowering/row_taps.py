@@ -31,7 +31,8 @@ def join_row_taps(builder: Builder, data: Value, matrix: Array, window: Window) 
     """
     groups, _, channels, filters = matrix.shape
     width, step = window.kernel[-1], window.stride[-1]
-    if groups > 1 or channels > _MOST_CHANNELS or width == 1 or window.dilate[-1] != 1:
+    separate = groups > 1 or channels > _MOST_CHANNELS or width == 1 or window.dilate[-1] != 1
+    if separate or window.pad[-1] < 0:
         return builder.as_layout(data, CHANNELS_LAST), matrix, window
     inside, left = window.input[-1], window.pad[-1]
     whole = max(left + inside, (window.output[-1] - 1) * step + width)

@@ -9,15 +9,15 @@ from minidnn.lowering.parts import PARTS
 from minidnn_kernels.isa import Isa
 from minidnn_kernels.matmul import MAX_POINTERS
 
-__all__ = ["Tiling", "choose_tile", "choose_tiling"]
+__all__ = ["CACHE_BYTES", "PART_OPERATIONS", "Tiling", "choose_tile", "choose_tiling"]
 
 # Whether a tile of rows x vectors stays in registers.
 Fits = Callable[[Isa, int, int], bool]
 
 # A block of A's rows should stay in the second-level cache while the panels of B pass by.
-_CACHE_BYTES = 256 * 1024
+CACHE_BYTES = 256 * 1024
 # A part is long enough to hide what taking it costs.
-_PART_OPERATIONS = 1_000_000
+PART_OPERATIONS = 1_000_000
 # Cycles a tile costs beside its products: reading pointers, the tail, the stores.
 _TILE_CYCLES = 40
 # A step along K: no shorter than the latency of the accumulators, and a little longer than counted.
@@ -48,16 +48,16 @@ def choose_tiling(
     strips = -(-pixels // rows)
     panels = -(-columns // (vectors * isa.lanes))
     operations = 2 * images * pixels * taps * depth * groups * columns
-    wanted = max(1, min(PARTS, operations // _PART_OPERATIONS))
+    wanted = max(1, min(PARTS, operations // PART_OPERATIONS))
     row_bytes = rows * depth * 4
-    most_strips = max(1, min(strips, MAX_POINTERS // (taps * rows), max(1, _CACHE_BYTES // row_bytes)))
+    most_strips = max(1, min(strips, MAX_POINTERS // (taps * rows), max(1, CACHE_BYTES // row_bytes)))
     block_strips, block_panels = most_strips, panels
 
     def parts() -> int:
         return images * groups * -(-strips // block_strips) * -(-panels // block_panels)
 
     weights_bytes = taps * depth * columns * 4
-    if weights_bytes > _CACHE_BYTES:
+    if weights_bytes > CACHE_BYTES:
         # Read B as few times as possible: cut along its panels first.
         while parts() < wanted and block_panels > 1:
             block_panels = -(-block_panels // 2)

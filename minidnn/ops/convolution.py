@@ -12,7 +12,7 @@ from minidnn.errors import OpError, ShapeError
 from minidnn.ops.checks import want_dtype, want_filled, want_float, want_rank, want_shape
 from minidnn.ops.registry import Attr, Attrs, Op, TensorType, register
 
-__all__ = ["LAYOUTS", "complete_spatial"]
+__all__ = ["LAYOUTS", "complete_spatial", "transposed_geometry"]
 
 Array = np.ndarray[Any, Any]
 LAYOUTS = {1: "NCW", 2: "NCHW", 3: "NCDHW"}
@@ -139,7 +139,7 @@ def _convolution(attrs: Attrs, data: Array, weight: Array, bias: Array | None = 
     return out.reshape(batch, attrs.num_filter, *out_spatial)
 
 
-def _transposed_geometry(attrs: Attrs, data: TensorType) -> list[tuple[int, int]]:
+def transposed_geometry(attrs: Attrs, data: TensorType) -> list[tuple[int, int]]:
     """Output size and padding in front, one pair per spatial dimension.
 
     With ``target_shape`` the padding follows from it (and ``pad`` and ``adj`` are ignored), as MXNet defines it.
@@ -168,14 +168,14 @@ def _transposed_geometry(attrs: Attrs, data: TensorType) -> list[tuple[int, int]
 
 def _infer_deconvolution(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
     _check_common("deconvolution", attrs, types)
-    spatial = [size for size, _ in _transposed_geometry(attrs, types[0])]
+    spatial = [size for size, _ in transposed_geometry(attrs, types[0])]
     return [TensorType((types[0].shape[0], attrs.num_filter, *spatial), types[0].dtype)]
 
 
 def _deconvolution(attrs: Attrs, data: Array, weight: Array, bias: Array | None = None) -> Array:
     """Every input pixel adds its multiple of the kernel to the output: the adjoint of a convolution."""
     dtype, groups = _compute_dtype(data.dtype), attrs.num_group
-    geometry = _transposed_geometry(attrs, TensorType.of(data))
+    geometry = transposed_geometry(attrs, TensorType.of(data))
     batch, channels, *spatial = data.shape
     x = data.astype(dtype, copy=False).reshape(batch, groups, channels // groups, -1)
     w = weight.astype(dtype, copy=False).reshape(groups, channels // groups, attrs.num_filter // groups, *attrs.kernel)
