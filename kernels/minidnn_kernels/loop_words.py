@@ -12,6 +12,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils as numba_cgutils
 from numba.extending import intrinsic as numba_intrinsic
+from numba.extending import register_jitable
 
 from minidnn_kernels.isa import host_arch
 
@@ -27,6 +28,7 @@ __all__ = [
     "compare_exchange",
     "copy_bytes",
     "copy_item",
+    "inlined",
     "load",
     "load_i32",
     "pause",
@@ -38,6 +40,8 @@ __all__ = [
 # Numba types an intrinsic as the function that makes it; loops call it without the typing context.
 intrinsic: Callable[[Callable[..., Any]], Callable[..., Any]] = numba_intrinsic
 cgutils: Any = numba_cgutils
+# What loops may call beside these words: a function that is compiled into them.
+inlined: Callable[[Callable[..., None]], Callable[..., None]] = register_jitable
 
 _I64 = ir.IntType(64)
 _I32 = ir.IntType(32)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from minidnn_kernels.loop_words import call9, load, scratch, store
+from minidnn_kernels.loop_words import call9, inlined, load, scratch, store
 from minidnn_kernels.transposed import AxisArguments, PhaseRecord, TransposedArguments
 
 __all__ = ["transposed_loop"]
@@ -47,67 +47,31 @@ def transposed_loop(args: int, part: int, parts: int, memory: int) -> None:
     block = rest % blocks
     image = rest // blocks
 
-    input_z, input_y, input_x = load(axis_z + _INPUT), load(axis_y + _INPUT), load(axis_x + _INPUT)
-    output_z, output_y, output_x = load(axis_z + _OUTPUT), load(axis_y + _OUTPUT), load(axis_x + _OUTPUT)
-    stride_z, stride_y, stride_x = load(axis_z + _STRIDE), load(axis_y + _STRIDE), load(axis_x + _STRIDE)
-    step_z, step_y, step_x = load(axis_z + _STEP), load(axis_y + _STEP), load(axis_x + _STEP)
     phases_y, phases_x = load(axis_y + _PHASES), load(axis_x + _PHASES)
     all_y, all_x = load(axis_y + _ALL_TAPS), load(axis_x + _ALL_TAPS)
-
+    image_row = image * load(axis_z + _OUTPUT) * load(axis_y + _OUTPUT) * load(axis_x + _OUTPUT)
     group_columns, tap_bytes = load(args + _GROUP_COLUMNS), load(args + _TAP_BYTES)
     panels = (group_columns + columns - 1) // columns
     first_panel = panel_block * load(args + _BLOCK_PANELS)
     last_panel = min(panels, first_panel + load(args + _BLOCK_PANELS))
     source = load(args + _SOURCE) + image * load(args + _IMAGE_PITCH) + group * load(args + _SOURCE_GROUP)
-    zeros, pixel_pitch = load(args + _ZEROS), load(args + _PIXEL_PITCH)
     first_strip = block * load(args + _BLOCK_STRIPS)
     first_phase = phase_block * load(args + _BLOCK_PHASES)
     last_phase = min(load(axis_z + _PHASES) * phases_y * phases_x, first_phase + load(args + _BLOCK_PHASES))
 
-    # For every strip the row pointers of its taps, then the numbers of its rows in the output.
     pointers = scratch(8192)
     for phase in range(first_phase, last_phase):
         z = load(axis_z + _RECORDS) + phase // (phases_y * phases_x) * _RECORD
         y = load(axis_y + _RECORDS) + phase // phases_x % phases_y * _RECORD
         x = load(axis_x + _RECORDS) + phase % phases_x * _RECORD
-        taps_z, taps_y, taps_x = load(z + _TAPS), load(y + _TAPS), load(x + _TAPS)
-        start_z, start_y, start_x = load(z + _START), load(y + _START), load(x + _START)
-        first_z, first_y, first_x = load(z + _FIRST), load(y + _FIRST), load(x + _FIRST)
-        high, wide = load(y + _COUNT), load(x + _COUNT)
-        taps, pixels = taps_z * taps_y * taps_x, load(z + _COUNT) * high * wide
+        taps_y = load(y + _TAPS)
+        taps = load(z + _TAPS) * taps_y * load(x + _TAPS)
+        pixels = load(z + _COUNT) * load(y + _COUNT) * load(x + _COUNT)
         last_strip = min((pixels + rows - 1) // rows, first_strip + load(args + _BLOCK_STRIPS))
-
-        pixel = first_strip * rows
-        at_z, at_y, at_x = pixel // (high * wide), pixel // wide % high, pixel % wide
-        for strip in range(first_strip, last_strip):
-            for row in range(rows):
-                slot = pointers + ((strip - first_strip) * (taps + 1) * rows + row) * 8
-                for tap_z in range(taps_z):
-                    from_z = start_z + at_z - tap_z * step_z
-                    for tap_y in range(taps_y):
-                        from_y = start_y + at_y - tap_y * step_y
-                        inside = 0 <= from_z < input_z and 0 <= from_y < input_y
-                        line = source + (from_z * input_y + from_y) * input_x * pixel_pitch
-                        for tap_x in range(taps_x):
-                            from_x = start_x + at_x - tap_x * step_x
-                            there = inside and 0 <= from_x < input_x
-                            store(slot, line + from_x * pixel_pitch if there else zeros)
-                            slot += rows * 8
-                to_z, to_y = first_z + at_z * stride_z, first_y + at_y * stride_y
-                store(slot, (to_z * output_y + to_y) * output_x + first_x + at_x * stride_x)
-                pixel += 1
-                # Rows beyond the last pixel repeat it.
-                if pixel < pixels:
-                    at_x += 1
-                    if at_x == wide:
-                        at_x = 0
-                        at_y += 1
-                        if at_y == high:
-                            at_y = 0
-                            at_z += 1
+        _point_rows(args, z, y, x, source, first_strip * rows, min(pixels, last_strip * rows), pointers)
 
         before_y = load(y + _BEFORE) * all_x + taps_y * load(x + _BEFORE)
-        before = load(z + _BEFORE) * all_y * all_x + taps_z * before_y
+        before = load(z + _BEFORE) * all_y * all_x + load(z + _TAPS) * before_y
         weights = load(args + _WEIGHTS) + (before * groups + taps * group) * panels * tap_bytes
         for panel in range(first_panel, last_panel):
             columns_left = group_columns - panel * columns
@@ -120,8 +84,66 @@ def transposed_loop(args: int, part: int, parts: int, memory: int) -> None:
                     taps,
                     depth,
                     weights + panel * taps * tap_bytes,
-                    image * output_z * output_y * output_x,
+                    image_row,
                     group * group_columns + panel * columns,
                     rows,
                     columns_left,
                 )
+
+
+@inlined
+def _point_rows(args: int, z: int, y: int, x: int, source: int, pixel: int, end: int, pointers: int) -> None:
+    """Fill [strips][taps + 1][rows] for outputs `pixel` to `end` of a phase, the first of which begins a strip.
+
+    For each strip the row pointers of all taps, then the numbers of its rows in the output. Outputs of one line are walked
+    tap by tap. Rows beyond the last one repeat it.
+
+    Args:
+        z, y, x: addresses of the phase's records.
+    """
+    axis_z, axis_y, axis_x = args + _AXIS_Z, args + _AXIS_Y, args + _AXIS_X
+    rows, pixel_pitch, zeros = load(args + _ROWS), load(args + _PIXEL_PITCH), load(args + _ZEROS)
+    taps_z, taps_y, taps_x = load(z + _TAPS), load(y + _TAPS), load(x + _TAPS)
+    high, wide = load(y + _COUNT), load(x + _COUNT)
+    strip_bytes, row_bytes = taps_z * taps_y * taps_x * rows * 8, rows * 8
+    at_x, line = pixel % wide, pixel // wide
+    row, begin = 0, pointers
+    while pixel < end:
+        at_z, at_y = line // high, line % high
+        run = min(wide - at_x, end - pixel)
+        slots = begin
+        for tap_z in range(taps_z):
+            from_z = load(z + _START) + at_z - tap_z * load(axis_z + _STEP)
+            for tap_y in range(taps_y):
+                from_y = load(y + _START) + at_y - tap_y * load(axis_y + _STEP)
+                inside = 0 <= from_z < load(axis_z + _INPUT) and 0 <= from_y < load(axis_y + _INPUT)
+                limit = load(axis_x + _INPUT) if inside else 0
+                base = source + (from_z * load(axis_y + _INPUT) + from_y) * load(axis_x + _INPUT) * pixel_pitch
+                for tap_x in range(taps_x):
+                    from_x = load(x + _START) + at_x - tap_x * load(axis_x + _STEP)
+                    slot, last = slots, slots + (rows - row) * 8
+                    for i in range(from_x, from_x + run):
+                        store(slot, base + i * pixel_pitch if 0 <= i < limit else zeros)
+                        slot += 8
+                        if slot == last:
+                            slot += strip_bytes
+                            last = slot + row_bytes
+                    slots += row_bytes
+        to_z = load(z + _FIRST) + at_z * load(axis_z + _STRIDE)
+        to_y = load(y + _FIRST) + at_y * load(axis_y + _STRIDE)
+        number = (to_z * load(axis_y + _OUTPUT) + to_y) * load(axis_x + _OUTPUT) + load(x + _FIRST)
+        for i in range(at_x, at_x + run):
+            store(slots, number + i * load(axis_x + _STRIDE))
+            slots += 8
+            row += 1
+            if row == rows:
+                row = 0
+                slots += strip_bytes
+        begin = slots - strip_bytes
+        pixel += run
+        line += 1
+        at_x = 0
+    if row > 0:
+        for tap in range(taps_z * taps_y * taps_x + 1):
+            for i in range(rows - row):
+                store(begin + tap * row_bytes + i * 8, load(begin + tap * row_bytes - 8))
