@@ -1,4 +1,4 @@
-"""The tile of products channel by channel: what `tile.TileSpec` is to a convolution, for one whose groups are channels."""
+"""The tile of products channel by channel: a convolution whose groups are single channels."""
 
 from __future__ import annotations
 
@@ -52,9 +52,7 @@ class DepthwiseTileSpec:
         builder.ret_void()
         return str(module)
 
-    def _sums(
-        self, s: Simd, a: dict[str, Value], columns: list[Value], masks: list[Value | None]
-    ) -> list[list[Value]]:
+    def _sums(self, s: Simd, a: dict[str, Value], columns: list[Value], masks: list[Value | None]) -> list[list[Value]]:
         rows, vectors = range(self.rows), range(self.vectors)
         with s.loop(const(0), a["taps"], 1, [s.splat(0.0)] * (self.rows * self.vectors)) as tap:
             panel = s.add(a["panel"], s.mul(tap.index, const(self.vectors * s.lanes * 4)))

@@ -1,9 +1,9 @@
 """Transposed convolution around the tile: the arguments of `transposed_loop`.
 
-Output o of one dimension meets input i at tap t where ``o + pad = i * stride + t * dilate``. So all outputs with the same
-remainder of ``o + pad`` by the stride, a phase, read the same taps, and neighbours among them read neighbouring inputs: a
-phase is an ordinary convolution of stride 1, whose outputs lie `stride` apart. With several dimensions there is a phase for
-each combination. No product with a tap of another phase is ever computed.
+Output o of one dimension meets input i at tap t where ``o + pad = i * stride + t * dilate``. All outputs whose
+``o + pad`` leave the same remainder by the stride, a phase, read the same taps, and neighbours among them read
+neighbouring inputs: a phase is an ordinary convolution of stride 1, whose outputs lie `stride` apart. Several
+dimensions have a phase for each combination. No product with a tap of another phase is ever computed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ AXES = 3
 class PhaseRecord:
     """Positions in the record of one phase of one axis, int64.
 
-    Its output number m is ``first + m * stride`` of the axis, and at tap number t it meets input ``start + m - t * step``.
+    Its output number m is output ``first + m * stride`` of the axis. At tap number t of the phase it meets input
+    ``start + m - t * step``, if that exists.
     """
 
     FIRST: int = 0

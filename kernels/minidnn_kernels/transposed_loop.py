@@ -95,8 +95,8 @@ def transposed_loop(args: int, part: int, parts: int, memory: int) -> None:
 def _point_rows(args: int, z: int, y: int, x: int, source: int, pixel: int, end: int, pointers: int) -> None:
     """Fill [strips][taps + 1][rows] for outputs `pixel` to `end` of a phase, the first of which begins a strip.
 
-    For each strip the row pointers of all taps, then the numbers of its rows in the output. Outputs of one line are walked
-    tap by tap. Rows beyond the last one repeat it.
+    For each strip the row pointers of all taps, then the numbers of its rows in the output. Outputs of one line
+    are walked tap by tap. Rows beyond the last one repeat it.
 
     Args:
         z, y, x: addresses of the phase's records.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -9,15 +10,15 @@ from minidnn.lowering.parts import PARTS
 from minidnn_kernels.isa import Isa
 from minidnn_kernels.matmul import MAX_POINTERS
 
-__all__ = ["CACHE_BYTES", "PART_OPERATIONS", "Tiling", "choose_tile", "choose_tiling"]
+__all__ = ["PhaseTiling", "Tiling", "choose_phase_tiling", "choose_tile", "choose_tiling"]
 
 # Whether a tile of rows x vectors stays in registers.
 Fits = Callable[[Isa, int, int], bool]
 
 # A block of A's rows should stay in the second-level cache while the panels of B pass by.
-CACHE_BYTES = 256 * 1024
+_CACHE_BYTES = 256 * 1024
 # A part is long enough to hide what taking it costs.
-PART_OPERATIONS = 1_000_000
+_PART_OPERATIONS = 1_000_000
 # Cycles a tile costs beside its products: reading pointers, the tail, the stores.
 _TILE_CYCLES = 40
 # A step along K: no shorter than the latency of the accumulators, and a little longer than counted.
@@ -48,16 +49,16 @@ def choose_tiling(
     strips = -(-pixels // rows)
     panels = -(-columns // (vectors * isa.lanes))
     operations = 2 * images * pixels * taps * depth * groups * columns
-    wanted = max(1, min(PARTS, operations // PART_OPERATIONS))
+    wanted = max(1, min(PARTS, operations // _PART_OPERATIONS))
     row_bytes = rows * depth * 4
-    most_strips = max(1, min(strips, MAX_POINTERS // (taps * rows), max(1, CACHE_BYTES // row_bytes)))
+    most_strips = max(1, min(strips, MAX_POINTERS // (taps * rows), max(1, _CACHE_BYTES // row_bytes)))
     block_strips, block_panels = most_strips, panels
 
     def parts() -> int:
         return images * groups * -(-strips // block_strips) * -(-panels // block_panels)
 
     weights_bytes = taps * depth * columns * 4
-    if weights_bytes > CACHE_BYTES:
+    if weights_bytes > _CACHE_BYTES:
         # Read B as few times as possible: cut along its panels first.
         while parts() < wanted and block_panels > 1:
             block_panels = -(-block_panels // 2)
@@ -66,6 +67,47 @@ def choose_tiling(
     while parts() < wanted and block_panels > 1:
         block_panels = -(-block_panels // 2)
     return Tiling(rows, vectors, block_strips, block_panels)
+
+
+@dataclass(frozen=True)
+class PhaseTiling:
+    """A tile of `rows` x `vectors`; a part is so many strips of rows of so many phases, times so many panels."""
+
+    rows: int
+    vectors: int
+    block_strips: int
+    blocks: int
+    block_phases: int
+    phase_blocks: int
+    block_panels: int
+    panel_blocks: int
+
+
+def choose_phase_tiling(
+    isa: Isa, matrices: int, phases: int, pixels: int, taps: int, depth: int, columns: int, operations: int
+) -> PhaseTiling:
+    """The tiling for `phases` products of up to [pixels, taps x depth] x [taps x depth, columns], `matrices` times.
+
+    Phases of the same place read the same inputs and write between each other, so they stay in one part; where their
+    weights are more than the cache holds, each part rather has few of them.
+    """
+    # Behind the pointers of a row's taps comes its number.
+    rows, vectors = choose_tile(isa, pixels, max(1, taps) * depth, columns, taps + 1)
+    strips, panels = -(-pixels // rows), -(-columns // (vectors * isa.lanes))
+    most_strips = min(strips, MAX_POINTERS // ((taps + 1) * rows), _CACHE_BYTES // (rows * depth * 4))
+    counts = {"strips": strips, "phases": phases, "panels": panels}
+    block = {**counts, "strips": max(1, most_strips)}
+    wanted = max(1, min(PARTS, operations // _PART_OPERATIONS))
+
+    def parts(name: str) -> int:
+        return -(-counts[name] // block[name])
+
+    many_weights = phases * taps * depth * columns * 4 > _CACHE_BYTES
+    for name in ("phases", "panels", "strips") if many_weights else ("strips", "phases", "panels"):
+        while matrices * math.prod(map(parts, counts)) < wanted and block[name] > 1:
+            block[name] = -(-block[name] // 2)
+    blocked = (block["strips"], parts("strips"), block["phases"], parts("phases"), block["panels"], parts("panels"))
+    return PhaseTiling(rows, vectors, *blocked)
 
 
 def choose_tile(

@@ -3,79 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_tails import TAILS, Network, add_tail
 from small_graphs import Array, check, compiled, fuse, inner, node, normal, run, steps
 
-from minidnn.ir.graph import Entry, Graph, Node, make_variable
+from minidnn.ir.graph import Graph, make_variable
 from minidnn.lowering.values import CHANNELS_LAST, PLAIN
 
 var = make_variable
 layouts = st.sampled_from([PLAIN, CHANNELS_LAST])
-
-
-@dataclass
-class Network:
-    """A graph under construction: its inputs and parameters by name, and the fused node's variables for them."""
-
-    feed: dict[str, Array] = field(default_factory=dict)
-    parameters: list[str] = field(default_factory=list)
-
-    def new(self, *shape: int, constant: bool = False, positive: bool = False) -> Entry:
-        """The variable of a new input or parameter of random numbers."""
-        number = len(self.feed)
-        array = normal(*shape, seed=number)
-        name = f"v{number}"
-        self.feed[name] = np.abs(array) + np.float32(0.5) if positive else array
-        if constant:
-            self.parameters.append(name)
-        return var(f"in{number}")
-
-    def graph(self, outputs: list[Entry], fused: bool) -> Graph:
-        if fused:
-            return fuse("fused", [var(name) for name in self.feed], outputs)
-        names = list(self.feed)
-
-        def rename(made: Node, _: Sequence[Entry]) -> list[Entry] | None:
-            return [var(names[int(made.name.removeprefix("in"))])] if made.is_variable else None
-
-        return Graph(outputs).rewrite(rename)
-
-
-def _tail(network: Network, x: Entry, shape: tuple[int, ...], kind: str, name: str) -> Entry:
-    """One more elementwise node behind `x`."""
-    channels, ones = shape[1], (1,) * (len(shape) - 2)
-    new = network.new
-    if kind == "batch_norm":
-        parameters = [new(channels, constant=True, positive=i == 3) for i in range(4)]
-        return node("batch_norm", x, *parameters, name=name, axis=1, fix_gamma=False, eps=1e-3)
-    if kind == "prelu":
-        return node("leaky_relu", x, new(channels, constant=True), name=name, act_type="prelu")
-    operand = {
-        "residual": lambda: new(*shape),
-        "constant": lambda: new(*shape, constant=True),
-        "channel": lambda: new(channels, *ones),
-        "constant_channel": lambda: new(1, channels, *ones, constant=True),
-        "scalar": lambda: new(1),
-        "last_dimension": lambda: new(shape[-1]),
-        "image": lambda: new(shape[0], 1, *ones),
-        "itself": lambda: x,
-    }.get(kind)
-    if operand is not None:
-        return node("add", operand(), x, name=name)
-    return node(kind, x, name=name)
-
-
-TAILS = (
-    *("relu", "sigmoid", "batch_norm", "prelu", "residual", "constant", "channel", "constant_channel", "scalar"),
-    *("last_dimension", "image", "itself"),
-)
 
 
 @st.composite
@@ -113,7 +54,7 @@ def convolutions(draw: st.DrawFn) -> tuple[Graph, Network]:
         for n, k, s, d, p in zip(spatial, g["kernel"], g["stride"], g["dilate"], g["pad"], strict=True)
     )
     for i, kind in enumerate(draw(st.lists(st.sampled_from(TAILS), max_size=3))):
-        made = _tail(network, made, (images, groups * filters, *output), kind, f"{kind}{i}")
+        made = add_tail(network, made, (images, groups * filters, *output), kind, f"{kind}{i}")
     return network.graph([made], fused=draw(st.booleans())), network
 
 
@@ -184,7 +125,7 @@ def test_winograd_gives_what_the_direct_way_gives(
     made = node("convolution", data, weight, kernel=(3, 3), pad=pad, num_filter=filters, no_bias=True)
     shape = (images, filters, size - 2 + 2 * pad[0], size - 1 + 2 * pad[1])
     for kind in ("batch_norm", "residual", "relu"):
-        made = _tail(network, made, shape, kind, kind)
+        made = add_tail(network, made, shape, kind, kind)
     graph = network.graph([made], fused=True)
     monkeypatch.setattr("minidnn.lowering.winograd_plan._fastest", lambda schemes, *_: schemes[0])
     assert "winograd_loop" in steps(check(graph, network.feed, network.parameters))
