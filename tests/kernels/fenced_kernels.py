@@ -10,6 +10,7 @@ import ctypes
 import itertools
 import mmap
 import sys
+from dataclasses import replace
 
 import numpy as np
 from microkernels import Array, Machine, address, words
@@ -17,6 +18,7 @@ from tile_problem import DTYPES, Tail, Tile, kinds, tiles, weight_type
 
 from minidnn_kernels.copy import MAX_DIMENSIONS, CopyArguments
 from minidnn_kernels.depthwise import DepthwiseSpec
+from minidnn_kernels.depthwise_tile import DepthwiseTileSpec
 from minidnn_kernels.dot import dot_for
 from minidnn_kernels.elementwise import ElementwiseSpec
 from minidnn_kernels.epilogue import Epilogue, Instruction
@@ -163,6 +165,13 @@ def run(machine: Machine, fence: Fence) -> None:
             taps = np.tile(address(there) + np.arange(rows) * depth * 4, 2)
             tile = TileSpec(rows, vectors, _ADD_BOTH, masked=columns < width)
             machine.call(tile, context, taps, 2, depth, address(panel), 0, 0, rows, columns)
+            scattered = np.concatenate([taps, np.arange(rows)[::-1]])
+            tile = replace(tile, scattered=True)
+            machine.call(tile, context, scattered, 2, depth, address(panel), 0, 0, rows, columns)
+            pixel = fence.array(columns)
+            scattered[: 2 * rows] = address(pixel)
+            channels = DepthwiseTileSpec(rows, vectors, _ADD_BOTH, masked=columns < width)
+            machine.call(channels, context, scattered, 2, 1, address(panel), 0, 0, rows, columns)
 
         for m in (1, lanes - 1, lanes, lanes + 2):
             source, target = fence.array(m, n), fence.array(n, m)

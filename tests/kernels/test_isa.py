@@ -12,6 +12,7 @@ from microkernels import FLOAT_ISAS
 from minidnn.runtime.library import KernelSpec
 from minidnn_kernels.codegen import Loader, emit_asm, emit_object
 from minidnn_kernels.depthwise import DepthwiseSpec
+from minidnn_kernels.depthwise_tile import DepthwiseTileSpec
 from minidnn_kernels.elementwise import ElementwiseSpec
 from minidnn_kernels.epilogue import OPS, Epilogue, Instruction
 from minidnn_kernels.isa import ISAS, Isa, best_isa, get_isa, host_arch, host_supports
@@ -97,6 +98,8 @@ def test_every_kernel_is_generated(isa: Isa) -> None:
     epilogue = Epilogue((Instruction("load", operand=0), Instruction("add", (0, 1))), ("channel",))
     specs: list[KernelSpec] = [
         TileSpec(2, 1, epilogue, masked=True),
+        TileSpec(2, 1, epilogue, scattered=True),
+        DepthwiseTileSpec(2, 1, epilogue, masked=True),
         DepthwiseSpec(3, 3, 1, 1, 4, epilogue),
         PoolSpec("max"),
         PoolSpec("sum", strided=True),

@@ -52,6 +52,10 @@ class Problem:
         chosen = np.minimum(np.arange(spec.rows), self.rows - 1)
         offsets = (chosen[None, :] * taps + np.arange(taps)[:, None]) * depth * 4
         self.pointers: Array = np.ascontiguousarray(address(self.source) + offsets, np.int64)
+        self.numbers = np.arange(self.rows)
+        if spec.scattered:
+            self.numbers = rng.permutation(rows_left)[: self.rows]
+            self.pointers = np.concatenate([self.pointers, self.numbers[chosen][None]])
         self.taps, self.depth, self.left = taps, depth, (rows_left, columns_left)
 
     def run(self, machine: Machine) -> None:
@@ -74,15 +78,13 @@ class Problem:
     def check(self) -> None:
         """The block is right and nothing else has changed."""
         self.target.assert_untouched_around()
-        block = (
-            slice(self.first_row, self.first_row + self.rows),
-            slice(self.first_column, self.first_column + self.columns),
-        )
+        columns = np.arange(self.first_column, self.first_column + self.columns)
+        block = np.ix_(self.first_row + self.numbers, columns)
         a = self.source.reshape(self.rows, -1).astype(np.float64)
         b = self.weights.reshape(-1, self.columns).astype(np.float64)
         expected, scale = a @ b, np.abs(a) @ np.abs(b) + 1
         if self.spec.epilogue.operands:
-            channel = self.channel[block[1]].astype(np.float64)
+            channel = self.channel[columns].astype(np.float64)
             expected = np.maximum((expected + self.tensor[block]) * channel + self.scalar, 0)
             scale = (scale + np.abs(self.tensor[block])) * np.abs(channel) + np.abs(self.scalar)
         actual = self.target.array[block]
@@ -136,6 +138,15 @@ def test_any_number_of_taps_and_any_depth(machine: Machine, taps: int, depth: in
     problem.check()
 
 
+@pytest.mark.parametrize(("rows_left", "columns_left", "taps"), [(9, 40, 3), (2, 5, 4), (3, 17, 0), (1, 1, 1)])
+def test_rows_may_be_scattered(machine: Machine, rows_left: int, columns_left: int, taps: int) -> None:
+    spec = TileSpec(3, 2, TAIL, masked=True, scattered=True)
+    for depth in (1, 7):
+        problem = Problem(machine.isa, spec, rows_left, columns_left, taps, depth)
+        problem.run(machine)
+        problem.check()
+
+
 def test_pointers_may_lead_to_zeros_and_to_the_same_row_twice(machine: Machine) -> None:
     taps, depth = 3, 4
     problem = Problem(machine.isa, TileSpec(3, 1, TAIL, masked=True), 3, 3, taps, depth)
@@ -168,6 +179,7 @@ def test_a_tile_that_does_not_fit_the_registers_is_refused(machine: Machine) -> 
 def test_the_name_speaks() -> None:
     assert TileSpec(6, 2, TAIL).name == "f32_igemm_6x2v__add_multiply_add_relu"
     assert TileSpec(6, 2, masked=True).name == "f32_igemm_6x2v_tail__plain"
+    assert TileSpec(6, 2, scattered=True).name == "f32_igemm_6x2v_scattered__plain"
 
 
 @pytest.mark.parametrize("columns", [8, 16, 24])

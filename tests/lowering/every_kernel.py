@@ -37,6 +37,11 @@ def run() -> set[str]:
         graph = fuse("fused", [var("x"), var("w"), var("r")], [tail])
         add(graph, {"w": weight / np.float32(10), "r": residual}, ["w"])
 
+    for kernel, filters, groups in (((4, 3), 37, 1), ((3, 3), 19, 19)):
+        attrs = {"kernel": kernel, "stride": (2, 2), "num_filter": filters, "num_group": groups}
+        weight = normal(19, filters // groups, *kernel) / np.float32(10)
+        add(Graph([node("relu", node("deconvolution", var("x"), var("w"), **attrs))]), {"w": weight}, ["w"])
+
     wide_image = {"y": normal(1, 64, 40, 40), "v": normal(64, 64, 3, 3, seed=1) / np.float32(24)}
     large = node("convolution", var("y"), var("v"), kernel=(3, 3), pad=(1, 1), num_filter=64, no_bias=True)
     seen.update(steps(check(Graph([large]), wide_image, ["v"])))
