@@ -16,14 +16,16 @@ __all__ = ["LAYOUTS", "complete_spatial", "transposed_geometry"]
 
 Array = np.ndarray[Any, Any]
 LAYOUTS = {1: "NCW", 2: "NCHW", 3: "NCDHW"}
+# Of kernels, strides and paddings: products of two of them and positions in an image stay within int64.
+_MAX_NUMBER = 2**31 - 1
 
 
 def complete_spatial(op: str, attrs: Attrs, defaults: dict[str, int]) -> Attrs:
     """The attributes that have one number per spatial dimension, completed to the rank of ``kernel``.
 
     Raises:
-        OpError: the kernel has not one to three numbers, an attribute another number of them, or the
-            layout is not the channels-first one of that rank.
+        OpError: the kernel has not one to three numbers, an attribute another number of them or one beyond int32,
+            or the layout is not the channels-first one of that rank.
     """
     rank = len(attrs.kernel)
     if rank not in LAYOUTS:
@@ -40,6 +42,8 @@ def complete_spatial(op: str, attrs: Attrs, defaults: dict[str, int]) -> Attrs:
     for name in ("kernel", *defaults):
         if None in (attrs[name] or ()):
             raise OpError(f"{op}: {name} must be all integers, got {attrs[name]}")
+        if max(attrs[name] or (0,)) > _MAX_NUMBER:
+            raise OpError(f"{op}: {name} must be at most {_MAX_NUMBER}, got {attrs[name]}")
     return attrs.replace(**changes, layout=LAYOUTS[rank])
 
 
@@ -177,25 +181,30 @@ def _deconvolution(attrs: Attrs, data: Array, weight: Array, bias: Array | None 
     dtype, groups = _compute_dtype(data.dtype), attrs.num_group
     geometry = transposed_geometry(attrs, TensorType.of(data))
     batch, channels, *spatial = data.shape
-    x = data.astype(dtype, copy=False).reshape(batch, groups, channels // groups, -1)
+    x = data.astype(dtype, copy=False).reshape(batch, groups, channels // groups, *spatial)
     w = weight.astype(dtype, copy=False).reshape(groups, channels // groups, attrs.num_filter // groups, *attrs.kernel)
-    # What adj adds at the end may reach beyond the last tap: room for it, filled with zeros.
-    room = [
-        max(s * (n - 1) + d * (k - 1) + 1, size + pad)
-        for n, k, s, d, (size, pad) in zip(spatial, attrs.kernel, attrs.stride, attrs.dilate, geometry, strict=True)
-    ]
-    out = np.zeros((batch, attrs.num_filter, *room), dtype)
+    out = np.zeros((batch, attrs.num_filter, *(size for size, _ in geometry)), dtype)
     for tap in _taps(attrs):
-        window = tuple(
-            slice(t * d, t * d + (n - 1) * s + 1, s)
-            for t, d, n, s in zip(tap, attrs.dilate, spatial, attrs.stride, strict=True)
-        )
-        product = np.swapaxes(_at_tap(w, tap), 1, 2) @ x
-        out[(slice(None), slice(None), *window)] += product.reshape(batch, attrs.num_filter, *spatial)
-    out = out[(slice(None), slice(None), *(slice(pad, pad + size) for size, pad in geometry))]
+        windows = [
+            _inputs_within(n, s, t * d - pad, size)
+            for n, s, t, d, (size, pad) in zip(spatial, attrs.stride, tap, attrs.dilate, geometry, strict=True)
+        ]
+        inputs: tuple[Any, ...] = (..., *(inputs for inputs, _ in windows))
+        outputs: tuple[Any, ...] = (..., *(outputs for _, outputs in windows))
+        seen, target = x[inputs], out[outputs]
+        product = np.swapaxes(_at_tap(w, tap), 1, 2) @ seen.reshape(batch, groups, channels // groups, -1)
+        target += product.reshape(target.shape)
     if bias is not None:
-        out = out + bias.astype(dtype, copy=False).reshape(-1, *(1,) * len(spatial))
+        out += bias.astype(dtype, copy=False).reshape(-1, *(1,) * len(spatial))
     return out
+
+
+def _inputs_within(count: int, stride: int, offset: int, size: int) -> tuple[slice, slice]:
+    """The inputs i of `count` whose output ``i * stride + offset`` lies in an output of `size`, and these outputs."""
+    first = max(0, -(offset // stride))
+    end = max(first, min(count, (size - 1 - offset) // stride + 1))
+    begin = first * stride + offset
+    return slice(first, end), slice(begin, begin + (end - first) * stride, stride)
 
 
 _ATTRS = (

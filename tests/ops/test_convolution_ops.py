@@ -104,6 +104,16 @@ def test_target_shape_chooses_the_padding(target: int) -> None:
     assert_close(out, full[:, :, front : front + target])
 
 
+def test_what_padding_cuts_off_takes_no_memory() -> None:
+    x, w = normal(1, 2, 3, 3), normal(2, 4, 2, 2, seed=1)
+    attrs = {"kernel": (2, 2), "num_filter": 4, "stride": (2**30, 2**30), "target_shape": (4, 3)}
+    out = reference("deconvolution", x, w, **attrs)
+    # Outputs 1 and 2, and 0 and 1, are what the input in the middle makes.
+    expected = np.zeros((1, 4, 4, 3))
+    expected[:, :, 1:3, :2] = np.einsum("c,cfyx->fyx", x[0, :, 1, 1], w)
+    assert_close(out, expected)
+
+
 def test_float16_is_computed_in_float32() -> None:
     x, w = normal(1, 64, 5, 5, dtype="float16"), normal(4, 64, 3, 3, seed=1, dtype="float16")
     out = reference("convolution", x, w, kernel=(3, 3), num_filter=4, no_bias=True)
@@ -165,6 +175,7 @@ REFUSED: list[tuple[type[Exception], str, tuple[Any, ...], dict[str, Any]]] = [
         {"kernel": (1, 1, 1, 1)},
     ),
     (OpError, "pad must be all integers", (tensor(1, 3, 8, 8), tensor(4, 3, 3, 3)), {"pad": (None, 1)}),
+    (OpError, "dilate must be at most 2147483647", (tensor(1, 3, 8, 8), tensor(4, 3, 3, 3)), {"dilate": (1, 2**31)}),
     (OpError, "'num_filter' must be at least 1", (tensor(1, 3, 8, 8), tensor(4, 3, 3, 3)), {"num_filter": 0}),
 ]
 
@@ -184,6 +195,7 @@ def test_a_bias_of_another_length_is_refused() -> None:
     ("message", "attrs"),
     [
         ("adj must be smaller", {"adj": (2, 2)}),
+        ("stride must be at most 2147483647", {"stride": (2**70, 1)}),
         ("pad .* leaves nothing", {"pad": (9, 9)}),
         (r"target_shape must lie in 1\.\.10", {"target_shape": (11, 11)}),
     ],
