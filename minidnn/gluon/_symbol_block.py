@@ -157,7 +157,7 @@ def _replay(graph: Graph, feed: Mapping[str, ndarray]) -> list[ndarray]:
             continue
         inputs = [values[entry] for entry in node.inputs]
         if node.subgraph is not None:
-            outputs = _replay(node.subgraph, {f"in{i}": a for i, a in enumerate(inputs)})
+            outputs = _replay(node.subgraph, node.feed_inside(inputs))
         else:
             result = invoke(node.op.name, *inputs, **node.attrs)
             outputs = list(result) if isinstance(result, tuple) else [result]

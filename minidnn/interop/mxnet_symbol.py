@@ -93,12 +93,13 @@ def _refused(node: Node) -> str | None:
 
 
 def _unfuse(node: Node, inputs: tuple[Entry, ...]) -> Sequence[Entry] | None:
-    """The outputs of what was fused; its variables ``in0``, ``in1``, ... are the node's inputs."""
+    """The outputs of what was fused."""
     if node.subgraph is None:
         return None
+    outside = dict(zip(node.inner_inputs, inputs, strict=True))
 
     def change(inner: Node, inner_inputs: tuple[Entry, ...]) -> Sequence[Entry] | None:
-        return [inputs[int(inner.name[2:])]] if inner.is_variable else _unfuse(inner, inner_inputs)
+        return [outside[inner]] if inner.is_variable else _unfuse(inner, inner_inputs)
 
     return node.subgraph.rewrite(change).outputs
 

@@ -1,16 +1,16 @@
 """The graph: immutable nodes, and `Graph`, a view on some of their outputs.
 
 A `Node` is an operator applied to inputs, or a variable (``op is None``). A fused node (op ``fused``)
-holds a graph of its own, its ``subgraph``, whose variables ``in0``, ``in1``, ... are the node's inputs;
-what it computes is what the subgraph computes, so shape inference and the reference need no case of
-their own.
+holds a graph of its own, its ``subgraph``, and in ``inner_inputs`` the variables of that graph in the order
+of the node's inputs; what it computes is what the subgraph computes, so shape inference and the reference
+need no case of their own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 NO_ATTRS = Attrs({})
+T = TypeVar("T")
 
 
 def _not_alone(*_: Any) -> Any:
@@ -53,6 +54,8 @@ class Node:
         subgraph: the graph inside a fused node.
         hints: what is known beside the semantics: ``shape``, ``dtype`` and ``init`` of a variable,
             what a pass wants to tell a reader (``with_bn``, ``with_act``, ...) of a fused node.
+        inner_inputs: of a fused node, the variables that stand for its inputs in `subgraph`, in order; one that
+            the subgraph does not read is a variable all the same.
     """
 
     op: Op | None
@@ -61,6 +64,7 @@ class Node:
     inputs: tuple[Entry, ...] = ()
     subgraph: Graph | None = None
     hints: Attrs = field(default=NO_ATTRS)
+    inner_inputs: tuple[Node, ...] = ()
 
     @property
     def is_variable(self) -> bool:
@@ -87,8 +91,7 @@ class Node:
         assert self.op is not None
         try:
             if self.subgraph is not None:
-                feed = {f"in{i}": t for i, t in enumerate(types)}
-                return tuple(infer_types(self.subgraph, feed)[e] for e in self.subgraph.outputs)
+                return tuple(infer_types(self.subgraph, self.feed_inside(types))[e] for e in self.subgraph.outputs)
             return self.op.infer_types(self.attrs, types)
         except OpError as error:
             raise type(error)(f"node {self.name!r}: {error}") from None
@@ -97,9 +100,16 @@ class Node:
         """Output arrays by the NumPy references."""
         assert self.op is not None
         if self.subgraph is not None:
-            feed = {f"in{i}": a for i, a in enumerate(arrays)}
-            return evaluate(self.subgraph, feed)
+            return evaluate(self.subgraph, self.feed_inside(arrays))
         return self.op.compute(self.attrs, *arrays)
+
+    def feed_inside(self, values: Sequence[T]) -> dict[str, T]:
+        """Of a fused node: a value for each input, by the name of the variable inside that stands for it."""
+        return {inner.name: value for inner, value in zip(self.inner_inputs, values, strict=True)}
+
+    def bind_inside(self, values: Sequence[T]) -> dict[Entry, T]:
+        """Of a fused node: a value for each input, by the entry inside that stands for it."""
+        return {inner[0]: value for inner, value in zip(self.inner_inputs, values, strict=True)}
 
     def __getitem__(self, index: int) -> Entry:
         return Entry(self, index)
@@ -200,16 +210,40 @@ def make_node(op: Op | str, name: str, inputs: Sequence[Entry], attrs: Mapping[s
     return Node(op, name, made, tuple(inputs))
 
 
-def make_fused(name: str, inputs: Sequence[Entry], subgraph: Graph, hints: Mapping[str, Any] | None = None) -> Node:
-    """A fused node; `subgraph` has one variable for each input, named ``in0``, ``in1``, ...
+def make_fused(
+    name: str,
+    inputs: Sequence[Entry],
+    subgraph: Graph,
+    hints: Mapping[str, Any] | None = None,
+    inner_inputs: Sequence[Node] | None = None,
+) -> Node:
+    """A fused node.
 
-    The variables are matched by name, so the order in which the subgraph's nodes use them is free.
+    Args:
+        name: unique in its graph.
+        inputs: where its inputs come from.
+        subgraph: what it computes.
+        hints: see `Node`.
+        inner_inputs: the variables of `subgraph` that stand for the inputs, in order; None: those that are named
+            ``in0``, ``in1``, ..., as files have them.
+
+    Raises:
+        GraphError: the variables of the subgraph are not those of the inputs.
     """
-    return Node(FUSED, name, NO_ATTRS, tuple(inputs), subgraph, Attrs(dict(hints or {})))
+    if inner_inputs is None:
+        named = {variable.name: variable for variable in subgraph.variables()}
+        inner_inputs = [named.get(f"in{i}") or make_variable(f"in{i}").node for i in range(len(inputs))]
+    if len(inner_inputs) != len(inputs):
+        raise GraphError(f"node {name!r}: {len(inputs)} inputs, but {len(inner_inputs)} variables inside for them")
+    given = set(inner_inputs)
+    unknown = [variable.name for variable in subgraph.variables() if variable not in given]
+    if unknown:
+        raise GraphError(f"node {name!r}: its subgraph reads {unknown[0]!r}, which is none of its inputs")
+    return Node(FUSED, name, NO_ATTRS, tuple(inputs), subgraph, Attrs(dict(hints or {})), tuple(inner_inputs))
 
 
 def make_like(node: Node, inputs: tuple[Entry, ...]) -> Node:
-    return Node(node.op, node.name, node.attrs, inputs, node.subgraph, node.hints)
+    return replace(node, inputs=inputs)
 
 
 def infer_types(graph: Graph, feed: Mapping[str, TensorType]) -> dict[Entry, TensorType]:

@@ -125,11 +125,10 @@ def _inside(
 ) -> Sequence[TensorType | None]:
     """The input types of a fused node, completed by what its subgraph says."""
     assert node.subgraph is not None
-    given = {f"in{i}": t for i, t in enumerate(inputs) if t is not None}
-    wanted = {f"in{i}": d for i, d in enumerate(dtypes) if d is not None}
+    given = {name: t for name, t in node.feed_inside(inputs).items() if t is not None}
+    wanted = {name: d for name, d in node.feed_inside(dtypes).items() if d is not None}
     try:
         types = _propagate(node.subgraph, given, wanted)
     except OpError as error:
         raise type(error)(f"node {node.name!r}: {error}") from None
-    by_name = {v.name: types.get(v[0]) for v in node.subgraph.variables()}
-    return [t if t is not None else by_name.get(f"in{i}") for i, t in enumerate(inputs)]
+    return [t if t is not None else types.get(v[0]) for t, v in zip(inputs, node.inner_inputs, strict=True)]

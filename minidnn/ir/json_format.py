@@ -146,8 +146,21 @@ def _write_node(node: Node, number: Mapping[Node, int], depth: int) -> dict[str,
         fields["attrs"] = strings
     fields["inputs"] = [[number[e.node], e.index, 0] for e in node.inputs]
     if node.subgraph is not None:
-        fields["subgraphs"] = [_write_graph(node.subgraph, depth + 1)]
+        fields["subgraphs"] = [_write_graph(_named_as_in_files(node), depth + 1)]
     return fields
+
+
+def _named_as_in_files(node: Node) -> Graph:
+    """The subgraph of a fused node, the variables of its inputs named ``in0``, ``in1``, ... in order."""
+    assert node.subgraph is not None
+    names = {inner: f"in{i}" for i, inner in enumerate(node.inner_inputs)}
+    if all(inner.name == name for inner, name in names.items()):
+        return node.subgraph
+
+    def change(inner: Node, _: tuple[Entry, ...]) -> Sequence[Entry] | None:
+        return [make_variable(names[inner], **inner.hints)] if inner in names else None
+
+    return node.subgraph.rewrite(change)
 
 
 def _attr_to_string(kind: str, value: Any) -> str:

@@ -60,7 +60,7 @@ def _rows(
         op = "input" if node.is_variable else node.op_name
         yield indent + printable(node.name), op, inputs, describe_attrs(node), shown
         if node.subgraph is not None:
-            names = {f"in{i}": printable(str(e)) for i, e in enumerate(node.inputs)}
+            names = node.feed_inside([printable(str(e)) for e in node.inputs])
             yield from _rows(node.subgraph, _types_inside(node, types), indent + "  ", names)
 
 
@@ -76,9 +76,9 @@ def _defaults(op: Op, attrs: Attrs) -> Mapping[str, Any]:
 
 def _types_inside(node: Node, types: Mapping[Entry, TensorType]) -> dict[Entry, TensorType]:
     assert node.subgraph is not None
-    given = [(f"in{i}", types[e]) for i, e in enumerate(node.inputs) if e in types]
-    shapes = {name: t.shape for name, t in given}
-    return known_types(node.subgraph, shapes, {name: t.dtype for name, t in given})
+    given = {name: t for name, t in node.feed_inside([types.get(e) for e in node.inputs]).items() if t is not None}
+    shapes = {name: t.shape for name, t in given.items()}
+    return known_types(node.subgraph, shapes, {name: t.dtype for name, t in given.items()})
 
 
 def _clip(text: str, width: int) -> str:

@@ -31,8 +31,8 @@ def input_roles(node: Node) -> tuple[Role, ...]:
     assert node.op is not None
     if node.subgraph is None:
         return tuple(Role(name, name in node.op.parameters) for name in node.op.input_names(node.attrs))
-    inside = {variable.name: role for variable, role in variable_roles(node.subgraph).items()}
-    return tuple(inside.get(f"in{i}", DATA) for i in range(len(node.inputs)))
+    inside = variable_roles(node.subgraph)
+    return tuple(inside.get(inner, DATA) for inner in node.inner_inputs)
 
 
 def variable_roles(graph: Graph) -> dict[Node, Role]:

@@ -139,7 +139,7 @@ def _lower_fused(builder: Builder, node: Node, inputs: Sequence[Value], types: S
     known when it is calibrated.
     """
     assert node.subgraph is not None
-    outside = {v[0]: inputs[int(v.name.removeprefix("in"))] for v in node.subgraph.variables()}
+    outside = node.bind_inside(inputs)
     inner = node.subgraph.operations()
     anchors = [n for n in inner if n.op_name in _ANCHORS]
     value: Value | None = None

@@ -71,7 +71,7 @@ def name_fused_nodes(graph: Graph) -> Graph:
         while f"{stem}_{count}" in taken:
             count += 1
         hints = {key: value for key, value in node.hints.items() if key not in _HINTS}
-        named = make_fused(f"{stem}_{count}", inputs, node.subgraph, hints | _mxnet_hints(node))
+        named = make_fused(f"{stem}_{count}", inputs, node.subgraph, hints | _mxnet_hints(node), node.inner_inputs)
         count += 1
         return [named[i] for i in range(named.num_outputs)]
 

@@ -54,7 +54,8 @@ def fold_bias(quantized: QuantizedGraph) -> QuantizedGraph:
         position = next(i for i, e in enumerate(inputs) if e.node.name == names.bias)
         renewed[name] = make_variable(name, shape=bias.shape, dtype=bias.dtype)
         changed = (*inputs[:position], renewed[name], *inputs[position + 1 :])
-        made = make_fused(node.name, changed, _with_bias_inside(node.subgraph, f"in{position}"), node.hints)
+        inside = _with_bias_inside(node.subgraph, node.inner_inputs[position][0])
+        made = make_fused(node.name, changed, inside, node.hints, node.inner_inputs)
         return [made[0]]
 
     graph = quantized.graph.rewrite(change)
@@ -65,15 +66,14 @@ def _data_scale(node: Node, inputs: Sequence[Entry], parameters: Mapping[str, Ar
     """The scale of what a product multiplies, if calibration has fixed it, or it is that of a table."""
     assert node.subgraph is not None
     dequantize = next(n for n in node.subgraph.operations() if n.inputs[0].node.op_name in _INTEGER_PRODUCTS)
-    source = inputs[int(dequantize.inputs[1].node.name.removeprefix("in"))].node
+    source = node.bind_inside(inputs)[dequantize.inputs[1]].node
     if source.is_variable:
         return np.float32(parameters[source.name][0])
     return calibrated_scale(source.attrs) if source.op_name in QUANTIZING else None
 
 
-def _with_bias_inside(subgraph: Graph, bias: str) -> Graph:
-    """The bias moved from the addition behind the product to the product's own input."""
-    variable = next(v for v in subgraph.variables() if v.name == bias)[0]
+def _with_bias_inside(subgraph: Graph, variable: Entry) -> Graph:
+    """The bias, which is that variable, moved from the addition behind the product to the product's own input."""
 
     def change(node: Node, inputs: tuple[Entry, ...]) -> Sequence[Entry] | None:
         if node.op_name in _INTEGER_PRODUCTS:

@@ -155,9 +155,7 @@ class _Inserter:
 
     def _insert_product(self, node: Node) -> None:
         anchor, norm, tail = self._take_apart(node)
-        outer = {e: e for e in node.inputs}
-        if node.subgraph is not None:
-            outer = {v[0]: node.inputs[int(v.name.removeprefix("in"))] for v in node.subgraph.variables()}
+        outer = {e: e for e in node.inputs} if node.subgraph is None else node.bind_inside(node.inputs)
         pairs = [self._pair(e) for e in product_operands(node)]
         inputs, scales = [q for q, _ in pairs], [scale for _, scale in pairs]
         bias, names = None, None

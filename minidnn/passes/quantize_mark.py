@@ -113,7 +113,8 @@ def product_operands(node: Node) -> list[Entry]:
     count = 2 if anchor.op_name == "batch_dot" else 1
     if node is anchor:
         return list(node.inputs[:count])
-    return [node.inputs[int(e.node.name.removeprefix("in"))] for e in anchor.inputs[:count]]
+    outside = node.bind_inside(node.inputs)
+    return [outside[e] for e in anchor.inputs[:count]]
 
 
 def _right_operand(node: Node) -> list[Entry]:

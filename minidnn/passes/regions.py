@@ -7,7 +7,9 @@ back, for the graph has no cycle; neither has the graph of fused nodes, whatever
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -36,6 +38,7 @@ Region = list[Node]
 MAX_REGION = 64
 
 _FLOAT32 = np.dtype(np.float32)
+_NAME_OF_INPUT = re.compile(r"in\d+")
 
 
 class GraphView:
@@ -144,10 +147,10 @@ def fuse_region(
     def place(node: Node, inputs: Sequence[Entry]) -> Node:
         # A trailing underscore keeps in0, in1, ... for the inputs, and names apart that were so outside.
         name = node.name
-        while name in names or (name.startswith("in") and name[2:].isdigit()):
+        while name in names or _NAME_OF_INPUT.fullmatch(name):
             name += "_"
         names.add(name)
-        return Node(node.op, name, node.attrs, tuple(inputs), node.subgraph, node.hints)
+        return replace(node, name=name, inputs=tuple(inputs))
 
     for node in region:
         operands = [operand(e) for e in node.inputs]
@@ -155,10 +158,11 @@ def fuse_region(
             placed = place(node, operands)
             inside.update({node[i]: placed[i] for i in range(node.num_outputs)})
             continue
-        local = {v[0]: operands[int(v.name[2:])] for v in node.subgraph.variables()}
+        local = node.bind_inside(operands)
         for inner in node.subgraph.operations():
             placed = place(inner, [local[e] for e in inner.inputs])
             local.update({inner[i]: placed[i] for i in range(inner.num_outputs)})
         inside.update({node[i]: local[output] for i, output in enumerate(node.subgraph.outputs)})
     exit_ = region[-1]
-    return make_fused(name, list(variables), Graph(inside[exit_[i]] for i in range(exit_.num_outputs)), hints)
+    subgraph = Graph(inside[exit_[i]] for i in range(exit_.num_outputs))
+    return make_fused(name, list(variables), subgraph, hints, [e.node for e in variables.values()])

@@ -29,10 +29,7 @@ def nonnegative_entries(graph: Graph, given: frozenset[Entry] = frozenset()) -> 
     known = set(given)
     for node in graph.operations():
         if node.subgraph is not None:
-            variables = {v.name: v[0] for v in node.subgraph.variables()}
-            inside = frozenset(
-                variables[f"in{i}"] for i, e in enumerate(node.inputs) if e in known and f"in{i}" in variables
-            )
+            inside = frozenset(inner for inner, outer in node.bind_inside(node.inputs).items() if outer in known)
             found = nonnegative_entries(node.subgraph, inside)
             known.update(node[i] for i, e in enumerate(node.subgraph.outputs) if e in found)
         elif _is_nonnegative(node, [e in known for e in data_inputs(node)]):
