@@ -215,7 +215,7 @@ def run_op(op: Op, attrs: Attrs, arrays: Sequence[Operand]) -> tuple[Array, ...]
     op.infer_types(attrs, types)
     for name, array in zip(op.input_names(attrs), data, strict=True):
         _refuse_nan(f"{op.name}: {name}", array)
-    if not has_kernel(op.name, types):
+    if not has_kernel(op.name, types, attrs):
         return run_on_host(op.name, lambda: op.compute(attrs, *data))
     names = op.input_names(attrs)
     weights = [i for i, name in enumerate(names) if name in op.parameters]

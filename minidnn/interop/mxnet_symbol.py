@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from minidnn.ir.graph import Entry, Graph, Node, make_node
 from minidnn.ir.json_format import VERSION, hints_to_strings
 from minidnn.replacing import replacing
 
-__all__ = ["TAKEN_APART", "export_mxnet", "to_mxnet_json"]
+__all__ = ["export_mxnet", "to_mxnet_json"]
 
 # What MXNet's Gluon notes at every parameter.
 _PARAMETER = {"__lr_mult__": "1.0", "__wd_mult__": "1.0", "__storage_type__": "0"}
@@ -87,7 +87,7 @@ def _refused(node: Node) -> str | None:
         return f"MXNet has no operator like minidnn's {node.op.name}; export the network before quantization"
     if node.attrs.get("order", "C") != "C":
         return f"MXNet's reshape has no order {node.attrs.order!r}"
-    if not node.op.mxnet and node.op.name not in TAKEN_APART:
+    if not node.op.mxnet and node.op.decomposition is None:
         return f"MXNet has no operator like minidnn's {node.op.name}"
     return None
 
@@ -107,42 +107,19 @@ def _unfuse(node: Node, inputs: tuple[Entry, ...]) -> Sequence[Entry] | None:
 # ---- operators of minidnn alone ---------------------------------------------------------------------
 
 
-def _silu(node: Node, x: Entry) -> Node:
-    return make_node("multiply", node.name, [x, make_node("sigmoid", f"{node.name}_sigmoid", [x])[0]])
-
-
-def _hard_swish(node: Node, x: Entry) -> Node:
-    sixth = make_node("true_divide_scalar", f"{node.name}_sixth", [x], {"scalar": 6.0})
-    shifted = make_node("add_scalar", f"{node.name}_shifted", [sixth[0]], {"scalar": 0.5, "is_int": False})
-    gate = make_node("clip", f"{node.name}_gate", [shifted[0]], {"a_min": 0.0, "a_max": 1.0})
-    return make_node("multiply", node.name, [x, gate[0]])
-
-
-def _gelu(node: Node, x: Entry) -> Node:
-    kind = "gelu" if node.attrs.approximation == "erf" else "gelu_tanh"
-    return make_node("leaky_relu", node.name, [x], {"act_type": kind})
-
-
-def _softrelu(node: Node, x: Entry) -> Node:
-    return make_node("activation", node.name, [x], {"act_type": "softrelu"})
-
-
-TAKEN_APART: Mapping[str, Callable[[Node, Entry], Node]] = {
-    "silu": _silu,
-    "hard_swish": _hard_swish,
-    "gelu": _gelu,
-    "softrelu": _softrelu,
-}
-
-
 def _take_apart(node: Node, inputs: tuple[Entry, ...]) -> list[Entry] | None:
     if node.op is None:
         return None
     why = _refused(node)
     if why is not None:
         raise GraphError(f"node {node.name!r}: {why}")
-    parts = TAKEN_APART.get(node.op.name)
-    return None if parts is None else [parts(node, inputs[0])[0]]
+    if node.op.mxnet or node.op.decomposition is None:
+        return None
+    values = list(inputs)
+    for part in node.op.decomposition(node.attrs):
+        name = f"{node.name}_{part.suffix}" if part.suffix else node.name
+        values.append(make_node(part.op, name, [values[i] for i in part.inputs], part.attrs)[0])
+    return [values[-1]]
 
 
 # ---- one node ---------------------------------------------------------------------------------------

@@ -8,19 +8,14 @@ from minidnn.ir.graph import Graph, Node
 
 __all__ = ["DATA", "Role", "auxiliary_variables", "input_roles", "parameter_variables", "variable_roles"]
 
-_AUXILIARY = frozenset({"running_mean", "running_var", "moving_mean", "moving_var"})
-
 
 @dataclass(frozen=True)
 class Role:
-    """What an operator calls an input, and whether it is one of its parameters."""
+    """What an operator calls an input, whether it is one of its parameters, and whether a running statistic."""
 
     name: str
     is_parameter: bool
-
-    @property
-    def is_auxiliary(self) -> bool:
-        return self.is_parameter and self.name in _AUXILIARY
+    is_auxiliary: bool = False
 
 
 DATA = Role("data", False)
@@ -30,7 +25,8 @@ def input_roles(node: Node) -> tuple[Role, ...]:
     """The role of each input of an operation; an input of a fused node plays the role it plays inside."""
     assert node.op is not None
     if node.subgraph is None:
-        return tuple(Role(name, name in node.op.parameters) for name in node.op.input_names(node.attrs))
+        op = node.op
+        return tuple(Role(name, name in op.parameters, name in op.auxiliary) for name in op.input_names(node.attrs))
     inside = variable_roles(node.subgraph)
     return tuple(inside.get(inner, DATA) for inner in node.inner_inputs)
 

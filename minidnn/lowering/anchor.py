@@ -10,9 +10,9 @@ import numpy as np
 
 from minidnn.ir.graph import Entry, Node
 from minidnn.lowering.builder import Builder
+from minidnn.lowering.copy import lower_copy
 from minidnn.lowering.tail import Tail, TailBuilder, dtype_name
-from minidnn.lowering.values import Array, Value
-from minidnn.ops.normalization import batch_norm_affine
+from minidnn.lowering.values import Array, Value, physical_order
 from minidnn.ops.registry import Attrs, TensorType
 from minidnn.plan.program import Argument
 from minidnn_kernels.epilogue import OUTPUTS, operand_dtype
@@ -66,9 +66,10 @@ def fold(anchor: Anchor, matrix: Array, bias: Array | None, channel_axis: int) -
     """
     assert anchor.outside is not None or not anchor.tail
     following = anchor.tail[0] if anchor.tail else None
-    if following is None or following.op_name != "batch_norm" or following.inputs[0] != anchor.entry:
+    affine = None if following is None or following.op is None else following.op.affine
+    if following is None or affine is None or following.inputs[0] != anchor.entry:
         return Weights(matrix, bias, anchor.tail, anchor.entry)
-    if following.attrs.axis % anchor.type.ndim != channel_axis:
+    if affine.axis(following.attrs) % anchor.type.ndim != channel_axis:
         return Weights(matrix, bias, anchor.tail, anchor.entry)
     if sum(anchor.entry in node.inputs for node in anchor.tail) > 1:
         return Weights(matrix, bias, anchor.tail, anchor.entry)
@@ -77,11 +78,33 @@ def fold(anchor: Anchor, matrix: Array, bias: Array | None, channel_axis: int) -
     known = [p for p in parameters if p is not None]
     if len(known) < len(parameters):
         return Weights(matrix, bias, anchor.tail, anchor.entry)
-    scale, shift = batch_norm_affine(following.attrs, known)
+    scale, shift = affine.numbers(following.attrs, known)
     groups, columns = matrix.shape[0], matrix.shape[3]
     folded = (matrix * scale.astype(np.float32).reshape(groups, 1, 1, columns)).astype(np.float32, copy=False)
     new_bias = shift if bias is None else bias * scale + shift
     return Weights(folded, new_bias.astype(np.float32), anchor.tail[1:], following[0])
+
+
+def _spread(builder: Builder, name: str, value: Value, type: TensorType, layout: str) -> Value | None:
+    """An operand that is repeated along some dimensions, written out as the tensor of the output's shape it means.
+
+    A microkernel steps through an operand as through its output, or not at all. Writing the tensor costs what
+    another step over the output would, without the output being written and read once more.
+    """
+    try:
+        if np.broadcast_shapes(value.shape, type.shape) != type.shape:
+            return None
+    except ValueError:
+        return None
+    if value.array is not None and value.shape == type.shape:
+        order = physical_order(type.ndim, layout)
+        return Value(type, builder.constant(np.ascontiguousarray(value.array.transpose(order))), layout)
+    source = builder.as_layout(value, value.layout)
+    missing = type.ndim - len(source.shape)
+    strides = (0,) * missing + tuple(s if n > 1 else 0 for s, n in zip(source.strides, source.shape, strict=True))
+    result = builder.new(type, layout)
+    lower_copy(builder, name, source, strides, result.address, result.strides, type.shape)
+    return result
 
 
 def _padded_channels(builder: Builder, numbers: Array) -> Value:
@@ -101,17 +124,17 @@ def make_tail(builder: Builder, anchor: Anchor, weights: Weights, layout: str, c
         if dtype is None:
             return None
         aligned = (1,) * (len(shape) - len(value.shape)) + value.shape
+        kind = "tensor" if dtype == "f32" else f"tensor_{dtype}"
         if value.array is None and value.shape == shape:
-            return builder.as_layout(value, layout), "tensor" if dtype == "f32" else f"tensor_{dtype}"
-        if dtype != "f32":
-            return None
-        if math.prod(aligned) == 1:
+            return builder.as_layout(value, layout), kind
+        if dtype == "f32" and math.prod(aligned) == 1:
             return value, "scalar"
-        if math.prod(aligned) == aligned[channel_axis] == shape[channel_axis]:
+        if dtype == "f32" and math.prod(aligned) == aligned[channel_axis] == shape[channel_axis]:
             if value.array is not None:
                 return _padded_channels(builder, value.array.reshape(-1)), "channel"
             return value, "channel"
-        return None
+        spread = _spread(builder, anchor.name, value, TensorType(shape, value.type.dtype), layout)
+        return None if spread is None else (spread, kind)
 
     def channel_value(numbers: Array, axis: int) -> tuple[Value, str] | None:
         if axis % len(shape) != channel_axis:

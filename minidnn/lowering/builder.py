@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 
@@ -15,6 +16,8 @@ from minidnn_kernels.isa import Isa
 
 __all__ = ["Builder"]
 
+T = TypeVar("T")
+
 
 class Builder(Steps):
     """Collects steps, and lays values out as they are asked for; `finish` gives the program."""
@@ -23,6 +26,17 @@ class Builder(Steps):
         super().__init__(isa)
         self._laid_out: dict[tuple[int, str], Value] = {}
         self._kept: list[Value] = []
+
+    def attempt(self, lower: Callable[[], T | None]) -> T | None:
+        """What `lower` gives; where that is None, nothing stays of the steps and the memory that it has made."""
+        counts = len(self._steps), len(self._constants), len(self._temporaries), len(self._kept)
+        laid_out, by_id = dict(self._laid_out), dict(self._constant_by_id)
+        made = lower()
+        if made is None:
+            steps, constants, temporaries, kept = counts
+            del self._steps[steps:], self._constants[constants:], self._temporaries[temporaries:], self._kept[kept:]
+            self._laid_out, self._constant_by_id = laid_out, by_id
+        return made
 
     def address(self, value: Value) -> Address:
         """Where a step finds the value; padding around another is written first."""

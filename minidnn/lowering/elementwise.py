@@ -10,9 +10,10 @@ import numpy as np
 from minidnn.ir.graph import Entry, Node
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.parts import PARTS
-from minidnn.lowering.tail import ELEMENTWISE, TailBuilder, dtype_name
+from minidnn.lowering.tail import TailBuilder, dtype_name
 from minidnn.lowering.values import CHANNELS_LAST, PLAIN, Array, Value, physical_order
 from minidnn.ops.registry import TensorType
+from minidnn.passes.legality import can_be_epilogue
 from minidnn.plan.program import Argument, Cost, Kernel
 from minidnn_kernels.elementwise import MAX_OUTER, ElementwiseArguments, ElementwiseSpec
 from minidnn_kernels.epilogue import Epilogue
@@ -31,7 +32,7 @@ def lower_elementwise(
 ) -> Value | None:
     """One step for `nodes` (inputs before users, the last is the result); None if the kernel cannot do it."""
     values = [outside[e] for node in nodes for e in node.inputs if e in outside]
-    if dtype_name(type.dtype) is None or not values or any(node.op_name not in ELEMENTWISE for node in nodes):
+    if dtype_name(type.dtype) is None or not values or not all(map(can_be_epilogue, nodes)):
         return None
     full = [v for v in values if v.shape == type.shape and v.array is None]
     layout = CHANNELS_LAST if any(v.layout == CHANNELS_LAST for v in full) else PLAIN

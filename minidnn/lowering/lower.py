@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from minidnn.errors import GraphError
-from minidnn.ir.graph import Entry, Graph, Node
+from minidnn.ir.graph import Entry, Graph, Node, infer_types
 from minidnn.lowering.anchor import Anchor
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.deconvolution import lower_deconvolution
@@ -22,11 +22,12 @@ from minidnn.lowering.quantized import (
     lower_quantized_fully_connected,
 )
 from minidnn.lowering.rows import lower_layer_norm, lower_softmax
-from minidnn.lowering.tail import ELEMENTWISE
+from minidnn.lowering.tail import has_instruction
 from minidnn.lowering.values import Array, Value
 from minidnn.lowering.views import lower_concatenate, lower_pad, lower_stack, lower_view
 from minidnn.ops.ranges import calibrated_scale
-from minidnn.ops.registry import TensorType
+from minidnn.ops.registry import Attrs, TensorType, get_op
+from minidnn.passes.legality import can_be_epilogue, is_epilogue_group
 from minidnn.plan.program import Program
 from minidnn_kernels.isa import Isa
 
@@ -64,11 +65,19 @@ _RULES: dict[str, Rule] = {
 }
 
 
-def has_kernel(op_name: str, types: Sequence[TensorType]) -> bool:
-    """Whether the operator may have a kernel for inputs of these types; if not, its reference is all there is."""
+def has_kernel(op_name: str, types: Sequence[TensorType], attrs: Attrs | None = None) -> bool:
+    """Whether an operator may have a kernel for inputs of these types; if not, its reference is all there is.
+
+    Args:
+        op_name: the operator.
+        types: of its inputs.
+        attrs: its attributes; None: any that it may have.
+    """
     if any(t.dtype != np.float32 or not t.size for t in types):
         return False
-    return op_name in _ANCHORS or op_name in _RULES or op_name in ELEMENTWISE
+    op = get_op(op_name)
+    may_be_epilogue = op.epilogue is not None if attrs is None else has_instruction(op, attrs)
+    return op_name in _ANCHORS or op_name in _RULES or may_be_epilogue
 
 
 def lower(
@@ -115,61 +124,98 @@ def _lower_node(builder: Builder, node: Node, inputs: Sequence[Value]) -> list[V
         # Kernels cut their work into parts, and nothing cannot be cut.
         return lower_host(builder, node, inputs, types)
     if node.subgraph is not None:
-        return _lower_fused(builder, node, inputs, types)
+        return _lower_fused(builder, node, inputs)
     if node.op_name in _ANCHORS:
-        value = _ANCHORS[node.op_name](builder, Anchor(node.name, node.attrs, inputs, types[0], types[0]))
+        lower_anchor, anchor = _ANCHORS[node.op_name], Anchor(node.name, node.attrs, inputs, types[0], types[0])
+        value = builder.attempt(lambda: lower_anchor(builder, anchor))
         if value is not None:
             return [value]
     if node.op_name in _RULES:
-        values = _RULES[node.op_name](builder, node, inputs, types)
+        rule = _RULES[node.op_name]
+        values = builder.attempt(lambda: rule(builder, node, inputs, types))
         if values is not None:
             return values
-    if node.op_name in ELEMENTWISE:
+    if can_be_epilogue(node):
         outside = dict(zip(node.inputs, inputs, strict=True))
-        value = lower_elementwise(builder, node.name, [node], outside, types[0])
+        value = builder.attempt(lambda: lower_elementwise(builder, node.name, [node], outside, types[0]))
         if value is not None:
             return [value, *_known_scales(builder, node, types)]
     return lower_host(builder, node, inputs, types)
 
 
-def _lower_fused(builder: Builder, node: Node, inputs: Sequence[Value], types: Sequence[TensorType]) -> list[Value]:
-    """A fused node as one step; as a step for each of its nodes where no kernel can do all of it.
-
-    A kernel makes one tensor. A node that ends in a quantization has its scale as a second output, which is
-    known when it is calibrated.
-    """
+def _lower_fused(builder: Builder, node: Node, inputs: Sequence[Value]) -> list[Value]:
+    """A fused node as one step; where no kernel can do all of it, as the longest parts that one can do each."""
     assert node.subgraph is not None
-    outside = node.bind_inside(inputs)
-    inner = node.subgraph.operations()
-    anchors = [n for n in inner if n.op_name in _ANCHORS]
-    value: Value | None = None
-    ends = node.subgraph.outputs
-    if ends[0] != inner[-1][0] or any(e.node is not inner[-1] for e in ends):
-        anchors = []
-    elif len(anchors) == 1 and all(e in outside for e in anchors[0].inputs):
-        anchor_node = anchors[0]
-        rest = tuple(n for n in inner if n is not anchor_node)
-        anchor_inputs = [outside[e] for e in anchor_node.inputs]
-        anchor_type = anchor_node.infer_types([v.type for v in anchor_inputs])[0]
-        anchor = Anchor(
-            node.name, anchor_node.attrs, anchor_inputs, anchor_type, types[0], anchor_node[0], rest, outside
-        )
-        value = _ANCHORS[anchor_node.op_name](builder, anchor)
-    else:
-        value = lower_dequantized_pooling(builder, node.name, inner, outside)
-        if value is None and not anchors:
-            value = lower_elementwise(builder, node.name, inner, outside, types[0])
-    if value is not None:
-        return [value, *_known_scales(builder, inner[-1], types)]
-    values: dict[Entry, Value] = dict(outside)
-    # What follows an average need not keep it from reading integers.
-    pooled = lower_dequantized_pooling(builder, node.name, inner[:2], outside)
-    if pooled is not None:
-        values[inner[1][0]], inner = pooled, inner[2:]
-    for part in inner:
-        for i, made in enumerate(_lower_node(builder, part, [values[e] for e in part.inputs])):
-            values[part[i]] = made
-    return [values[e] for e in node.subgraph.outputs]
+    types = infer_types(node.subgraph, node.feed_inside([v.type for v in inputs]))
+    rest = _Rest(node.subgraph, types, node.bind_inside(inputs))
+    while rest.nodes:
+        count, made = _lower_longest(builder, node.name if rest.is_whole else rest.nodes[0].name, rest)
+        rest.take(count, made)
+    return [rest.values[e] for e in node.subgraph.outputs]
+
+
+class _Rest:
+    """What is still to be lowered of a fused node.
+
+    Args:
+        subgraph: of the node.
+        types: of its entries.
+        values: of the entries that exist.
+    """
+
+    def __init__(self, subgraph: Graph, types: Mapping[Entry, TensorType], values: dict[Entry, Value]) -> None:
+        self.nodes = subgraph.operations()
+        self.types = types
+        self.values = values
+        self.is_whole = True
+        self._outputs = frozenset(subgraph.outputs)
+
+    def take(self, count: int, made: Sequence[Value]) -> None:
+        """The first `count` operations have been lowered; `made` are the outputs of the last one of them."""
+        last = self.nodes[count - 1]
+        self.values.update({last[i]: value for i, value in enumerate(made)})
+        self.nodes = self.nodes[count:]
+        self.is_whole = False
+
+    def has_one_exit(self, count: int) -> bool:
+        """Whether of what the first `count` operations make, only the results of the last are wanted by others."""
+        inside = {node[i] for node in self.nodes[: count - 1] for i in range(node.num_outputs)}
+        wanted = self._outputs.union(*(node.inputs for node in self.nodes[count:]))
+        return inside.isdisjoint(wanted)
+
+
+def _lower_longest(builder: Builder, name: str, rest: _Rest) -> tuple[int, list[Value]]:
+    """As many of the first operations as one step can compute: their number, and the outputs of the last one."""
+    for count in range(len(rest.nodes), 0 if rest.is_whole and len(rest.nodes) == 1 else 1, -1):
+        if not rest.has_one_exit(count):
+            continue
+        last = rest.nodes[count - 1]
+        builder.results[name] = rest.types[last[0]]
+        value = builder.attempt(lambda count=count: _lower_group(builder, name, rest.nodes[:count], rest))  # type: ignore[misc]
+        if value is not None:
+            types = [rest.types[last[i]] for i in range(last.num_outputs)]
+            return count, [value, *_known_scales(builder, last, types)]
+    node = rest.nodes[0]
+    return 1, _lower_node(builder, node, [rest.values[e] for e in node.inputs])
+
+
+def _lower_group(builder: Builder, name: str, nodes: Sequence[Node], rest: _Rest) -> Value | None:
+    """One step for operations whose last one gives the result; None if no kernel can do them."""
+    result, outside = rest.types[nodes[-1][0]], rest.values
+    anchors = [n for n in nodes if n.op_name in _ANCHORS]
+    others = tuple(n for n in nodes if n not in anchors)
+    if not anchors:
+        value = lower_dequantized_pooling(builder, name, nodes, outside)
+        if value is None and is_epilogue_group(nodes, rest.types, result.shape):
+            value = lower_elementwise(builder, name, nodes, outside, result)
+        return value
+    node, type = anchors[0], rest.types[anchors[0][0]]
+    if len(anchors) > 1 or not all(e in outside for e in node.inputs):
+        return None
+    if result.shape != type.shape or not is_epilogue_group(others, rest.types, type.shape):
+        return None
+    anchor = Anchor(name, node.attrs, [outside[e] for e in node.inputs], type, result, node[0], others, outside)
+    return _ANCHORS[node.op_name](builder, anchor)
 
 
 def _known_scales(builder: Builder, node: Node, types: Sequence[TensorType]) -> list[Value]:

@@ -1,8 +1,10 @@
-"""From elementwise nodes of the graph to a kernel's epilogue: the table that pairs the two vocabularies."""
+"""From elementwise nodes of the graph to a kernel's epilogue: instructions, and the operands they read.
+
+Which instruction an operator is its record says (`Op.epilogue`). Here is what takes several: `_EXPANSIONS`.
+"""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,74 +13,12 @@ import numpy as np
 
 from minidnn.ir.graph import Entry, Node
 from minidnn.lowering.values import Array, Value
-from minidnn.ops.normalization import batch_norm_affine
 from minidnn.ops.ranges import calibrated_scale
-from minidnn.ops.registry import Attrs
-from minidnn_kernels.epilogue import Epilogue, Instruction, number_word
+from minidnn.ops.registry import Attrs, Op
+from minidnn.ops.traits import EpilogueStep
+from minidnn_kernels.epilogue import OPS, Epilogue, Instruction, number_word
 
-__all__ = ["ELEMENTWISE", "QUANTIZED_OUTPUTS", "Tail", "TailBuilder", "dtype_name"]
-
-# What a node does: the kernel's operation and its numbers.
-Rule = Callable[[Attrs], tuple[str, tuple[float, ...]] | None]
-
-
-def _same(name: str, *numbers: float) -> Rule:
-    return lambda attrs: (name, numbers)
-
-
-def _scalar(name: str) -> Rule:
-    return lambda attrs: (name, (float(attrs.scalar),))
-
-
-def _clip(attrs: Attrs) -> tuple[str, tuple[float, ...]]:
-    low = -math.inf if attrs.a_min is None else float(attrs.a_min)
-    high = math.inf if attrs.a_max is None else float(attrs.a_max)
-    return "clip", (low, high)
-
-
-def _leaky_relu(attrs: Attrs) -> tuple[str, tuple[float, ...]] | None:
-    slope = float(attrs.slope)
-    return {
-        "leaky": ("leaky_relu", (slope,)),
-        "elu": ("elu", (slope,)),
-        "selu": ("selu", ()),
-        "gelu": ("gelu", ()),
-        "gelu_erf": ("gelu", ()),
-        "prelu": ("prelu", ()),
-    }.get(attrs.act_type)
-
-
-_RULES: dict[str, Rule] = {
-    "activation": lambda attrs: (attrs.act_type, ()),
-    "leaky_relu": _leaky_relu,
-    "gelu": lambda attrs: ("gelu", ()) if attrs.approximation == "erf" else None,
-    "clip": _clip,
-    "hard_sigmoid": lambda attrs: ("hard_sigmoid", (float(attrs.alpha), float(attrs.beta))),
-    "abs": _same("absolute"),
-    "true_divide": _same("divide"),
-    "true_divide_scalar": _scalar("divide_scalar"),
-    "rtrue_divide_scalar": _scalar("rdivide_scalar"),
-    "fix": _same("trunc"),
-    **{name: _same(name) for name in ("relu", "sigmoid", "silu", "mish", "tanh", "log_sigmoid", "softrelu")},
-    **{name: _same(name) for name in ("softsign", "hard_swish", "erf", "exp", "log", "sqrt", "rsqrt", "square")},
-    **{name: _same(name) for name in ("negative", "reciprocal", "sign", "floor", "ceil", "trunc", "rint")},
-    **{name: _same(name) for name in ("add", "subtract", "multiply", "maximum", "minimum")},
-    **{
-        f"{name}_scalar": _scalar(f"{name}_scalar")
-        for name in ("add", "subtract", "rsubtract", "multiply", "maximum", "minimum")
-    },
-}
-
-
-def _rule(node: Node) -> tuple[str, tuple[float, ...]] | None:
-    rule = _RULES.get(node.op_name)
-    return None if rule is None else rule(node.attrs)
-
-
-# Operators that are more than one instruction.
-_SPECIAL = frozenset({"batch_norm", "dequantize", "quantize", "requantize"})
-# Operators that kernels can do in a tail, given fitting shapes and dtypes.
-ELEMENTWISE = frozenset({*_RULES, *_SPECIAL})
+__all__ = ["QUANTIZED_OUTPUTS", "Tail", "TailBuilder", "dtype_name", "has_instruction"]
 
 # The kernels' names for what a tail stores, by the graph's name.
 QUANTIZED_OUTPUTS = {"int8": "s8", "uint8": "u8"}
@@ -158,47 +98,52 @@ class TailBuilder:
     def add_nodes(self, nodes: Sequence[Node], numbers: dict[Entry, int], outside: Mapping[Entry, Value]) -> bool:
         """Translate nodes in order; `numbers` says which epilogue value an entry is. False if one cannot be."""
         for node in nodes:
-            if node.op_name in _SPECIAL:
-                if not self._add_special(node, numbers, outside):
-                    return False
-                continue
-            rule = _rule(node)
-            if rule is None:
+            step = node.op.epilogue_step(node.attrs) if node.op is not None else None
+            if step is None:
                 return False
-            values: list[int] = []
-            for position, entry in enumerate(node.inputs):
-                if entry in numbers:
-                    number: int | None = numbers[entry]
-                elif rule[0] == "prelu" and position == 1:
-                    number = self._slope(outside[entry])
-                else:
-                    number = self.load(outside[entry])
-                if number is None:
+            if step.name in _EXPANSIONS:
+                if not _EXPANSIONS[step.name](self, node, numbers, outside):
                     return False
-                values.append(number)
-            numbers[node[0]] = self.apply(rule[0], *values, numbers=rule[1])
+            elif not self._add_instruction(node, step, numbers, outside):
+                return False
         return True
 
-    def _add_special(self, node: Node, numbers: dict[Entry, int], outside: Mapping[Entry, Value]) -> bool:
-        if node.op_name == "batch_norm":
-            return self._add_batch_norm(node, numbers, outside)
-        if node.op_name == "dequantize":
-            return self._add_dequantize(node, numbers, outside)
-        if node.op_name == "requantize":
-            if not self._add_dequantize(node, numbers, outside):
+    def _add_instruction(
+        self, node: Node, step: EpilogueStep, numbers: dict[Entry, int], outside: Mapping[Entry, Value]
+    ) -> bool:
+        if step.name not in OPS:
+            return False
+        values: list[int] = []
+        for position, entry in enumerate(node.inputs):
+            if entry in numbers:
+                number: int | None = numbers[entry]
+            elif position in step.axes and len(outside[entry].shape) == 1:
+                number = self._vector(outside[entry], step.axes[position])
+            else:
+                number = self.load(outside[entry])
+            if number is None:
                 return False
-            return self._add_quantize(node, numbers[node[0]], numbers)
-        data = node.inputs[0]
-        number = numbers[data] if data in numbers else self.load(outside[data])
-        return number is not None and self._add_quantize(node, number, numbers)
+            values.append(number)
+        numbers[node[0]] = self.apply(step.name, *values, numbers=step.numbers)
+        return True
 
-    def _slope(self, value: Value) -> int | None:
-        """PReLU's slope: one number, or one for each channel, which is axis 1 and not the last as in broadcasting."""
+    def _vector(self, value: Value, axis: int) -> int | None:
+        """A vector along an axis of the output that is not the last one, as in broadcasting it would be."""
         if value.type.size == 1:
             return self.load(value)
-        return None if value.array is None else self.channel(value.array.reshape(-1), 1)
+        return None if value.array is None else self.channel(value.array.reshape(-1), axis)
 
-    def _add_batch_norm(self, node: Node, numbers: dict[Entry, int], outside: Mapping[Entry, Value]) -> bool:
+    def _add_requantize(self, node: Node, numbers: dict[Entry, int], outside: Mapping[Entry, Value]) -> bool:
+        if not self._add_dequantize(node, numbers, outside):
+            return False
+        return self._store_quantized(node, numbers[node[0]], numbers)
+
+    def _add_quantize(self, node: Node, numbers: dict[Entry, int], outside: Mapping[Entry, Value]) -> bool:
+        data = node.inputs[0]
+        number = numbers[data] if data in numbers else self.load(outside[data])
+        return number is not None and self._store_quantized(node, number, numbers)
+
+    def _add_affine(self, node: Node, numbers: dict[Entry, int], outside: Mapping[Entry, Value]) -> bool:
         parameters = [outside[e].array if e in outside else None for e in node.inputs[1:]]
         known = [p for p in parameters if p is not None]
         if len(known) < len(parameters):
@@ -207,8 +152,10 @@ class TailBuilder:
         number = numbers[data] if data in numbers else self.load(outside[data])
         if number is None:
             return False
-        scale, shift = batch_norm_affine(node.attrs, known)
-        factors = self.channel(scale, node.attrs.axis), self.channel(shift, node.attrs.axis)
+        assert node.op is not None and node.op.affine is not None
+        axis = node.op.affine.axis(node.attrs)
+        scale, shift = node.op.affine.numbers(node.attrs, known)
+        factors = self.channel(scale, axis), self.channel(shift, axis)
         if factors[0] is None or factors[1] is None:
             return False
         numbers[node[0]] = self.apply("affine", number, factors[0], factors[1])
@@ -239,7 +186,7 @@ class TailBuilder:
         numbers[node[0]] = self.apply("multiply", number, factor)
         return True
 
-    def _add_quantize(self, node: Node, number: int, numbers: dict[Entry, int]) -> bool:
+    def _store_quantized(self, node: Node, number: int, numbers: dict[Entry, int]) -> bool:
         """Divide by the calibrated scale, clamp, and store as integers; nothing can follow."""
         scale = calibrated_scale(node.attrs)
         if scale is None or self._output != "f32":
@@ -262,3 +209,20 @@ class TailBuilder:
     def finish(self) -> Tail:
         epilogue = Epilogue(tuple(self._instructions), tuple(self._kinds), self._output)
         return Tail(epilogue, tuple(self._operands), tuple(self._numbers))
+
+
+Expansion = Callable[[TailBuilder, Node, dict[Entry, int], Mapping[Entry, Value]], bool]
+
+# What takes more than one instruction, or numbers that are computed here; by the name of the record's step.
+_EXPANSIONS: dict[str, Expansion] = {
+    "affine": TailBuilder._add_affine,
+    "dequantize": TailBuilder._add_dequantize,
+    "quantize": TailBuilder._add_quantize,
+    "requantize": TailBuilder._add_requantize,
+}
+
+
+def has_instruction(op: Op, attrs: Attrs) -> bool:
+    """Whether kernels can do the operator in an epilogue, given fitting shapes and dtypes."""
+    step = op.epilogue_step(attrs)
+    return step is not None and (step.name in OPS or step.name in _EXPANSIONS)

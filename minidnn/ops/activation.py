@@ -12,6 +12,7 @@ from minidnn.errors import OpError, ShapeError, TypeMismatchError
 from minidnn.ops.checks import DTYPES, FLOATS, broadcast_shapes, want_dtype, want_float
 from minidnn.ops.elementwise import BOOL, float_of, promote
 from minidnn.ops.registry import Attr, Attrs, Op, TensorType, get_op, register
+from minidnn.ops.traits import ALWAYS, IF_ALL, EpilogueStep, Part, step
 
 __all__ = ["ACTIVATIONS", "LEAKY_ACTIVATIONS", "SELU_ALPHA", "SELU_SCALE"]
 
@@ -51,6 +52,19 @@ ACTIVATIONS: dict[str, str] = {
     "softsign": "softsign",
 }
 
+_NONE = Attrs({})
+
+
+def _function_of(attrs: Attrs) -> Op:
+    """The operator that `activation` is with these attributes."""
+    return get_op(ACTIVATIONS[attrs.act_type])
+
+
+def _sign_of_function(attrs: Attrs, inputs: Sequence[bool]) -> bool:
+    sign = _function_of(attrs).nonnegative
+    return sign is not None and sign(_NONE, inputs)
+
+
 register(
     Op(
         "softrelu",
@@ -58,6 +72,10 @@ register(
         lambda attrs, x: np.logaddexp(0, _widened(x)),
         ("data",),
         kind="elementwise",
+        label="act",
+        epilogue=step("softrelu"),
+        nonnegative=ALWAYS,
+        decomposition=lambda attrs: (Part("activation", attrs={"act_type": "softrelu"}),),
     )
 )
 
@@ -69,6 +87,10 @@ register(
         ("data",),
         attrs=(Attr("act_type", "str", choices=tuple(ACTIVATIONS)),),
         kind="elementwise",
+        label="act",
+        epilogue=lambda attrs: _function_of(attrs).epilogue_step(_NONE),
+        nonnegative=_sign_of_function,
+        int8_in_full_mode=True,
         mxnet=("Activation", "_npx_activation"),
     )
 )
@@ -89,6 +111,12 @@ register(
         ("data",),
         attrs=(Attr("approximation", "str", "erf", choices=("erf", "tanh")),),
         kind="elementwise",
+        label="act",
+        epilogue=lambda attrs: EpilogueStep("gelu") if attrs.approximation == "erf" else None,
+        nonnegative=IF_ALL,
+        decomposition=lambda attrs: (
+            Part("leaky_relu", attrs={"act_type": "gelu" if attrs.approximation == "erf" else "gelu_tanh"}),
+        ),
     )
 )
 
@@ -134,6 +162,20 @@ def _leaky(attrs: Attrs, x: Array, gamma: Array | None = None) -> Any:
     return SELU_SCALE * np.where(x > 0, x, SELU_ALPHA * below)
 
 
+def _leaky_step(attrs: Attrs) -> EpilogueStep | None:
+    slope = float(attrs.slope)
+    return {
+        "leaky": EpilogueStep("leaky_relu", (slope,)),
+        "rrelu": EpilogueStep("leaky_relu", (float(attrs.lower_bound + attrs.upper_bound) / 2,)),
+        "elu": EpilogueStep("elu", (slope,)),
+        "selu": EpilogueStep("selu"),
+        "gelu": EpilogueStep("gelu"),
+        "gelu_erf": EpilogueStep("gelu"),
+        # A vector of slopes belongs to the channels, axis 1.
+        "prelu": EpilogueStep("prelu", axes={1: 1}),
+    }.get(attrs.act_type)
+
+
 register(
     Op(
         "leaky_relu",
@@ -151,6 +193,10 @@ register(
         infer_parameters=lambda attrs, data: (
             {"gamma": (data.shape[1] if data.ndim > 1 else 1,)} if attrs.act_type == "prelu" else {}
         ),
+        label="act",
+        epilogue=_leaky_step,
+        nonnegative=IF_ALL,
+        int8_in_full_mode=True,
         mxnet=("LeakyReLU", "_npx_leaky_relu"),
     )
 )
@@ -163,6 +209,9 @@ register(
         ("data",),
         attrs=(Attr("alpha", "float", 0.2), Attr("beta", "float", 0.5)),
         kind="elementwise",
+        label="act",
+        epilogue=lambda attrs: EpilogueStep("hard_sigmoid", (float(attrs.alpha), float(attrs.beta))),
+        nonnegative=ALWAYS,
         mxnet=("hard_sigmoid", "_npx_hard_sigmoid"),
     )
 )
@@ -177,6 +226,7 @@ register(
         ("data",),
         attrs=(Attr("scalar", "float", 1.0, low=1e-30),),
         kind="elementwise",
+        nonnegative=ALWAYS,
         mxnet=("smooth_l1", "_npx_smooth_l1"),
     )
 )
@@ -185,6 +235,16 @@ register(
 def _check_clip(attrs: Attrs) -> None:
     if any(bound is not None and math.isnan(bound) for bound in (attrs.a_min, attrs.a_max)):
         raise OpError(f"clip: a_min and a_max must be numbers, got {attrs.a_min} and {attrs.a_max}")
+
+
+def _clip_step(attrs: Attrs) -> EpilogueStep:
+    low = -math.inf if attrs.a_min is None else float(attrs.a_min)
+    return EpilogueStep("clip", (low, math.inf if attrs.a_max is None else float(attrs.a_max)))
+
+
+def _clip_sign(attrs: Attrs, inputs: Sequence[bool]) -> bool:
+    """The upper bound counts last, so it must not be negative either."""
+    return attrs.a_min is not None and attrs.a_min >= 0 and (attrs.a_max is None or attrs.a_max >= 0)
 
 
 def _infer_clip(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
@@ -213,6 +273,10 @@ register(
         ("data",),
         attrs=(Attr("a_min", "float", None), Attr("a_max", "float", None)),
         kind="elementwise",
+        label="act",
+        epilogue=_clip_step,
+        nonnegative=_clip_sign,
+        int8_in_full_mode=True,
         mxnet=("clip", "_npi_clip", "_npx_clip"),
         check=_check_clip,
     )
@@ -233,6 +297,7 @@ register(
         lambda attrs, condition, x, y: np.where(condition != 0, x, y),
         ("condition", "x", "y"),
         kind="elementwise",
+        nonnegative=lambda attrs, inputs: all(inputs[1:]),
         mxnet=("_npi_where", "where"),
     )
 )
@@ -257,6 +322,8 @@ register(
         ("data",),
         attrs=(Attr("dtype", "dtype"),),
         kind="elementwise",
+        is_identity=True,
+        nonnegative=IF_ALL,
         mxnet=("_npx_cast", "Cast", "cast"),
     )
 )
@@ -279,6 +346,8 @@ register(
             Attr("axes", "ints", ()),
         ),
         kind="elementwise",
+        is_identity=True,
+        nonnegative=IF_ALL,
         mxnet=("Dropout", "_npx_dropout"),
         check=_check_dropout,
     )

@@ -11,6 +11,7 @@ import numpy as np
 from minidnn.errors import OpError, ShapeError
 from minidnn.ops.checks import want_dtype, want_filled, want_float, want_rank, want_shape
 from minidnn.ops.registry import Attr, Attrs, Op, TensorType, register
+from minidnn.ops.traits import AnchorTraits
 
 __all__ = ["LAYOUTS", "complete_spatial", "transposed_geometry"]
 
@@ -228,6 +229,13 @@ register(
         infer_parameters=lambda attrs, data: get_shapes("convolution", attrs, data),
         mxnet=("Convolution", "_npx_convolution"),
         check=lambda attrs: complete_spatial("convolution", attrs, {"stride": 1, "dilate": 1, "pad": 0}),
+        anchor=AnchorTraits(
+            "conv",
+            channel_axis=1,
+            output_rank=lambda attrs: len(attrs.kernel) + 2,
+            integer="quantized_convolution",
+            always_per_channel=True,
+        ),
     )
 )
 
@@ -251,5 +259,6 @@ register(
         check=lambda attrs: complete_spatial(
             "deconvolution", attrs, {"stride": 1, "dilate": 1, "pad": 0, "adj": 0, "target_shape": 0}
         ),
+        anchor=AnchorTraits("deconv", channel_axis=1, output_rank=lambda attrs: len(attrs.kernel) + 2),
     )
 )

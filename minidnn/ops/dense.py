@@ -11,6 +11,7 @@ import numpy as np
 from minidnn.errors import ShapeError
 from minidnn.ops.checks import broadcast_shapes, want_dtype, want_filled, want_float, want_min_rank, want_shape
 from minidnn.ops.registry import Attr, Attrs, Op, TensorType, register
+from minidnn.ops.traits import AnchorTraits
 
 __all__: list[str] = []
 
@@ -60,6 +61,9 @@ register(
         parameters=frozenset({"weight", "bias"}),
         infer_parameters=_dense_shapes,
         mxnet=("FullyConnected", "_npx_fully_connected"),
+        anchor=AnchorTraits(
+            "dense", output_rank=lambda attrs: 2 if attrs.flatten else None, integer="quantized_fully_connected"
+        ),
     )
 )
 
@@ -103,6 +107,7 @@ register(
         attrs=(Attr("transpose_a", "bool", False), Attr("transpose_b", "bool", False)),
         kind="anchor",
         mxnet=("batch_dot", "_npx_batch_dot"),
+        anchor=AnchorTraits("matmul", factors=2, integer="quantized_batch_dot"),
     )
 )
 
@@ -130,6 +135,7 @@ register(
         ("lhs", "rhs"),
         kind="anchor",
         mxnet=("_npi_matmul",),
+        anchor=AnchorTraits("matmul", factors=2),
     )
 )
 
@@ -153,5 +159,6 @@ register(
         ("lhs", "rhs"),
         kind="anchor",
         mxnet=("_np_dot", "_npi_dot"),
+        anchor=AnchorTraits("matmul", factors=2),
     )
 )

@@ -12,6 +12,7 @@ from minidnn.ops.checks import DTYPES, FLOATS, INTEGERS, normalize_axis, want_fi
 from minidnn.ops.checks import want_shape as _want_shape
 from minidnn.ops.elementwise import BOOL
 from minidnn.ops.registry import Attr, Attrs, Op, TensorType, register
+from minidnn.ops.traits import ALWAYS, IF_FIRST
 
 __all__: list[str] = []
 
@@ -56,6 +57,7 @@ register(
         ("a", "indices"),
         attrs=(Attr("axis", "int", 0), Attr("mode", "str", "clip", choices=("clip", "wrap"))),
         mxnet=("take", "_npi_take"),
+        nonnegative=IF_FIRST,
     )
 )
 
@@ -84,6 +86,7 @@ register(
         parameters=frozenset({"weight"}),
         infer_parameters=lambda attrs, data: {"weight": (attrs.input_dim, attrs.output_dim)},
         mxnet=("Embedding", "_npx_embedding"),
+        table="weight",
     )
 )
 
@@ -114,6 +117,7 @@ register(
             Attr("dtype", "dtype", np.dtype(np.float32)),
         ),
         mxnet=("one_hot", "_npx_one_hot"),
+        nonnegative=lambda attrs, inputs: attrs.on_value >= 0 and attrs.off_value >= 0,
     )
 )
 
@@ -151,6 +155,7 @@ register(
             Attr("keepdims", "bool", False),
         ),
         mxnet=("pick", "_npx_pick"),
+        nonnegative=IF_FIRST,
     )
 )
 
@@ -186,6 +191,7 @@ register(
         _gather_nd,
         ("data", "indices"),
         mxnet=("gather_nd", "_npx_gather_nd", "_npi_gather_nd"),
+        nonnegative=IF_FIRST,
     )
 )
 
@@ -278,6 +284,7 @@ register(
             Attr("axis", "int", 0, choices=(0, 1)),
         ),
         mxnet=("SequenceMask", "_npx_sequence_mask"),
+        nonnegative=lambda attrs, inputs: inputs[0] and (attrs.value >= 0 or not attrs.use_sequence_length),
     )
 )
 
@@ -308,6 +315,7 @@ register(
             Attr("axis", "int", None),
         ),
         mxnet=("_contrib_arange_like", "_npx_arange_like"),
+        nonnegative=lambda attrs, inputs: attrs.start >= 0 and attrs.step >= 0,
     )
 )
 
@@ -323,5 +331,6 @@ register(
         lambda attrs, data: np.asarray(data.shape, np.int64),
         ("data",),
         mxnet=("shape_array", "_npx_shape_array"),
+        nonnegative=ALWAYS,
     )
 )

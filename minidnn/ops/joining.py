@@ -9,6 +9,7 @@ import numpy as np
 from minidnn.errors import ShapeError
 from minidnn.ops.checks import normalize_axis, want_dtype, want_min_rank
 from minidnn.ops.registry import Attr, Attrs, Op, TensorType, register
+from minidnn.ops.traits import IF_ALL
 
 __all__: list[str] = []
 
@@ -43,6 +44,9 @@ register(
         attrs=(_NUM_ARGS, Attr("axis", "int", 0)),
         kind="shape",
         mxnet=("_npi_concatenate", "Concat", "concat"),
+        shares_scale=True,
+        int8_in_full_mode=True,
+        nonnegative=IF_ALL,
     )
 )
 
@@ -67,5 +71,8 @@ register(
         attrs=(_NUM_ARGS, Attr("axis", "int", 0)),
         kind="shape",
         mxnet=("_npi_stack", "stack"),
+        shares_scale=True,
+        int8_in_full_mode=True,
+        nonnegative=IF_ALL,
     )
 )

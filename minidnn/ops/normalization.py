@@ -10,6 +10,7 @@ import numpy as np
 from minidnn.errors import OpError, ShapeError, TypeMismatchError
 from minidnn.ops.checks import FLOATS, normalize_axis, want_filled, want_float, want_min_rank, want_shape
 from minidnn.ops.registry import Attr, Attrs, Op, TensorType, register
+from minidnn.ops.traits import ALWAYS, IF_ALL, ChannelAffine, step
 
 __all__ = ["batch_norm_affine"]
 
@@ -106,6 +107,11 @@ register(
         parameters=frozenset(_BATCH_NORM_INPUTS[1:]),
         infer_parameters=_vectors(_BATCH_NORM_INPUTS[1:]),
         mxnet=("BatchNorm", "_npx_batch_norm"),
+        label="bn",
+        epilogue=step("affine"),
+        affine=ChannelAffine(lambda attrs: attrs.axis, batch_norm_affine),
+        int8_in_full_mode=True,
+        auxiliary=frozenset({"running_mean", "running_var"}),
     )
 )
 
@@ -229,6 +235,7 @@ register(
         ),
         kind="normalization",
         mxnet=("L2Normalization", "_npx_l2_normalization"),
+        nonnegative=IF_ALL,
     )
 )
 
@@ -303,6 +310,7 @@ for _name, _reference in (("softmax", _softmax_reference), ("log_softmax", _log_
             kind="normalization",
             mxnet=(_name, f"_npx_{_name}"),
             check=_check_softmax(_name),
+            nonnegative=ALWAYS if _name == "softmax" else None,
         )
     )
 
@@ -349,5 +357,6 @@ for _name, _masked in (("masked_softmax", _masked_softmax), ("masked_log_softmax
             kind="normalization",
             mxnet=(_name, f"_npx_{_name}"),
             check=_check_softmax(_name),
+            nonnegative=ALWAYS if _name == "masked_softmax" else None,
         )
     )

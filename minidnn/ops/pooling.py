@@ -14,6 +14,7 @@ from minidnn.ops.checks import DTYPES, FLOATS, want_filled, want_float, want_ran
 from minidnn.ops.convolution import LAYOUTS, complete_spatial
 from minidnn.ops.elementwise import BOOL
 from minidnn.ops.registry import Attr, Attrs, Op, TensorType, register
+from minidnn.ops.traits import IF_ALL
 
 __all__ = ["pooling_output_size"]
 
@@ -143,5 +144,8 @@ register(
         kind="pooling",
         mxnet=("Pooling", "_npx_pooling"),
         check=_check,
+        scale_transparent=lambda attrs: attrs.pool_type == "max",
+        int8_in_full_mode=True,
+        nonnegative=IF_ALL,
     )
 )

@@ -19,7 +19,8 @@ import numpy as np
 from minidnn.errors import OpError, ShapeError, TypeMismatchError
 from minidnn.ops.checks import FLOAT32, normalize_axis, want_dtype, want_filled, want_shape
 from minidnn.ops.ranges import QUANTIZED_RANGES, calibrated_scale, scale_of_range
-from minidnn.ops.registry import Attr, Attrs, Op, TensorType, get_op, register
+from minidnn.ops.registry import Attr, Attrs, Op, TensorType, get_op, list_ops, register
+from minidnn.ops.traits import AnchorTraits, EpilogueStep, step
 
 __all__ = ["quantize_array"]
 
@@ -136,6 +137,7 @@ register(
         outputs=2,
         mxnet=("_contrib_quantize_v2", "_npx_quantize_v2"),
         check=_check_range("quantize"),
+        epilogue=lambda attrs: None if calibrated_scale(attrs) is None else EpilogueStep("quantize"),
     )
 )
 register(
@@ -146,6 +148,7 @@ register(
         _scaled_inputs,
         attrs=_SCALE_ATTRS,
         parameters=frozenset({"channel_scale"}),
+        epilogue=step("dequantize"),
     )
 )
 register(
@@ -158,6 +161,7 @@ register(
         parameters=frozenset({"channel_scale"}),
         outputs=2,
         check=_check_range("requantize"),
+        epilogue=lambda attrs: None if calibrated_scale(attrs) is None else EpilogueStep("requantize"),
     )
 )
 
@@ -189,8 +193,8 @@ def _exact(float_op: Op, attrs: Attrs, *arrays: Array) -> Array:
     return np.asarray(result).astype(np.int64).astype(np.int32)
 
 
-def _register_product(float_name: str) -> None:
-    float_op, name = get_op(float_name), f"quantized_{float_name}"
+def _register_product(float_op: Op, anchor: AnchorTraits) -> None:
+    name = anchor.integer
     register(
         replace(
             float_op,
@@ -198,10 +202,12 @@ def _register_product(float_name: str) -> None:
             infer=lambda attrs, types: _infer_product(name, float_op, attrs, types),
             reference=lambda attrs, *arrays: _exact(float_op, attrs, *arrays),
             mxnet=(),
+            anchor=replace(anchor, integer="", is_integer=True),
         )
     )
 
 
 # The package's __init__ imports convolution and dense before this module.
-for _name in ("convolution", "fully_connected", "batch_dot"):
-    _register_product(_name)
+for _op in map(get_op, list_ops()):
+    if _op.anchor is not None and _op.anchor.integer:
+        _register_product(_op, _op.anchor)

@@ -11,6 +11,7 @@ from minidnn.errors import OpError, ShapeError, TypeMismatchError
 from minidnn.ops.checks import DTYPES, FLOATS, normalize_axes, normalize_axis
 from minidnn.ops.elementwise import BOOL, INT64, float_of
 from minidnn.ops.registry import Attr, Attrs, Op, TensorType, register
+from minidnn.ops.traits import ALWAYS, IF_ALL, Sign
 
 __all__: list[str] = []
 
@@ -61,6 +62,7 @@ def _register_reduction(
     dtype_of: Callable[[np.dtype[Any]], np.dtype[Any]],
     attrs: tuple[Attr, ...] = (),
     needs_elements: bool = False,
+    nonnegative: Sign = IF_ALL,
 ) -> None:
     def infer(values: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
         data = types[0]
@@ -88,6 +90,7 @@ def _register_reduction(
             kind="reduction",
             mxnet=(f"_npi_{name}",),
             check=_check_axes(name),
+            nonnegative=nonnegative,
         )
     )
 
@@ -107,12 +110,12 @@ def _moment(function: Callable[..., Any]) -> Callable[..., Any]:
 _register_reduction("sum", np.sum, _wide, (_DTYPE,))
 _register_reduction("prod", np.prod, _wide, (_DTYPE,))
 _register_reduction("mean", np.mean, float_of, (_DTYPE,), needs_elements=True)
-_register_reduction("var", _moment(np.var), float_of, (_DTYPE, Attr("ddof", "int", 0, low=0)), needs_elements=True)
-_register_reduction("std", _moment(np.std), float_of, (_DTYPE, Attr("ddof", "int", 0, low=0)), needs_elements=True)
+_register_reduction("var", _moment(np.var), float_of, (_DTYPE, Attr("ddof", "int", 0, low=0)), True, ALWAYS)
+_register_reduction("std", _moment(np.std), float_of, (_DTYPE, Attr("ddof", "int", 0, low=0)), True, ALWAYS)
 _register_reduction("max", np.max, lambda t: t, needs_elements=True)
 _register_reduction("min", np.min, lambda t: t, needs_elements=True)
-_register_reduction("any", np.any, lambda t: BOOL)
-_register_reduction("all", np.all, lambda t: BOOL)
+_register_reduction("any", np.any, lambda t: BOOL, nonnegative=ALWAYS)
+_register_reduction("all", np.all, lambda t: BOOL, nonnegative=ALWAYS)
 
 
 def _register_position(name: str, function: Callable[..., Any]) -> None:
@@ -139,6 +142,7 @@ def _register_position(name: str, function: Callable[..., Any]) -> None:
             attrs=(Attr("axis", "int", None), Attr("keepdims", "bool", False)),
             kind="reduction",
             mxnet=(f"_npi_{name}",),
+            nonnegative=ALWAYS,
         )
     )
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from minidnn.errors import GraphError, OpError, ShapeError
+from minidnn.ops.traits import AnchorTraits, ChannelAffine, EpilogueForm, EpilogueStep, Part, Sign
 
 __all__ = ["REQUIRED", "Attr", "Attrs", "Op", "TensorType", "get_op", "list_ops", "register"]
 
@@ -221,6 +222,7 @@ class Attrs(Mapping[str, Any]):
 
 InferFn = Callable[[Attrs, Sequence[TensorType]], Sequence[TensorType]]
 ReferenceFn = Callable[..., Any]
+Condition = Callable[[Attrs], bool]
 
 
 @dataclass(frozen=True)
@@ -245,6 +247,21 @@ class Op:
         outputs: number of outputs, or a function of the attributes that gives it.
         check: a further check of the attributes together; raises `OpError`, or gives the attributes
             completed where a default depends on another attribute (``stride`` on the rank of ``kernel``).
+        is_random: whether its results are drawn from the process's generator. Such an operation is recorded even
+            without traced inputs, and computed once in each run: passes neither fold nor merge it.
+        label: the word for it in names of fused nodes; empty for its own name. ``act`` marks an activation.
+        anchor: what kernels with an epilogue are about, of an operator that has one.
+        epilogue: what it is in such an epilogue, by its attributes; None if it cannot be part of one.
+        affine: of a normalization that is a factor and a summand for each channel.
+        nonnegative: when its results are nowhere negative; None: that is not known.
+        is_identity: whether it gives its input back, wherever the dtype stays the same.
+        keeps_order: whether all elements stay in row-major order, so that only the shape changes.
+        scale_transparent: whether it does the same with the integers of a quantized tensor, whose scale stays.
+        shares_scale: likewise, for several tensors that have to have one scale.
+        int8_in_full_mode: whether MXNet's quantization mode ``full`` has it read int8 where it can.
+        table: the input of which it gives rows; empty if there is none.
+        auxiliary: those parameters that hold running statistics.
+        decomposition: the operations that together compute the same, for formats that lack this one.
     """
 
     name: str
@@ -258,6 +275,20 @@ class Op:
     mxnet: tuple[str, ...] = ()
     outputs: int | Callable[[Attrs], int] = 1
     check: Callable[[Attrs], Attrs | None] | None = None
+    is_random: bool = False
+    label: str = ""
+    anchor: AnchorTraits | None = None
+    epilogue: EpilogueForm | None = None
+    affine: ChannelAffine | None = None
+    nonnegative: Sign | None = None
+    is_identity: bool = False
+    keeps_order: bool | Condition = False
+    scale_transparent: bool | Condition = False
+    shares_scale: bool = False
+    int8_in_full_mode: bool = False
+    table: str = ""
+    auxiliary: frozenset[str] = frozenset()
+    decomposition: Callable[[Attrs], tuple[Part, ...]] | None = None
     _attr_by_name: dict[str, Attr] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -268,6 +299,23 @@ class Op:
 
     def num_outputs(self, attrs: Attrs) -> int:
         return self.outputs(attrs) if callable(self.outputs) else self.outputs
+
+    @property
+    def word(self) -> str:
+        """What names of fused nodes call it."""
+        return self.label or self.name
+
+    @property
+    def is_activation(self) -> bool:
+        return self.label == "act"
+
+    def epilogue_step(self, attrs: Attrs) -> EpilogueStep | None:
+        """What it is in a kernel's epilogue with these attributes; None if it cannot be part of one."""
+        return None if self.epilogue is None else self.epilogue(attrs)
+
+    def holds(self, trait: bool | Condition, attrs: Attrs) -> bool:
+        """A trait that may depend on the attributes."""
+        return trait(attrs) if callable(trait) else trait
 
     def make_attrs(self, values: Mapping[str, Any]) -> Attrs:
         """Attributes checked, converted and completed with their defaults.

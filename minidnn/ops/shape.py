@@ -11,6 +11,7 @@ import numpy as np
 from minidnn.errors import OpError, ShapeError
 from minidnn.ops.checks import broadcast_shapes, normalize_axes, normalize_axis, want_min_rank
 from minidnn.ops.registry import Attr, Attrs, Op, TensorType, register
+from minidnn.ops.traits import IF_ALL, IF_FIRST
 
 __all__ = ["npx_reshape_shape"]
 
@@ -58,6 +59,9 @@ register(
         kind="shape",
         mxnet=("_npi_reshape", "_np_reshape"),
         check=_check_newshape("reshape", -1),
+        keeps_order=lambda attrs: attrs.order == "C",
+        scale_transparent=True,
+        nonnegative=IF_ALL,
     )
 )
 
@@ -142,6 +146,9 @@ register(
         kind="shape",
         mxnet=("_npx_reshape",),
         check=_check_newshape("npx_reshape", -6),
+        keeps_order=lambda attrs: attrs.order == "C",
+        scale_transparent=True,
+        nonnegative=IF_ALL,
     )
 )
 
@@ -158,6 +165,8 @@ register(
         ("lhs", "rhs"),
         kind="shape",
         mxnet=("reshape_like", "_npx_reshape_like"),
+        keeps_order=True,
+        nonnegative=IF_FIRST,
     )
 )
 
@@ -176,6 +185,9 @@ register(
         ("data",),
         kind="shape",
         mxnet=("Flatten", "flatten", "_npx_batch_flatten"),
+        keeps_order=True,
+        scale_transparent=True,
+        nonnegative=IF_ALL,
     )
 )
 
@@ -205,6 +217,8 @@ register(
         attrs=(Attr("axes", "ints", None),),
         kind="shape",
         mxnet=("_npi_transpose", "transpose"),
+        scale_transparent=True,
+        nonnegative=IF_ALL,
     )
 )
 
@@ -225,6 +239,8 @@ register(
         attrs=(Attr("dim1", "int", 0), Attr("dim2", "int", 0)),
         kind="shape",
         mxnet=("SwapAxis", "_npi_swapaxes", "swapaxes"),
+        scale_transparent=True,
+        nonnegative=IF_ALL,
     )
 )
 
@@ -252,6 +268,8 @@ register(
         attrs=(Attr("source", "ints"), Attr("destination", "ints")),
         kind="shape",
         mxnet=("_npi_moveaxis",),
+        scale_transparent=True,
+        nonnegative=IF_ALL,
     )
 )
 
@@ -271,6 +289,9 @@ register(
         attrs=(Attr("axis", "int"),),
         kind="shape",
         mxnet=("_npi_expand_dims", "expand_dims"),
+        keeps_order=True,
+        scale_transparent=True,
+        nonnegative=IF_ALL,
     )
 )
 
@@ -294,6 +315,9 @@ register(
         attrs=(Attr("axis", "ints", None),),
         kind="shape",
         mxnet=("_npi_squeeze", "squeeze"),
+        keeps_order=True,
+        scale_transparent=True,
+        nonnegative=IF_ALL,
     )
 )
 
@@ -314,6 +338,8 @@ register(
         attrs=(Attr("shape", "ints", low=0),),
         kind="shape",
         mxnet=("_npi_broadcast_to",),
+        scale_transparent=True,
+        nonnegative=IF_ALL,
     )
 )
 
@@ -348,5 +374,6 @@ register(
         attrs=(Attr("lhs_axes", "ints", None), Attr("rhs_axes", "ints", None)),
         kind="shape",
         mxnet=("broadcast_like", "_npx_broadcast_like"),
+        nonnegative=IF_FIRST,
     )
 )

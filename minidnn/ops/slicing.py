@@ -11,6 +11,7 @@ from minidnn.errors import OpError, ShapeError, TypeMismatchError
 from minidnn.ops.checks import normalize_axes, normalize_axis
 from minidnn.ops.elementwise import BOOL
 from minidnn.ops.registry import Attr, Attrs, Op, TensorType, register
+from minidnn.ops.traits import IF_ALL, IF_FIRST
 
 __all__ = ["split_bounds"]
 
@@ -45,6 +46,8 @@ register(
         attrs=(Attr("begin", "ints"), Attr("end", "ints"), Attr("step", "ints", None)),
         kind="shape",
         mxnet=("slice", "_npx_slice", "_npi_slice", "crop"),
+        scale_transparent=True,
+        nonnegative=IF_ALL,
     )
 )
 
@@ -65,6 +68,8 @@ register(
         attrs=(Attr("axis", "int"), Attr("begin", "int"), Attr("end", "int", None)),
         kind="shape",
         mxnet=("slice_axis",),
+        scale_transparent=True,
+        nonnegative=IF_ALL,
     )
 )
 
@@ -96,6 +101,7 @@ register(
         attrs=(Attr("axes", "ints", ()),),
         kind="shape",
         mxnet=("slice_like", "_npx_slice_like"),
+        nonnegative=IF_FIRST,
     )
 )
 
@@ -161,6 +167,8 @@ register(
         mxnet=("_split_v2", "_npi_split"),
         outputs=lambda attrs: attrs.sections or len(attrs.indices),
         check=_check_split,
+        scale_transparent=True,
+        nonnegative=IF_ALL,
     )
 )
 
@@ -183,6 +191,8 @@ register(
         attrs=(Attr("repeats", "int", low=0), Attr("axis", "int", None)),
         kind="shape",
         mxnet=("_npi_repeat", "repeat"),
+        scale_transparent=True,
+        nonnegative=IF_ALL,
     )
 )
 
@@ -203,6 +213,8 @@ register(
         attrs=(Attr("reps", "ints", low=0),),
         kind="shape",
         mxnet=("_npi_tile", "tile"),
+        scale_transparent=True,
+        nonnegative=IF_ALL,
     )
 )
 
@@ -221,6 +233,8 @@ register(
         attrs=(Attr("axis", "ints", None),),
         kind="shape",
         mxnet=("_npi_flip", "flip", "reverse"),
+        scale_transparent=True,
+        nonnegative=IF_ALL,
     )
 )
 
@@ -244,6 +258,8 @@ register(
         attrs=(Attr("shift", "ints"), Attr("axis", "ints", None)),
         kind="shape",
         mxnet=("_npi_roll",),
+        scale_transparent=True,
+        nonnegative=IF_ALL,
     )
 )
 
@@ -295,6 +311,18 @@ def _pad(attrs: Attrs, x: Array) -> Array:
     return np.asarray(np.pad(x, pairs, attrs.mode, **options))
 
 
+def _pad_carries_scale(attrs: Attrs) -> bool:
+    return bool(attrs.mode == "edge" or (attrs.mode == "constant" and attrs.constant_values == 0))
+
+
+def _pad_sign(attrs: Attrs, inputs: Sequence[bool]) -> bool:
+    """What is reflected oddly may change its sign; everything else repeats elements, or the constant."""
+    kept = (
+        attrs.constant_values >= 0 if attrs.mode == "constant" else attrs.mode == "edge" or attrs.reflect_type == "even"
+    )
+    return all(inputs) and bool(kept)
+
+
 register(
     Op(
         "pad",
@@ -310,5 +338,7 @@ register(
         kind="shape",
         mxnet=("_npi_pad",),
         check=_check_pad,
+        scale_transparent=_pad_carries_scale,
+        nonnegative=_pad_sign,
     )
 )

@@ -12,22 +12,26 @@ from minidnn.passes.regions import GraphView, Region, fuse_regions, parameters_a
 
 __all__ = ["fold_batch_norm", "normalizes_channels"]
 
-_FOLDABLE = frozenset({"convolution", "deconvolution", "fully_connected"})
-
 
 def fold_batch_norm(graph: Graph) -> Graph:
     """Make one fused node of every anchor and the batch normalization that alone reads it."""
     view = GraphView(graph)
     regions: list[Region] = []
     for anchor in view.operations:
-        if anchor.op_name not in _FOLDABLE or not parameters_are_variables(anchor):
+        if not _has_weights(anchor) or not parameters_are_variables(anchor):
             continue
         norm = view.only_consumer(anchor[0])
-        if norm is None or norm.op_name != "batch_norm" or norm.inputs[0] != anchor[0]:
+        if norm is None or norm.op is None or norm.op.affine is None or norm.inputs[0] != anchor[0]:
             continue
         if view.can_join(norm, anchor[0]) and normalizes_channels(norm, anchor, view.ndim(anchor[0])):
             regions.append([anchor, norm])
     return fuse_regions(graph, regions) if regions else graph
+
+
+def _has_weights(node: Node) -> bool:
+    """Whether the operation is an anchor on floats into whose weights a factor per channel can go."""
+    op = node.op
+    return op is not None and op.anchor is not None and not op.anchor.is_integer and bool(op.parameters)
 
 
 def normalizes_channels(norm: Node, anchor: Node, ndim: int | None) -> bool:
@@ -38,11 +42,8 @@ def normalizes_channels(norm: Node, anchor: Node, ndim: int | None) -> bool:
         anchor: the matrix product or convolution whose output it is about.
         ndim: rank of that output, where it is known.
     """
-    axis = -1
-    if anchor.op_name in {"convolution", "deconvolution"}:
-        axis, ndim = 1, len(anchor.attrs.kernel) + 2
-    elif anchor.op_name == "fully_connected" and anchor.attrs.flatten:
-        ndim = 2
-    if ndim is None:
-        return bool(norm.attrs.axis == axis)
-    return bool(norm.attrs.axis % ndim == axis % ndim)
+    assert norm.op is not None and norm.op.affine is not None and anchor.op is not None
+    assert anchor.op.anchor is not None
+    axis, ndim = anchor.op.anchor.axis_of_channels(anchor.attrs, ndim)
+    normalized = norm.op.affine.axis(norm.attrs)
+    return normalized == axis if ndim is None else normalized % ndim == axis % ndim

@@ -60,7 +60,7 @@ def _can_precede(view: GraphView, node: Node, exit_: Node, region: set[Node]) ->
 
 
 def _normalized_axes(view: GraphView, node: Node) -> set[int]:
-    if node.op_name != "batch_norm":
+    if node.op is None or node.op.affine is None:
         return set()
-    ndim = view.ndim(node[0])
-    return {node.attrs.axis if ndim is None else node.attrs.axis % ndim}
+    axis, ndim = node.op.affine.axis(node.attrs), view.ndim(node[0])
+    return {axis if ndim is None else axis % ndim}

@@ -66,6 +66,7 @@ def _can_follow(view: GraphView, node: Node, anchor: Node, value: Entry, inside:
     """Whether `node` is elementwise over values `inside` the region and others that broadcast to their shape."""
     if not view.can_join(node, value) or any(reads_as_parameter(node, e) for e in inside):
         return False
-    if node.op_name == "batch_norm" and not normalizes_channels(node, anchor, view.ndim(value)):
+    assert node.op is not None
+    if node.op.affine is not None and not normalizes_channels(node, anchor, view.ndim(value)):
         return False
     return all(e in inside for e in data_inputs(node)) or view.same_shape(node[0], value)

@@ -6,52 +6,16 @@ from collections.abc import Sequence
 
 from minidnn.ir.graph import Entry, Graph, Node, make_fused
 
-__all__ = ["ANCHORS", "find_anchor", "name_fused_nodes"]
+__all__ = ["find_anchor", "name_fused_nodes"]
 
-# The operators whose kernel carries an elementwise tail, by the word for them in names.
-ANCHORS = {
-    "convolution": "conv",
-    "deconvolution": "deconv",
-    "fully_connected": "dense",
-    "batch_dot": "matmul",
-    "matmul": "matmul",
-}
-
-_ACTIVATIONS = frozenset(
-    {
-        "activation",
-        "clip",
-        "gelu",
-        "hard_sigmoid",
-        "hard_swish",
-        "leaky_relu",
-        "log_sigmoid",
-        "mish",
-        "relu",
-        "sigmoid",
-        "silu",
-        "softrelu",
-        "softsign",
-        "tanh",
-    }
-)
-_SHORT = {
-    "batch_norm": "bn",
-    "maximum": "max",
-    "minimum": "min",
-    "multiply": "mul",
-    "subtract": "sub",
-    "true_divide": "div",
-}
 _MAX_WORDS = 8
 _HINTS = ("with_bn", "with_act", "with_sum", "with_postsum_act")
 
 
 def find_anchor(node: Node) -> Node | None:
-    """The anchor: the node itself, or the one inside a fused node; None where there is none."""
-    if node.subgraph is not None:
-        return next((n for n in node.subgraph.operations() if n.op_name in ANCHORS), None)
-    return node if node.op_name in ANCHORS else None
+    """The anchor on floats: the node itself, or the one inside a fused node; None where there is none."""
+    inner = (node,) if node.subgraph is None else node.subgraph.operations()
+    return next((n for n in inner if n.op is not None and n.op.anchor is not None and not n.op.anchor.is_integer), None)
 
 
 def name_fused_nodes(graph: Graph) -> Graph:
@@ -81,19 +45,13 @@ def name_fused_nodes(graph: Graph) -> Graph:
 def _stem(subgraph: Graph) -> str:
     family, tail = "elementwise", []
     for node in subgraph.operations():
-        if node.op_name in ANCHORS:
-            family = ANCHORS[node.op_name]
+        assert node.op is not None
+        if node.op.anchor is not None and not node.op.anchor.is_integer:
+            family = node.op.anchor.label
         else:
-            tail.append(_word(node.op_name))
+            tail.append(node.op.word)
     words = tail[:_MAX_WORDS] + (["more"] if len(tail) > _MAX_WORDS else [])
     return "_".join(["fused", family, *words])
-
-
-def _word(op: str) -> str:
-    if op in _ACTIVATIONS:
-        return "act"
-    op = op.removesuffix("_scalar")
-    return _SHORT.get(op) or _SHORT.get(op.removeprefix("r")) or op
 
 
 def _mxnet_hints(node: Node) -> dict[str, str]:
@@ -102,10 +60,11 @@ def _mxnet_hints(node: Node) -> dict[str, str]:
         return {}
     found: set[str] = set()
     for inner in node.subgraph.operations():
-        if inner.op_name == "batch_norm":
+        assert inner.op is not None
+        if inner.op.affine is not None:
             found.add("with_bn")
-        elif inner.op_name == "add":
+        elif inner.op.word == "add" and len(inner.inputs) > 1:
             found.add("with_sum")
-        elif inner.op_name in _ACTIVATIONS:
+        elif inner.op.is_activation:
             found.add("with_postsum_act" if "with_sum" in found else "with_act")
     return {key: "true" for key in _HINTS if key in found}

@@ -16,8 +16,8 @@ import numpy as np
 
 from minidnn.ir.graph import Entry, Graph, Node, make_fused, make_like, make_node, make_variable
 from minidnn.ops.ranges import calibrated_scale
+from minidnn.passes.legality import can_be_epilogue, is_elementwise
 from minidnn.passes.naming import find_anchor
-from minidnn.passes.quantize_mark import PRODUCTS
 from minidnn.passes.quantize_weights import quantize_bias
 from minidnn.passes.quantized_graph import QUANTIZING, ProductParameters, QuantizedGraph
 from minidnn.passes.regions import Region, fuse_region
@@ -25,7 +25,6 @@ from minidnn.passes.regions import Region, fuse_region
 __all__ = ["fold_bias", "fold_types"]
 
 Array = np.ndarray[Any, Any]
-_INTEGER_PRODUCTS = frozenset(f"quantized_{name}" for name in PRODUCTS)
 
 
 def fold_bias(quantized: QuantizedGraph) -> QuantizedGraph:
@@ -65,7 +64,7 @@ def fold_bias(quantized: QuantizedGraph) -> QuantizedGraph:
 def _data_scale(node: Node, inputs: Sequence[Entry], parameters: Mapping[str, Array]) -> np.float32 | None:
     """The scale of what a product multiplies, if calibration has fixed it, or it is that of a table."""
     assert node.subgraph is not None
-    dequantize = next(n for n in node.subgraph.operations() if n.inputs[0].node.op_name in _INTEGER_PRODUCTS)
+    dequantize = next(n for n in node.subgraph.operations() if _is_integer_product(n.inputs[0].node))
     source = node.bind_inside(inputs)[dequantize.inputs[1]].node
     if source.is_variable:
         return np.float32(parameters[source.name][0])
@@ -76,7 +75,7 @@ def _with_bias_inside(subgraph: Graph, variable: Entry) -> Graph:
     """The bias, which is that variable, moved from the addition behind the product to the product's own input."""
 
     def change(node: Node, inputs: tuple[Entry, ...]) -> Sequence[Entry] | None:
-        if node.op_name in _INTEGER_PRODUCTS:
+        if _is_integer_product(node):
             return [make_node(node.op_name, node.name, [*inputs, variable], {**node.attrs, "no_bias": False})[0]]
         return [inputs[0]] if variable in node.inputs else None
 
@@ -111,6 +110,10 @@ def fold_types(quantized: QuantizedGraph) -> QuantizedGraph:
     return replace(quantized, graph=type(graph)(new[e] for e in graph.outputs))
 
 
+def _is_integer_product(node: Node) -> bool:
+    return node.op is not None and node.op.anchor is not None and node.op.anchor.is_integer
+
+
 def _only_reader(node: Node, consumers: dict[Entry, list[Node]], outputs: set[Entry]) -> Node | None:
     readers = consumers.get(node[0], [])
     return readers[0] if len(readers) == 1 and node.num_outputs == 1 and node[0] not in outputs else None
@@ -119,13 +122,13 @@ def _only_reader(node: Node, consumers: dict[Entry, list[Node]], outputs: set[En
 def _folds(node: Node) -> bool:
     """Whether an operation computes in float32 what a kernel can do between reading and storing int8."""
     inner = node.subgraph.operations() if node.subgraph is not None else (node,)
-    if any(n.op_name in _INTEGER_PRODUCTS for n in inner):
+    if any(map(_is_integer_product, inner)):
         return True
     if node.is_variable or find_anchor(node) is not None:
         return False
     if node.op_name == "pooling":
         return bool(node.attrs.pool_type != "max")
-    return all(n.op is not None and (n.op.kind == "elementwise" or n.op_name == "batch_norm") for n in inner)
+    return all(can_be_epilogue(n) and is_elementwise(n) for n in inner)
 
 
 def _can_be_stored(behind: Node) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 
 from minidnn.ir.graph import Entry, Graph, Node, make_like, make_node, make_variable
 from minidnn.ir.infer import known_types
-from minidnn.ops.normalization import batch_norm_affine
+from minidnn.ops.traits import AnchorTraits
 from minidnn.passes.fold_batch_norm import normalizes_channels
 from minidnn.passes.naming import find_anchor
 from minidnn.passes.quantize_mark import Marks, product_operands
@@ -146,10 +146,13 @@ class _Inserter:
             self._int8[node[i]] = new[i], pairs[0][1]
 
     def _insert_table(self, node: Node) -> None:
-        table = node.inputs[1].node.name
+        assert node.op is not None
+        position = node.op.input_names(node.attrs).index(node.op.table)
+        table = node.inputs[position].node.name
         weight, _ = fold_affine(node.name, self._given[table], None, None)
         q, scale = quantize_weight(weight, per_channel=False)
-        inputs = (self._float(node.inputs[0]), self._variable(f"{table}_int8", q))
+        made = self._variable(f"{table}_int8", q)
+        inputs = tuple(made if i == position else self._float(e) for i, e in enumerate(node.inputs))
         new = Node(node.op, self._name(f"quantized_{node.name}"), node.attrs, inputs)
         self._int8[node[0]] = new[0], self._variable(f"{table}_scale", scale[:1])
 
@@ -159,14 +162,15 @@ class _Inserter:
         pairs = [self._pair(e) for e in product_operands(node)]
         inputs, scales = [q for q, _ in pairs], [scale for _, scale in pairs]
         bias, names = None, None
-        if anchor.op_name != "batch_dot":
+        traits = _anchor_traits(anchor)
+        if traits.factors == 1:
             weight, scale, bias = self._insert_weights(node, anchor, norm, outer)
             inputs.append(weight)
             scales.append(scale)
             names = ProductParameters(weight.node.name, scale.node.name, bias.node.name if bias else None)
         attrs = {**anchor.attrs, "no_bias": True} if "no_bias" in anchor.attrs else anchor.attrs
-        product = make_node(f"quantized_{anchor.op_name}", f"quantized_{anchor.name}", inputs, attrs)
-        scaling = {"axis": 1 if anchor.op_name == "convolution" else -1, "per_channel": True}
+        product = make_node(traits.integer, f"quantized_{anchor.name}", inputs, attrs)
+        scaling = {"axis": traits.channel_axis, "per_channel": True}
         if bias is None and not tail:
             name = self._insert_bare(node, product, scales, scaling)
         else:
@@ -215,7 +219,9 @@ class _Inserter:
         return anchor, norm, [n for n in rest if n is not norm]
 
     def _folds(self, norm: Node, anchor: Node, node: Node) -> bool:
-        if norm.op_name != "batch_norm" or anchor.op_name == "batch_dot" or norm.inputs.count(anchor[0]) != 1:
+        if norm.op is None or norm.op.affine is None or norm.inputs.count(anchor[0]) != 1:
+            return False
+        if _anchor_traits(anchor).factors > 1:
             return False
         known = self._types.get(node[0])
         return normalizes_channels(norm, anchor, None if known is None else known.ndim)
@@ -227,19 +233,26 @@ class _Inserter:
         numbers = [self._given[outer[e].node.name] for e in anchor.inputs[1:]]
         affine = None
         if norm is not None:
-            affine = batch_norm_affine(norm.attrs, [self._given[outer[e].node.name] for e in norm.inputs[1:]])
+            assert norm.op is not None and norm.op.affine is not None
+            values = [self._given[outer[e].node.name] for e in norm.inputs[1:]]
+            affine = norm.op.affine.numbers(norm.attrs, values)
         weight, bias = fold_affine(node.name, numbers[0], numbers[1] if len(numbers) > 1 else None, affine)
-        is_convolution = anchor.op_name == "convolution"
-        q, scale = quantize_weight(weight, per_channel=is_convolution or self._per_channel_dense)
+        traits = _anchor_traits(anchor)
+        q, scale = quantize_weight(weight, per_channel=traits.always_per_channel or self._per_channel_dense)
         stem = outer[anchor.inputs[1]].node.name
         stem = stem.removesuffix("weight") if stem.endswith("weight") else f"{stem}_"
         variables = self._variable(f"{stem}weight_int8", q), self._variable(f"{stem}weight_scale", scale)
         if bias is None:
             return *variables, None
         # Behind a convolution it is added along axis 1, in front of the spatial dimensions.
-        trailing = len(anchor.attrs.kernel) if is_convolution else 0
+        trailing = traits.trailing_axes(anchor.attrs)
         value = bias.astype(np.float32).reshape(-1, *(1,) * trailing)
         return *variables, self._variable(f"{stem}bias_float32", value)
+
+
+def _anchor_traits(anchor: Node) -> AnchorTraits:
+    assert anchor.op is not None and anchor.op.anchor is not None
+    return anchor.op.anchor
 
 
 def _stem(entry: Entry) -> str:

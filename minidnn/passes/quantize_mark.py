@@ -24,23 +24,7 @@ from minidnn.ir.roles import input_roles
 from minidnn.passes.naming import find_anchor
 from minidnn.passes.regions import GraphView, data_inputs
 
-__all__ = ["PRODUCTS", "Marks", "mark", "product_operands"]
-
-PRODUCTS = frozenset({"convolution", "fully_connected", "batch_dot"})
-
-_CARRIERS = frozenset(
-    {
-        "broadcast_to", "expand_dims", "flatten", "flip", "moveaxis", "npx_reshape", "repeat", "reshape", "roll",
-        "slice", "slice_axis", "split", "squeeze", "swapaxes", "tile", "transpose",
-    }
-)  # fmt: skip
-_JOINS = frozenset({"concatenate", "stack"})
-
-# What mode full has read int8 beside the products, where all operations of a fused node are among them.
-_FULL = frozenset(
-    {"activation", "add", "batch_norm", "clip", "concatenate", "leaky_relu", "maximum_scalar", "minimum_scalar",
-     "pooling", "relu", "stack", "subtract"}
-)  # fmt: skip
+__all__ = ["Marks", "mark", "product_operands"]
 
 _FLOAT32 = np.dtype(np.float32)
 
@@ -110,7 +94,8 @@ def product_operands(node: Node) -> list[Entry]:
     """What a product multiplies, beside its weights: its data, or both factors of a batch_dot."""
     anchor = find_anchor(node)
     assert anchor is not None
-    count = 2 if anchor.op_name == "batch_dot" else 1
+    assert anchor.op is not None and anchor.op.anchor is not None
+    count = anchor.op.anchor.factors
     if node is anchor:
         return list(node.inputs[:count])
     outside = node.bind_inside(node.inputs)
@@ -123,7 +108,9 @@ def _right_operand(node: Node) -> list[Entry]:
 
 def _is_product(view: GraphView, node: Node, known: Collection[str]) -> bool:
     anchor = find_anchor(node)
-    if anchor is None or anchor.op_name not in PRODUCTS or node.num_outputs != 1:
+    if anchor is None or anchor.op is None or anchor.op.anchor is None or node.num_outputs != 1:
+        return False
+    if not anchor.op.anchor.integer:
         return False
     if node is not anchor and not all(e.node.is_variable for e in anchor.inputs):
         return False
@@ -134,24 +121,30 @@ def _is_product(view: GraphView, node: Node, known: Collection[str]) -> bool:
 
 
 def _carries(node: Node, joins: bool) -> bool:
-    if node.op_name in _CARRIERS:
-        return True
-    if node.op_name == "pooling":
-        return bool(node.attrs.pool_type == "max")
-    if node.op_name == "pad":
-        return bool(node.attrs.mode == "edge" or (node.attrs.mode == "constant" and node.attrs.constant_values == 0))
-    return joins and node.op_name in _JOINS
+    op = node.op
+    return op is not None and (op.holds(op.scale_transparent, node.attrs) or (joins and op.shares_scale))
 
 
 def _is_table(node: Node, known: Collection[str]) -> bool:
-    if node.op_name != "embedding":
+    table = _table(node)
+    if table is None:
         return False
-    table = node.inputs[1].node
     return table.is_variable and table.name in known
+
+
+def _table(node: Node) -> Node | None:
+    """What the operation gives rows of; None if it is no look-up in a table."""
+    if node.op is None or not node.op.table:
+        return None
+    return node.inputs[node.op.input_names(node.attrs).index(node.op.table)].node
 
 
 def _may_be_int8(view: GraphView, entry: Entry) -> bool:
     return entry not in view.types or view.types[entry].dtype == _FLOAT32
+
+
+def _is_listed(node: Node) -> bool:
+    return node.op is not None and node.op.int8_in_full_mode
 
 
 def _demanded_by_full(
@@ -163,7 +156,7 @@ def _demanded_by_full(
     for node in view.operations:
         inner = node.subgraph.operations() if node.subgraph is not None else (node,)
         anchor = find_anchor(node)
-        listed = node not in excluded and all(n.op_name in _FULL or n is anchor for n in inner)
+        listed = node not in excluded and all(_is_listed(n) or n is anchor for n in inner)
         listed = listed and (anchor is None or node in products)
         read = [e for e in data_inputs(node) if e in computed]
         if listed:

@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from minidnn.errors import OpError
 from minidnn.ir.graph import Entry, Graph, Node, make_fused, make_variable
 from minidnn.ir.infer import known_types
 from minidnn.ir.roles import input_roles
 from minidnn.ops.registry import TensorType
+from minidnn.passes.legality import can_join_epilogue
 from minidnn.passes.naming import name_fused_nodes
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "data_inputs",
     "fuse_region",
     "fuse_regions",
+    "is_float32",
     "parameters_are_variables",
     "reads_as_parameter",
 ]
@@ -68,19 +69,11 @@ class GraphView:
         return None if known is None else known.ndim
 
     def can_join(self, node: Node, value: Entry) -> bool:
-        """Whether `node` maps floats elementwise to the same float dtype, that of `value` where they are known.
-
-        A batch normalization counts: at inference it is a multiplication and an addition per channel.
-        """
-        if node.op is None or node.subgraph is not None or node.num_outputs != 1:
+        """Whether a kernel that makes `value` can go on with `node`: see `can_join_epilogue`."""
+        if not can_join_epilogue(node, self.types) or not is_float32(self.types.get(value)):
             return False
-        if node.op.name == "batch_norm":
-            if not parameters_are_variables(node):
-                return False
-        elif node.op.kind != "elementwise" or not _keeps_float32(node):
-            return False
-        dtypes = {self.types[e].dtype for e in (value, node[0], *data_inputs(node)) if e in self.types}
-        return len(dtypes) <= 1 and all(dtype.kind == "f" for dtype in dtypes)
+        assert node.op is not None
+        return node.op.affine is None or parameters_are_variables(node)
 
     def same_shape(self, first: Entry, second: Entry) -> bool:
         """Whether both shapes are known and equal."""
@@ -103,14 +96,9 @@ def parameters_are_variables(node: Node) -> bool:
     return all(e.node.is_variable for e, role in zip(node.inputs, input_roles(node), strict=True) if role.is_parameter)
 
 
-def _keeps_float32(node: Node) -> bool:
-    """Whether float32 in gives float32 out: no comparison, no cast to something else."""
-    assert node.op is not None
-    probe = [TensorType((1,) if role.is_parameter else (1, 1), _FLOAT32) for role in input_roles(node)]
-    try:
-        return node.op.infer_types(node.attrs, probe)[0].dtype == _FLOAT32
-    except OpError:
-        return False
+def is_float32(type: TensorType | None) -> bool:
+    """Whether a type is float32, as far as it is known."""
+    return type is None or type.dtype == _FLOAT32
 
 
 def fuse_regions(graph: Graph, regions: Sequence[Region]) -> Graph:

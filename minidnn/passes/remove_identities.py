@@ -9,9 +9,6 @@ from minidnn.ir.infer import known_types
 
 __all__ = ["remove_identities"]
 
-# They keep the elements in row-major order, so a reshape behind them might as well stand in front.
-_KEEPS_ORDER = frozenset({"expand_dims", "flatten", "npx_reshape", "reshape", "squeeze"})
-
 
 def remove_identities(graph: Graph) -> Graph:
     """Take out identities, dropouts, casts to the same dtype, transposes that cancel, reshapes of reshapes.
@@ -21,10 +18,10 @@ def remove_identities(graph: Graph) -> Graph:
     types = known_types(graph)
 
     def change(node: Node, inputs: tuple[Entry, ...]) -> Sequence[Entry] | None:
-        if node.op_name in {"identity", "dropout", "cast"}:
+        if node.op is not None and node.op.is_identity:
             before, after = types.get(node.inputs[0]), types.get(node[0])
-            # A dropout makes floats of integers; without types it is taken to be among floats.
-            same = before.dtype == after.dtype if before and after else node.op_name != "cast"
+            # A dropout makes floats of integers; without types it is taken to be among floats. A cast says its dtype.
+            same = before.dtype == after.dtype if before and after else "dtype" not in node.attrs
             return [inputs[0]] if same else None
         if node.op_name == "transpose":
             return _transpose(node, inputs[0])
@@ -55,7 +52,8 @@ def _transpose(node: Node, data: Entry) -> Sequence[Entry] | None:
 
 def _reshape(node: Node, data: Entry) -> Sequence[Entry] | None:
     source = data
-    while source.node.op_name in _KEEPS_ORDER and source.node.attrs.get("order", "C") == "C":
+    # What keeps the elements in row-major order might as well not stand in front of a reshape.
+    while (op := source.node.op) is not None and op.holds(op.keeps_order, source.node.attrs):
         source = source.node.inputs[0]
     if source == data or node.attrs.order != "C":
         return None

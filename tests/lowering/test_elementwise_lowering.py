@@ -12,9 +12,8 @@ from small_graphs import Array, check, compiled, fuse, inner, node, normal, run,
 
 from minidnn.ir.graph import Entry, Graph, make_variable
 from minidnn.lowering.lower import has_kernel
-from minidnn.lowering.tail import ELEMENTWISE
 from minidnn.lowering.values import CHANNELS_LAST, PLAIN
-from minidnn.ops.registry import TensorType, get_op
+from minidnn.ops.registry import TensorType, get_op, list_ops
 
 var = make_variable
 
@@ -92,14 +91,23 @@ def test_several_outputs_of_a_fused_node() -> None:
         check(fuse("fused", [var("a"), var("b")], outputs), feed)
 
 
-_UNARY = sorted(n for n in ELEMENTWISE if get_op(n).inputs == ("data",) and n not in {"quantize", "quantize_v2"})
-
-
 def _attrs(name: str) -> dict[str, Any]:
     if name.endswith("_scalar"):
         return {"scalar": 1.5}
     chosen: dict[str, dict[str, Any]] = {"activation": {"act_type": "relu"}, "clip": {"a_min": -0.5, "a_max": 0.5}}
     return chosen.get(name, {})
+
+
+def _is_instruction(name: str) -> bool:
+    op = get_op(name)
+    return (
+        op.kind == "elementwise"
+        and op.inputs == ("data",)
+        and op.epilogue_step(op.make_attrs(_attrs(name))) is not None
+    )
+
+
+_UNARY = [n for n in list_ops() if get_op(n).epilogue is not None and _is_instruction(n)]
 
 
 @pytest.mark.parametrize("name", _UNARY)

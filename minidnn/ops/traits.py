@@ -1,0 +1,163 @@
+"""Traits: what an operator's record says of it beside types and numbers, for passes, lowering and exporters to ask.
+
+All of them are machine-free. An `EpilogueStep` names an instruction of the kernels' epilogue vocabulary, but nothing
+here knows the kernels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = [
+    "ALWAYS",
+    "IF_ALL",
+    "IF_ANY",
+    "IF_FIRST",
+    "IF_SECOND",
+    "AnchorTraits",
+    "ChannelAffine",
+    "EpilogueForm",
+    "EpilogueStep",
+    "Part",
+    "Sign",
+    "if_first_or_scalar",
+    "if_scalar",
+    "if_scalar_and_all",
+    "scalar_step",
+    "step",
+]
+
+
+@dataclass(frozen=True)
+class EpilogueStep:
+    """What an operation is in a kernel's epilogue: one instruction on float32 registers.
+
+    Args:
+        name: the instruction's name in the kernels' vocabulary.
+        numbers: its constants.
+        axes: by position of an input, the axis of the result along which that input lies if it is a vector; other
+            inputs broadcast as NumPy has it.
+    """
+
+    name: str
+    numbers: tuple[float, ...] = ()
+    axes: Mapping[int, int] = field(default_factory=dict)
+
+
+# By an operation's attributes; None: with these it has no instruction.
+EpilogueForm = Callable[[Any], EpilogueStep | None]
+
+
+def step(name: str, *numbers: float) -> EpilogueForm:
+    """The same instruction whatever the attributes."""
+    made = EpilogueStep(name, numbers)
+    return lambda attrs: made
+
+
+def scalar_step(name: str) -> EpilogueForm:
+    """An instruction whose one constant is the attribute ``scalar``."""
+    return lambda attrs: EpilogueStep(name, (float(attrs.scalar),))
+
+
+# Whether a result is nowhere negative: by the attributes and, for each input that is no parameter, whether that is
+# nowhere negative.
+Sign = Callable[[Any, Sequence[bool]], bool]
+
+
+def ALWAYS(attrs: Any, inputs: Sequence[bool]) -> bool:  # noqa: N802 - reads as a constant of the records
+    return True
+
+
+def IF_ALL(attrs: Any, inputs: Sequence[bool]) -> bool:  # noqa: N802
+    return bool(inputs) and all(inputs)
+
+
+def IF_ANY(attrs: Any, inputs: Sequence[bool]) -> bool:  # noqa: N802
+    return any(inputs)
+
+
+def IF_FIRST(attrs: Any, inputs: Sequence[bool]) -> bool:  # noqa: N802
+    return bool(inputs) and inputs[0]
+
+
+def IF_SECOND(attrs: Any, inputs: Sequence[bool]) -> bool:  # noqa: N802
+    return len(inputs) > 1 and inputs[1]
+
+
+def if_scalar(attrs: Any, inputs: Sequence[bool]) -> bool:
+    """The attribute ``scalar`` alone decides."""
+    return bool(attrs.scalar >= 0)
+
+
+def if_scalar_and_all(attrs: Any, inputs: Sequence[bool]) -> bool:
+    return bool(attrs.scalar >= 0) and all(inputs)
+
+
+def if_first_or_scalar(attrs: Any, inputs: Sequence[bool]) -> bool:
+    return bool(attrs.scalar >= 0) or IF_FIRST(attrs, inputs)
+
+
+@dataclass(frozen=True)
+class AnchorTraits:
+    """An operator whose kernel computes an epilogue before its only store: a matrix product of some form.
+
+    Args:
+        label: the word for it in names of fused nodes.
+        channel_axis: the axis of the output along which each element has a column of weights of its own.
+        output_rank: rank of the output, where the attributes tell; None where it is that of the data.
+        factors: how many inputs, the first ones, are multiplied and are no weights.
+        integer: the operator that computes the same on 8-bit integers; empty if there is none.
+        is_integer: whether it is such an operator itself.
+        always_per_channel: whether its quantized weights have a scale per output channel in any case.
+    """
+
+    label: str
+    channel_axis: int = -1
+    output_rank: Callable[[Any], int | None] = lambda attrs: None
+    factors: int = 1
+    integer: str = ""
+    is_integer: bool = False
+    always_per_channel: bool = False
+
+    def axis_of_channels(self, attrs: Any, ndim: int | None) -> tuple[int, int | None]:
+        """The channels' axis, and the rank of the output where it is known; `ndim` is what a caller knows of it."""
+        rank = self.output_rank(attrs)
+        return self.channel_axis, ndim if rank is None else rank
+
+    def trailing_axes(self, attrs: Any) -> int:
+        """How many axes of the output follow the channels' one: those in front of which a bias is added."""
+        rank = self.output_rank(attrs)
+        return 0 if self.channel_axis < 0 or rank is None else rank - self.channel_axis - 1
+
+
+@dataclass(frozen=True)
+class ChannelAffine:
+    """At inference the operator is ``x * scale + shift`` with one pair of numbers for each element of an axis.
+
+    Args:
+        axis: that axis, by the attributes.
+        numbers: scale and shift as float64 vectors, from the attributes and the values of the parameters.
+    """
+
+    axis: Callable[[Any], int]
+    numbers: Callable[[Any, Sequence[Any]], tuple[Any, Any]]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One operation of a decomposition.
+
+    Args:
+        op: its operator.
+        inputs: what it reads: i is input i of the operation that is taken apart; after those come the results of
+            the parts before it, in order.
+        attrs: its attributes.
+        suffix: what its name has behind that of the whole; empty for the last one, which takes its name.
+    """
+
+    op: str
+    inputs: tuple[int, ...] = (0,)
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+    suffix: str = ""
