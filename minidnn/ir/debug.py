@@ -1,7 +1,8 @@
 """``MINIDNN_DEBUG``: shows on standard error what the compiler did, stage by stage.
 
 The variable holds a comma-separated list of topics: ``graph`` (what goes into and comes out of
-optimization), ``passes`` (the graph after each pass), and those that later stages add; ``all`` means every one.
+optimization), ``passes`` (the graph after each pass), ``verify`` (shows nothing, but checks the graph between
+passes), and those that later stages add; ``all`` means every one.
 """
 
 from __future__ import annotations

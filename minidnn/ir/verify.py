@@ -121,5 +121,5 @@ def _problems_of_fused(node: Node) -> Iterator[str]:
         if variable not in inner:
             yield f"its subgraph reads {variable.name!r}, which is none of its inputs"
     exits = {entry.node for entry in node.subgraph.outputs}
-    if not exits:
-        yield "its subgraph has no output"
+    if len(exits) != 1:
+        yield f"its subgraph must have one operation as its exit, got {sorted(e.name for e in exits)}"

@@ -85,7 +85,7 @@ def fold(anchor: Anchor, matrix: Array, bias: Array | None, channel_axis: int) -
     return Weights(folded, new_bias.astype(np.float32), anchor.tail[1:], following[0])
 
 
-def _spread(builder: Builder, name: str, value: Value, type: TensorType, layout: str) -> Value | None:
+def _spread(builder: Builder, value: Value, type: TensorType, layout: str) -> Value | None:
     """An operand that is repeated along some dimensions, written out as the tensor of the output's shape it means.
 
     A microkernel steps through an operand as through its output, or not at all. Writing the tensor costs what
@@ -103,7 +103,7 @@ def _spread(builder: Builder, name: str, value: Value, type: TensorType, layout:
     missing = type.ndim - len(source.shape)
     strides = (0,) * missing + tuple(s if n > 1 else 0 for s, n in zip(source.strides, source.shape, strict=True))
     result = builder.new(type, layout)
-    lower_copy(builder, name, source, strides, result.address, result.strides, type.shape)
+    lower_copy(builder, "broadcast", source, strides, result.address, result.strides, type.shape)
     return result
 
 
@@ -133,7 +133,7 @@ def make_tail(builder: Builder, anchor: Anchor, weights: Weights, layout: str, c
             if value.array is not None:
                 return _padded_channels(builder, value.array.reshape(-1)), "channel"
             return value, "channel"
-        spread = _spread(builder, anchor.name, value, TensorType(shape, value.type.dtype), layout)
+        spread = _spread(builder, value, TensorType(shape, value.type.dtype), layout)
         return None if spread is None else (spread, kind)
 
     def channel_value(numbers: Array, axis: int) -> tuple[Value, str] | None:

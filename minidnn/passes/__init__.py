@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from minidnn.ir.debug import debug_print
 from minidnn.ir.graph import Graph
 from minidnn.ir.printing import format_graph
+from minidnn.ir.verify import verify_if_asked
 from minidnn.passes.fold_batch_norm import fold_batch_norm
 from minidnn.passes.fuse_elementwise import fuse_elementwise
 from minidnn.passes.fuse_epilogues import fuse_epilogues
@@ -39,12 +40,15 @@ FUSION_PASSES: tuple[tuple[str, Pass], ...] = (
 def run_passes(graph: Graph, passes: Sequence[tuple[str, Pass]] = FUSION_PASSES) -> Graph:
     """The graph after all passes, one after the other.
 
-    ``MINIDNN_DEBUG=graph`` shows it before and after, ``MINIDNN_DEBUG=passes`` after each pass.
+    ``MINIDNN_DEBUG=graph`` shows it before and after, ``MINIDNN_DEBUG=passes`` after each pass;
+    ``MINIDNN_DEBUG=verify`` checks it before and after each pass, see `minidnn.ir.verify.verify`.
     """
+    verify_if_asked(graph, lambda: "before the passes")
     debug_print("graph", f"before {len(passes)} passes", lambda: format_graph(graph))
     result = graph
     for name, transform in passes:
         result = transform(result)
+        verify_if_asked(result, lambda name=name: f"after {name}")  # type: ignore[misc]
         _show(name, result)
     debug_print("graph", f"after {len(passes)} passes", lambda: format_graph(result))
     return result

@@ -16,6 +16,7 @@ from minidnn.contrib.quantization.network import FusedNetwork
 from minidnn.errors import GraphError
 from minidnn.ir.debug import debug_print
 from minidnn.ir.printing import format_graph
+from minidnn.ir.verify import verify_if_asked
 from minidnn.passes.quantize_calibrate import calibrate
 from minidnn.passes.quantize_fold import fold_bias, fold_types
 from minidnn.passes.quantize_insert import insert
@@ -148,5 +149,6 @@ def _operators(symbol: Symbol, excluded: Collection[Any]) -> list[str]:
 
 
 def _show(name: str, stage: QuantizedGraph) -> None:
+    verify_if_asked(stage.graph, lambda: f"after {name}")
     count = len(stage.graph.operations())
     debug_print("passes", f"after {name}: {count} operations", lambda: format_graph(stage.graph))
