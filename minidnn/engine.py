@@ -18,7 +18,9 @@ import numpy as np
 from minidnn.errors import OpError, ShapeError, TypeMismatchError
 from minidnn.ir.debug import debug_enabled, debug_print
 from minidnn.ir.graph import Graph, make_node, make_variable
+from minidnn.ir.printing import format_graph
 from minidnn.ops.registry import Attrs, Op, TensorType
+from minidnn.passes.fold_constants import fold_constants
 from minidnn.plan.program import PlanStep, describe_step
 from minidnn.runtime.profile import Profile
 from minidnn.runtime.recording import Recorder, run_on_host, start, stop
@@ -151,15 +153,19 @@ def compile_graph(graph: Graph, parameters: Mapping[str, Array], inputs: Mapping
 
     Args:
         graph: what to compute, usually after the fusion passes.
-        parameters: its weights, by variable name; packed copies are made of them.
+        parameters: its weights, by variable name; packed copies are made of them. What is computed from them alone
+            is computed here, once.
         inputs: the types of its inputs, by variable name, in the order of the arrays of a call.
 
     Raises:
         OpError: shapes or dtypes do not fit; the message names the node.
     """
-    layouts = [_PLAIN] * len(graph.outputs)
+    folded, parameters = fold_constants(graph, parameters)
+    if folded is not graph:
+        debug_print("passes", "after fold_constants", lambda: format_graph(folded))
+    layouts = [_PLAIN] * len(folded.outputs)
     given = {name: (type_, _PLAIN) for name, type_ in inputs.items()}
-    return CompiledGraph(_executor(graph, parameters, given, layouts), inputs)
+    return CompiledGraph(_executor(folded, parameters, given, layouts), inputs)
 
 
 def _executor(

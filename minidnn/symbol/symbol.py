@@ -20,7 +20,7 @@ from minidnn.ir.printing import format_graph
 from minidnn.ir.roles import auxiliary_variables, parameter_variables
 from minidnn.numpy.multiarray import ndarray
 from minidnn.ops.registry import TensorType
-from minidnn.passes import FUSION_PASSES, run_passes
+from minidnn.passes import FUSION_PASSES, optimize_around, parameter_sources, run_passes
 from minidnn.symbol.compose import Arithmetic, check_names, compose
 from minidnn.text import printable
 
@@ -190,7 +190,8 @@ class Symbol(Arithmetic):
         Args:
             backend: None, ``'ONEDNN'``, ``'MKLDNN'`` and ``'MINIDNN'`` all mean minidnn's own compiler.
             args: parameters by name, or in the order of `list_arguments`: their shapes help to fuse
-                operations on two tensors.
+                operations on two tensors, and what is computed from them alone is a parameter to the passes. The
+                graph goes on reading them, so that values may still change.
             aux: likewise for `list_auxiliary_states`.
             shape_dict: shapes of variables.
             type_dict: dtypes of variables.
@@ -209,7 +210,10 @@ class Symbol(Arithmetic):
         types = known_types(self, shapes, dtypes)
         given = {v.name: types[v[0]] for v in self.variables() if v.name in shapes or v.name in dtypes if v[0] in types}
         graph = with_types(self, given) if given else self
-        return Symbol(run_passes(graph, FUSION_PASSES).outputs)
+        # Arguments may well be all inputs; then the graph must say which of them are no data.
+        complete = len(arrays) == len(self.variables())
+        constants = parameter_sources(graph) if complete else arrays.keys()
+        return Symbol(optimize_around(graph, constants, lambda g: run_passes(g, FUSION_PASSES)).outputs)
 
     def eval(self, ctx: Any = None, device: Any = None, **arrays: Any) -> list[ndarray]:
         """The outputs for these values of the variables.

@@ -13,6 +13,7 @@ from minidnn.contrib.quantization.data import Batch
 from minidnn.errors import GraphError
 from minidnn.gluon.block import HybridBlock, SymbolBlock
 from minidnn.numpy.multiarray import ndarray
+from minidnn.passes import fold_constants
 from minidnn.symbol.symbol import Symbol, var
 
 __all__ = ["FusedNetwork", "count_inputs", "fuse_block", "fuse_symbol", "make_block"]
@@ -62,7 +63,7 @@ def fuse_block(network: HybridBlock, inputs: Batch | None) -> FusedNetwork:
             graph = network._trace_graph(arrays, spec)
     values = graph.arrays()
     symbol = graph.symbol.optimize_for(_BACKEND, args=values)
-    return FusedNetwork(symbol, graph.inputs, {name: np.asarray(array) for name, array in values.items()})
+    return _without_constants(symbol, graph.inputs, {name: np.asarray(array) for name, array in values.items()})
 
 
 def fuse_symbol(
@@ -89,7 +90,13 @@ def fuse_symbol(
         shape_dict={name: a.shape for name, a in given.items()},
         type_dict={name: a.dtype for name, a in given.items()},
     )
-    return FusedNetwork(fused, tuple(inputs), arrays)
+    return _without_constants(fused, tuple(inputs), arrays)
+
+
+def _without_constants(symbol: Symbol, inputs: tuple[str, ...], parameters: Mapping[str, Array]) -> FusedNetwork:
+    """The network with a parameter wherever something is computed from parameters alone: a weight to quantize."""
+    folded, values = fold_constants(symbol, parameters)
+    return FusedNetwork(Symbol(folded.outputs), inputs, values)
 
 
 def count_inputs(network: HybridBlock) -> int:
