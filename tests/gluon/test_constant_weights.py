@@ -115,7 +115,7 @@ def test_values_follow_a_cast(dtype: str) -> None:
     net.optimize_for(mx.np.array(x))
     net.cast(dtype)
     w = np.asarray(net.w.data(), np.float64)
-    got = net(mx.np.array(x.astype(dtype)))
+    got = net(mx.np.array(x, dtype=dtype))
     assert got.dtype == dtype
     np.testing.assert_allclose(np.asarray(got, np.float64), x.astype(dtype).astype(np.float64) @ w.T * 0.5, atol=2e-3)
 
