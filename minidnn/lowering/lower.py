@@ -149,7 +149,7 @@ def _lower_fused(builder: Builder, node: Node, inputs: Sequence[Value]) -> list[
     types = infer_types(node.subgraph, node.feed_inside([v.type for v in inputs]))
     rest = _Rest(node.subgraph, types, node.bind_inside(inputs))
     while rest.nodes:
-        count, made = _lower_longest(builder, node.name if rest.is_whole else rest.nodes[0].name, rest)
+        count, made = _lower_longest(builder, node.name, rest)
         rest.take(count, made)
     return [rest.values[e] for e in node.subgraph.outputs]
 
@@ -185,7 +185,10 @@ class _Rest:
 
 
 def _lower_longest(builder: Builder, name: str, rest: _Rest) -> tuple[int, list[Value]]:
-    """As many of the first operations as one step can compute: their number, and the outputs of the last one."""
+    """As many of the first operations as one step can compute: their number, and the outputs of the last one.
+
+    Several have the name of the whole, a single one has its own.
+    """
     for count in range(len(rest.nodes), 0 if rest.is_whole and len(rest.nodes) == 1 else 1, -1):
         if not rest.has_one_exit(count):
             continue

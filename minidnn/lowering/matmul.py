@@ -94,22 +94,28 @@ def lower_batch_dot(builder: Builder, anchor: Anchor) -> Value | None:
 
 
 def lower_matmul(builder: Builder, anchor: Anchor) -> Value | None:
-    """``matmul`` and ``dot`` of operands with the same leading dimensions, or of matrices."""
+    """``matmul`` and ``dot`` of operands with the same leading dimensions, or with a matrix on the right."""
     return _lower_product(builder, anchor, False, False)
 
 
 def _lower_product(builder: Builder, anchor: Anchor, transpose_a: bool, transpose_b: bool) -> Value | None:
-    """A product of two tensors that a run computes: the right one is packed into panels on the way."""
+    """A product of two tensors. The right one is packed into panels on the way, or now if it is a known matrix."""
     left, right = anchor.inputs
-    if left.type.ndim < 2 or left.type.ndim != right.type.ndim or left.shape[:-2] != right.shape[:-2]:
-        return None
     if {left.type.dtype, right.type.dtype} != {np.dtype(np.float32)} or left.array is not None:
         return None
-    if anchor.type.shape[:-2] != left.shape[:-2]:
+    if right.type.ndim == 2 and left.type.ndim >= 2:
+        # One matrix for all rows of the left operand, however many dimensions they fill.
+        images, rows = 1, math.prod(left.shape[:-1])
+    elif left.type.ndim == right.type.ndim > 2 and left.shape[:-2] == right.shape[:-2] == anchor.type.shape[:-2]:
+        images, rows = math.prod(left.shape[:-2]), anchor.type.shape[-2]
+    else:
         return None
-    images = math.prod(left.shape[:-2])
-    rows, columns = anchor.type.shape[-2:]
+    columns = anchor.type.shape[-1]
     depth = left.shape[-2] if transpose_a else left.shape[-1]
+    if right.type.ndim == 2 and right.array is not None:
+        window = Window((rows,), (rows,), (1,), (1,), (1,), (0,))
+        weights = fold(anchor, right.array.reshape(1, 1, depth, columns), None, anchor.type.ndim - 1)
+        return _lower(builder, anchor, left, weights, window, 1, PLAIN)
     tail = make_tail(builder, anchor, Weights(None, None, anchor.tail, anchor.entry), PLAIN, anchor.type.ndim - 1)
     if tail is None:
         return None
