@@ -171,6 +171,14 @@ def _gelu(s: Simd, x: Value) -> Value:
     return s.fma(half, vm.erf(s, b.fmul(x, s.splat(math.sqrt(0.5)))), half)
 
 
+def _gelu_tanh(s: Simd, x: Value) -> Value:
+    # The same paper's approximation: x / 2 · (1 + tanh(sqrt(2 / π) · (x + 0.044715 x³))).
+    b = s.builder
+    inner = b.fmul(x, s.fma(b.fmul(x, x), s.splat(0.044715 * math.sqrt(2 / math.pi)), s.splat(math.sqrt(2 / math.pi))))
+    half = b.fmul(x, s.splat(0.5))
+    return s.fma(half, vm.tanh(s, inner), half)
+
+
 def _silu(s: Simd, x: Value) -> Value:
     return s.builder.fmul(x, vm.sigmoid(s, x))
 
@@ -194,6 +202,13 @@ def _hard_swish(s: Simd, x: Value) -> Value:
     # Scaled before the product, which then cannot overflow where the result does not.
     share = b.fmul(_clip(s, b.fadd(x, s.splat(3.0)), s.splat(0.0), s.splat(6.0)), s.splat(1.0 / 6.0))
     return b.fmul(x, share)
+
+
+def _round(s: Simd, x: Value) -> Value:
+    # Halves away from zero. The summand is the number below one half: the sum of that and one half is rounded to 1.
+    size = s.unary("fabs", x)
+    whole = s.unary("floor", s.builder.fadd(size, s.splat(0.49999997)))
+    return s.binary("copysign", s.where("<", size, s.splat(8388608.0), whole, size), x)
 
 
 def _sign(s: Simd, x: Value) -> Value:
@@ -243,6 +258,7 @@ OPS: dict[str, tuple[int, int, Emit]] = {
     "elu": (1, 1, _elu),
     "selu": (1, 0, _selu),
     "gelu": (1, 0, _gelu),
+    "gelu_tanh": (1, 0, _gelu_tanh),
     "silu": (1, 0, _silu),
     "mish": (1, 0, _mish),
     "sigmoid": (1, 0, vm.sigmoid),
@@ -254,7 +270,9 @@ OPS: dict[str, tuple[int, int, Emit]] = {
     "hard_swish": (1, 0, _hard_swish),
     "erf": (1, 0, vm.erf),
     "exp": (1, 0, vm.exp),
+    "expm1": (1, 0, vm.expm1),
     "log": (1, 0, vm.log),
+    "log1p": (1, 0, vm.log1p),
     "sqrt": (1, 0, lambda s, x: s.unary("sqrt", x)),
     "rsqrt": (1, 0, lambda s, x: s.builder.fdiv(s.splat(1.0), s.unary("sqrt", x))),
     "square": (1, 0, lambda s, x: s.builder.fmul(x, x)),
@@ -266,6 +284,7 @@ OPS: dict[str, tuple[int, int, Emit]] = {
     "ceil": (1, 0, lambda s, x: s.unary("ceil", x)),
     "trunc": (1, 0, lambda s, x: s.unary("trunc", x)),
     "rint": (1, 0, lambda s, x: s.unary("rint", x)),
+    "round": (1, 0, _round),
     "affine": (3, 0, lambda s, x, scale, shift: s.fma(x, scale, shift)),
     **{name: (2, 0, emit) for name, emit in _ARITHMETIC.items()},
     **{f"{name}_scalar": (1, 1, emit) for name, emit in _ARITHMETIC.items()},

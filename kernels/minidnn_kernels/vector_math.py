@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from minidnn_kernels.simd import Simd, Value
 
-__all__ = ["erf", "exp", "log", "log1p_exp", "sigmoid", "tanh"]
+__all__ = ["erf", "exp", "expm1", "log", "log1p", "log1p_exp", "sigmoid", "tanh"]
 
 # exp(r) = 1 + r + r² P(r) on |r| <= ln 2 / 2; S. Moshier, Cephes, expf.c.
 _EXP = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1)
@@ -88,6 +88,25 @@ def log(s: Simd, x: Value) -> Value:
     result = s.where("==", x, s.splat(math.inf), x, result)
     not_a_number = b.fcmp_unordered("<", x, s.splat(0.0))
     return b.select(not_a_number, s.splat(math.nan), result)
+
+
+def expm1(s: Simd, x: Value) -> Value:
+    """e^x - 1: near zero by the polynomial of `exp` without its first term, elsewhere from `exp` itself."""
+    b = s.builder
+    near = s.fma(b.fmul(x, x), _horner(s, x, _EXP), x)
+    far = b.fsub(exp(s, x), s.splat(1.0))
+    return s.where("<", s.unary("fabs", x), s.splat(math.log(2.0) / 2.0), near, far)
+
+
+def log1p(s: Simd, x: Value) -> Value:
+    """log(1 + x), with what the sum has lost of x put back; W. Kahan's correction."""
+    b = s.builder
+    whole = b.fadd(s.splat(1.0), x)
+    lost = b.fdiv(b.fsub(x, b.fsub(whole, s.splat(1.0))), whole)
+    # At -1 and at infinity there is nothing to put back, and the division has no meaning.
+    lost = s.where(">", whole, s.splat(0.0), lost, s.splat(0.0))
+    lost = s.where("==", whole, s.splat(math.inf), s.splat(0.0), lost)
+    return b.fadd(log(s, whole), lost)
 
 
 def tanh(s: Simd, x: Value) -> Value:

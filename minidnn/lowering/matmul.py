@@ -51,10 +51,10 @@ def lower_window(builder: Builder, anchor: Anchor, weights: Weights, window: Win
     assert weights.matrix is not None
     data, (groups, _, depth, columns) = anchor.inputs[0], weights.matrix.shape
     if depth == 1 and columns == 1 and groups > 1:
-        value = lower_depthwise(builder, anchor, weights, window)
+        value = builder.attempt(lambda: lower_depthwise(builder, anchor, weights, window))
         if value is not None:
             return value
-    value = lower_winograd(builder, anchor, weights, window)
+    value = builder.attempt(lambda: lower_winograd(builder, anchor, weights, window))
     if value is not None:
         return value
     return _lower(builder, anchor, data, weights, window, data.shape[0], CHANNELS_LAST)

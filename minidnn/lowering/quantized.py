@@ -44,10 +44,10 @@ def lower_quantized_convolution(builder: Builder, anchor: Anchor) -> Value | Non
     matrix = weight.reshape(groups, filters // groups, depth, window.taps).transpose(0, 3, 2, 1)
     weights = Weights(matrix, bias, anchor.tail, anchor.entry)
     if depth == 1 and filters == groups and groups > 1:
-        value = lower_depthwise(builder, anchor, weights, window)
+        value = builder.attempt(lambda: lower_depthwise(builder, anchor, weights, window))
         if value is not None:
             return value
-    value = lower_winograd(builder, anchor, weights, window)
+    value = builder.attempt(lambda: lower_winograd(builder, anchor, weights, window))
     if value is not None:
         return value
     return _lower(builder, anchor, weights, window, data.shape[0], CHANNELS_LAST)

@@ -112,7 +112,7 @@ register(
         attrs=(Attr("approximation", "str", "erf", choices=("erf", "tanh")),),
         kind="elementwise",
         label="act",
-        epilogue=lambda attrs: EpilogueStep("gelu") if attrs.approximation == "erf" else None,
+        epilogue=lambda attrs: EpilogueStep("gelu" if attrs.approximation == "erf" else "gelu_tanh"),
         nonnegative=IF_ALL,
         decomposition=lambda attrs: (
             Part("leaky_relu", attrs={"act_type": "gelu" if attrs.approximation == "erf" else "gelu_tanh"}),
@@ -162,7 +162,7 @@ def _leaky(attrs: Attrs, x: Array, gamma: Array | None = None) -> Any:
     return SELU_SCALE * np.where(x > 0, x, SELU_ALPHA * below)
 
 
-def _leaky_step(attrs: Attrs) -> EpilogueStep | None:
+def _leaky_step(attrs: Attrs) -> EpilogueStep:
     slope = float(attrs.slope)
     return {
         "leaky": EpilogueStep("leaky_relu", (slope,)),
@@ -171,9 +171,10 @@ def _leaky_step(attrs: Attrs) -> EpilogueStep | None:
         "selu": EpilogueStep("selu"),
         "gelu": EpilogueStep("gelu"),
         "gelu_erf": EpilogueStep("gelu"),
+        "gelu_tanh": EpilogueStep("gelu_tanh"),
         # A vector of slopes belongs to the channels, axis 1.
         "prelu": EpilogueStep("prelu", axes={1: 1}),
-    }.get(attrs.act_type)
+    }[attrs.act_type]
 
 
 register(

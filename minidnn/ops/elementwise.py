@@ -149,7 +149,7 @@ _SAME: dict[str, _Row] = {
     "fix": _Row(np.trunc, ("_npi_fix", "fix"), step("trunc"), IF_ALL),
     "rint": _Row(np.rint, ("_npi_rint", "rint"), step("rint"), IF_ALL),
     # Halves go away from zero, as MXNet 1.x rounds; NumPy's round is `rint`.
-    "round": _Row(lambda x: np.copysign(np.floor(np.abs(x) + 0.5), x), ("round",), None, IF_ALL),
+    "round": _Row(lambda x: np.copysign(np.floor(np.abs(x) + 0.5), x), ("round",), step("round"), IF_ALL),
     "identity": _Row(
         lambda x: x,
         ("_npi_copy", "_copy", "identity", "BlockGrad", "_npx_stop_gradient", "make_loss"),
@@ -162,11 +162,11 @@ _SAME: dict[str, _Row] = {
 # Results in floats; computed in at least float32.
 _FLOAT: dict[str, _Row] = {
     "exp": _Row(np.exp, ("_npi_exp", "exp"), step("exp"), ALWAYS),
-    "expm1": _Row(np.expm1, ("_npi_expm1", "expm1"), None, IF_ALL),
+    "expm1": _Row(np.expm1, ("_npi_expm1", "expm1"), step("expm1"), IF_ALL),
     "log": _Row(np.log, ("_npi_log", "log"), step("log")),
     "log2": _Row(np.log2, ("_npi_log2", "log2")),
     "log10": _Row(np.log10, ("_npi_log10", "log10")),
-    "log1p": _Row(np.log1p, ("_npi_log1p", "log1p"), None, IF_ALL),
+    "log1p": _Row(np.log1p, ("_npi_log1p", "log1p"), step("log1p"), IF_ALL),
     "sqrt": _Row(np.sqrt, ("_npi_sqrt", "sqrt"), step("sqrt"), ALWAYS),
     "rsqrt": _Row(lambda x: 1 / np.sqrt(x), ("rsqrt",), step("rsqrt"), IF_ALL),
     "cbrt": _Row(np.cbrt, ("_npi_cbrt", "cbrt"), None, IF_ALL),
