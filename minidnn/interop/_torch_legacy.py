@@ -14,7 +14,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from minidnn.errors import DataError
-from minidnn.interop._pickle_machine import read_pickle, shorten
+from minidnn.interop._pickle_machine import read_pickle
+from minidnn.interop._pickle_objects import shorten
 from minidnn.interop._torch_tensors import GLOBALS, Storage, Storages
 
 __all__ = ["LegacyFile"]
@@ -34,15 +35,14 @@ class LegacyFile:
         if protocol != _PROTOCOL:
             raise DataError(f"protocol version {_PROTOCOL} is read, the file has another")
         read_pickle(file, size)
-        storages = Storages()
-        self.object: Any = read_pickle(file, size, GLOBALS, lambda identity: storages.load(identity, legacy=True))
-        keys = read_pickle(file, size)
+        self._storages = Storages()
+        self.object: Any = read_pickle(file, size, GLOBALS, lambda identity: self._storages.load(identity, legacy=True))
+
+    def _find(self) -> dict[str, int]:
+        """Where each storage's elements start; all of them are checked against the file's size here."""
+        keys, storages = read_pickle(self._file, self._size), self._storages.by_key
         if type(keys) is not list or not all(type(key) is str for key in keys):
             raise DataError("the list of storage keys is damaged")
-        self._positions = self._find(keys, storages.by_key)
-
-    def _find(self, keys: list[str], storages: dict[str, Storage]) -> dict[str, int]:
-        """Where each storage's elements start; all of them are checked against the file's size here."""
         positions: dict[str, int] = {}
         for key in keys:
             storage = storages.get(key)
@@ -64,11 +64,12 @@ class LegacyFile:
         return positions
 
     def read(self, storages: Iterable[Storage]) -> dict[str, np.ndarray[Any, Any]]:
-        """The raw elements of these storages, by key."""
+        """The raw elements of these storages, by key; to be called once."""
+        positions = self._find()
         result: dict[str, np.ndarray[Any, Any]] = {}
         for storage in storages:
             raw = np.empty(storage.count, storage.type.stored.newbyteorder("<"))
-            self._file.seek(self._positions[storage.key])
+            self._file.seek(positions[storage.key])
             if self._file.readinto(raw.view(np.uint8).data) != storage.nbytes:  # type: ignore[attr-defined]
                 raise DataError(f"truncated: storage {storage.key} cannot be read whole")
             result[storage.key] = raw

@@ -1,26 +1,30 @@
 """What a PyTorch pickle may name: storages, and the functions that lay tensors over them.
 
 Unpickling only collects descriptions (`Storage`, `Tensor`), each checked when it is made; no memory of the
-size a file claims is touched before that claim has met the real size of the file.
+size a file claims is touched before that claim has met the real size of the file. A tensor that does not fit its
+storage, or has elements that NumPy lacks, is an `Unreadable`: an error for who asks for it, and for nobody else.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from minidnn.errors import DataError
-from minidnn.interop._pickle_machine import Constructor, check_key, shorten
+from minidnn.interop._pickle_objects import Constructor, Global, Placeholder, check_key, shorten
 
-__all__ = ["GLOBALS", "ElementType", "Storage", "Storages", "Tensor", "decode", "make_array"]
+__all__ = ["GLOBALS", "ElementType", "Storage", "Storages", "Tensor", "Unreadable", "decode", "make_array"]
 
 _MAX_RANK = 64  # NumPy's own limit
+# Elements of a tensor that is expanded beyond its storage: a copy of it stays small, whatever the file says.
+_MAX_EXPANDED = 1 << 24
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ElementType:
     """How the elements of a storage, or of a tensor over raw bytes, lie in the file.
 
@@ -57,7 +61,7 @@ class View:
     count: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Tensor:
     """A tensor over a storage; `offset` and `strides` count elements of `type`."""
 
@@ -68,25 +72,40 @@ class Tensor:
     strides: tuple[int, ...]
 
 
+@dataclass(frozen=True, eq=False)
+class Unreadable:
+    """A tensor that cannot be an array.
+
+    Args:
+        reason: why.
+        origin: the class or function that is not supported, if that is why.
+    """
+
+    reason: str
+    origin: str | None = None
+
+
 class Storages:
     """The storages a pickle has named so far, by key."""
 
     def __init__(self) -> None:
         self.by_key: dict[str, Storage] = {}
 
-    def load(self, identity: Any, *, legacy: bool) -> View:
+    def load(self, identity: Any, *, legacy: bool) -> View | Global:
         """The storage of a persistent id ``('storage', class, key, location, count[, view])``.
 
         Raises:
             DataError: the id is of another kind, or contradicts an earlier one of the same key.
         """
         if type(identity) is not tuple or not identity or identity[0] != "storage":
+            if legacy and type(identity) is tuple and len(identity) == 4 and type(identity[1]) is Global:
+                return identity[1]  # a class of layers, beside which the legacy format keeps its source text
             kind = identity[0] if type(identity) is tuple and identity and type(identity[0]) is str else "unknown"
             raise DataError(f"refused persistent id of kind {shorten(kind)!r}: only storages are read")
         if len(identity) != (6 if legacy else 5):
             raise DataError(f"damaged persistent id: {len(identity)} items")
         kind, key, count = identity[1], identity[2], identity[4]
-        if type(kind) is not ElementType or kind.name not in _STORAGES:
+        if type(kind) is not ElementType or kind.name in _DTYPES:
             raise DataError("damaged persistent id: no storage class")
         if type(key) is not str:
             raise DataError("damaged persistent id: the key of a storage is not a string")
@@ -117,11 +136,13 @@ def _counts(what: str, value: Any) -> tuple[int, ...]:
     return value
 
 
-def _lay(view: Any, offset: Any, shape: Any, strides: Any, kind: ElementType | None = None) -> Tensor:
-    """A tensor over a storage, every element of it inside and none counted twice."""
+def _lay(view: Any, offset: Any, shape: Any, strides: Any, kind: ElementType | None = None) -> Tensor | Unreadable:
+    """A tensor over a storage, every element of it inside."""
     if type(view) is not View:
         raise DataError(f"a tensor needs a storage, got a {type(view).__name__}")
     storage = view.storage
+    if storage.type.name in _QUANTIZED:
+        return Unreadable("quantized elements are unsupported", f"torch.{storage.type.name}")
     if kind is None:
         if storage.type is _UNTYPED:
             raise DataError("a tensor without a dtype over an untyped storage")
@@ -140,12 +161,19 @@ def _lay(view: Any, offset: Any, shape: Any, strides: Any, kind: ElementType | N
     last = offset + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
     if last >= available:
         raise DataError(f"a tensor reaches element {last} of storage {shorten(storage.key)}, which has {available}")
-    if elements > available:
+    if elements > max(available, _MAX_EXPANDED):
         raise DataError(f"a tensor of {elements} elements over the {available} of storage {shorten(storage.key)}")
     return Tensor(storage, kind, view.offset + offset, shape, strides)
 
 
-def _rebuild_tensor_v2(arguments: tuple[Any, ...]) -> Tensor:
+def _rebuild_tensor(arguments: tuple[Any, ...]) -> Tensor | Unreadable:
+    # storage, offset, size, stride
+    if len(arguments) != 4:
+        raise DataError(f"_rebuild_tensor: {len(arguments)} arguments")
+    return _lay(*arguments)
+
+
+def _rebuild_tensor_v2(arguments: tuple[Any, ...]) -> Tensor | Unreadable:
     # storage, offset, size, stride, requires_grad, backward_hooks, [metadata]
     if len(arguments) not in (6, 7):
         raise DataError(f"_rebuild_tensor_v2: {len(arguments)} arguments")
@@ -154,19 +182,45 @@ def _rebuild_tensor_v2(arguments: tuple[Any, ...]) -> Tensor:
     return _lay(*arguments[:4])
 
 
-def _rebuild_tensor_v3(arguments: tuple[Any, ...]) -> Tensor:
+def _rebuild_tensor_v3(arguments: tuple[Any, ...]) -> Tensor | Unreadable:
     # storage, offset, size, stride, requires_grad, backward_hooks, dtype, [metadata]
+    if len(arguments) in (7, 8) and type(arguments[6]) is Global:
+        return Unreadable("NumPy has no such elements", str(arguments[6]))
     if len(arguments) not in (7, 8) or type(arguments[6]) is not ElementType or arguments[6].name not in _DTYPES:
         raise DataError("_rebuild_tensor_v3: arguments that do not fit")
     view, offset, shape, strides = arguments[:4]
     return _lay(view, offset, shape, strides, kind=arguments[6])
 
 
-def _rebuild_parameter(arguments: tuple[Any, ...]) -> Tensor:
-    # data, requires_grad, backward_hooks
-    if len(arguments) != 3 or not isinstance(arguments[0], Tensor):
+def _rebuild_parameter(arguments: tuple[Any, ...]) -> Any:
+    # data, requires_grad, backward_hooks, [state]
+    if len(arguments) not in (3, 4) or type(arguments[0]) not in (Tensor, Unreadable, Placeholder):
         raise DataError("_rebuild_parameter: arguments that do not fit")
     return arguments[0]
+
+
+def _rebuild_from_type(arguments: tuple[Any, ...]) -> Any:
+    # function, subclass, arguments of the function, state
+    function, inner = arguments[::2] if len(arguments) == 4 else (None, None)
+    if type(inner) is not tuple:
+        return Unreadable("arguments that do not fit", "torch._tensor._rebuild_from_type_v2")
+    if type(function) is Global:
+        return Placeholder(function, inner)
+    if type(function) is not Constructor or function not in _TENSORS.values():
+        return Unreadable("arguments that do not fit", "torch._tensor._rebuild_from_type_v2")
+    return function.build(inner)
+
+
+def _lazily(name: str, build: Callable[[tuple[Any, ...]], Any]) -> Constructor:
+    """A constructor of tensors: what it refuses is an error only for who asks for the tensor."""
+
+    def build_or_note(arguments: tuple[Any, ...]) -> Any:
+        try:
+            return build(arguments)
+        except DataError as error:
+            return Unreadable(str(error))
+
+    return Constructor(name, build_or_note)
 
 
 def _size(arguments: tuple[Any, ...]) -> tuple[int, ...]:
@@ -214,18 +268,37 @@ _STORAGES = {
         _UNTYPED,
     )
 }
+# Their tensors are not read; how long the storages are must be known to pass over them.
+_QUANTIZED = {
+    kind.name: kind
+    for kind in (
+        _same("QInt8Storage", "int8"),
+        _same("QUInt8Storage", "uint8"),
+        _same("QInt32Storage", "int32"),
+        _same("QUInt4x2Storage", "uint8"),
+        _same("QUInt2x4Storage", "uint8"),
+    )
+}
 # Of the dtypes that PyTorch saves over untyped storages, those that NumPy has too.
 _DTYPES = {name: _same(name, name) for name in ("uint16", "uint32", "uint64")}
 
+_TENSORS = {
+    ("torch._utils", "_rebuild_tensor"): _lazily("_rebuild_tensor", _rebuild_tensor),
+    ("torch._utils", "_rebuild_tensor_v2"): _lazily("_rebuild_tensor_v2", _rebuild_tensor_v2),
+    ("torch._utils", "_rebuild_tensor_v3"): _lazily("_rebuild_tensor_v3", _rebuild_tensor_v3),
+    ("torch._utils", "_rebuild_parameter"): _lazily("_rebuild_parameter", _rebuild_parameter),
+    ("torch._utils", "_rebuild_parameter_with_state"): _lazily("_rebuild_parameter_with_state", _rebuild_parameter),
+}
+
 GLOBALS: dict[tuple[str, str], Any] = {
-    ("torch._utils", "_rebuild_tensor_v2"): Constructor("_rebuild_tensor_v2", _rebuild_tensor_v2),
-    ("torch._utils", "_rebuild_tensor_v3"): Constructor("_rebuild_tensor_v3", _rebuild_tensor_v3),
-    ("torch._utils", "_rebuild_parameter"): Constructor("_rebuild_parameter", _rebuild_parameter),
+    **_TENSORS,
+    ("torch._tensor", "_rebuild_from_type"): Constructor("_rebuild_from_type", _rebuild_from_type),
+    ("torch._tensor", "_rebuild_from_type_v2"): Constructor("_rebuild_from_type_v2", _rebuild_from_type),
     ("torch", "Size"): Constructor("torch.Size", _size),
     ("collections", "OrderedDict"): Constructor("OrderedDict", _ordered_dict),
     ("builtins", "set"): Constructor("set", _set),
     ("__builtin__", "set"): Constructor("set", _set),
-    **{("torch", name): kind for name, kind in (_STORAGES | _DTYPES).items()},
+    **{("torch", name): kind for name, kind in (_STORAGES | _QUANTIZED | _DTYPES).items()},
     ("torch.storage", "UntypedStorage"): _UNTYPED,
 }
 

@@ -14,10 +14,11 @@ from typing import Any, BinaryIO, Literal, cast
 import numpy as np
 
 from minidnn.errors import DataError
-from minidnn.interop._pickle_machine import read_pickle, shorten
+from minidnn.interop._pickle_machine import read_pickle
+from minidnn.interop._pickle_objects import shorten
 from minidnn.interop._torch_tensors import GLOBALS, Storage, Storages
 
-__all__ = ["ZIP_ERRORS", "Guarded", "ZipFile", "check_entries", "read_entry_into"]
+__all__ = ["ZIP_ERRORS", "Guarded", "ZipFile", "archive_kind", "check_entries", "read_entry_into"]
 
 _ENCRYPTED = 0x1
 _BYTE_ORDERS: dict[bytes, Literal["<", ">"]] = {b"little": "<", b"big": ">"}
@@ -54,6 +55,9 @@ class ZipFile:
             raise DataError(f"damaged or truncated zip file: {error}") from None
         self._entries = check_entries(self._zip.infolist(), size, "PyTorch")
         pickles = [name for name in self._entries if name.count("/") == 1 and name.endswith("/data.pkl")]
+        kind = archive_kind(self._entries)
+        if kind is not None:
+            raise DataError(f"{kind}, not a checkpoint of weights: save model.state_dict() by torch.save")
         if len(pickles) != 1:
             raise DataError(f"a zip file, but not a PyTorch checkpoint: {len(pickles)} entries named FOLDER/data.pkl")
         self._folder = pickles[0].removesuffix("data.pkl")
@@ -61,18 +65,23 @@ class ZipFile:
         if order not in _BYTE_ORDERS:
             raise DataError(f"entry byteorder says neither little nor big but {shorten(order.decode('latin-1'))!r}")
         self._order = _BYTE_ORDERS[order]
-        data = self._bytes("data.pkl", size)
-        storages = Storages()
-        self.object: Any = read_pickle(
-            io.BytesIO(data), len(data), GLOBALS, lambda identity: storages.load(identity, legacy=False)
-        )
-        for storage in storages.by_key.values():
-            entry = self._entry(f"data/{storage.key}")
-            if entry.file_size != storage.nbytes:
-                raise DataError(
-                    f"storage {shorten(storage.key)}: {storage.count} elements need {storage.nbytes} bytes, "
-                    f"the entry has {entry.file_size}"
+        self.object: Any = self._read_pickle(Storages())
+
+    def _read_pickle(self, storages: Storages) -> Any:
+        entry = self._entry("data.pkl")
+        try:
+            # Read as it is interpreted, so that what is no pickle is refused at its first byte.
+            with io.BufferedReader(cast(io.RawIOBase, self._zip.open(entry))) as source:
+                loaded = read_pickle(
+                    source, entry.file_size, GLOBALS, lambda identity: storages.load(identity, legacy=False)
                 )
+                while source.read(_CHUNK):  # reaching the end is what makes zipfile compare the checksum
+                    pass
+        except DataError:
+            raise
+        except ZIP_ERRORS as error:
+            raise DataError(f"entry {shorten(entry.filename)} is damaged: {error}") from None
+        return loaded
 
     def _entry(self, name: str) -> zipfile.ZipInfo:
         if self._folder + name not in self._entries:
@@ -91,12 +100,28 @@ class ZipFile:
         """The raw elements of these storages, by key."""
         result: dict[str, np.ndarray[Any, Any]] = {}
         for storage in storages:
+            entry = self._entry(f"data/{storage.key}")
+            if entry.file_size != storage.nbytes:
+                raise DataError(
+                    f"storage {shorten(storage.key)}: {storage.count} elements need {storage.nbytes} bytes, "
+                    f"the entry has {entry.file_size}"
+                )
             if self._order == ">" and storage.type.name == "UntypedStorage":
                 raise DataError(f"storage {storage.key}: untyped bytes of a big-endian machine cannot be read")
             raw = np.empty(storage.count, storage.type.stored.newbyteorder(self._order))
-            read_entry_into(self._zip, self._entry(f"data/{storage.key}"), raw.view(np.uint8).data)
+            read_entry_into(self._zip, entry, raw.view(np.uint8).data)
             result[storage.key] = raw
         return result
+
+
+def archive_kind(names: Iterable[str]) -> str | None:
+    """What of PyTorch's a zip file with these entries is, if it is none that ``torch.save`` wrote."""
+    inner = {name.partition("/")[2] for name in names}
+    if "constants.pkl" in inner:
+        return "a TorchScript archive (of torch.jit.save)"
+    if inner & {"archive_format", "models/model.json"} or "serialized_exported_program.json" in {*names}:
+        return "a .pt2 archive (of torch.export.save)"
+    return None
 
 
 def read_entry_into(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, buffer: memoryview) -> None:

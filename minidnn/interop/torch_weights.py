@@ -11,16 +11,22 @@ import numpy as np
 
 from minidnn import serialization
 from minidnn.errors import DataError
-from minidnn.interop.torch_checkpoint import read_torch_checkpoint
+from minidnn.interop.torch_checkpoint import is_torch_file, read_torch_checkpoint
 from minidnn.interop.torch_names import is_unused, torch_names
+from minidnn.interop.torch_prefixes import strip_wrappers
 
 __all__ = ["load_torch"]
 
 _Array = np.ndarray[Any, Any]
-_WRAPPER = "module."  # torch.nn.DataParallel puts it in front of every name
 
 
-def load_torch(net: Any, path: str | os.PathLike[str], key: str | None = None) -> None:
+def load_torch(
+    net: Any,
+    path: str | os.PathLike[str],
+    key: str | None = None,
+    allow_missing: bool = False,
+    ignore_extra: bool = False,
+) -> None:
     """Fill a network with the weights that torchvision, timm or a script of one's own saved for the same network.
 
     Known are AlexNet, VGG, SqueezeNet, DenseNet, Inception v3, MobileNet v2 (made with ``torchvision=True``) and v3,
@@ -28,23 +34,28 @@ def load_torch(net: Any, path: str | os.PathLike[str], key: str | None = None) -
     timm's for those that it has with the same structure; see `minidnn.interop.torch_names`. Any other block is filled
     if its layers have the same names in PyTorch: ``weight`` and ``bias`` of a normalization are our ``gamma`` and
     ``beta``. The weights of a dense layer fit a convolution over as many elements, and the other way round.
+    Prefixes of wrappers (``module.``, ``_orig_mod.``, ``model.``, ``net.``, ``ema.``, and any of them after each other)
+    are left out where the network's names are behind one of them.
 
     Args:
         net: the network; all tensors are checked before its first parameter changes.
         path: a ``.safetensors`` file, or what ``torch.save`` wrote of a state dict: ``.pth``, ``.pt``, ``.bin``.
             PyTorch is not needed, and nothing of the file is run.
         key: see `read_torch_checkpoint`.
+        allow_missing: whether parameters without a tensor stay as they are.
+        ignore_extra: whether tensors that belong to no layer are left out.
 
     Raises:
         DataError: the file is damaged, or a tensor is missing, superfluous, or of another shape or kind; the message
-            names it. Or no PyTorch weights fit this network.
+            names it. Or no tensor at all belongs to a layer, or no PyTorch weights fit this network.
         OSError: the file cannot be read.
     """
     path = Path(path)
     names = torch_names(net)
     tensors = _read(path, key)
     try:
-        net.load_dict(_translate(net, names, tensors), cast_dtype=True)
+        arrays = _translate(net, names, tensors, allow_missing, ignore_extra)
+        net.load_dict(arrays, cast_dtype=True, allow_missing=allow_missing)
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
 
@@ -53,19 +64,16 @@ def _read(path: Path, key: str | None) -> dict[str, _Array]:
     with path.open("rb") as file:
         head = file.read(9)
     # A safetensors file begins with the length of its header in eight bytes, and then the header, a JSON object.
-    is_pickle = head.startswith((b"PK\x03\x04", b"\x80"))
-    if head[8:] == b"{" or (path.suffix.lower() == ".safetensors" and not is_pickle):
+    if head[8:] == b"{" or (path.suffix.lower() == ".safetensors" and not is_torch_file(head)):
         if key is not None:
             raise DataError(f"{path}: a safetensors file holds one state dict; key={key!r} was given")
-        tensors = serialization.load(path)
-    else:
-        tensors = read_torch_checkpoint(path, key)
-    if tensors and all(name.startswith(_WRAPPER) for name in tensors):
-        tensors = {name.removeprefix(_WRAPPER): tensor for name, tensor in tensors.items()}
-    return tensors
+        return serialization.load(path)
+    return read_torch_checkpoint(path, key)
 
 
-def _translate(net: Any, names: Mapping[str, str], tensors: Mapping[str, _Array]) -> dict[str, _Array]:
+def _translate(
+    net: Any, names: Mapping[str, str], tensors: Mapping[str, _Array], allow_missing: bool, ignore_extra: bool
+) -> dict[str, _Array]:
     """The tensors by our names, in our shapes.
 
     Raises:
@@ -74,10 +82,10 @@ def _translate(net: Any, names: Mapping[str, str], tensors: Mapping[str, _Array]
     parameters = net.collect_params()
     sources: dict[str, str] = {}
     unexpected = []
-    for name in tensors:
-        ours = names.get(name)
+    for name, short in strip_wrappers(tensors, names).items():
+        ours = names.get(short)
         if ours is None:
-            unexpected += [] if is_unused(name) else [name]
+            unexpected += [] if is_unused(short) else [name]
         elif ours in sources:
             raise DataError(f"tensors {sources[ours]!r} and {name!r} are both for parameter {ours!r}")
         else:
@@ -86,8 +94,10 @@ def _translate(net: Any, names: Mapping[str, str], tensors: Mapping[str, _Array]
     wanted = {ours: theirs for theirs, ours in reversed([*names.items()])}
     missing = [f"{wanted[name]!r} for parameter {name!r}" for name in parameters if name not in sources]
     kind = type(net).__name__
-    complaints = [f"{len(missing)} tensors are missing: {_brief(missing)}"] if missing else []
-    if unexpected:
+    complaints = []
+    if missing and not (allow_missing and sources):
+        complaints.append(f"{len(missing)} tensors are missing: {_brief(missing)}")
+    if unexpected and not (ignore_extra and sources):
         listed = _brief(repr(name) for name in unexpected)
         complaints.append(f"{len(unexpected)} tensors belong to no layer of {kind}: {listed}")
     if complaints:
