@@ -10,14 +10,13 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from minidnn import random
 from minidnn.errors import DataError, ShapeError
-from minidnn.image_pixels import Pixels, decode, encode, is_grey, pad, resize, short_size
+from minidnn.image_pixels import Pixels, decode, encode, is_grey, pad, read_encoded, resize, short_size
 from minidnn.image_rotation import imrotate, random_rotate
 from minidnn.numpy.base import as_native
 from minidnn.numpy.multiarray import ndarray
@@ -37,6 +36,7 @@ __all__ = [
     "random_crop",
     "random_rotate",
     "random_size_crop",
+    "read_encoded",
     "resize",
     "resize_short",
     "scale_down",
@@ -75,9 +75,8 @@ def imread(filename: str | os.PathLike[str], flag: int = 1, to_rgb: bool = True)
     Raises:
         DataError: it cannot be decoded; the message names it.
     """
-    data = Path(filename).read_bytes()
     try:
-        return imdecode(data, flag, to_rgb)
+        return imdecode(read_encoded(filename), flag, to_rgb)
     except DataError as error:
         raise DataError(f"{os.fspath(filename)}: {error}") from None
 

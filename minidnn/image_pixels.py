@@ -2,29 +2,27 @@
 
 JPEG is decoded by libjpeg-turbo (simplejpeg), which, asked to be strict, refuses a damaged picture instead of filling
 it with grey; PNG, JPEG in CMYK, and resizing are OpenCV's, which MXNet used as well. Both are imported when they are
-first needed: ``pip install 'minidnn[data]'``.
+first needed: ``pip install 'minidnn[data]'``. What a file says of itself is checked before a decoder sees it.
 """
 
 from __future__ import annotations
 
+import os
 import re
-import struct
-from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from minidnn.errors import DataError, ShapeError, TypeMismatchError
+from minidnn.image_headers import JPEG, PNG, check_jpeg, check_size, jpeg_header, module, png_header, strip_png
 
-__all__ = ["Pixels", "decode", "encode", "is_grey", "pad", "resize", "short_size"]
+__all__ = ["Pixels", "decode", "encode", "is_grey", "pad", "read_encoded", "resize", "short_size"]
 
 Pixels = np.ndarray[Any, Any]
 
-# Larger pictures are refused before memory is taken for them: 400 MB as RGB.
-_MAX_PIXELS = 1 << 27
-_JPEG = b"\xff\xd8\xff"
-_PNG = b"\x89PNG\r\n\x1a\n"
-_PNG_HEADER = struct.Struct(">8sI4sIIBB")
+# Bytes of a file: more than JPEGs and all but noise in PNGs of the most pixels that are read take.
+MAX_ENCODED = 1 << 29
 # Some cameras and programs leave a few bytes behind the picture, before the end marker. Many of them are what a decoder
 # could make nothing of, in a picture that was changed in its middle.
 _LITTER = re.compile(r"(\d+) extraneous bytes before marker")
@@ -32,33 +30,21 @@ _MOST_LITTER = 128
 _PNG_GREY = (0, 4)  # colour types: grey, grey with alpha
 
 
-def _module(name: str) -> Any:
-    try:
-        return import_module(name)
-    except ImportError as error:
-        raise ImportError(f"pictures need {name}: pip install 'minidnn[data]' ({error})") from error
+def read_encoded(path: str | os.PathLike[str]) -> bytes:
+    """The bytes of a file that may be a JPEG or PNG; of one that is none, not all are read.
 
-
-def _png_header(data: bytes) -> tuple[int, int, int]:
-    """Height, width and colour type."""
-    if len(data) < _PNG_HEADER.size or data[12:16] != b"IHDR":
-        raise DataError("a PNG without its header")
-    _, _, _, width, height, _, colour = _PNG_HEADER.unpack_from(data)
-    return height, width, colour
-
-
-def _jpeg_header(data: bytes) -> tuple[int, int, str]:
-    """Height, width and colour space."""
-    try:
-        height, width, space, _ = _module("simplejpeg").decode_jpeg_header(data, strict=True)
-    except ValueError as error:
-        raise DataError(f"no JPEG that can be read: {error}") from None
-    return height, width, space
-
-
-def _check_size(height: int, width: int) -> None:
-    if not 0 < height * width <= _MAX_PIXELS:
-        raise DataError(f"a picture of {width}×{height} pixels; at most {_MAX_PIXELS} are read")
+    Raises:
+        DataError: it is neither, or too large for one.
+        OSError: it cannot be read.
+    """
+    with Path(path).open("rb") as file:
+        head = file.read(len(PNG))
+        if not head.startswith((JPEG, PNG)):
+            raise _unknown(head, os.fstat(file.fileno()).st_size)
+        data = head + file.read(MAX_ENCODED)
+    if len(data) > MAX_ENCODED:
+        raise DataError(f"a picture of more than {MAX_ENCODED} bytes")
+    return data
 
 
 def is_grey(data: bytes) -> bool:
@@ -67,15 +53,15 @@ def is_grey(data: bytes) -> bool:
     Raises:
         DataError: it is neither JPEG nor PNG.
     """
-    if data.startswith(_JPEG):
-        return _jpeg_header(data)[2] == "Gray"
-    if data.startswith(_PNG):
-        return _png_header(data)[2] in _PNG_GREY
-    raise _unknown(data)
+    if data.startswith(JPEG):
+        return jpeg_header(data)[2] == "Gray"
+    if data.startswith(PNG):
+        return png_header(data)[3] in _PNG_GREY
+    raise _unknown(data, len(data))
 
 
-def _unknown(data: bytes) -> DataError:
-    return DataError(f"neither JPEG nor PNG: {len(data)} bytes that begin with {data[:8].hex(' ') or 'nothing'}")
+def _unknown(head: bytes, size: int) -> DataError:
+    return DataError(f"neither JPEG nor PNG: {size} bytes that begin with {head[:8].hex(' ') or 'nothing'}")
 
 
 def decode(data: bytes, flag: int = 1) -> Pixels:
@@ -93,19 +79,19 @@ def decode(data: bytes, flag: int = 1) -> Pixels:
     Raises:
         DataError: another format; damaged or truncated; more than 134 million pixels.
     """
-    if data.startswith(_JPEG):
-        height, width, space = _jpeg_header(data)
-        _check_size(height, width)
+    if data.startswith(JPEG):
+        height, width, space = jpeg_header(data)
+        check_jpeg(data, height, width)
         if space not in ("CMYK", "YCCK"):
             return _decode_jpeg(data, "RGB" if flag else "GRAY")
         # OpenCV fills what is missing with grey, and says nothing that a program could hear.
         if not data.rstrip(b"\0").endswith(b"\xff\xd9"):
             raise DataError("a truncated JPEG: its end marker is missing")
-    elif data.startswith(_PNG):
-        _check_size(*_png_header(data)[:2])
+    elif data.startswith(PNG):
+        data = strip_png(data)
     else:
-        raise _unknown(data)
-    cv2 = _module("cv2")
+        raise _unknown(data, len(data))
+    cv2 = module("cv2")
     mode = cv2.IMREAD_COLOR if flag else cv2.IMREAD_GRAYSCALE
     try:
         decoded = cv2.imdecode(np.frombuffer(data, np.uint8), mode | cv2.IMREAD_IGNORE_ORIENTATION)
@@ -117,7 +103,7 @@ def decode(data: bytes, flag: int = 1) -> Pixels:
 
 
 def _decode_jpeg(data: bytes, space: str) -> Pixels:
-    decoder = _module("simplejpeg")
+    decoder = module("simplejpeg")
     pixels: Pixels
     try:
         pixels = decoder.decode_jpeg(data, space, strict=True)
@@ -145,7 +131,7 @@ def encode(pixels: Pixels, extension: str = ".jpg", quality: int = 95) -> bytes:
         raise TypeMismatchError(f"a picture is made of uint8, got {pixels.dtype}")
     if not pixels.size or pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (1, 3)):
         raise ShapeError(f"a picture is (H, W), (H, W, 1) or (H, W, 3), got {pixels.shape}")
-    cv2 = _module("cv2")
+    cv2 = module("cv2")
     kind = extension.lower()
     if kind in (".jpg", ".jpeg"):
         options = [cv2.IMWRITE_JPEG_QUALITY, quality]
@@ -178,10 +164,10 @@ def resize(pixels: Pixels, width: int, height: int, interpolation: int = 1) -> P
         raise ValueError(f"interpolation must be 0 to 4, got {interpolation!r}")
     if width < 1 or height < 1:
         raise ValueError(f"a size must be positive, got {width}×{height}")
-    _check_size(height, width)
+    check_size(height, width)
     if pixels.shape[:2] == (height, width):
         return pixels
-    resized: Pixels = _module("cv2").resize(np.ascontiguousarray(pixels), (width, height), interpolation=interpolation)
+    resized: Pixels = module("cv2").resize(np.ascontiguousarray(pixels), (width, height), interpolation=interpolation)
     return resized.reshape(height, width, pixels.shape[2])
 
 
@@ -209,7 +195,7 @@ def pad(pixels: Pixels, sides: tuple[int, int, int, int], kind: int, value: tupl
         raise ValueError(f"a border is of kind 0 to 4 and has no negative sides, got kind {kind} and {sides}")
     above, below, left, right = sides
     height, width = pixels.shape[0] + above + below, pixels.shape[1] + left + right
-    _check_size(height, width)
+    check_size(height, width)
     source = np.ascontiguousarray(pixels)
-    padded: Pixels = _module("cv2").copyMakeBorder(source, above, below, left, right, kind, value=value)
+    padded: Pixels = module("cv2").copyMakeBorder(source, above, below, left, right, kind, value=value)
     return padded.reshape(height, width, pixels.shape[2])

@@ -132,8 +132,8 @@ def _pack(listing: Path, arguments: argparse.Namespace) -> None:
 
 def _encoded(path: Path, arguments: argparse.Namespace) -> bytes:
     """The bytes for a record: the file as it is once it is known to decode, or the picture resized."""
-    data = path.read_bytes()
     try:
+        data = image.read_encoded(path)
         image.decode(data)
     except DataError as error:
         raise DataError(f"{path}: {error}") from None

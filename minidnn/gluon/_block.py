@@ -19,6 +19,8 @@ from minidnn.gluon.parameter_dict import ParameterDict
 from minidnn.gluon.summary import print_summary
 from minidnn.ir.trace import current_trace
 
+_MAX_OUTLINE = 1 << 24  # bytes
+
 __all__ = ["Block", "structure_version"]
 
 
@@ -259,8 +261,12 @@ class Block:
             DataError: the outline is not that of this tree.
         """
         path = Path(f"{os.fspath(prefix)}-model.json")
+        with path.open("rb") as file:
+            text = file.read(_MAX_OUTLINE + 1)
+        if len(text) > _MAX_OUTLINE:
+            raise DataError(f"{path}: not the outline of a block: more than {_MAX_OUTLINE} bytes")
         try:
-            outline = json.loads(path.read_bytes())
+            outline = json.loads(text)
         except (ValueError, RecursionError):
             raise DataError(f"{path}: not the outline of a block: no JSON") from None
         if outline != self._structure_outline():

@@ -27,7 +27,8 @@ __all__ = ["read_pickle"]
 
 # A state dict takes about 35 opcodes a tensor; an opcode makes at most some 300 bytes of Python objects.
 MAX_OPCODES = 5_000_000
-_MAX_NAME = 1000  # bytes; the name of a module or of a class, or a number
+_MAX_NAME = 1000  # bytes; the name of a module or of a class
+_MAX_NUMBER = 5000  # bytes, of one written in decimal
 _ESCAPE = re.compile(rb"\\(x[0-9a-fA-F]{2}|[0-7]{1,3}|.)", re.DOTALL)
 _ESCAPED = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"a": b"\a", b"b": b"\b", b"f": b"\f", b"v": b"\v"}
 
@@ -109,7 +110,7 @@ class _Machine:
         return self.line("the name of a global").decode()
 
     def number(self, kind: Callable[[bytes], Any]) -> Any:
-        line = self.line("a number")
+        line = self.line("a number", _MAX_NUMBER)
         try:
             return kind(line)
         except ValueError:

@@ -8,10 +8,9 @@ from typing import Any
 
 from minidnn.errors import DataError
 
-__all__ = ["RECONSTRUCTORS", "Constructor", "Global", "Placeholder", "check_key", "shorten"]
+__all__ = ["RECONSTRUCTORS", "ByIdentity", "Constructor", "Global", "Placeholder", "check_key", "shorten"]
 
 _INT64 = 1 << 63
-_MAX_TUPLE = 16
 
 
 def shorten(text: str, limit: int = 80) -> str:
@@ -19,8 +18,14 @@ def shorten(text: str, limit: int = 80) -> str:
     return ascii(text if len(text) <= limit else text[:limit] + "...")[1:-1]
 
 
+class ByIdentity:
+    """Base of what is hashed and compared by identity, and so may be a key."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, eq=False)
-class Constructor:
+class Constructor(ByIdentity):
     """What a file may call: `build` gets the tuple of arguments and checks it."""
 
     name: str
@@ -28,7 +33,7 @@ class Constructor:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Global:
+class Global(ByIdentity):
     """A class or function that a file names and nobody looks up."""
 
     module: str
@@ -39,7 +44,7 @@ class Global:
 
 
 @dataclass(eq=False, repr=False, slots=True)
-class Placeholder:
+class Placeholder(ByIdentity):
     """An object of a class that is not admitted: inert, with what the file says of it as plain data.
 
     Args:
@@ -68,21 +73,30 @@ def _reconstruct(arguments: tuple[Any, ...]) -> Placeholder:
 
 
 # By which protocols 0 and 1 make an object of any class.
-RECONSTRUCTORS: Mapping[tuple[str, str], Constructor] = {
-    (module, "_reconstructor"): Constructor("copyreg._reconstructor", _reconstruct)
-    for module in ("copyreg", "copy_reg")
-}
+_MODULES = ("copyreg", "copy_reg")
+_RECONSTRUCTOR = Constructor("copyreg._reconstructor", _reconstruct)
+RECONSTRUCTORS: Mapping[tuple[str, str], Constructor] = {(m, "_reconstructor"): _RECONSTRUCTOR for m in _MODULES}
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Key:
+    """A key that is compared by identity, since its own comparison would walk what the file says."""
+
+    value: Any
 
 
 def check_key(key: Any) -> Any:
-    """The key of a dict or the element of a set, if hashing it is cheap whatever the file says.
+    """The key of a dict or the element of a set; what stands for it where hashing it is not cheap whatever it is.
 
-    A tuple's hash walks the tuple: 60 nested pairs of one shared object would take for ever; a short one of plain
-    keys does not. Integers beyond 64 bits can be chosen to collide. Placeholders are hashed by identity.
+    A tuple's hash walks the tuple: 60 nested pairs of one shared object would take for ever; and many tuples can be
+    made to have one hash. Integers beyond 64 bits can as well.
+
+    Raises:
+        DataError: it cannot be a key, or no writer makes it one.
     """
-    is_flat = type(key) is tuple and 0 < len(key) <= _MAX_TUPLE and all(type(item) is not tuple for item in key)
-    for item in key if is_flat else (key,):
-        is_plain = isinstance(item, (str, bytes, int, float, type(None))) or type(item).__hash__ is object.__hash__
-        if not is_plain or (isinstance(item, int) and not -_INT64 <= item < _INT64):
-            raise DataError(f"a {type(item).__name__} as key of a dict or a set is not admitted")
+    if type(key) in (tuple, frozenset) and key:
+        return Key(key)
+    is_plain = isinstance(key, (str, bytes, int, float, type(None), ByIdentity))
+    if not is_plain or (isinstance(key, int) and not -_INT64 <= key < _INT64):
+        raise DataError(f"a {type(key).__name__} as key of a dict or a set is not admitted")
     return key

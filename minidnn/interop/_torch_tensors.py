@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from minidnn.errors import DataError
-from minidnn.interop._pickle_objects import Constructor, Global, Placeholder, check_key, shorten
+from minidnn.interop._pickle_objects import ByIdentity, Constructor, Global, Placeholder, check_key, shorten
 
 __all__ = ["GLOBALS", "ElementType", "Storage", "Storages", "Tensor", "Unreadable", "decode", "make_array"]
 
@@ -25,7 +25,7 @@ _MAX_EXPANDED = 1 << 24
 
 
 @dataclass(frozen=True, eq=False)
-class ElementType:
+class ElementType(ByIdentity):
     """How the elements of a storage, or of a tensor over raw bytes, lie in the file.
 
     Args:
@@ -62,7 +62,7 @@ class View:
 
 
 @dataclass(frozen=True, eq=False)
-class Tensor:
+class Tensor(ByIdentity):
     """A tensor over a storage; `offset` and `strides` count elements of `type`."""
 
     storage: Storage
@@ -73,7 +73,7 @@ class Tensor:
 
 
 @dataclass(frozen=True, eq=False)
-class Unreadable:
+class Unreadable(ByIdentity):
     """A tensor that cannot be an array.
 
     Args:

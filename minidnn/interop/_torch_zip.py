@@ -53,11 +53,11 @@ class ZipFile:
             self._zip = zipfile.ZipFile(cast(BinaryIO, Guarded(file)))
         except ZIP_ERRORS as error:
             raise DataError(f"damaged or truncated zip file: {error}") from None
-        self._entries = check_entries(self._zip.infolist(), size, "PyTorch")
-        pickles = [name for name in self._entries if name.count("/") == 1 and name.endswith("/data.pkl")]
-        kind = archive_kind(self._entries)
+        kind = archive_kind(self._zip.namelist())
         if kind is not None:
             raise DataError(f"{kind}, not a checkpoint of weights: save model.state_dict() by torch.save")
+        self._entries = check_entries(self._zip.infolist(), size, "PyTorch")
+        pickles = [name for name in self._entries if name.count("/") == 1 and name.endswith("/data.pkl")]
         if len(pickles) != 1:
             raise DataError(f"a zip file, but not a PyTorch checkpoint: {len(pickles)} entries named FOLDER/data.pkl")
         self._folder = pickles[0].removesuffix("data.pkl")

@@ -124,7 +124,7 @@ def test_what_is_not_a_tensor_is_left_out(tmp_path: Path, zipped: bool) -> None:
 
 
 @FORMATS
-def test_a_key_chooses_among_several_dicts_and_the_error_without_it_names_them(tmp_path: Path, zipped: bool) -> None:
+def test_a_key_that_is_not_there_is_an_error_that_names_those_there_are(tmp_path: Path, zipped: bool) -> None:
     net = torch.nn.Linear(3, 2)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
     net(torch.ones(1, 3)).sum().backward()
@@ -133,8 +133,7 @@ def test_a_key_chooses_among_several_dicts_and_the_error_without_it_names_them(t
     path = save(tmp_path / "t.pt", things, zipped=zipped)
     read = read_torch_checkpoint(path, key="state_dict")
     np.testing.assert_array_equal(read["weight"], net.weight.detach().numpy())
-    with pytest.raises(DataError, match=r"no tensors at the top; key='state_dict' has 2 tensors"):
-        read_torch_checkpoint(path)
+    assert list(read_torch_checkpoint(path)) == ["weight", "bias"]
     with pytest.raises(DataError, match=r"no dict under key 'weights'; key='state_dict' has 2 tensors"):
         read_torch_checkpoint(path, key="weights")
 
@@ -222,22 +221,3 @@ def test_a_missing_file_and_a_file_of_another_kind_are_named(tmp_path: Path) -> 
 def test_a_checkpoint_that_is_no_dict_is_refused(tmp_path: Path, thing: Any) -> None:
     with pytest.raises(DataError, match="not a dict of tensors"):
         read_torch_checkpoint(save(tmp_path / "t.pt", thing, zipped=True))
-
-
-@FORMATS
-@pytest.mark.parametrize(
-    ("thing", "name"),
-    [
-        (torch.nn.Linear(2, 2), r"torch\.nn\.modules\.linear\.Linear"),
-        ({"t": torch.ones(2, 2).to_sparse()}, r"torch\._utils\._rebuild_sparse_tensor"),
-        ({"t": np.float64(1)}, r"numpy\.(_core|core)\.multiarray\.scalar"),
-        ({"t": torch.ones(2, dtype=torch.float8_e4m3fn)}, r"torch\.float8_e4m3fn"),
-        ({"t": torch.device("cpu")}, r"torch\.device"),
-    ],
-    ids=["module", "sparse", "numpy", "float8", "device"],
-)
-def test_what_is_beyond_tensors_and_containers_is_refused_by_name(
-    tmp_path: Path, zipped: bool, thing: Any, name: str
-) -> None:
-    with pytest.raises(DataError, match=rf"t\.pt: refused global {name}: .*state_dict"):
-        read_torch_checkpoint(save(tmp_path / "t.pt", thing, zipped=zipped))

@@ -66,8 +66,11 @@ def test_a_state_dict_inside_a_checkpoint_is_chosen_by_its_key(tmp_path: Path, r
     torch.save({"epoch": 3, "state_dict": {f"module.{k}": v for k, v in resnet.state_dict().items()}}, path)
     net = make("resnet18_v1b")
     with pytest.raises(DataError, match=r"checkpoint\.pth: .*key='state_dict' has 122 tensors"):
-        load_torch(net, path)
+        load_torch(net, path, key="weights")
     load_torch(net, path, key="state_dict")
+    assert_same_outputs(net, resnet, 48)
+    net = make("resnet18_v1b")
+    load_torch(net, path)
     assert_same_outputs(net, resnet, 48)
 
 
