@@ -20,6 +20,7 @@ from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
 
+from minidnn.array_shapes import MAX_RANK, is_possible
 from minidnn.errors import DataError
 from minidnn.interop import mxnet_params
 from minidnn.replacing import replacing
@@ -44,7 +45,6 @@ _DTYPES = {
 _WRITABLE = frozenset(np.dtype(code).newbyteorder("=") for code in _DTYPES.values())
 _METADATA = "__metadata__"
 _MAX_HEADER = 100_000_000  # the format's own limit
-_MAX_RANK = 32
 
 
 def save(path: str | os.PathLike[str], arrays: Mapping[str, Any], metadata: Mapping[str, str] | None = None) -> None:
@@ -134,7 +134,7 @@ class _Reader:
         return self._header()[0].get(_METADATA)
 
     def _refuse(self, why: str, record: str | None = None) -> NoReturn:
-        where = f"{self._path}: record {record!r}: " if record is not None else f"{self._path}: "
+        where = f"{self._path}: record {record[:80]!r}: " if record is not None else f"{self._path}: "
         raise DataError(where + why)
 
     def _header(self) -> tuple[dict[str, Any], int]:
@@ -169,15 +169,17 @@ class _Reader:
             self._refuse("its header entry needs dtype, shape and data_offsets", name)
         code, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
         if not isinstance(code, str) or code not in _DTYPES:
-            self._refuse(f"dtype {code!r} cannot be read; {sorted(_DTYPES)} can", name)
-        if not _are_sizes(shape) or len(shape) > _MAX_RANK:
-            self._refuse(f"its shape is not a list of at most {_MAX_RANK} sizes", name)
+            self._refuse(f"dtype {str(code)[:40]!r} cannot be read; {sorted(_DTYPES)} can", name)
+        if not _are_sizes(shape) or len(shape) > MAX_RANK:
+            self._refuse(f"its shape is not a list of at most {MAX_RANK} sizes", name)
         if not _are_sizes(offsets) or len(offsets) != 2:
             self._refuse("its data_offsets are not two byte positions", name)
         dtype = np.dtype(_DTYPES[code])
         needed = dtype.itemsize
         for size in shape:
             needed *= size
+        if needed == 0 and not is_possible(shape, dtype.itemsize):
+            self._refuse(f"its shape {str(shape)[:80]} is not possible", name)
         begin, end = offsets
         if end - begin != needed:
             self._refuse(f"{code}{shape} takes {needed} bytes, its data_offsets give it {end - begin}", name)

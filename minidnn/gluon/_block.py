@@ -19,9 +19,9 @@ from minidnn.gluon.parameter_dict import ParameterDict
 from minidnn.gluon.summary import print_summary
 from minidnn.ir.trace import current_trace
 
-_MAX_OUTLINE = 1 << 24  # bytes
-
 __all__ = ["Block", "structure_version"]
+
+_MAX_OUTLINE = 1 << 24  # bytes
 
 
 class _Structure:

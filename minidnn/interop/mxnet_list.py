@@ -26,6 +26,7 @@ from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
 
+from minidnn.array_shapes import MAX_RANK, is_possible
 from minidnn.errors import DataError
 
 __all__ = ["MAGIC", "as_native", "read_list", "write_list"]
@@ -33,8 +34,6 @@ __all__ = ["MAGIC", "as_native", "read_list", "write_list"]
 MAGIC = struct.pack("<QQ", 0x112, 0)
 
 _V1, _V2, _V3 = 0xF993FAC8, 0xF993FAC9, 0xF993FACA
-_MAX_RANK = 32
-_MAX_BYTES = 1 << 47
 _MAX_RECORDS = 1 << 20
 _MAX_NAME = 1 << 16
 _CPU = struct.pack("<ii", 1, 0)
@@ -124,17 +123,16 @@ class _Reader:
             rank = magic
         if rank == -1 or (rank == 0 and magic != _V3):
             self._refuse("it is an array without a shape")
-        if not 0 <= rank <= _MAX_RANK:
+        if not 0 <= rank <= MAX_RANK:
             hint = " (or its magic is none)" if rank == magic else ""
-            self._refuse(f"its rank is {rank}{hint}; at most {_MAX_RANK} dimensions are possible")
+            self._refuse(f"its rank is {rank}{hint}; at most {MAX_RANK} dimensions are possible")
         shape = self._numbers(f"{rank}{'q' if magic in (_V1, _V2, _V3) else 'I'}", "its shape")
         self._take(len(_CPU), "its device")
         (code,) = self._numbers("i", "its dtype")
         if code != _BFLOAT16 and code not in _DTYPES:
             self._refuse(f"its dtype has the code {code}; there are 0 to {_BFLOAT16}")
         dtype = np.dtype("<u2") if code == _BFLOAT16 else _DTYPES[code]
-        # NumPy counts the bytes of an empty array as if its empty dimensions were 1 long.
-        if min(shape, default=0) < 0 or math.prod(max(n, 1) for n in shape) * 8 > _MAX_BYTES:
+        if not is_possible(shape):
             self._refuse(f"its shape {_shown(shape)} is not possible")
         record = _Record(shape, code, dtype, self._position)
         left = self._size - self._position

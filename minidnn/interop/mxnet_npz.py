@@ -15,8 +15,9 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 
+from minidnn.array_shapes import MAX_RANK, is_possible
 from minidnn.errors import DataError
-from minidnn.interop._torch_zip import ZIP_ERRORS, Guarded, check_entries, read_entry_into
+from minidnn.interop._torch_zip import ZIP_ERRORS, Guarded, check_entries
 from minidnn.interop.mxnet_list import as_native
 
 __all__ = ["NPY_MAGIC", "read_npy", "read_npz", "write_npy", "write_npz"]
@@ -29,8 +30,7 @@ _HEADER = re.compile(
     r"'shape': \(((?:\d+(?:, ?|(?=\))))*)\),? ?\}\s*"
 )
 _MAX_HEADER = 4096
-_MAX_RANK = 32
-_MAX_BYTES = 1 << 47
+_CHUNK = 1 << 20
 _BFLOAT16 = "b2"  # MXNet's own; NumPy has none
 _KINDS = ("b1", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f2", "f4", "f8")
 _DTYPES = {kind: np.dtype(kind) for kind in _KINDS}
@@ -56,12 +56,13 @@ def read_npz(file: BinaryIO, size: int) -> dict[str, np.ndarray[Any, Any]]:
             raise DataError(f"record {shown}: a path outside the archive's own folder")
         if record.endswith(_SPARSE):
             raise DataError(f"record {shown}: it is part of a sparse array; only dense arrays can be read")
-        data = np.empty(entry.file_size, np.uint8)
-        read_entry_into(archive, entry, data.data)
         try:
-            result[record] = read_npy(data)
+            with archive.open(entry) as source:
+                result[record] = read_npy(cast(BinaryIO, source), entry.file_size)
         except DataError as error:
             raise DataError(f"record {shown}: {error}") from None
+        except ZIP_ERRORS as error:
+            raise DataError(f"record {shown}: entry {shown} is damaged: {error}") from None
     return result
 
 
@@ -71,13 +72,13 @@ def _leaves_folder(name: str) -> bool:
     return not parts[0] or ".." in parts or (len(parts[0]) == 2 and parts[0][1] == ":")
 
 
-def read_npy(data: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """The array that the bytes of an entry, or of a ``.npy`` file, describe; a copy.
+def read_npy(source: BinaryIO, size: int) -> np.ndarray[Any, Any]:
+    """The array that an entry, or a ``.npy`` file, of `size` bytes describes.
 
     Raises:
-        DataError: they are not those of a plain array, or of another length.
+        DataError: it is not that of a plain array, or of another length.
     """
-    header, start = _npy_header(data)
+    header, start = _npy_header(source, size)
     match = _HEADER.fullmatch(header)
     if match is None:
         raise DataError(f"its header {header.strip()[:80]!a} is not that of a plain array")
@@ -86,28 +87,39 @@ def read_npy(data: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         raise DataError(f"dtype {order + kind!r} cannot be read; {sorted(_DTYPES)} can")
     dtype = _DTYPES.get(kind, np.dtype(np.uint16)).newbyteorder(">" if order == ">" else "<")
     sizes = numbers.replace(",", " ").split()
-    if len(sizes) > _MAX_RANK or any(len(n) > 15 for n in sizes):
+    if len(sizes) > MAX_RANK or any(len(n) > 15 for n in sizes):
         raise DataError(f"its shape ({numbers[:80]}) is not possible")
     shape = tuple(map(int, sizes))
-    elements = data[start:].copy()  # aligned, whatever the header's length
     nbytes = math.prod(shape) * dtype.itemsize
-    # NumPy counts the bytes of an empty array as if its empty dimensions were 1 long.
-    if math.prod(max(n, 1) for n in shape) * 8 > _MAX_BYTES or nbytes != elements.size:
-        raise DataError(f"{dtype.name}{list(shape)} takes {nbytes} bytes, {elements.size} are there")
-    array = elements.view(dtype).reshape(shape, order="F" if fortran == "True" else "C")
+    if not is_possible(shape) or nbytes != size - start:
+        raise DataError(f"{dtype.name}{list(shape)} takes {nbytes} bytes, {size - start} are there")
+    array = np.empty(math.prod(shape), dtype)
+    _fill(source, array.view(np.uint8).data)
+    array = array.reshape(shape, order="F" if fortran == "True" else "C")
     return np.asarray(as_native(array, kind == _BFLOAT16), order="C")
 
 
-def _npy_header(data: np.ndarray[Any, Any]) -> tuple[str, int]:
+def _fill(source: BinaryIO, buffer: memoryview) -> None:
+    done = 0
+    while done < len(buffer):
+        count = source.readinto(buffer[done : done + _CHUNK])  # type: ignore[attr-defined]
+        if not count:
+            raise DataError(f"truncated while it was being read: {done} of {len(buffer)} bytes")
+        done += count
+    source.read(1)  # reaching the end is what makes zipfile compare the checksum
+
+
+def _npy_header(source: BinaryIO, size: int) -> tuple[str, int]:
     """The header's text, and where the elements begin."""
-    head = data[:12].tobytes()
-    if head[:6] != NPY_MAGIC or len(head) < 12 or head[6] not in (1, 2, 3):
+    head = source.read(10)
+    wide = head[6:7] in (b"\2", b"\3")
+    head += source.read(2) if wide else b""
+    if head[:6] != NPY_MAGIC or len(head) < 10 + 2 * wide or head[6] not in (1, 2, 3) or size < 12:
         raise DataError(f"it is not an array in NumPy's format: it starts with {head!r}")
-    form, start = ("<H", 10) if head[6] == 1 else ("<I", 12)
-    (length,) = struct.unpack(form, head[8:start])
-    if length > min(_MAX_HEADER, data.size - start):
+    (length,) = struct.unpack("<I" if wide else "<H", head[8:])
+    if length > min(_MAX_HEADER, size - len(head)):
         raise DataError(f"its header of {length} bytes is longer than what is there or possible")
-    return data[start : start + length].tobytes().decode("latin-1"), start + length
+    return source.read(length).decode("latin-1"), len(head) + length
 
 
 def write_npz(file: BinaryIO, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:

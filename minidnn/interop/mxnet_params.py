@@ -45,7 +45,7 @@ def read_params(file: BinaryIO) -> dict[str, np.ndarray[Any, Any]]:
     head = file.read(len(MAGIC))
     file.seek(0)
     if head.startswith(NPY_MAGIC):
-        return {"arr_0": read_npy(np.frombuffer(file.read(), np.uint8))}
+        return {"arr_0": read_npy(file, size)}
     return read_list(file, size) if head == MAGIC else read_npz(file, size)
 
 

@@ -1,0 +1,20 @@
+"""Whether a shape that a file claims is one that an array can have."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+__all__ = ["MAX_RANK", "is_possible"]
+
+MAX_RANK = 32
+_MAX_BYTES = 1 << 47
+
+
+def is_possible(shape: Sequence[int], itemsize: int = 8) -> bool:
+    """Whether NumPy can make an array of it: no negative sizes, no more dimensions and bytes than it counts.
+
+    NumPy counts the bytes of an empty array as if its empty dimensions were 1 long.
+    """
+    sizes = [max(n, 1) for n in shape]
+    return len(sizes) <= MAX_RANK and min(shape, default=0) >= 0 and math.prod(sizes) * itemsize <= _MAX_BYTES
