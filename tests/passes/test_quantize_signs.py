@@ -31,6 +31,10 @@ ANY = data("other")
         ("softmax", {}),
         ("square", {}),
         ("maximum_scalar", {"scalar": 0.0}),
+        ("hard_sigmoid", {}),
+        ("abs", {}),
+        ("power_scalar", {"scalar": 2.0}),
+        ("std", {"axis": (2, 3)}),
     ],
 )
 def test_some_operations_never_give_negative_numbers(op: str, attrs: dict[str, Any]) -> None:
@@ -46,6 +50,10 @@ def test_some_operations_never_give_negative_numbers(op: str, attrs: dict[str, A
         ("add_scalar", {"scalar": 2.0}),
         ("multiply_scalar", {"scalar": 0.5}),
         ("activation", {"act_type": "tanh"}),
+        ("hard_swish", {}),
+        ("gelu", {"approximation": "tanh"}),
+        ("log1p", {}),
+        ("power_scalar", {"scalar": 3.0}),
         ("pad", {"pad_width": ((0, 0), (0, 0), (1, 1), (1, 1))}),
     ],
 )
@@ -63,6 +71,8 @@ def test_some_keep_what_is_not_negative(op: str, attrs: dict[str, Any]) -> None:
         ("clip", {"a_min": -1.0, "a_max": 6.0}),
         ("pad", {"pad_width": ((0, 0), (0, 0), (1, 1), (1, 1)), "constant_values": -1.0}),
         ("log", {}),
+        ("log_sigmoid", {}),
+        ("clip", {"a_min": 0.0, "a_max": -1.0}),
         ("subtract_scalar", {"scalar": 1.0}),
     ],
 )
