@@ -9,7 +9,8 @@ from typing import Any
 from minidnn import dispatch
 from minidnn.numpy.base import is_scalar
 from minidnn.numpy.convert import as_array, to_numpy, wrap
-from minidnn.ops.elementwise import BINARY, UNARY
+from minidnn.ops.binary import BINARY
+from minidnn.ops.elementwise import UNARY
 
 __all__ = ["OwnFunctions"]
 

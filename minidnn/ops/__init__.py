@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from minidnn.ops import (
     activation,
+    binary,
     convolution,
     dense,
     elementwise,
@@ -24,6 +25,7 @@ __all__ = [
     "Op",
     "TensorType",
     "activation",
+    "binary",
     "convolution",
     "dense",
     "elementwise",

@@ -1,4 +1,4 @@
-"""Elementwise operators: one row of a table each.
+"""Elementwise operators of one array: one row of a table each. Those of two are in `minidnn.ops.binary`.
 
 dtypes follow NumPy 2 with weak Python scalars, except that minidnn's default float is float32: an
 integer array among floats takes the floats' dtype, and a function that leaves the integers (`exp`,
@@ -14,27 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from minidnn.errors import OpError, TypeMismatchError
-from minidnn.ops.checks import DTYPES, FLOAT32, FLOATS, INTEGERS, broadcast_shapes
-from minidnn.ops.registry import Attr, Attrs, Op, TensorType, register
-from minidnn.ops.traits import (
-    ALWAYS,
-    IF_ALL,
-    IF_ANY,
-    IF_FIRST,
-    IF_SECOND,
-    EpilogueForm,
-    EpilogueStep,
-    Part,
-    Sign,
-    if_first_or_scalar,
-    if_scalar,
-    if_scalar_and_all,
-    scalar_step,
-    step,
-)
+from minidnn.errors import TypeMismatchError
+from minidnn.ops.checks import DTYPES, FLOAT32, FLOATS, INTEGERS
+from minidnn.ops.registry import Attrs, Op, TensorType, register
+from minidnn.ops.traits import ALWAYS, IF_ALL, EpilogueForm, Part, Sign, step
 
-__all__ = ["BINARY", "BOOL", "COMPARE", "UNARY", "float_of", "promote"]
+__all__ = ["BOOL", "INT64", "UNARY", "float_of", "promote", "quiet", "want_supported"]
 
 Array = np.ndarray[Any, Any]
 BOOL = np.dtype(np.bool_)
@@ -52,13 +37,13 @@ def float_of(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return dtype if dtype in FLOATS else FLOAT32
 
 
-def _want_supported(op: str, types: Sequence[TensorType]) -> None:
+def want_supported(op: str, types: Sequence[TensorType]) -> None:
     for t in types:
         if t.dtype not in DTYPES:
             raise TypeMismatchError(f"{op}: inputs must be bool, integer or float, got {t}")
 
 
-def _quiet(function: Callable[..., Any]) -> Callable[..., Any]:
+def quiet(function: Callable[..., Any]) -> Callable[..., Any]:
     """A reference that gives inf and nan without NumPy's warnings, as compiled code does."""
 
     def reference(attrs: Attrs, *arrays: Array) -> Any:
@@ -221,7 +206,7 @@ def _register_unary(
     name: str, row: _Row, dtype_of: Callable[[np.dtype[Any]], np.dtype[Any]], refuse_bool: bool = False
 ) -> None:
     def infer(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
-        _want_supported(name, types)
+        want_supported(name, types)
         if refuse_bool and types[0].dtype == BOOL:
             raise TypeMismatchError(f"{name}: input must be a number, got {types[0]}")
         return [TensorType(types[0].shape, dtype_of(types[0].dtype))]
@@ -235,7 +220,7 @@ def _register_unary(
         Op(
             name,
             infer,
-            _quiet(reference),
+            quiet(reference),
             ("data",),
             kind="elementwise",
             mxnet=row.mxnet,
@@ -273,287 +258,3 @@ register(
 )
 
 UNARY = (*_SAME, *_FLOAT, *_PREDICATES, "bitwise_not")
-
-
-@dataclass(frozen=True)
-class _Form:
-    """The traits of one form of a binary operator: of two arrays, of an array and a scalar, or of these reversed."""
-
-    epilogue: EpilogueForm | None = None
-    nonnegative: Sign | None = None
-    int8_in_full_mode: bool = False
-
-
-@dataclass(frozen=True)
-class _BinaryRow:
-    """A binary operator.
-
-    Args:
-        function: NumPy's.
-        kind: of the result: ``number``: the promoted dtype; ``float``: the promoted dtype, float32 for integers;
-            ``bits``: integers and bools only; ``bool``: a comparison.
-        mxnet: MXNet's names.
-        arrays: its traits on two arrays.
-        scalar: on an array and a scalar.
-        reversed: on a scalar and an array; None if that form does not exist.
-        label: the word in names of fused nodes, for all forms; empty for the name of the form on arrays.
-    """
-
-    function: Callable[..., Any]
-    kind: str
-    mxnet: tuple[str, ...]
-    arrays: _Form = _Form()
-    scalar: _Form = _Form()
-    reversed: _Form | None = None
-    label: str = ""
-
-
-def _power_step(attrs: Attrs) -> EpilogueStep | None:
-    """The powers that are an instruction; any other takes a logarithm."""
-    return {1.0: EpilogueStep("multiply_scalar", (1.0,)), 2.0: EpilogueStep("square"), -1.0: _RECIPROCAL}.get(
-        attrs.scalar
-    )
-
-
-_RECIPROCAL = EpilogueStep("reciprocal")
-
-
-def _power_sign(attrs: Attrs, inputs: Sequence[bool]) -> bool:
-    return IF_FIRST(attrs, inputs) or attrs.scalar % 2 == 0
-
-
-def _arithmetic(
-    op: str, sign: Sign | None, scalar_sign: Sign | None, full: tuple[bool, bool] = (False, False)
-) -> tuple[_Form, _Form]:
-    """The two forms of an operator that is one instruction each."""
-    return _Form(step(op), sign, full[0]), _Form(scalar_step(f"{op}_scalar"), scalar_sign, full[1])
-
-
-_COMPARISON = (_Form(nonnegative=ALWAYS), _Form(nonnegative=ALWAYS))
-
-_BINARY: dict[str, _BinaryRow] = {
-    "add": _BinaryRow(
-        np.add,
-        "number",
-        ("_npi_add", "elemwise_add", "broadcast_add", "_Plus", "_plus"),
-        *_arithmetic("add", IF_ALL, if_scalar_and_all, (True, False)),
-    ),
-    "subtract": _BinaryRow(
-        np.subtract,
-        "number",
-        ("_npi_subtract", "elemwise_sub", "broadcast_sub", "_Minus", "_sub"),
-        *_arithmetic("subtract", None, None, (True, False)),
-        _Form(scalar_step("rsubtract_scalar")),
-        "sub",
-    ),
-    "multiply": _BinaryRow(
-        np.multiply,
-        "number",
-        ("_npi_multiply", "elemwise_mul", "broadcast_mul", "_Mul", "_mul"),
-        *_arithmetic("multiply", IF_ALL, if_scalar_and_all),
-        label="mul",
-    ),
-    "true_divide": _BinaryRow(
-        np.true_divide,
-        "float",
-        ("_npi_true_divide", "elemwise_div", "broadcast_div", "_Div"),
-        *_arithmetic("divide", IF_ALL, if_scalar_and_all),
-        _Form(scalar_step("rdivide_scalar"), if_scalar_and_all),
-        "div",
-    ),
-    "floor_divide": _BinaryRow(
-        np.floor_divide,
-        "number",
-        ("_npi_floor_divide",),
-        _Form(nonnegative=IF_ALL),
-        _Form(nonnegative=if_scalar_and_all),
-        _Form(nonnegative=if_scalar_and_all),
-    ),
-    # The remainder has the sign of the divisor; fmod's has that of the dividend.
-    "mod": _BinaryRow(
-        np.mod,
-        "number",
-        ("_npi_mod", "broadcast_mod"),
-        _Form(nonnegative=IF_SECOND),
-        _Form(nonnegative=if_scalar),
-        _Form(nonnegative=IF_FIRST),
-    ),
-    "fmod": _BinaryRow(
-        np.fmod,
-        "number",
-        ("_npi_fmod",),
-        _Form(nonnegative=IF_FIRST),
-        _Form(nonnegative=IF_FIRST),
-        _Form(nonnegative=if_scalar),
-    ),
-    "power": _BinaryRow(
-        np.power,
-        "number",
-        ("_npi_power", "broadcast_power"),
-        _Form(nonnegative=IF_FIRST),
-        _Form(_power_step, _power_sign),
-        _Form(nonnegative=if_scalar),
-    ),
-    "maximum": _BinaryRow(
-        np.maximum,
-        "number",
-        ("_npi_maximum", "broadcast_maximum"),
-        *_arithmetic("maximum", IF_ANY, if_first_or_scalar, (False, True)),
-        label="max",
-    ),
-    "minimum": _BinaryRow(
-        np.minimum,
-        "number",
-        ("_npi_minimum", "broadcast_minimum"),
-        *_arithmetic("minimum", IF_ALL, if_scalar_and_all, (False, True)),
-        label="min",
-    ),
-    # Where one operand is nan these give the other one, so that one alone does not decide.
-    "fmax": _BinaryRow(np.fmax, "number", ("_npi_fmax",), _Form(nonnegative=IF_ALL), _Form(nonnegative=if_scalar)),
-    "fmin": _BinaryRow(
-        np.fmin, "number", ("_npi_fmin",), _Form(nonnegative=IF_ALL), _Form(nonnegative=if_scalar_and_all)
-    ),
-    "arctan2": _BinaryRow(
-        np.arctan2,
-        "float",
-        ("_npi_arctan2",),
-        _Form(nonnegative=IF_FIRST),
-        _Form(nonnegative=IF_FIRST),
-        _Form(nonnegative=if_scalar),
-    ),
-    "hypot": _BinaryRow(np.hypot, "float", ("_npi_hypot", "broadcast_hypot"), *_COMPARISON),
-    "copysign": _BinaryRow(
-        np.copysign,
-        "float",
-        ("_npi_copysign",),
-        _Form(),
-        _Form(nonnegative=lambda attrs, inputs: math.copysign(1.0, attrs.scalar) > 0),
-        _Form(),
-    ),
-    "bitwise_and": _BinaryRow(np.bitwise_and, "bits", ("_npi_bitwise_and",)),
-    "bitwise_or": _BinaryRow(np.bitwise_or, "bits", ("_npi_bitwise_or",)),
-    "bitwise_xor": _BinaryRow(np.bitwise_xor, "bits", ("_npi_bitwise_xor",)),
-    "equal": _BinaryRow(np.equal, "bool", ("_npi_equal",), *_COMPARISON),
-    "not_equal": _BinaryRow(np.not_equal, "bool", ("_npi_not_equal",), *_COMPARISON),
-    "less": _BinaryRow(np.less, "bool", ("_npi_less",), *_COMPARISON),
-    "less_equal": _BinaryRow(np.less_equal, "bool", ("_npi_less_equal",), *_COMPARISON),
-    "greater": _BinaryRow(np.greater, "bool", ("_npi_greater",), *_COMPARISON),
-    "greater_equal": _BinaryRow(np.greater_equal, "bool", ("_npi_greater_equal",), *_COMPARISON),
-    "logical_and": _BinaryRow(np.logical_and, "bool", ("_npi_logical_and",), *_COMPARISON),
-    "logical_or": _BinaryRow(np.logical_or, "bool", ("_npi_logical_or",), *_COMPARISON),
-    "logical_xor": _BinaryRow(np.logical_xor, "bool", ("_npi_logical_xor",), *_COMPARISON),
-}
-
-BINARY = tuple(_BINARY)
-COMPARE = tuple(name for name, row in _BINARY.items() if row.kind == "bool")
-
-
-def _binary_dtype(op: str, kind: str, dtypes: Sequence[np.dtype[Any]]) -> np.dtype[Any]:
-    if kind == "bool":
-        return BOOL
-    common = promote(*dtypes)
-    if kind == "bits" and common in FLOATS:
-        raise TypeMismatchError(f"{op}: inputs must be integers or bools, got {' and '.join(map(str, dtypes))}")
-    if kind == "number" and common == BOOL and op.removesuffix("_scalar") in {"subtract", "rsubtract"}:
-        raise TypeMismatchError(f"{op}: bools cannot be subtracted; use logical_xor or cast them first")
-    return float_of(common) if kind == "float" else common
-
-
-def _traits(name: str, row: _BinaryRow, form: _Form) -> dict[str, Any]:
-    return {
-        "label": row.label or name,
-        "epilogue": form.epilogue,
-        "nonnegative": form.nonnegative,
-        "int8_in_full_mode": form.int8_in_full_mode,
-    }
-
-
-def _register_binary(name: str, row: _BinaryRow) -> None:
-    function, kind = row.function, row.kind
-
-    def infer(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
-        _want_supported(name, types)
-        dtype = _binary_dtype(name, kind, [t.dtype for t in types])
-        return [TensorType(broadcast_shapes(name, types), dtype)]
-
-    def reference(attrs: Attrs, a: Array, b: Array) -> Any:
-        if kind in {"number", "float"}:
-            dtype = _binary_dtype(name, kind, [a.dtype, b.dtype])
-            a, b = a.astype(dtype, copy=False), b.astype(dtype, copy=False)
-        return function(a, b)
-
-    traits = _traits(name, row, row.arrays)
-    register(Op(name, infer, _quiet(reference), ("lhs", "rhs"), kind="elementwise", mxnet=row.mxnet, **traits))
-
-
-_SCALAR_ATTRS = (Attr("scalar", "float"), Attr("is_int", "bool", True))
-
-
-def _scalar_value(attrs: Attrs) -> int | float:
-    """The scalar as Python's int or float, which decides the dtype of the result."""
-    whole = attrs.is_int and float(attrs.scalar).is_integer()
-    return int(attrs.scalar) if whole else float(attrs.scalar)
-
-
-def _register_scalar(base: str, row: _BinaryRow, form: _Form, reversed_: bool = False) -> None:
-    name = f"{'r' if reversed_ else ''}{base}_scalar"
-    function, kind = row.function, row.kind
-    mxnet = (f"_npi_{name}", *_OLD_SCALAR_NAMES.get(name, ()))
-
-    def infer(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
-        _want_supported(name, types)
-        t, scalar = types[0], _scalar_value(attrs)
-        if kind == "bool":
-            return [TensorType(t.shape, BOOL)]
-        if isinstance(scalar, float):
-            own = float_of(t.dtype)
-        elif t.dtype == BOOL:
-            own = INT64
-        else:
-            own = t.dtype
-            if own in INTEGERS and kind != "float" and not np.iinfo(own).min <= scalar <= np.iinfo(own).max:
-                raise OpError(f"{name}: the scalar {scalar} does not fit into {own}")
-        if function is np.power and own in INTEGERS and not reversed_ and scalar < 0:
-            raise OpError(f"{name}: an integer array cannot be raised to the negative power {scalar}; cast it first")
-        return [TensorType(t.shape, _binary_dtype(name, kind, [own]))]
-
-    def reference(attrs: Attrs, x: Array) -> Any:
-        scalar = _scalar_value(attrs)
-        if kind != "bool":
-            x = x.astype(infer(attrs, [TensorType.of(x)])[0].dtype, copy=False)
-        return function(scalar, x) if reversed_ else function(x, scalar)
-
-    register(
-        Op(
-            name,
-            infer,
-            _quiet(reference),
-            ("data",),
-            attrs=_SCALAR_ATTRS,
-            kind="elementwise",
-            mxnet=mxnet,
-            **_traits(base, row, form),
-        )
-    )
-
-
-_OLD_SCALAR_NAMES = {
-    "add_scalar": ("_plus_scalar", "_PlusScalar"),
-    "subtract_scalar": ("_minus_scalar", "_MinusScalar"),
-    "rsubtract_scalar": ("_rminus_scalar", "_RMinusScalar"),
-    "multiply_scalar": ("_mul_scalar", "_MulScalar"),
-    "true_divide_scalar": ("_div_scalar", "_DivScalar"),
-    "rtrue_divide_scalar": ("_rdiv_scalar", "_RDivScalar"),
-    "mod_scalar": ("_mod_scalar", "_ModScalar"),
-    "rmod_scalar": ("_rmod_scalar", "_RModScalar"),
-    "power_scalar": ("_power_scalar", "_PowerScalar"),
-    "rpower_scalar": ("_rpower_scalar", "_RPowerScalar"),
-    "maximum_scalar": ("_maximum_scalar", "_MaximumScalar"),
-    "minimum_scalar": ("_minimum_scalar", "_MinimumScalar"),
-}
-
-for _name, _binary in _BINARY.items():
-    _register_binary(_name, _binary)
-    _register_scalar(_name, _binary, _binary.scalar)
-    if _binary.reversed is not None:
-        _register_scalar(_name, _binary, _binary.reversed, reversed_=True)

@@ -13,7 +13,8 @@ from hypothesis.extra.numpy import mutually_broadcastable_shapes
 from ops_helpers import assert_close, infer, normal, reference, tensor
 
 from minidnn.errors import OpError, ShapeError, TypeMismatchError
-from minidnn.ops.elementwise import BINARY, COMPARE, UNARY
+from minidnn.ops.binary import BINARY, COMPARE
+from minidnn.ops.elementwise import UNARY
 
 # Ours: torch's name, and the interval the function is defined on.
 TORCH_UNARY: dict[str, tuple[Any, float, float]] = {
