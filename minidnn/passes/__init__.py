@@ -13,7 +13,7 @@ from minidnn.ir.graph import Graph
 from minidnn.ir.printing import format_graph
 from minidnn.ir.verify import verify_if_asked
 from minidnn.passes.fold_batch_norm import fold_batch_norm
-from minidnn.passes.fold_constants import fold_constants, optimize_around, parameter_sources
+from minidnn.passes.fold_constants import fold_constants, optimize_around, without_data
 from minidnn.passes.fuse_elementwise import fuse_elementwise
 from minidnn.passes.fuse_epilogues import fuse_epilogues
 from minidnn.passes.remove_identities import remove_identities
@@ -26,9 +26,9 @@ __all__ = [
     "fuse_elementwise",
     "fuse_epilogues",
     "optimize_around",
-    "parameter_sources",
     "remove_identities",
     "run_passes",
+    "without_data",
 ]
 
 Pass = Callable[[Graph], Graph]

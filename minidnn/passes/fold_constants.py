@@ -23,7 +23,7 @@ from minidnn.ir.roles import input_roles
 from minidnn.ops.registry import TensorType
 from minidnn.passes.naming import name_fused_nodes
 
-__all__ = ["MAX_GROWTH", "SMALL_BYTES", "fold_constants", "optimize_around", "parameter_sources"]
+__all__ = ["MAX_GROWTH", "SMALL_BYTES", "fold_constants", "optimize_around", "without_data"]
 
 Array = np.ndarray[Any, Any]
 
@@ -35,8 +35,25 @@ _ALL_SMALL_BYTES = 64 << 20
 _ALL_GROWTH = 16
 
 
-def parameter_sources(graph: Graph) -> frozenset[str]:
-    """Names of the variables that reach a parameter of some operation, as they are or in an expression."""
+def without_data(graph: Graph, given: Collection[str]) -> Collection[str]:
+    """Of the variables `given` as arguments those that are parameters: all of them, unless there is data among them.
+
+    There is, if an output would be constant, or an operation with weights; then parameters are what reaches a
+    parameter of some operation, as it is or in an expression.
+    """
+    constant = {entry.node for entry in constant_entries(graph, given)}
+    outputs = {entry.node for entry in graph.outputs}
+    if not any(node in outputs or _is_layer(node) for node in constant):
+        return given
+    return _parameter_sources(graph).intersection(given)
+
+
+def _is_layer(node: Node) -> bool:
+    inner = (node,) if node.subgraph is None else node.subgraph.operations()
+    return any(n.op is not None and (n.op.parameters or n.op.anchor is not None) for n in inner)
+
+
+def _parameter_sources(graph: Graph) -> frozenset[str]:
     feeding: set[Node] = set()
     for node in reversed(graph.operations()):
         for entry, role in zip(node.inputs, input_roles(node), strict=True):

@@ -20,7 +20,7 @@ from minidnn.ir.printing import format_graph
 from minidnn.ir.roles import auxiliary_variables, parameter_variables
 from minidnn.numpy.multiarray import ndarray
 from minidnn.ops.registry import TensorType
-from minidnn.passes import FUSION_PASSES, optimize_around, parameter_sources, run_passes
+from minidnn.passes import FUSION_PASSES, optimize_around, run_passes, without_data
 from minidnn.symbol.compose import Arithmetic, check_names, compose
 from minidnn.text import printable
 
@@ -210,9 +210,7 @@ class Symbol(Arithmetic):
         types = known_types(self, shapes, dtypes)
         given = {v.name: types[v[0]] for v in self.variables() if v.name in shapes or v.name in dtypes if v[0] in types}
         graph = with_types(self, given) if given else self
-        # Arguments may well be all inputs; then the graph must say which of them are no data.
-        complete = len(arrays) == len(self.variables())
-        constants = parameter_sources(graph) if complete else arrays.keys()
+        constants = without_data(graph, arrays.keys())
         return Symbol(optimize_around(graph, constants, lambda g: run_passes(g, FUSION_PASSES)).outputs)
 
     def eval(self, ctx: Any = None, device: Any = None, **arrays: Any) -> list[ndarray]:
