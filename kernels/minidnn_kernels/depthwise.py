@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from minidnn_kernels.epilogue import OUTPUTS, Epilogue
+from minidnn_kernels.element_type import ELEMENT_TYPES, FLOAT32, INT32
+from minidnn_kernels.epilogue import Epilogue
 from minidnn_kernels.isa import Isa
 from minidnn_kernels.simd import Simd, Value, const, new_function
 from minidnn_kernels.store import Block, store_block
@@ -82,15 +83,18 @@ class DepthwiseSpec:
         module, function, builder = new_function(self.name, ARGUMENTS)
         s = Simd(builder, isa)
         context, pointers, weights, row, channels = function.args
+        data = ELEMENT_TYPES[self.data]
         rounded = builder.and_(s.add(channels, const(s.lanes - 1)), const(-s.lanes))
 
         def body(channel: Value, mask: Value | None) -> None:
-            offset = s.mul(channel, const(4))
-            element = s.mul(channel, const(OUTPUTS[self.data]))
-            sums = self._window(s, pointers, s.add(weights, offset), element, s.mul(rounded, const(4)), mask)
-            if self.data != "f32":
+            offset = s.mul(channel, const(FLOAT32.bytes))
+            element = s.mul(channel, const(data.bytes))
+            sums = self._window(
+                s, pointers, s.add(weights, offset), element, s.mul(rounded, const(FLOAT32.bytes)), mask
+            )
+            if data.is_integer:
                 taps = const(self.outer * self.width)
-                bias = s.load_as_int(s.add(weights, offset, s.mul(taps, s.mul(rounded, const(4)))), "s32")
+                bias = INT32.load_lanes(s, s.add(weights, offset, s.mul(taps, s.mul(rounded, const(FLOAT32.bytes)))))
                 sums = [builder.add(builder.fptosi(total, s.int_vector), bias) for total in sums]
             rows = [s.add(row, const(p)) for p in range(self.pixels)]
             store_block(s, self.epilogue, Block(context, rows, [channel], [mask]), [[v] for v in sums])
@@ -112,6 +116,6 @@ class DepthwiseSpec:
                     column = p * self.stride + tap * self.dilate
                     if column not in seen:
                         pointer = s.load_i64(s.add(pointers, const((outer * self.columns + column) * 8)))
-                        seen[column] = s.load_as_float(s.add(pointer, offset), self.data, mask)
+                        seen[column] = ELEMENT_TYPES[self.data].load(s, s.add(pointer, offset), mask)
                     sums[p] = s.fma(seen[column], weight, sums[p])
         return sums

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from minidnn_kernels.epilogue import OUTPUTS, Epilogue, load_numbers, operand_dtype
+from minidnn_kernels.epilogue import Epilogue, load_numbers
 from minidnn_kernels.isa import Isa
 from minidnn_kernels.simd import Simd, Value, const, new_function
 from minidnn_kernels.store import store_value
@@ -50,20 +50,20 @@ class ElementwiseSpec:
         module, function, builder = new_function(self.name, ARGUMENTS)
         s = Simd(builder, isa)
         context, count, numbers = function.args
-        kinds = self.epilogue.operands
+        kinds, output_type = self.epilogue.kinds, self.epilogue.output_type
         output = s.load_i64(context)
         rows = [s.load_i64(s.add(context, const(8 * (i + 1)))) for i in range(len(kinds))]
-        scalars = {i: s.load_splat(rows[i]) for i, kind in enumerate(kinds) if kind == "scalar"}
+        scalars = {i: s.load_splat(rows[i]) for i, kind in enumerate(kinds) if kind.form == "scalar"}
         vectors = load_numbers(s, numbers, self.epilogue.numbers)
 
         def body(index: Value, mask: Value | None) -> None:
             def load(i: int) -> Value:
                 if i in scalars:
                     return scalars[i]
-                dtype = operand_dtype(kinds[i])
-                return s.load_as_float(s.add(rows[i], s.mul(index, const(OUTPUTS[dtype]))), dtype, mask)
+                type = kinds[i].type
+                return type.load(s, s.add(rows[i], s.mul(index, const(type.bytes))), mask)
 
-            address = s.add(output, s.mul(index, const(OUTPUTS[self.epilogue.output])))
+            address = s.add(output, s.mul(index, const(output_type.bytes)))
             store_value(s, self.epilogue, load(0), load, vectors, address, mask)
 
         s.each_vector(count, body)

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from minidnn_kernels import vector_math as vm
+from minidnn_kernels.element_type import FLOAT32, INT8, INT32, UINT8, WORD_BYTES, ElementType
 from minidnn_kernels.simd import Simd, Value, const
 
 __all__ = [
@@ -28,9 +29,10 @@ __all__ = [
     "QUANTIZED_LIMITS",
     "Epilogue",
     "Instruction",
+    "OperandKind",
     "load_numbers",
     "number_word",
-    "operand_dtype",
+    "tensor_kind",
 ]
 
 Emit = Callable[..., Value]
@@ -50,22 +52,42 @@ class Instruction:
         return OPS[self.op][1] if self.op in OPS else 0
 
 
-# How an operand lies in memory, as seen from a vector of the output:
-#   tensor   element by element beside it
-#   channel  one vector for all pixels (bias, scale)
-#   scalar   one number
-# A tensor's elements are float32, or with a suffix int8, uint8 or int32, which are converted as they are read.
-OPERAND_KINDS = ("tensor", "tensor_s8", "tensor_u8", "tensor_s32", "channel", "scalar")
+@dataclass(frozen=True)
+class OperandKind:
+    """How an operand lies in memory, as seen from a vector of the output.
 
-# Bytes of what is stored: float32, or integers.
-OUTPUTS = {"f32": 4, "s32": 4, "s8": 1, "u8": 1}
+    Args:
+        name: of the kind.
+        form: ``tensor``, element by element beside the output; ``channel``, one vector for all pixels (bias,
+            scale); or ``scalar``, one number.
+        type: of its elements, which are converted to float32 as they are read.
+    """
+
+    name: str
+    form: str
+    type: ElementType = FLOAT32
+
+    @property
+    def is_tensor(self) -> bool:
+        return self.form == "tensor"
+
+
+def tensor_kind(type: ElementType) -> str:
+    """The name of the kind of tensors of that type."""
+    return "tensor" if type is FLOAT32 else f"tensor_{type.name}"
+
+
+_TENSORS = [OperandKind(tensor_kind(type), "tensor", type) for type in (FLOAT32, INT8, UINT8, INT32)]
+
+# By name.
+OPERAND_KINDS: dict[str, OperandKind] = {
+    kind.name: kind for kind in (*_TENSORS, OperandKind("channel", "channel"), OperandKind("scalar", "scalar"))
+}
+
+# What is stored: float32, or integers.
+OUTPUTS: dict[str, ElementType] = {type.name: type for type in (FLOAT32, INT32, INT8, UINT8)}
 # The integers of a quantized output: int8 is symmetric.
-QUANTIZED_LIMITS = {"s8": (-127.0, 127.0), "u8": (0.0, 255.0)}
-
-
-def operand_dtype(kind: str) -> str:
-    """The element type behind an operand kind: ``f32``, ``s8``, ``u8``, ``s32``."""
-    return kind.partition("_")[2] or "f32"
+QUANTIZED_LIMITS = {INT8.name: (-127.0, 127.0), UINT8.name: (0.0, 255.0)}
 
 
 def number_word(number: float) -> int:
@@ -76,7 +98,7 @@ def number_word(number: float) -> int:
 
 def load_numbers(s: Simd, address: Value, count: int) -> list[Value]:
     """Consecutive number words, each as a vector with the number in every lane."""
-    return [s.load_splat(s.add(address, const(8 * i)), constant=True) for i in range(count)]
+    return [s.load_splat(s.add(address, const(WORD_BYTES * i)), constant=True) for i in range(count)]
 
 
 @dataclass(frozen=True)
@@ -115,6 +137,15 @@ class Epilogue:
             arity, _, _ = OPS[instruction.op]
             if len(instruction.values) != arity:
                 raise ValueError(f"{instruction.op} takes {arity} values: {instruction}")
+
+    @property
+    def kinds(self) -> tuple[OperandKind, ...]:
+        """How each operand lies in memory."""
+        return tuple(OPERAND_KINDS[name] for name in self.operands)
+
+    @property
+    def output_type(self) -> ElementType:
+        return OUTPUTS[self.output]
 
     @property
     def name(self) -> str:

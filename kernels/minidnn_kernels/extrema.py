@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from minidnn_kernels.element_type import FLOAT32
 from minidnn_kernels.isa import Isa
 from minidnn_kernels.simd import Simd, Value, const, new_function
 
@@ -45,9 +46,9 @@ class ExtremaSpec:
         mask = s.first_lanes(left)
         empty = builder.icmp_signed("==", left, const(0))
         with s.loop(const(0), whole, s.lanes, [s.splat(math.inf), s.splat(-math.inf)]) as loop:
-            value = s.load(s.add(source, s.mul(loop.index, const(4))))
+            value = s.load(s.add(source, s.mul(loop.index, const(FLOAT32.bytes))))
             loop.next = [s.binary("minimum", loop.values[0], value), s.binary("maximum", loop.values[1], value)]
-        tail = s.load(s.add(source, s.mul(whole, const(4))), mask)
+        tail = s.load(s.add(source, s.mul(whole, const(FLOAT32.bytes))), mask)
         for i, (operation, neutral) in enumerate((("minimum", math.inf), ("maximum", -math.inf))):
 
             def combine(a: Value, b: Value, operation: str = operation) -> Value:
@@ -55,6 +56,10 @@ class ExtremaSpec:
 
             rest = builder.select(mask, tail, s.splat(neutral))
             total = builder.select(empty, loop.results[i], combine(loop.results[i], rest))
-            builder.store(s.reduce(total, combine), s.pointer(s.add(target, const(4 * i)), s.vector.element), align=4)
+            builder.store(
+                s.reduce(total, combine),
+                s.pointer(s.add(target, const(FLOAT32.bytes * i)), s.vector.element),
+                align=FLOAT32.bytes,
+            )
         builder.ret_void()
         return str(module)

@@ -30,7 +30,7 @@ class Isa:
         max_rows: most rows of the matmul tile, for the widest tile at that row count (see `tile_fits`).
         fma: whether a fused multiply-add is one instruction.
         masked: whether masked loads and stores are instructions.
-        dot: how four int8 products are summed into an int32, a row of `dot.DOTS`.
+        dot: how four int8 products are summed into an int32, one of `ElementType.dots`.
     """
 
     name: str

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from minidnn_kernels.epilogue import OUTPUTS
+from minidnn_kernels.element_type import ELEMENT_TYPES, FLOAT32, INT32, ElementType
 from minidnn_kernels.isa import Isa
 from minidnn_kernels.simd import Simd, Value, const, new_function
 
@@ -61,6 +61,10 @@ class PoolSpec:
     def name(self) -> str:
         return f"{self.data}_{'global_' if self.strided else ''}pool_{self.operation}"
 
+    @property
+    def _type(self) -> ElementType:
+        return ELEMENT_TYPES[self.data]
+
     def emit(self, isa: Isa) -> str:
         """LLVM IR of the kernel, one function of `ARGUMENTS`."""
         module, function, builder = new_function(self.name, ARGUMENTS)
@@ -80,7 +84,7 @@ class PoolSpec:
     def _channels(self, s: Simd, arguments: list[Value], channel: Value, vectors: int, mask: Value | None) -> None:
         target, pixels, count, _, extra = arguments
         pitch = s.load_i64(s.add(extra, const(8))) if self.strided else None
-        item = OUTPUTS[self.data]
+        item = self._type.bytes
 
         def fold(begin: Value, end: Value) -> list[Value]:
             with s.loop(begin, end, 1, [self._start(s)] * vectors) as tap:
@@ -97,28 +101,23 @@ class PoolSpec:
 
         results = _sum_blocks(s, count, vectors, fold) if self.operation == "sum" else fold(const(0), count)
         factor = s.load_splat(extra) if self.operation == "sum" else None
-        size = 4 if factor is not None else item
+        made = self._type if factor is None else FLOAT32
         for j, value in enumerate(results):
-            address = s.add(target, s.mul(channel, const(size)), const(j * s.lanes * size))
-            if factor is not None:
-                s.store(s.builder.fmul(value, factor), address, mask)
-            elif self.data == "f32":
-                s.store(value, address, mask)
-            else:
-                s.store_int(value, address, self.data, mask)
+            address = s.add(target, s.mul(channel, const(made.bytes)), const(j * s.lanes * made.bytes))
+            made.store_lanes(s, value if factor is None else s.builder.fmul(value, factor), address, mask)
 
     def _start(self, s: Simd) -> Value:
         if self.operation == "sum":
             return s.splat(0.0)
-        return s.splat(-math.inf) if self.data == "f32" else s.splat_int(-(1 << 31))
+        return s.splat_int(INT32.limits[0]) if self._type.is_integer else s.splat(-math.inf)
 
     def _take(self, s: Simd, value: Value, address: Value, mask: Value | None) -> Value:
         """`value` with the elements at `address` taken in."""
         if self.operation == "sum":
-            return s.builder.fadd(value, s.load_as_float(address, self.data, mask))
-        if self.data == "f32":
-            return s.binary("maximum", value, s.load(address, mask))
-        element = s.load_as_int(address, self.data, mask)
+            return s.builder.fadd(value, self._type.load(s, address, mask))
+        element = self._type.load_lanes(s, address, mask)
+        if not self._type.is_integer:
+            return s.binary("maximum", value, element)
         return s.builder.select(s.builder.icmp_signed(">", element, value), element, value)
 
 

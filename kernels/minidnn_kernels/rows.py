@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from minidnn_kernels import vector_math as vm
+from minidnn_kernels.element_type import FLOAT32
 from minidnn_kernels.isa import Isa
 from minidnn_kernels.simd import F32, Simd, Value, const, new_function
 
@@ -68,8 +69,10 @@ class _Row:
         """All elements, mapped by `of` and combined, as a scalar; lanes that do not exist count as `start`."""
         s = self.s
         with s.loop(const(0), self.whole, s.lanes, [s.splat(start)]) as loop:
-            loop.next = [combine(loop.values[0], of(s.load(s.add(self.source, s.mul(loop.index, const(4))))))]
-        tail = of(s.load(s.add(self.source, s.mul(self.whole, const(4))), self.mask))
+            loop.next = [
+                combine(loop.values[0], of(s.load(s.add(self.source, s.mul(loop.index, const(FLOAT32.bytes))))))
+            ]
+        tail = of(s.load(s.add(self.source, s.mul(self.whole, const(FLOAT32.bytes))), self.mask))
         tail = s.builder.select(self.mask, tail, s.splat(start))
         empty = s.builder.icmp_signed("==", self.left, const(0))
         combined = combine(loop.results[0], tail)
@@ -81,7 +84,7 @@ class _Row:
         s = self.s
 
         def one(index: Value, mask: Value | None) -> None:
-            offset = s.mul(index, const(4))
+            offset = s.mul(index, const(FLOAT32.bytes))
             s.store(of(s.load(s.add(self.source, offset), mask), offset, mask), s.add(self.target, offset), mask)
 
         s.each_vector(self.count, one)

@@ -14,7 +14,21 @@ from llvmlite import ir
 
 from minidnn_kernels.isa import Isa
 
-__all__ = ["F32", "I1", "I8", "I16", "I32", "I64", "VOID", "Loop", "Simd", "Value", "const", "new_function"]
+__all__ = [
+    "F32",
+    "I1",
+    "I8",
+    "I16",
+    "I32",
+    "I64",
+    "LANE_BYTES",
+    "VOID",
+    "Loop",
+    "Simd",
+    "Value",
+    "const",
+    "new_function",
+]
 
 I1 = ir.IntType(1)
 I8 = ir.IntType(8)
@@ -24,12 +38,20 @@ I64 = ir.IntType(64)
 F32 = ir.FloatType()
 VOID = ir.VoidType()
 
+# Of a float32 or an int32 in a register.
+LANE_BYTES = 4
+
 Value = Any  # llvmlite has no types of its own
 
 
 def const(value: int) -> Value:
     """An address-sized integer constant."""
     return ir.Constant(I64, value)
+
+
+def _bytes_of(element: Any) -> int:
+    """Bytes of LLVM's ``float`` or ``iN`` in memory."""
+    return int(element.intrinsic_name[1:]) // 8
 
 
 def new_function(name: str, arguments: Sequence[str]) -> tuple[ir.Module, Any, ir.IRBuilder]:
@@ -61,9 +83,10 @@ class Simd:
         self.builder = builder
         self.isa = isa
         self.lanes = isa.lanes
+        self.vector_bytes = LANE_BYTES * self.lanes
         self.vector = ir.VectorType(F32, self.lanes)
         self.int_vector = ir.VectorType(I32, self.lanes)
-        self.byte_vector = ir.VectorType(I8, 4 * self.lanes)
+        self.byte_vector = ir.VectorType(I8, self.vector_bytes)
         self.short_vector = ir.VectorType(I16, 2 * self.lanes)
         self.mask_type = ir.VectorType(I1, self.lanes)
 
@@ -101,7 +124,7 @@ class Simd:
 
     def load_i32(self, address: Value) -> Value:
         """An int32 from memory, widened."""
-        return self.builder.sext(self.builder.load(self.pointer(address, I32), align=4), I64)
+        return self.builder.sext(self.builder.load(self.pointer(address, I32), align=LANE_BYTES), I64)
 
     # --- float32 vectors --------------------------------------------------------------------
 
@@ -119,68 +142,45 @@ class Simd:
 
         A `constant` one nobody writes to while the kernel runs, so that it need not be kept over stores.
         """
-        number = self.builder.load(self.pointer(address, F32), align=4)
+        number = self.builder.load(self.pointer(address, F32), align=LANE_BYTES)
         if constant:
             number.set_metadata("invariant.load", self.builder.module.add_metadata([]))
         return self.splat(number)
 
     def load(self, address: Value, mask: Value | None = None) -> Value:
         """A vector from memory; lanes off in `mask` are not read and come as zero."""
-        pointer = self.pointer(address, self.vector)
+        return self.load_elements(address, F32, mask)
+
+    def store(self, value: Value, address: Value, mask: Value | None = None) -> None:
+        """A vector to memory; lanes off in `mask` are not written."""
+        self.store_elements(value, address, mask)
+
+    # --- vectors of other elements ----------------------------------------------------------
+
+    def load_elements(self, address: Value, element: Any, mask: Value | None = None, vectors: int = 1) -> Value:
+        """As many elements of that type as `vectors` float32 vectors have lanes; with a mask there is one."""
+        type_ = ir.VectorType(element, vectors * self.lanes)
+        pointer, align = self.pointer(address, type_), _bytes_of(element)
         if mask is None:
-            return self.builder.load(pointer, align=4)
-        intrinsic = self.intrinsic(
-            f"llvm.masked.load.v{self.lanes}f32.p0",
-            self.vector,
-            [self.vector.as_pointer(), I32, self.mask_type, self.vector],
-        )
-        zero = ir.Constant(self.vector, None)
-        return self.builder.call(intrinsic, [pointer, ir.Constant(I32, 4), mask, zero])
-
-    def load_as_float(self, address: Value, dtype: str, mask: Value | None = None) -> Value:
-        """A vector of ``f32``, ``s8``, ``u8`` or ``s32`` elements, converted to float32."""
-        if dtype == "f32":
-            return self.load(address, mask)
-        return self.builder.sitofp(self.load_as_int(address, dtype, mask), self.vector)
-
-    def load_as_int(self, address: Value, dtype: str, mask: Value | None = None) -> Value:
-        """A vector of ``s8``, ``u8`` or ``s32`` elements, widened to int32."""
-        element = I32 if dtype == "s32" else I8
-        narrow = self._load_elements(address, element, mask)
-        if dtype == "s32":
-            return narrow
-        return (self.builder.zext if dtype == "u8" else self.builder.sext)(narrow, self.int_vector)
-
-    def load_as_short(self, address: Value, dtype: str) -> Value:
-        """Two vectors' worth of ``s8`` or ``u8`` elements, widened to int16."""
-        narrow = self._load_elements(address, I8, None, 2 * self.lanes)
-        return (self.builder.zext if dtype == "u8" else self.builder.sext)(narrow, self.short_vector)
-
-    def store_int(self, value: Value, address: Value, dtype: str, mask: Value | None = None) -> None:
-        """Int32 lanes to memory as ``s8``, ``u8`` (the low byte: the caller has clamped) or ``s32``."""
-        narrow = value if dtype == "s32" else self.builder.trunc(value, ir.VectorType(I8, self.lanes))
-        self._store_elements(narrow, address, mask)
-
-    def _load_elements(self, address: Value, element: Any, mask: Value | None, count: int = 0) -> Value:
-        type_ = ir.VectorType(element, count or self.lanes)
-        pointer = self.pointer(address, type_)
-        size = element.width // 8
-        if mask is None:
-            return self.builder.load(pointer, align=size)
-        name = f"llvm.masked.load.v{self.lanes}i{element.width}.p0"
+            return self.builder.load(pointer, align=align)
+        name = f"llvm.masked.load.v{self.lanes}{element.intrinsic_name}.p0"
         intrinsic = self.intrinsic(name, type_, [type_.as_pointer(), I32, self.mask_type, type_])
-        return self.builder.call(intrinsic, [pointer, ir.Constant(I32, size), mask, ir.Constant(type_, None)])
+        return self.builder.call(intrinsic, [pointer, ir.Constant(I32, align), mask, ir.Constant(type_, None)])
 
-    def _store_elements(self, value: Value, address: Value, mask: Value | None) -> None:
-        type_ = value.type
-        pointer = self.pointer(address, type_)
-        width = type_.element.width
+    def store_elements(self, value: Value, address: Value, mask: Value | None = None) -> None:
+        """A vector of any elements to memory; lanes off in `mask` are not written."""
+        type_, element = value.type, value.type.element
+        pointer, align = self.pointer(address, type_), _bytes_of(element)
         if mask is None:
-            self.builder.store(value, pointer, align=width // 8)
+            self.builder.store(value, pointer, align=align)
             return
-        name = f"llvm.masked.store.v{self.lanes}i{width}.p0"
+        name = f"llvm.masked.store.v{self.lanes}{element.intrinsic_name}.p0"
         intrinsic = self.intrinsic(name, VOID, [type_, type_.as_pointer(), I32, self.mask_type])
-        self.builder.call(intrinsic, [value, pointer, ir.Constant(I32, width // 8), mask])
+        self.builder.call(intrinsic, [value, pointer, ir.Constant(I32, align), mask])
+
+    def narrow_int(self, value: Value, element: Any) -> Value:
+        """The low bits of int32 lanes, as many as the element has."""
+        return self.builder.trunc(value, ir.VectorType(element, self.lanes))
 
     def to_int(self, a: Value) -> Value:
         """Float32 lanes to int32, rounded half to even; the low byte of a NaN is 0. The caller has clamped."""
@@ -201,19 +201,6 @@ class Simd:
     def _pack(self, instruction: str, low: Value, high: Value, result: Any) -> Value:
         intrinsic = self.intrinsic(f"llvm.x86.avx2.{instruction}", result, [low.type, high.type])
         return self.builder.call(intrinsic, [low, high])
-
-    def store(self, value: Value, address: Value, mask: Value | None = None) -> None:
-        """A vector to memory; lanes off in `mask` are not written."""
-        pointer = self.pointer(address, self.vector)
-        if mask is None:
-            self.builder.store(value, pointer, align=4)
-            return
-        intrinsic = self.intrinsic(
-            f"llvm.masked.store.v{self.lanes}f32.p0",
-            VOID,
-            [self.vector, self.vector.as_pointer(), I32, self.mask_type],
-        )
-        self.builder.call(intrinsic, [value, pointer, ir.Constant(I32, 4), mask])
 
     def first_lanes(self, count: Value) -> Value:
         """A mask with the first `count` lanes on (all of them from `lanes` up, none below 1)."""

@@ -10,7 +10,7 @@ import numpy as np
 from llvmlite import ir
 
 from minidnn_kernels.isa import Isa
-from minidnn_kernels.simd import I8, I32, Simd, Value, const
+from minidnn_kernels.simd import I8, I32, LANE_BYTES, Simd, Value, const
 from minidnn_kernels.uniform_dot import Dot, multiply_pairs
 
 __all__ = ["SplitDot"]
@@ -24,8 +24,12 @@ _MOST_ROWS = 10
 _ENTRIES = {False: 2.4, True: 1.6}
 # Columns that stand for all when they are counted.
 _SAMPLE = 64
-# Of an entry's shuffle: a byte of zeros.
-_NOTHING = 0x80
+# What ``vpshufb`` makes zero of, in an entry's shuffle.
+_PSHUFB_ZERO = 0x80
+# Of the int32 numbers in a tap's header.
+_COUNT_BYTES = np.dtype(np.int32).itemsize
+# Of each tap's header and entries: a cache line.
+_ALIGNMENT = 64
 
 
 @dataclass(frozen=True)
@@ -47,8 +51,8 @@ class SplitDot(Dot):
     signed: bool
 
     group = 8
-    step_bytes = 8
-    column_bytes = 8
+    step_bytes = 2 * LANE_BYTES
+    column_bytes = 2 * LANE_BYTES
 
     @property
     def offset(self) -> int:
@@ -93,10 +97,10 @@ class SplitDot(Dot):
     # --- code -------------------------------------------------------------------------------
 
     def load_b(self, s: Simd, address: Value) -> Sequence[Value]:
-        return [s.load_words(s.add(address, const(half * s.lanes * 4))) for half in range(2)]
+        return [s.load_words(s.add(address, const(half * s.vector_bytes))) for half in range(2)]
 
     def load_a(self, s: Simd, address: Value) -> Sequence[Value]:
-        words = [s.load_splat_i32(s.add(address, const(half * 4))) for half in range(2)]
+        words = [s.load_splat_i32(s.add(address, const(half * LANE_BYTES))) for half in range(2)]
         return [s.flip_signs(word) for word in words] if self.signed else words
 
     def accumulate(self, s: Simd, a: Sequence[Value], b: Sequence[Value], accumulator: Value) -> Value:
@@ -107,30 +111,31 @@ class SplitDot(Dot):
     def add_rest(self, s: Simd, rest: Value, row_pointers: Sequence[Value], sums: Sequence[Value]) -> list[Value]:
         """Where the next tap's rest begins, then the sums with this tap's rest."""
         vectors = len(sums) // len(row_pointers)
-        counts = [s.load_i32(s.add(rest, const(4 + 4 * j))) for j in range(vectors)]
-        offsets = s.add(rest, const(4 + 4 * vectors))
-        filled = s.add(s.mul(s.add(*counts), const(4)), const(4 + 4 * vectors + 63))
-        entries = s.add(rest, s.builder.and_(filled, const(-64)))
+        header = _COUNT_BYTES * (1 + vectors)
+        counts = [s.load_i32(s.add(rest, const(_COUNT_BYTES * (1 + j)))) for j in range(vectors)]
+        offsets = s.add(rest, const(header))
+        filled = s.add(s.mul(s.add(*counts), const(_COUNT_BYTES)), const(header + _ALIGNMENT - 1))
+        entries = s.add(rest, s.builder.and_(filled, const(-_ALIGNMENT)))
         sums = list(sums)
         for j, count in enumerate(counts):
             with s.loop(const(0), count, 1, sums[j::vectors]) as loop:
-                entry = s.add(entries, s.mul(loop.index, const(s.lanes * 8)))
-                shuffle, weights = s.load_words(entry), s.load_words(s.add(entry, const(s.lanes * 4)))
-                offset = s.load_i32(s.add(offsets, s.mul(loop.index, const(4))))
+                entry = s.add(entries, s.mul(loop.index, const(2 * s.vector_bytes)))
+                shuffle, weights = s.load_words(entry), s.load_words(s.add(entry, const(s.vector_bytes)))
+                offset = s.load_i32(s.add(offsets, s.mul(loop.index, const(_COUNT_BYTES))))
                 loop.next = []
                 for pointer, total in zip(row_pointers, loop.values, strict=True):
                     pairs = _shuffle_bytes(s, self._load_chunk(s, s.add(pointer, offset)), shuffle)
                     loop.next.append(s.builder.add(total, multiply_pairs(s, pairs, weights)))
             sums[j::vectors] = loop.results
-            entries = s.add(entries, s.mul(count, const(s.lanes * 8)))
-            offsets = s.add(offsets, s.mul(count, const(4)))
+            entries = s.add(entries, s.mul(count, const(2 * s.vector_bytes)))
+            offsets = s.add(offsets, s.mul(count, const(_COUNT_BYTES)))
         return [s.add(rest, s.load_i32(rest)), *sums]
 
     def _load_chunk(self, s: Simd, address: Value) -> Value:
         """16 bytes of A, as often as a vector has room for them."""
         sixteen = ir.VectorType(I8, _CHUNK)
         chunk = s.builder.load(s.pointer(address, sixteen), align=1)
-        order = ir.Constant(ir.VectorType(I32, s.lanes * 4), [i % _CHUNK for i in range(s.lanes * 4)])
+        order = ir.Constant(ir.VectorType(I32, s.vector_bytes), [i % _CHUNK for i in range(s.vector_bytes)])
         words = s.builder.bitcast(s.builder.shuffle_vector(chunk, chunk, order), s.int_vector)
         return s.flip_signs(words) if self.signed else words
 
@@ -174,14 +179,14 @@ def _pack_rest(weights: Array, lanes: int) -> bytes:
     first = (np.cumsum(needed) - needed.reshape(-1)).reshape(needed.shape)
     entry = first[column // lanes, chunk] + position // 2
     total = int(needed.sum())
-    entries = np.zeros((total, 2, lanes * 4), np.uint8)
+    entries = np.zeros((total, 2, lanes * LANE_BYTES), np.uint8)
     shuffles, numbers = entries[:, 0].reshape(total, lanes, 2, 2), entries[:, 1].view(np.int16)
-    shuffles[:] = _NOTHING
+    shuffles[:] = _PSHUFB_ZERO
     shuffles[entry, column % lanes, position % 2, 0] = k - start[chunk]
     numbers[entry, column % lanes * 2 + position % 2] = weights[k, column]
     counts: bytes = needed.sum(1).astype(np.int32).tobytes()
     offsets = np.repeat(np.tile(start, vectors), needed.reshape(-1)).astype(np.int32).tobytes()
-    filled = -(-(4 + len(counts) + len(offsets)) // 64) * 64
+    filled = -(-(_COUNT_BYTES + len(counts) + len(offsets)) // _ALIGNMENT) * _ALIGNMENT
     header: bytes = np.int32(filled + entries.size).tobytes() + counts + offsets
     return header.ljust(filled, b"\0") + entries.tobytes()
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from minidnn_kernels.epilogue import OUTPUTS, Epilogue, load_numbers, operand_dtype
+from minidnn_kernels.element_type import INT32, UINT8
+from minidnn_kernels.epilogue import Epilogue, load_numbers
 from minidnn_kernels.simd import Simd, Value, const
 
 __all__ = ["Block", "store_block", "store_value"]
@@ -43,17 +44,18 @@ def store_block(s: Simd, epilogue: Epilogue, block: Block, accumulators: Sequenc
         operands.append((s.load_i64(slot), s.load_i64(s.add(slot, const(8)))))
     behind = s.add(block.context, const((_FIRST_OPERAND + 2 * len(operands)) * 8))
     numbers = load_numbers(s, behind, epilogue.numbers)
-    dtypes = [operand_dtype(kind) for kind in epilogue.operands]
+    kinds, output = epilogue.kinds, epilogue.output_type
 
     # What all rows share is loaded once.
     shared: dict[tuple[int, int], Value] = {}
-    for i, kind in enumerate(epilogue.operands):
-        if kind == "scalar":
+    for i, kind in enumerate(kinds):
+        if kind.form == "scalar":
             value = s.load_splat(operands[i][0])
             shared.update({(i, j): value for j in range(len(block.columns))})
-        elif kind == "channel":
+        elif kind.form == "channel":
             for j, column in enumerate(block.columns):
-                shared[i, j] = s.load(s.add(operands[i][0], s.mul(column, const(4))), block.masks[j])
+                address = s.add(operands[i][0], s.mul(column, const(kind.type.bytes)))
+                shared[i, j] = kind.type.load(s, address, block.masks[j])
 
     def store_row(row: Value, vectors: Sequence[Value]) -> None:
         made: list[Value] = []
@@ -62,22 +64,22 @@ def store_block(s: Simd, epilogue: Epilogue, block: Block, accumulators: Sequenc
             def load(i: int, j: int = j) -> Value:
                 if (i, j) in shared:
                     return shared[i, j]
-                address, operand_pitch = operands[i]
-                element = s.mul(block.columns[j], const(OUTPUTS[dtypes[i]]))
-                return s.load_as_float(s.add(address, s.mul(row, operand_pitch), element), dtypes[i], block.masks[j])
+                (address, operand_pitch), type = operands[i], kinds[i].type
+                element = s.mul(block.columns[j], const(type.bytes))
+                return type.load(s, s.add(address, s.mul(row, operand_pitch), element), block.masks[j])
 
             made.append(_finish(s, epilogue, accumulator, load, numbers))
         # AVX2 has no instruction to narrow one vector, but does two as fast.
-        paired = s.isa.arch == "x86_64" and s.lanes == 8 and epilogue.output == "u8"
+        paired = s.isa.arch == "x86_64" and s.lanes == 8 and output is UINT8
         start = s.add(base, s.mul(row, pitch))
         j = 0
         while j < len(made):
-            address = s.add(start, s.mul(block.columns[j], const(OUTPUTS[epilogue.output])))
+            address = s.add(start, s.mul(block.columns[j], const(output.bytes)))
             if paired and j + 1 < len(made) and block.masks[j] is None and block.masks[j + 1] is None:
                 s.store_u8_pair(made[j], made[j + 1], address)
                 j += 2
             else:
-                _store(s, epilogue.output, made[j], address, block.masks[j])
+                output.store_lanes(s, made[j], address, block.masks[j])
                 j += 1
 
     for r, vectors in enumerate(accumulators):
@@ -102,24 +104,17 @@ def store_value(
     Raises:
         ValueError: an ``s32`` output of float32.
     """
-    _store(s, epilogue.output, _finish(s, epilogue, accumulator, load, numbers), address, mask)
+    epilogue.output_type.store_lanes(s, _finish(s, epilogue, accumulator, load, numbers), address, mask)
 
 
 def _finish(
     s: Simd, epilogue: Epilogue, accumulator: Value, load: Callable[[int], Value], numbers: Sequence[Value]
 ) -> Value:
-    """What is to be stored: float32, or int32 that the output type can hold."""
-    integer = accumulator.type == s.int_vector
-    if epilogue.output == "s32":
+    """The lanes to be stored: float32, or int32 that the output type can hold."""
+    integer, output = accumulator.type == s.int_vector, epilogue.output_type
+    if output is INT32:
         if not integer:
             raise ValueError("an s32 output needs int32 sums, this kernel's are float32")
         return accumulator
     value = epilogue.emit(s, s.builder.sitofp(accumulator, s.vector) if integer else accumulator, load, numbers)
-    return value if epilogue.output == "f32" else s.to_int(value)
-
-
-def _store(s: Simd, output: str, value: Value, address: Value, mask: Value | None) -> None:
-    if output == "f32":
-        s.store(value, address, mask)
-    else:
-        s.store_int(value, address, output, mask)
+    return output.from_float(s, value)

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from minidnn_kernels.dot import Dot, SplitDot, dot_for
+from minidnn_kernels.element_type import ELEMENT_TYPES, INT32
 from minidnn_kernels.epilogue import Epilogue
 from minidnn_kernels.isa import Isa
 from minidnn_kernels.simd import Simd, Value, const, new_function
@@ -42,7 +43,7 @@ class TileSpec:
     """A tile of `rows` by `vectors` registers with a tail; `masked` where columns may be missing.
 
     `data` is the type of A: ``f32`` or ``s16`` (then B is too), ``u8`` or ``s8`` (then B is int8).
-    `dot` is a row of `dot.DOTS`, if it is not to be the ISA's own.
+    `dot` is one of `ElementType.dots`, if it is not to be the ISA's own.
 
     Rows beyond `rows_left` repeat the last one: the caller repeats its pointers, the tile its output
     address, so they store the same values again and need no code of their own.
@@ -118,10 +119,11 @@ class TileSpec:
 
     def _start(self, s: Simd, panel: Value) -> tuple[Value, list[Value]]:
         """Where B begins in the panel, and what the accumulators hold before the first product."""
-        if self.data == "f32":
+        if not ELEMENT_TYPES[self.data].is_integer:
             return panel, [s.splat(0.0)] * (self.rows * self.vectors)
-        bias = [s.load_as_int(s.add(panel, const(j * s.lanes * 4)), "s32") for j in range(self.vectors)]
-        return s.add(panel, const(self.vectors * s.lanes * 4)), bias * self.rows
+        vector_bytes = s.lanes * INT32.bytes
+        bias = [INT32.load_lanes(s, s.add(panel, const(j * vector_bytes))) for j in range(self.vectors)]
+        return s.add(panel, const(self.vectors * vector_bytes)), bias * self.rows
 
 
 def scattered_rows(s: Simd, arguments: Mapping[str, Value], rows: int) -> list[Value]:

@@ -8,7 +8,7 @@ from llvmlite import ir
 
 from minidnn_kernels.copy import MAX_DIMENSIONS, CopyArguments
 from minidnn_kernels.isa import Isa
-from minidnn_kernels.simd import Simd, Value, const, new_function
+from minidnn_kernels.simd import LANE_BYTES, Simd, Value, const, new_function
 
 __all__ = ["ARGUMENTS", "TransposeSpec"]
 
@@ -20,7 +20,7 @@ ARGUMENTS = ("source", "target", "rows", "columns", "row")
 
 @dataclass(frozen=True)
 class TransposeSpec:
-    """Rows by columns of 4-byte elements, block by block of ``lanes`` x ``lanes``."""
+    """Rows by columns of `LANE_BYTES`-byte elements, block by block of ``lanes`` x ``lanes``."""
 
     @property
     def name(self) -> str:
@@ -40,14 +40,14 @@ class TransposeSpec:
         def block(r: Value, c: Value, whole: bool) -> None:
             row_mask = None if whole else s.first_lanes(builder.sub(rows, r))
             column_mask = None if whole else s.first_lanes(builder.sub(columns, c))
-            corner = s.add(source, s.mul(r, const(4)), s.mul(c, source_column))
+            corner = s.add(source, s.mul(r, const(LANE_BYTES)), s.mul(c, source_column))
             last = s.add(columns, const(-1))
             vectors = []
             for i in range(lanes):
                 # Beyond the last column, read the last one again: what comes of it is not stored.
                 index = const(i) if whole else builder.sub(s.smaller(s.add(c, const(i)), last), c)
                 vectors.append(s.load(s.add(corner, s.mul(index, source_column)), row_mask))
-            corner = s.add(target, s.mul(c, const(4)), s.mul(r, target_row))
+            corner = s.add(target, s.mul(c, const(LANE_BYTES)), s.mul(r, target_row))
             last = s.add(rows, const(-1))
             for i, vector in enumerate(_transposed(s, vectors)):
                 address = s.add(corner, s.mul(const(i), target_row))

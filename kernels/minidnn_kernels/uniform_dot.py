@@ -14,7 +14,7 @@ import numpy as np
 from llvmlite import ir
 
 from minidnn_kernels.isa import Isa
-from minidnn_kernels.simd import I8, I32, Simd, Value, const
+from minidnn_kernels.simd import I8, I32, LANE_BYTES, Simd, Value, const
 
 __all__ = [
     "Dot",
@@ -109,8 +109,8 @@ def loose(vectors: int) -> int:
 
 class Float32(Dot):
     group = 1
-    step_bytes = 4
-    column_bytes = 4
+    step_bytes = LANE_BYTES
+    column_bytes = LANE_BYTES
     offset = 0
 
     def load_b(self, s: Simd, address: Value) -> Sequence[Value]:
@@ -140,8 +140,8 @@ class _FourBytes(Dot):
     signed: bool
 
     group = 4
-    step_bytes = 4
-    column_bytes = 4
+    step_bytes = LANE_BYTES
+    column_bytes = LANE_BYTES
     native_signed = False
 
     @property
@@ -200,12 +200,12 @@ class Maddwd(Dot):
     signed: bool
 
     group = 4
-    step_bytes = 4
-    column_bytes = 8
+    step_bytes = LANE_BYTES
+    column_bytes = 2 * LANE_BYTES
     offset = 0
 
     def load_b(self, s: Simd, address: Value) -> Sequence[Value]:
-        halves = [s.add(address, const(half * s.lanes * 4)) for half in range(2)]
+        halves = [s.add(address, const(half * s.vector_bytes)) for half in range(2)]
         return [s.load_words(half) for half in halves]
 
     def load_a(self, s: Simd, address: Value) -> Sequence[Value]:
@@ -241,8 +241,8 @@ class Int16(Dot):
     """
 
     group = 2
-    step_bytes = 4
-    column_bytes = 4
+    step_bytes = LANE_BYTES
+    column_bytes = LANE_BYTES
     offset = 0
 
     def load_b(self, s: Simd, address: Value) -> Sequence[Value]:
@@ -274,11 +274,11 @@ class Widen(Dot):
 
     group = 1
     step_bytes = 1
-    column_bytes = 4
+    column_bytes = LANE_BYTES
     offset = 0
 
     def load_b(self, s: Simd, address: Value) -> Sequence[Value]:
-        return [s.builder.load(s.pointer(address, s.int_vector), align=4)]
+        return [s.load_elements(address, I32)]
 
     def load_a(self, s: Simd, address: Value) -> Sequence[Value]:
         byte = s.builder.load(s.pointer(address, I8), align=1)

@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from minidnn_kernels.element_type import ELEMENT_TYPES, FLOAT32, INT8, INT16, INT32, ElementType
 from minidnn_kernels.epilogue import Epilogue
 from minidnn_kernels.isa import Isa
 from minidnn_kernels.simd import Simd, Value, const, new_function
@@ -59,7 +60,7 @@ class Scheme:
         input_stages: Bᵀ as a product of sparser matrices, the one that is applied first in front.
         weight_matrix: G.
         output_stages: Aᵀ, in the same way.
-        element: NumPy's name of the transformed elements' type.
+        element: type of the transformed elements.
         factor: what the result comes multiplied by.
     """
 
@@ -67,7 +68,7 @@ class Scheme:
     input_stages: tuple[Matrix, ...]
     weight_matrix: Matrix
     output_stages: tuple[Matrix, ...]
-    element: str
+    element: ElementType
     factor: int = 1
 
     @property
@@ -86,12 +87,17 @@ class Scheme:
 
     @property
     def integer(self) -> bool:
-        return self.element == "int16"
+        return self.element.is_integer
 
     @property
-    def itemsize(self) -> int:
-        """Bytes of a transformed element."""
-        return np.dtype(self.element).itemsize
+    def weights(self) -> ElementType:
+        """Of the weights before they are transformed."""
+        return INT8 if self.integer else FLOAT32
+
+    @property
+    def sums(self) -> ElementType:
+        """Of the products' sums."""
+        return INT32 if self.integer else FLOAT32
 
     @property
     def shift(self) -> int:
@@ -107,7 +113,7 @@ class Scheme:
         # Float32 holds what integers these become.
         matrix: np.ndarray[Any, Any] = np.asarray(self.weight_matrix, np.float32 if self.integer else np.float64)
         filters, channels = weights.shape[:2]
-        transformed = np.empty((self.input, self.input, channels, filters), self.element)
+        transformed = np.empty((self.input, self.input, channels, filters), self.element.dtype)
         for start in range(0, filters, _FILTERS_AT_ONCE):
             some = slice(start, start + _FILTERS_AT_ONCE)
             kernels = weights[some].astype(matrix.dtype)
@@ -160,7 +166,7 @@ F4X3 = Scheme(
         (0, 0, 1),
     ),
     _f4x3_output(1),
-    "float32",
+    FLOAT32,
 )
 
 # G times 24, but for the last row, which has half of that so that its products still are int16: A has the other
@@ -170,7 +176,7 @@ F4X3_INT = Scheme(
     _F4X3_INPUT,
     ((6, 0, 0), (-4, -4, -4), (-4, 4, -4), (1, 2, 4), (1, -2, 4), (0, 0, 12)),
     _f4x3_output(2),
-    "int16",
+    INT16,
     factor=24 * 24,
 )
 
@@ -180,14 +186,14 @@ F2X3_INT = Scheme(
     (((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1)),),
     ((2, 0, 0), (1, 1, 1), (1, -1, 1), (0, 0, 2)),
     (((1, 1, 1, 0), (0, 1, -1, -1)),),
-    "int16",
+    INT16,
     factor=2 * 2,
 )
 
 
 def schemes_for(isa: Isa, data: str) -> tuple[Scheme, ...]:
     """The schemes for input ``f32``, ``u8`` or ``s8``: those for integers need x86's products of int16."""
-    if data == "f32":
+    if data == FLOAT32.name:
         return (F4X3,)
     return (F4X3_INT, F2X3_INT) if isa.arch == "x86_64" else ()
 
@@ -303,13 +309,13 @@ class InputTransform:
         module, function, builder = new_function(self.name, ("pointers", "target", "pitch", "channels"))
         s = Simd(builder, isa)
         pointers, target, pitch, channels = function.args
-        integer = self.scheme.integer
+        integer, data = self.scheme.integer, ELEMENT_TYPES[self.data]
 
         def body(channel: Value, mask: Value | None) -> None:
-            offset = channel if integer else s.mul(channel, const(4))
-            made = s.mul(channel, const(self.scheme.itemsize))
+            offset = s.mul(channel, const(data.bytes)) if data.bytes > 1 else channel
+            made = s.mul(channel, const(self.scheme.element.bytes))
             pixels = [s.add(s.load_i64(s.add(pointers, const(8 * i))), offset) for i in range(self.scheme.products)]
-            vectors = [s.load_as_short(p, self.data) if integer else s.load(p, mask) for p in pixels]
+            vectors = [data.load_shorts(s, p) if integer else data.load(s, p, mask) for p in pixels]
             for i, vector in enumerate(_both_ways(s, self.scheme.input_stages, vectors)):
                 address = s.add(target, made, s.mul(pitch, const(i)))
                 if integer:
@@ -337,8 +343,7 @@ class OutputTransform:
 
     @property
     def name(self) -> str:
-        data = "s32" if self.scheme.integer else "f32"
-        return f"{data}_winograd_{self.scheme.name}_output__{self.epilogue.name}"
+        return f"{self.scheme.sums.name}_winograd_{self.scheme.name}_output__{self.epilogue.name}"
 
     def emit(self, isa: Isa) -> str:
         """LLVM IR: ``(context, products, bytes between matrices, output table of the block, first row, filters)``."""
@@ -347,16 +352,17 @@ class OutputTransform:
         s = Simd(builder, isa)
         context, products, pitch, table, first, filters = function.args
         integer = self.scheme.integer
-        pixels = [s.load_i32(s.add(table, const(4 * i))) for i in range(self.scheme.output**2)]
+        pixels = [s.load_i32(s.add(table, const(INT32.bytes * i))) for i in range(self.scheme.output**2)]
         rows = [s.add(first, pixel) for pixel in pixels]
         present = [builder.icmp_signed(">=", pixel, const(0)) for pixel in pixels]
         # The last pixel exists only if all do.
         whole = present[-1]
+        sums = self.scheme.sums
 
         def body(channel: Value, mask: Value | None) -> None:
-            offset = s.mul(channel, const(4))
+            offset = s.mul(channel, const(sums.bytes))
             addresses = [s.add(products, offset, s.mul(pitch, const(i))) for i in range(self.scheme.products)]
-            vectors = [s.load_as_int(a, "s32", mask) if integer else s.load(a, mask) for a in addresses]
+            vectors = [sums.load_lanes(s, a, mask) for a in addresses]
             results = _both_ways(s, self.scheme.output_stages, vectors)
             if integer:
                 results = [self._divided(s, v) for v in results]

@@ -11,11 +11,12 @@ import numpy as np
 from minidnn.ir.graph import Entry, Node
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.copy import lower_copy
-from minidnn.lowering.tail import Tail, TailBuilder, dtype_name
+from minidnn.lowering.tail import Tail, TailBuilder, operand_type
 from minidnn.lowering.values import Array, Value, physical_order
 from minidnn.ops.registry import Attrs, TensorType
 from minidnn.plan.program import Argument
-from minidnn_kernels.epilogue import OUTPUTS, operand_dtype
+from minidnn_kernels.element_type import FLOAT32, INT32
+from minidnn_kernels.epilogue import tensor_kind
 
 __all__ = ["Anchor", "Weights", "arguments_row", "fold", "make_tail", "tail_bytes", "tail_context"]
 
@@ -120,16 +121,16 @@ def make_tail(builder: Builder, anchor: Anchor, weights: Weights, layout: str, c
     shape = anchor.type.shape
 
     def classify(value: Value) -> tuple[Value, str] | None:
-        dtype = dtype_name(value.type.dtype)
-        if dtype is None:
+        type = operand_type(value.type.dtype)
+        if type is None:
             return None
         aligned = (1,) * (len(shape) - len(value.shape)) + value.shape
-        kind = "tensor" if dtype == "f32" else f"tensor_{dtype}"
+        kind = tensor_kind(type)
         if value.array is None and value.shape == shape:
             return builder.as_layout(value, layout), kind
-        if dtype == "f32" and math.prod(aligned) == 1:
+        if type is FLOAT32 and math.prod(aligned) == 1:
             return value, "scalar"
-        if dtype == "f32" and math.prod(aligned) == aligned[channel_axis] == shape[channel_axis]:
+        if type is FLOAT32 and math.prod(aligned) == aligned[channel_axis] == shape[channel_axis]:
             if value.array is not None:
                 return _padded_channels(builder, value.array.reshape(-1)), "channel"
             return value, "channel"
@@ -150,26 +151,24 @@ def make_tail(builder: Builder, anchor: Anchor, weights: Weights, layout: str, c
     numbers = {weights.result: start} if weights.result is not None else {}
     if not made.add_nodes(weights.rest, numbers, anchor.outside or {}):
         return None
-    if anchor.result.dtype == np.int32 and not weights.rest:
+    if anchor.result.dtype == INT32.dtype and not weights.rest:
         made.store_sums()
     tail = made.finish()
     # Arithmetic on integers behind the sums is not for a tail, which computes in float32.
-    return tail if tail.epilogue.output == dtype_name(anchor.result.dtype) else None
+    return tail if tail.epilogue.output_type is operand_type(anchor.result.dtype) else None
 
 
 def tail_context(builder: Builder, tail: Tail, result: Value, columns: int) -> list[Argument]:
     """A microkernel's context: the output, the tail's operands beside it, its numbers; all have rows of `columns`."""
-    context: list[Argument] = [result.address, columns * OUTPUTS[tail.epilogue.output]]
-    for value, kind in zip(tail.operands, tail.epilogue.operands, strict=True):
-        pitch = columns * OUTPUTS[operand_dtype(kind)] if kind.startswith("tensor") else 0
-        context += [builder.address(value), pitch]
+    context: list[Argument] = [result.address, columns * tail.epilogue.output_type.bytes]
+    for value, kind in zip(tail.operands, tail.epilogue.kinds, strict=True):
+        context += [builder.address(value), columns * kind.type.bytes if kind.is_tensor else 0]
     return [*context, *tail.number_words]
 
 
 def tail_bytes(tail: Tail, result: Value) -> int:
     """Bytes a tail moves: what it stores, and the tensors it reads beside."""
-    kinds = [k for k in tail.epilogue.operands if k.startswith("tensor")]
-    return result.nbytes + sum(result.type.size * OUTPUTS[operand_dtype(k)] for k in kinds)
+    return result.nbytes + sum(result.type.size * kind.type.bytes for kind in tail.epilogue.kinds if kind.is_tensor)
 
 
 def arguments_row(positions: object, names: Mapping[str, Argument], context: Sequence[Argument] = ()) -> list[Argument]:

@@ -10,6 +10,7 @@ from minidnn.lowering.values import Value
 from minidnn.ops.registry import TensorType
 from minidnn.plan.program import Address, Argument, Cost, Kernel
 from minidnn_kernels.copy import MAX_DIMENSIONS, CopyArguments
+from minidnn_kernels.simd import LANE_BYTES
 from minidnn_kernels.transpose import TransposeSpec
 
 __all__ = ["lower_copy"]
@@ -63,7 +64,7 @@ def lower_copy(
     merged = [(1, 0, 0)] * (MAX_DIMENSIONS - len(merged)) + merged
     extents = [d[0] for d in merged]
     rows, columns = merged[-2], merged[-1]
-    transposed = item == 4 and rows[1] == item and columns[2] == item and columns[1] != item and rows[0] > 1
+    transposed = item == LANE_BYTES and rows[1] == item and columns[2] == item and columns[1] != item and rows[0] > 1
     outer = math.prod(extents[:-2])
     nbytes = math.prod(extents) * item
     wanted = max(1, min(PARTS, nbytes // _PART_BYTES) // outer)

@@ -12,10 +12,10 @@ from minidnn.lowering.anchor import Anchor, Weights, arguments_row, make_tail, t
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.geometry import Window, tap_pixels
 from minidnn.lowering.parts import PARTS
-from minidnn.lowering.tail import dtype_name
 from minidnn.lowering.values import CHANNELS_LAST, Array, Value
 from minidnn.plan.program import Argument, Cost, Kernel
 from minidnn_kernels.depthwise import DepthwiseArguments, DepthwiseSpec
+from minidnn_kernels.element_type import element_type_of
 
 __all__ = ["lower_depthwise"]
 
@@ -32,14 +32,16 @@ def lower_depthwise(builder: Builder, anchor: Anchor, weights: Weights, window: 
     data = anchor.inputs[0]
     assert weights.matrix is not None
     images, channels = data.shape[0], weights.matrix.shape[0]
-    kind, item = dtype_name(data.type.dtype), data.type.dtype.itemsize
+    kind = element_type_of(data.type.dtype)
     assert kind is not None
-    tail = make_tail(builder, anchor, weights if kind == "f32" else replace(weights, bias=None), CHANNELS_LAST, 1)
+    tail = make_tail(builder, anchor, replace(weights, bias=None) if kind.is_integer else weights, CHANNELS_LAST, 1)
     outer = math.prod(window.kernel[:-1])
     pixels = min(_PIXELS, window.output[-1])
     if tail is None:
         return None
-    spec = DepthwiseSpec(outer, window.kernel[-1], window.stride[-1], window.dilate[-1], pixels, tail.epilogue, kind)
+    spec = DepthwiseSpec(
+        outer, window.kernel[-1], window.stride[-1], window.dilate[-1], pixels, tail.epilogue, kind.name
+    )
     if outer * spec.columns > _MAX_POINTERS or outer * spec.width > _MAX_TAPS:
         return None
     source = builder.as_layout(data, CHANNELS_LAST)
@@ -49,7 +51,7 @@ def lower_depthwise(builder: Builder, anchor: Anchor, weights: Weights, window: 
     lanes = builder.isa.lanes
     packed = np.zeros((window.taps + 1, -(-channels // lanes) * lanes), np.float32)
     packed[:-1, :channels] = weights.matrix[:, :, 0, 0].T
-    if kind != "f32":
+    if kind.is_integer:
         assert weights.bias is not None
         packed[-1, :channels].view(np.int32)[:] = weights.bias
     operations = 2 * images * window.pixels * window.taps * channels
@@ -60,8 +62,8 @@ def lower_depthwise(builder: Builder, anchor: Anchor, weights: Weights, window: 
         "KERNEL": Kernel(spec),
         "SOURCE": builder.address(source),
         "ZEROS": builder.zeros(channels),
-        "IMAGE_PITCH": math.prod(window.input) * channels * item,
-        "PIXEL_PITCH": channels * item,
+        "IMAGE_PITCH": math.prod(window.input) * channels * kind.bytes,
+        "PIXEL_PITCH": channels * kind.bytes,
         "TABLE": builder.constant(table),
         "POINTERS": outer * spec.columns,
         "STRIPS": strips,

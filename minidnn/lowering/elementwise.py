@@ -10,13 +10,13 @@ import numpy as np
 from minidnn.ir.graph import Entry, Node
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.parts import PARTS
-from minidnn.lowering.tail import TailBuilder, dtype_name
+from minidnn.lowering.tail import TailBuilder, operand_type
 from minidnn.lowering.values import CHANNELS_LAST, PLAIN, Array, Value, physical_order
 from minidnn.ops.registry import TensorType
 from minidnn.passes.legality import can_be_epilogue
 from minidnn.plan.program import Argument, Cost, Kernel
 from minidnn_kernels.elementwise import MAX_OUTER, ElementwiseArguments, ElementwiseSpec
-from minidnn_kernels.epilogue import Epilogue
+from minidnn_kernels.epilogue import Epilogue, tensor_kind
 
 __all__ = ["add_rows_step", "collapse", "lower_elementwise"]
 
@@ -32,16 +32,16 @@ def lower_elementwise(
 ) -> Value | None:
     """One step for `nodes` (inputs before users, the last is the result); None if the kernel cannot do it."""
     values = [outside[e] for node in nodes for e in node.inputs if e in outside]
-    if dtype_name(type.dtype) is None or not values or not all(map(can_be_epilogue, nodes)):
+    if operand_type(type.dtype) is None or not values or not all(map(can_be_epilogue, nodes)):
         return None
     full = [v for v in values if v.shape == type.shape and v.array is None]
     layout = CHANNELS_LAST if any(v.layout == CHANNELS_LAST for v in full) else PLAIN
 
     def classify(value: Value) -> tuple[Value, str] | None:
-        dtype = dtype_name(value.type.dtype)
-        if dtype is None:
+        element = operand_type(value.type.dtype)
+        if element is None:
             return None
-        kind = "tensor" if dtype == "f32" else f"tensor_{dtype}"
+        kind = tensor_kind(element)
         if value.shape == type.shape and value.array is None:
             return builder.as_layout(value, layout), kind
         aligned = (1,) * (type.ndim - len(value.shape)) + value.shape
@@ -67,7 +67,7 @@ def lower_elementwise(
     collapsed = collapse(type.shape, [broadcast_strides(v, type.shape) for v in tensors], items, layout)
     if collapsed is None:
         return None
-    if tail.epilogue.output != dtype_name(type.dtype):
+    if tail.epilogue.output_type is not operand_type(type.dtype):
         return None  # arithmetic on integers: the kernel's is in float32
     shape, strides = collapsed
     # Within a row an operand is contiguous or one number: that is what the microkernel is told.

@@ -154,11 +154,12 @@ def _pack_panels(
     depth, columns = matrix
     width = tiling.vectors * builder.isa.lanes
     count, whole = -(-columns // width), columns // width
-    pitch = depth * width * 4
+    item = value.type.dtype.itemsize
+    pitch = depth * width * item
     target = builder.temporary(images * count * pitch)
     source = builder.as_layout(value, PLAIN)
-    row, column = (4, depth * 4) if transposed else (columns * 4, 4)
-    outer = depth * columns * 4
+    row, column = (item, depth * item) if transposed else (columns * item, item)
+    outer = depth * columns * item
     if whole:
         lower_copy(
             builder,
@@ -166,7 +167,7 @@ def _pack_panels(
             source,
             (outer, width * column, row, column),
             target,
-            (count * pitch, pitch, width * 4, 4),
+            (count * pitch, pitch, width * item, item),
             (images, whole, depth, width),
         )
     if whole < count:
@@ -176,7 +177,7 @@ def _pack_panels(
             source,
             (outer, row, column),
             target + whole * pitch,
-            (count * pitch, width * 4, 4),
+            (count * pitch, width * item, item),
             (images, depth, columns - whole * width),
             whole * width * column,
         )
@@ -197,7 +198,7 @@ def _lower(
     tiling = choose_tiling(builder.isa, images, window.pixels, taps, depth, shape.groups, columns)
     width = tiling.vectors * builder.isa.lanes
     packed = pack_panels(matrix, width)
-    pitch = taps * depth * width * 4
+    pitch = packed.nbytes // (packed.shape[0] * packed.shape[1])
     panels = Panels(builder.constant(packed), packed.shape[1], pitch, packed.shape[1] * pitch, 0, depth)
     return add_matmul_step(builder, anchor, tail, tiling, source, panels, window, shape, layout)
 

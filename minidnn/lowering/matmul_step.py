@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from minidnn.lowering.anchor import Anchor, arguments_row, tail_bytes, tail_context
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.geometry import Window, pixel_table
-from minidnn.lowering.tail import Tail, dtype_name
+from minidnn.lowering.tail import Tail
 from minidnn.lowering.tiling import Tiling
 from minidnn.lowering.values import Value
 from minidnn.plan.program import Address, Argument, Cost, Kernel
+from minidnn_kernels.element_type import FLOAT32, element_type_of
 from minidnn_kernels.matmul import Arguments
 from minidnn_kernels.tile import TileSpec
 
@@ -58,7 +59,7 @@ def add_matmul_step(
     dot: str = "",
 ) -> Value:
     """The step itself; `source` is float32, or int8 with panels packed for it, and for `dot` if that is given."""
-    data, item = dtype_name(source.type.dtype), source.type.dtype.itemsize
+    data = element_type_of(source.type.dtype)
     assert data is not None
     width = tiling.vectors * builder.isa.lanes
     result = builder.new(anchor.result, layout)
@@ -66,15 +67,15 @@ def add_matmul_step(
     blocks, panel_blocks = -(-strips // tiling.block_strips), -(-panels.count // tiling.block_panels)
     masked = shape.columns % width != 0
     # An int8 step reads up to 16 bytes where there are fewer.
-    zeros = builder.zeros(shape.depth + 4)
+    zeros = builder.zeros(shape.depth + 16 // FLOAT32.bytes)
     names: dict[str, Argument] = {
-        "TILE": Kernel(TileSpec(tiling.rows, tiling.vectors, tail.epilogue, False, data, dot)),
-        "TAIL_TILE": Kernel(TileSpec(tiling.rows, tiling.vectors, tail.epilogue, masked, data, dot)),
+        "TILE": Kernel(TileSpec(tiling.rows, tiling.vectors, tail.epilogue, False, data.name, dot)),
+        "TAIL_TILE": Kernel(TileSpec(tiling.rows, tiling.vectors, tail.epilogue, masked, data.name, dot)),
         "SOURCE": builder.address(source),
         "ZEROS": zeros,
-        "IMAGE_PITCH": math.prod(window.input) * shape.channels * item,
-        "PIXEL_PITCH": shape.channels * item,
-        "SOURCE_GROUP": shape.depth * item,
+        "IMAGE_PITCH": math.prod(window.input) * shape.channels * data.bytes,
+        "PIXEL_PITCH": shape.channels * data.bytes,
+        "SOURCE_GROUP": shape.depth * data.bytes,
         "TABLE": builder.constant(pixel_table(window, tiling.rows)),
         "TAPS": shape.taps,
         "DEPTH": panels.steps,

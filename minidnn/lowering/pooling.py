@@ -13,10 +13,11 @@ from minidnn.lowering.anchor import arguments_row
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.geometry import Window, tap_pixels
 from minidnn.lowering.parts import PARTS
-from minidnn.lowering.tail import dtype_name
+from minidnn.lowering.tail import operand_type
 from minidnn.lowering.values import CHANNELS_LAST, PLAIN, Array, Value
 from minidnn.ops.registry import Attrs, TensorType, get_op
 from minidnn.plan.program import Argument, Cost, Kernel
+from minidnn_kernels.element_type import INT32
 from minidnn_kernels.matmul import MAX_POINTERS
 from minidnn_kernels.pooling import PoolArguments, PoolSpec
 
@@ -56,10 +57,9 @@ def add_pooling(
     builder: Builder, name: str, a: Attrs, data: Value, type: TensorType, scale: float = 1.0
 ) -> Value | None:
     """A pooling step over float32 or 8-bit data; `scale` multiplies averages and sums."""
-    kind, item = dtype_name(data.type.dtype), data.type.dtype.itemsize
-    if kind in (None, "s32") or data.array is not None:
+    kind = operand_type(data.type.dtype)
+    if kind is None or kind is INT32 or data.array is not None:
         return None
-    assert kind is not None
     images, channels, *spatial = data.shape
     source = builder.as_layout(data, CHANNELS_LAST)
     result = builder.new(type, CHANNELS_LAST)
@@ -78,11 +78,11 @@ def add_pooling(
     block = min(block, pixels)
     blocks = -(-pixels // block)
     names: dict[str, Argument] = {
-        "KERNEL": Kernel(PoolSpec("max" if a.pool_type == "max" else "sum", data=kind)),
+        "KERNEL": Kernel(PoolSpec("max" if a.pool_type == "max" else "sum", data=kind.name)),
         "SOURCE": builder.address(source),
         "TARGET": result.address,
-        "IMAGE_PITCH": math.prod(spatial) * channels * item,
-        "PIXEL_PITCH": channels * item,
+        "IMAGE_PITCH": math.prod(spatial) * channels * kind.bytes,
+        "PIXEL_PITCH": channels * kind.bytes,
         "TARGET_PITCH": channels * type.dtype.itemsize,
         "TABLE": builder.constant(_taps(window)),
         "TAPS": window.taps,
@@ -128,27 +128,27 @@ def _add_whole(
     """A step that reduces the middle dimension of (images, pixels, channels)."""
     images, pixels, channels = shape
     lanes = builder.isa.lanes
-    kind, item, target_item = dtype_name(source.type.dtype), source.type.dtype.itemsize, target.type.dtype.itemsize
+    kind, target_item = operand_type(source.type.dtype), target.type.dtype.itemsize
     assert kind is not None
     extra = np.zeros(2, np.int64)
     extra[:1].view(np.float32)[0] = factor
-    extra[1] = channels * item
+    extra[1] = channels * kind.bytes
     blocks = max(1, min(PARTS // images, images * pixels * channels // _PART_ELEMENTS, -(-channels // lanes)))
     share = -(-channels // blocks)
     block = -(-share // lanes) * lanes
     blocks = -(-channels // block)
     names: dict[str, Argument] = {
-        "KERNEL": Kernel(PoolSpec("max" if operation == "max" else "sum", True, kind)),
+        "KERNEL": Kernel(PoolSpec("max" if operation == "max" else "sum", True, kind.name)),
         "SOURCE": builder.address(source),
         "TARGET": target.address,
-        "IMAGE_PITCH": pixels * channels * item,
+        "IMAGE_PITCH": pixels * channels * kind.bytes,
         "TARGET_PITCH": channels * target_item,
         "TAPS": pixels,
         "BLOCK": block,
         "BLOCKS": blocks,
         "FACTORS": builder.constant(extra),
         "CHANNELS": channels,
-        "ITEM": item,
+        "ITEM": kind.bytes,
         "TARGET_ITEM": target_item,
     }
     cost = Cost(images * pixels * channels, source.nbytes + target.nbytes)

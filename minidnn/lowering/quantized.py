@@ -16,15 +16,15 @@ from minidnn.lowering.geometry import Window
 from minidnn.lowering.matmul import absorb_padding, known_product, lower_batch_dot
 from minidnn.lowering.matmul_step import Panels, add_matmul_step
 from minidnn.lowering.memory import TEMPORARY
-from minidnn.lowering.tail import dtype_name
 from minidnn.lowering.tiling import choose_tiling
 from minidnn.lowering.values import CHANNELS_LAST, PLAIN, Array, Value
 from minidnn.lowering.winograd import lower_winograd
 from minidnn.ops.registry import TensorType
 from minidnn.plan.program import Cost, Kernel
-from minidnn_kernels.dot import best_dot, dot_for
+from minidnn_kernels.dot import best_dot
+from minidnn_kernels.element_type import FLOAT32, INT8, UINT8, element_type_of
 from minidnn_kernels.elementwise import ElementwiseSpec
-from minidnn_kernels.epilogue import Epilogue
+from minidnn_kernels.epilogue import Epilogue, tensor_kind
 from minidnn_kernels.matmul import MAX_POINTERS, pack_integer_panels
 
 __all__ = ["lower_quantized_batch_dot", "lower_quantized_convolution", "lower_quantized_fully_connected"]
@@ -88,16 +88,18 @@ def _as_float(builder: Builder, name: str, value: Value) -> Value:
     """An 8-bit tensor's numbers as float32."""
     source = builder.as_layout(value, PLAIN)
     result = builder.new(TensorType(value.shape, np.dtype(np.float32)))
-    kernel = Kernel(ElementwiseSpec(Epilogue((), (f"tensor_{dtype_name(value.type.dtype)}",))))
+    type = element_type_of(value.type.dtype)
+    assert type is not None
+    kernel = Kernel(ElementwiseSpec(Epilogue((), (tensor_kind(type),))))
     cost = Cost(0, source.nbytes + result.nbytes)
-    add_rows_step(builder, name, kernel, [result, source], (value.type.size,), [(4,), (1,)], cost)
+    add_rows_step(builder, name, kernel, [result, source], (value.type.size,), [(FLOAT32.bytes,), (type.bytes,)], cost)
     return result
 
 
 def _known_weights(anchor: Anchor) -> tuple[Array, Array] | None:
     """Int8 weights and int32 bias (zeros if there is none), if they are known and the data is 8 bits wide."""
     weight = anchor.inputs[1].array
-    if weight is None or weight.dtype != np.int8 or dtype_name(anchor.inputs[0].type.dtype) not in ("s8", "u8"):
+    if weight is None or weight.dtype != np.int8 or element_type_of(anchor.inputs[0].type.dtype) not in (INT8, UINT8):
         return None
     if anchor.attrs.no_bias:
         return weight, np.zeros(weight.shape[0], np.int32)
@@ -116,10 +118,10 @@ def _lower(
     isa, data = builder.isa, anchor.inputs[0]
     source, matrix, window, shape = known_product(builder, data, weights.matrix, window, images, layout)
     groups, taps, depth, columns = matrix.shape
-    dtype = dtype_name(data.type.dtype)
-    assert dtype is not None
-    name = best_dot(isa, dtype, matrix)
-    dot = dot_for(isa, dtype, name)
+    type = element_type_of(data.type.dtype)
+    assert type is not None
+    name = best_dot(isa, type.name, matrix)
+    dot = type.dot(isa, name)
     tiling = choose_tiling(isa, images, window.pixels, taps, -(-depth // dot.group), groups, columns, dot.fits)
     width = tiling.vectors * isa.lanes
     packed, steps = pack_integer_panels(matrix, weights.bias.reshape(groups, columns), width, dot, isa.lanes)

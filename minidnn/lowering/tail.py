@@ -16,17 +16,23 @@ from minidnn.lowering.values import Array, Value
 from minidnn.ops.ranges import calibrated_scale
 from minidnn.ops.registry import Attrs, Op
 from minidnn.ops.traits import EpilogueStep
-from minidnn_kernels.epilogue import OPS, Epilogue, Instruction, number_word
+from minidnn_kernels.element_type import FLOAT32, INT32, UINT8, ElementType, element_type_of
+from minidnn_kernels.epilogue import OPS, OUTPUTS, Epilogue, Instruction, number_word
 
-__all__ = ["QUANTIZED_OUTPUTS", "Tail", "TailBuilder", "dtype_name", "has_instruction"]
-
-# The kernels' names for what a tail stores, by the graph's name.
-QUANTIZED_OUTPUTS = {"int8": "s8", "uint8": "u8"}
+__all__ = ["Tail", "TailBuilder", "has_instruction", "operand_type", "quantized_type"]
 
 
-def dtype_name(dtype: np.dtype[Any]) -> str | None:
-    """The kernels' name of a dtype that a tail can read: ``f32``, ``s8``, ``u8``, ``s32``; None for others."""
-    return {"float32": "f32", "int8": "s8", "uint8": "u8", "int32": "s32"}.get(dtype.name)
+def operand_type(dtype: np.dtype[Any]) -> ElementType | None:
+    """The element type of a dtype that a tail can read beside the output, and store; None for others."""
+    type = element_type_of(dtype)
+    return type if type is not None and type.name in OUTPUTS else None
+
+
+def quantized_type(name: str) -> ElementType:
+    """The element type that ``out_type`` of a quantization names: ``int8`` or ``uint8``."""
+    type = element_type_of(np.dtype(name))
+    assert type is not None
+    return type
 
 
 @dataclass(frozen=True)
@@ -65,7 +71,7 @@ class TailBuilder:
         self._kinds: list[str] = []
         self._operands: list[Value] = []
         self._loaded: dict[int, int] = {}
-        self._output = "f32"
+        self._output = FLOAT32.name
 
     def load(self, value: Value) -> int | None:
         """The number of the epilogue's value that holds this operand, or None if the kernel cannot read it."""
@@ -189,22 +195,22 @@ class TailBuilder:
     def _store_quantized(self, node: Node, number: int, numbers: dict[Entry, int]) -> bool:
         """Divide by the calibrated scale, clamp, and store as integers; nothing can follow."""
         scale = calibrated_scale(node.attrs)
-        if scale is None or self._output != "f32":
+        if scale is None or self._output != FLOAT32.name:
             return False
-        output = QUANTIZED_OUTPUTS[node.attrs.out_type]
+        output = quantized_type(node.attrs.out_type)
         inverse = float(np.float32(1.0) / np.float32(scale))
         last = self._instructions[-1] if number == len(self._instructions) > 0 else None
-        if output == "u8" and last is not None and last.op == "relu":
+        if output is UINT8 and last is not None and last.op == "relu":
             # Clamping to uint8 does what the relu before it does.
             self._instructions.pop()
             number = last.values[0]
         numbers[node[0]] = self.apply("multiply_scalar", number, numbers=(inverse,))
-        self._output = output
+        self._output = output.name
         return True
 
     def store_sums(self) -> None:
         """Store an integer kernel's sums as they are."""
-        self._output = "s32"
+        self._output = INT32.name
 
     def finish(self) -> Tail:
         epilogue = Epilogue(tuple(self._instructions), tuple(self._kinds), self._output)

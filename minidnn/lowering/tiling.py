@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from minidnn.lowering.parts import PARTS
+from minidnn_kernels.element_type import FLOAT32
 from minidnn_kernels.isa import Isa
 from minidnn_kernels.matmul import MAX_POINTERS
 
@@ -19,6 +20,8 @@ Fits = Callable[[Isa, int, int], bool]
 _CACHE_BYTES = 256 * 1024
 # A part is long enough to hide what taking it costs.
 _PART_OPERATIONS = 1_000_000
+# Of a row of A in a step along K, and of a column of B: a float32, or as many narrower elements.
+_STEP_BYTES = FLOAT32.bytes
 # Cycles a tile costs beside its products: reading pointers, the tail, the stores.
 _TILE_CYCLES = 40
 # A step along K: no shorter than the latency of the accumulators, and a little longer than counted.
@@ -50,14 +53,14 @@ def choose_tiling(
     panels = -(-columns // (vectors * isa.lanes))
     operations = 2 * images * pixels * taps * depth * groups * columns
     wanted = max(1, min(PARTS, operations // _PART_OPERATIONS))
-    row_bytes = rows * depth * 4
+    row_bytes = rows * depth * _STEP_BYTES
     most_strips = max(1, min(strips, MAX_POINTERS // (taps * rows), max(1, _CACHE_BYTES // row_bytes)))
     block_strips, block_panels = most_strips, panels
 
     def parts() -> int:
         return images * groups * -(-strips // block_strips) * -(-panels // block_panels)
 
-    weights_bytes = taps * depth * columns * 4
+    weights_bytes = taps * depth * columns * _STEP_BYTES
     if weights_bytes > _CACHE_BYTES:
         # Read B as few times as possible: cut along its panels first.
         while parts() < wanted and block_panels > 1:
@@ -94,7 +97,7 @@ def choose_phase_tiling(
     # Behind the pointers of a row's taps comes its number.
     rows, vectors = choose_tile(isa, pixels, max(1, taps) * depth, columns, taps + 1)
     strips, panels = -(-pixels // rows), -(-columns // (vectors * isa.lanes))
-    most_strips = min(strips, MAX_POINTERS // ((taps + 1) * rows), _CACHE_BYTES // (rows * depth * 4))
+    most_strips = min(strips, MAX_POINTERS // ((taps + 1) * rows), _CACHE_BYTES // (rows * depth * _STEP_BYTES))
     counts = {"strips": strips, "phases": phases, "panels": panels}
     block = {**counts, "strips": max(1, most_strips)}
     wanted = max(1, min(PARTS, operations // _PART_OPERATIONS))
@@ -102,7 +105,7 @@ def choose_phase_tiling(
     def parts(name: str) -> int:
         return -(-counts[name] // block[name])
 
-    many_weights = phases * taps * depth * columns * 4 > _CACHE_BYTES
+    many_weights = phases * taps * depth * columns * _STEP_BYTES > _CACHE_BYTES
     for name in ("phases", "panels", "strips") if many_weights else ("strips", "phases", "panels"):
         while matrices * math.prod(map(parts, counts)) < wanted and block[name] > 1:
             block[name] = -(-block[name] // 2)

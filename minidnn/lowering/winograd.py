@@ -11,10 +11,11 @@ import numpy as np
 from minidnn.lowering.anchor import Anchor, Weights, arguments_row, make_tail, tail_bytes, tail_context
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.geometry import Window, tap_pixels
-from minidnn.lowering.tail import Tail, dtype_name
+from minidnn.lowering.tail import Tail
 from minidnn.lowering.values import CHANNELS_LAST, Array, Value
 from minidnn.lowering.winograd_plan import WinogradPlan, make_plan
 from minidnn.plan.program import Argument, Cost, Kernel
+from minidnn_kernels.element_type import ElementType, element_type_of
 from minidnn_kernels.epilogue import Epilogue
 from minidnn_kernels.isa import Isa
 from minidnn_kernels.matmul import pack_integer_panels, pack_panels
@@ -43,11 +44,11 @@ def lower_winograd(builder: Builder, anchor: Anchor, weights: Weights, window: W
     if not slides or os.environ.get("MINIDNN_WINOGRAD") == "0":
         return None
     data = anchor.inputs[0]
-    dtype = dtype_name(data.type.dtype)
-    assert weights.matrix is not None and dtype is not None
+    kind = element_type_of(data.type.dtype)
+    assert weights.matrix is not None and kind is not None
     _, _, channels, filters = weights.matrix.shape
     kernels = weights.matrix[0].reshape(3, 3, channels, filters).transpose(3, 2, 0, 1)
-    schemes = _exact_schemes(builder.isa, kernels, weights.bias, dtype)
+    schemes = _exact_schemes(builder.isa, kernels, weights.bias, kind)
     plan = make_plan(schemes, builder.isa, data.shape[0], channels, filters, window)
     if plan is None:
         return None
@@ -59,16 +60,15 @@ def lower_winograd(builder: Builder, anchor: Anchor, weights: Weights, window: W
     return _add_step(builder, anchor, plan, tail, weights_packed, window)
 
 
-def _exact_schemes(isa: Isa, kernels: Array, bias: Array | None, dtype: str) -> tuple[Scheme, ...]:
+def _exact_schemes(isa: Isa, kernels: Array, bias: Array | None, kind: ElementType) -> tuple[Scheme, ...]:
     """Those for the type; for integers those that are exact with these numbers."""
-    schemes = schemes_for(isa, dtype)
-    if dtype == "f32":
+    schemes = schemes_for(isa, kind.name)
+    if not kind.is_integer:
         return schemes
-    ends = np.iinfo(np.uint8 if dtype == "u8" else np.int8)
     # The transform takes two vectors of channels at a time.
     if bias is None or kernels.shape[1] < 2 * isa.lanes:
         return ()
-    largest = largest_sum(kernels, bias, (ends.min, ends.max))
+    largest = largest_sum(kernels, bias, kind.limits)
     return tuple(scheme for scheme in schemes if scheme.fits(largest))
 
 
@@ -88,14 +88,14 @@ def _add_step(
     scheme, (images, channels), filters = plan.scheme, anchor.inputs[0].shape[:2], anchor.type.shape[1]
     source = builder.as_layout(anchor.inputs[0], CHANNELS_LAST)
     result = builder.new(anchor.result, CHANNELS_LAST)
-    dtype, pixel_pitch = dtype_name(source.type.dtype), channels * source.type.dtype.itemsize
-    assert dtype is not None
+    kind = element_type_of(source.type.dtype)
+    assert kind is not None
+    pixel_pitch = channels * kind.bytes
     width = plan.vectors * builder.isa.lanes
-    sums = Epilogue(output="s32" if scheme.integer else "f32")
-    tile = TileSpec(plan.rows, plan.vectors, sums, data="s16" if scheme.integer else "f32")
+    tile = TileSpec(plan.rows, plan.vectors, Epilogue(output=scheme.sums.name), data=scheme.element.name)
     input_table, output_table = _tables(scheme, window)
     names: dict[str, Argument] = {
-        "INPUT_KERNEL": Kernel(InputTransform(scheme, dtype)),
+        "INPUT_KERNEL": Kernel(InputTransform(scheme, kind.name)),
         "TILE": Kernel(tile),
         "TAIL_TILE": Kernel(replace(tile, masked=filters % width != 0)),
         "OUTPUT_KERNEL": Kernel(OutputTransform(scheme, tail.epilogue)),
@@ -124,7 +124,7 @@ def _add_step(
     # What the convolution is worth, not what this algorithm does: shares of the peak may exceed one.
     operations = 2 * images * window.pixels * window.taps * channels * filters
     cost = Cost(operations, source.nbytes + weights.nbytes + tail_bytes(tail, result))
-    scratch = scheme.products * (plan.part_blocks * (plan.row_bytes + filters * 4) + 2 * SPARE_BYTES)
+    scratch = scheme.products * (plan.part_blocks * (plan.row_bytes + filters * scheme.sums.bytes) + 2 * SPARE_BYTES)
     builder.native(anchor.name, "winograd_loop", row, images * plan.image_parts, cost, scratch)
     return result
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from minidnn.lowering.geometry import Window
 from minidnn.lowering.tiling import choose_tile
-from minidnn_kernels.dot import Dot, dot_for
+from minidnn_kernels.dot import Dot
 from minidnn_kernels.isa import Isa
 from minidnn_kernels.winograd import F2X3_INT, F4X3, F4X3_INT, Scheme
 
@@ -58,10 +58,10 @@ def make_plan(
     if scheme is None:
         return None
     blocks = _blocks(scheme, window)
-    dot = dot_for(isa, "s16" if scheme.integer else "f32")
+    dot = scheme.element.dot(isa)
     steps = -(-channels // dot.group)
     row_bytes = steps * dot.step_bytes
-    block_bytes = scheme.products * (row_bytes + filters * 4)
+    block_bytes = scheme.products * (row_bytes + filters * scheme.sums.bytes)
     part_blocks = _choose_part(images * blocks, blocks, block_bytes)
     rows, vectors = choose_tile(isa, part_blocks, steps, filters, fits=dot.fits)
     return WinogradPlan(scheme, blocks, part_blocks, steps, row_bytes, dot, rows, vectors)
@@ -86,12 +86,12 @@ def _fastest(
         blocks = images * _blocks(scheme, window)
         transforms = blocks * (in_vectors + out_vectors) * _TRANSFORM_CYCLES[scheme]
         product = channels * out_vectors * _PRODUCT_CYCLES[scheme]
-        return max(blocks * product, weight * scheme.itemsize) * scheme.products + transforms
+        return max(blocks * product, weight * scheme.element.bytes) * scheme.products + transforms
 
     def direct(scheme: Scheme) -> float:
         share = 0.5 if scheme.integer and isa.dot == "vnni" else 1
         product = channels * out_vectors * _PRODUCT_CYCLES[scheme] * share
-        return max(images * window.pixels * product, weight * (1 if scheme.integer else 4)) * window.taps
+        return max(images * window.pixels * product, weight * scheme.weights.bytes) * window.taps
 
     paying = [scheme for scheme in schemes if cycles(scheme) < 0.8 * direct(scheme)]
     return min(paying, key=cycles, default=None)

@@ -1,0 +1,109 @@
+"""The table of element types: every row against NumPy, over all remainders of a vector."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from microkernels import Machine, Watched
+
+from minidnn_kernels.element_type import ELEMENT_TYPES, FLOAT32, INT16, INT32, element_type_of
+from minidnn_kernels.epilogue import OPERAND_KINDS, OUTPUTS, tensor_kind
+from minidnn_kernels.isa import ISAS, Isa, get_isa
+from minidnn_kernels.simd import Simd, Value, const, new_function
+
+_NAMES = list(ELEMENT_TYPES)
+
+
+@dataclass(frozen=True)
+class Converted:
+    """``target[i] = source[i]`` in lanes, stored as they were, or as float32."""
+
+    source: str
+    as_float: bool
+
+    @property
+    def name(self) -> str:
+        return f"{self.source}_to_{'f32' if self.as_float else 'itself'}"
+
+    def emit(self, isa: Isa) -> str:
+        module, function, builder = new_function(self.name, ("source", "target", "count"))
+        s = Simd(builder, isa)
+        source, target, count = function.args
+        read = ELEMENT_TYPES[self.source]
+        made = FLOAT32 if self.as_float else read
+
+        def body(index: Value, mask: Value | None) -> None:
+            address = s.add(source, s.mul(index, const(read.bytes)))
+            lanes = read.load(s, address, mask) if self.as_float else read.load_lanes(s, address, mask)
+            made.store_lanes(s, lanes, s.add(target, s.mul(index, const(made.bytes))), mask)
+
+        s.each_vector(count, body)
+        builder.ret_void()
+        return str(module)
+
+
+def _numbers(name: str, count: int) -> np.ndarray:
+    """The ends of the type's range, and numbers between them."""
+    dtype, rng = ELEMENT_TYPES[name].dtype, np.random.default_rng(count)
+    if dtype.kind == "f":
+        return rng.standard_normal(count).astype(dtype)
+    info = np.iinfo(dtype)
+    numbers = rng.integers(info.min, info.max, count, dtype, endpoint=True)
+    numbers[: min(count, 2)] = (info.min, info.max)[:count]
+    return numbers
+
+
+@pytest.mark.parametrize("name", _NAMES)
+@pytest.mark.parametrize("as_float", [False, True])
+def test_elements_come_back_or_as_the_nearest_float32(machine: Machine, name: str, as_float: bool) -> None:
+    for count in range(1, 2 * machine.isa.lanes + 2):
+        source = _numbers(name, count)
+        expected = source.astype(np.float32) if as_float else source
+        target = Watched((count,), expected.dtype)
+        machine.call(Converted(name, as_float), source, target.array, count)
+        target.assert_untouched_around()
+        np.testing.assert_array_equal(target.array, expected)
+
+
+@pytest.mark.parametrize("name", _NAMES)
+def test_a_row_says_what_numpy_says(name: str) -> None:
+    row = ELEMENT_TYPES[name]
+    assert element_type_of(row.dtype) is row
+    assert element_type_of(row.dtype.newbyteorder(">")) is row
+    assert row.bytes == np.zeros(1, row.dtype).nbytes
+    assert row.is_integer == np.issubdtype(row.dtype, np.integer)
+    if row.is_integer:
+        for limit in row.limits:
+            assert int(np.array(limit).astype(row.dtype)) == limit
+        beyond = np.array(row.limits[1] + 1).astype(row.dtype)
+        assert int(beyond) == row.limits[0]
+
+
+def test_a_type_that_no_kernel_has_is_none() -> None:
+    assert element_type_of(np.dtype(np.float64)) is None
+    assert element_type_of(np.dtype(bool)) is None
+
+
+@pytest.mark.parametrize("isa", [isa.name for isa in ISAS])
+def test_an_isa_names_a_dot_for_every_type_that_is_multiplied(isa: str) -> None:
+    for row in ELEMENT_TYPES.values():
+        if row is INT32:
+            with pytest.raises(ValueError, match="s32"):
+                row.dot(get_isa(isa))
+            continue
+        dot = row.dot(get_isa(isa))
+        assert dot in row.dots.values()
+        # A step takes whole elements.
+        assert dot.step_bytes == dot.group * row.bytes
+    with pytest.raises(ValueError, match="'vnni' of f32"):
+        FLOAT32.dot(get_isa(isa), "vnni")
+
+
+def test_operand_kinds_and_outputs_have_their_types() -> None:
+    for type in OUTPUTS.values():
+        kind = OPERAND_KINDS[tensor_kind(type)]
+        assert (kind.form, kind.type) == ("tensor", type)
+    assert tensor_kind(INT16) not in OPERAND_KINDS
+    assert all(OPERAND_KINDS[name].type is FLOAT32 for name in ("tensor", "channel", "scalar"))
