@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from minidnn_kernels.arguments import ArgumentRow, Field
 
-__all__ = ["MAX_DIMENSIONS", "CopyArguments"]
+__all__ = ["COPY_ARGUMENTS", "MAX_DIMENSIONS"]
 
 MAX_DIMENSIONS = 6
 
 
-@dataclass(frozen=True)
-class CopyArguments:
-    """Positions in the argument row of `copy_loop`; extents in elements, strides in bytes."""
-
-    SOURCE: int = 0
-    TARGET: int = 1
-    ITEM: int = 2  # bytes of an element
-    OUTER: int = 3  # product of all extents but the last two
-    SHAPE: int = 4  # MAX_DIMENSIONS extents, the outermost first
-    SOURCE_STRIDES: int = 4 + MAX_DIMENSIONS
-    TARGET_STRIDES: int = 4 + 2 * MAX_DIMENSIONS
-    ROWS_PER_PART: int = 4 + 3 * MAX_DIMENSIONS  # of the second last dimension
-    ROW_PARTS: int = 5 + 3 * MAX_DIMENSIONS
-    TRANSPOSE: int = 6 + 3 * MAX_DIMENSIONS  # microkernel, if the last two dimensions are swapped in the source; else 0
-    LENGTH: int = 7 + 3 * MAX_DIMENSIONS
+# Of `copy_loop`.
+COPY_ARGUMENTS = ArgumentRow(
+    Field("source", "its first element"),
+    Field("target", "its first element"),
+    Field("item", "bytes of an element: 1, 2, 4 or 8"),
+    Field("outer", "product of all extents but the last two"),
+    Field("shape", "extents, the outermost first", words=MAX_DIMENSIONS),
+    Field("source_strides", "bytes, in the same order", words=MAX_DIMENSIONS),
+    Field("target_strides", "bytes, in the same order", words=MAX_DIMENSIONS),
+    Field("rows_per_part", "of the second last dimension"),
+    Field("row_parts", "parts of an index of the outer dimensions"),
+    Field("transpose", "microkernel, if the last two dimensions are swapped in the source; else 0"),
+)

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from minidnn_kernels.arguments import WORD_BYTES, ArgumentRow, Field
 from minidnn_kernels.element_type import ELEMENT_TYPES, FLOAT32, INT32
 from minidnn_kernels.epilogue import Epilogue
 from minidnn_kernels.isa import Isa
 from minidnn_kernels.simd import Simd, Value, const, new_function
 from minidnn_kernels.store import Block, store_block
 
-__all__ = ["ARGUMENTS", "DepthwiseArguments", "DepthwiseSpec"]
+__all__ = ["ARGUMENTS", "DEPTHWISE_ARGUMENTS", "MAX_POINTERS", "DepthwiseSpec"]
 
-# context:   as `store.Block` has it
+# context:   as `store.CONTEXT` has it
 # pointers:  address of the input pixels' addresses, [outer taps][columns]
 # weights:   address of float32 [outer taps][width][channels rounded up to whole vectors]; for integer input
 #            one row more, the int32 bias
@@ -25,25 +26,27 @@ __all__ = ["ARGUMENTS", "DepthwiseArguments", "DepthwiseSpec"]
 ARGUMENTS = ("context", "pointers", "weights", "row", "channels")
 
 
-@dataclass(frozen=True)
-class DepthwiseArguments:
-    """Positions in the argument row of `depthwise_loop`; pitches in bytes."""
+# Input pixels of a strip: the loop keeps their addresses on its stack.
+MAX_POINTERS = 2048
 
-    KERNEL: int = 0
-    SOURCE: int = 1
-    ZEROS: int = 2
-    IMAGE_PITCH: int = 3
-    PIXEL_PITCH: int = 4
-    TABLE: int = 5  # int32 [strips][pointers]: input pixels, -1 for padding
-    POINTERS: int = 6  # of a strip
-    STRIPS: int = 7  # per image
-    BLOCK_STRIPS: int = 8
-    BLOCKS: int = 9
-    STARTS: int = 10  # int32 [strips]: the first output pixel
-    WEIGHTS: int = 11
-    CHANNELS: int = 12
-    PIXELS: int = 13  # output pixels per image
-    CONTEXT: int = 14
+# Of `depthwise_loop`.
+DEPTHWISE_ARGUMENTS = ArgumentRow(
+    Field("kernel", "microkernel"),
+    Field("source", "the input"),
+    Field("zeros", "a row of `channels` zeros"),
+    Field("image_pitch", "from one input image to the next"),
+    Field("pixel_pitch", "from one input pixel to the next"),
+    Field("table", "int32 [strips][pointers]: input pixels, -1 for padding"),
+    Field("pointers", "of a strip, at most `MAX_POINTERS`"),
+    Field("strips", "per image"),
+    Field("block_strips", "strips of a part"),
+    Field("blocks", "parts of an image"),
+    Field("starts", "int32 [strips]: the first output pixel"),
+    Field("weights", "as the microkernel has them"),
+    Field("channels", "how many"),
+    Field("pixels", "output pixels per image"),
+    Field("context", "the microkernel's, as `store.CONTEXT` has it", words=None),
+)
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,7 @@ class DepthwiseSpec:
                 for p in range(self.pixels):
                     column = p * self.stride + tap * self.dilate
                     if column not in seen:
-                        pointer = s.load_i64(s.add(pointers, const((outer * self.columns + column) * 8)))
+                        pointer = s.load_i64(s.add(pointers, const((outer * self.columns + column) * WORD_BYTES)))
                         seen[column] = ELEMENT_TYPES[self.data].load(s, s.add(pointer, offset), mask)
                     sums[p] = s.fma(seen[column], weight, sums[p])
         return sums

@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
-from minidnn_kernels.depthwise import DepthwiseArguments
+from minidnn_kernels.arguments import WORD_BYTES
+from minidnn_kernels.depthwise import DEPTHWISE_ARGUMENTS, MAX_POINTERS
+from minidnn_kernels.element_type import INT32
 from minidnn_kernels.loop_words import call5, load, load_i32, scratch, store
 
 __all__ = ["depthwise_loop"]
 
-_A = DepthwiseArguments()
-_KERNEL, _SOURCE, _ZEROS = _A.KERNEL * 8, _A.SOURCE * 8, _A.ZEROS * 8
-_IMAGE_PITCH, _PIXEL_PITCH = _A.IMAGE_PITCH * 8, _A.PIXEL_PITCH * 8
-_TABLE, _POINTERS, _STRIPS, _BLOCK_STRIPS = _A.TABLE * 8, _A.POINTERS * 8, _A.STRIPS * 8, _A.BLOCK_STRIPS * 8
-_BLOCKS, _STARTS, _WEIGHTS, _CHANNELS = _A.BLOCKS * 8, _A.STARTS * 8, _A.WEIGHTS * 8, _A.CHANNELS * 8
-_PIXELS, _CONTEXT = _A.PIXELS * 8, _A.CONTEXT * 8
+_A = DEPTHWISE_ARGUMENTS.offsets
+_INDEX_BYTES = INT32.bytes
 
 
 def depthwise_loop(args: int, part: int, parts: int, memory: int) -> None:
     """One part is some strips of one image."""
-    blocks = load(args + _BLOCKS)
+    blocks = load(args + _A.blocks)
     image, block = part // blocks, part % blocks
-    first = block * load(args + _BLOCK_STRIPS)
-    last = min(load(args + _STRIPS), first + load(args + _BLOCK_STRIPS))
-    count, pixel_pitch = load(args + _POINTERS), load(args + _PIXEL_PITCH)
-    source = load(args + _SOURCE) + image * load(args + _IMAGE_PITCH)
-    zeros, kernel = load(args + _ZEROS), load(args + _KERNEL)
-    weights, channels = load(args + _WEIGHTS), load(args + _CHANNELS)
-    pixels = load(args + _PIXELS)
-    pointers = scratch(2048)
+    first = block * load(args + _A.block_strips)
+    last = min(load(args + _A.strips), first + load(args + _A.block_strips))
+    count, pixel_pitch = load(args + _A.pointers), load(args + _A.pixel_pitch)
+    source = load(args + _A.source) + image * load(args + _A.image_pitch)
+    zeros, kernel = load(args + _A.zeros), load(args + _A.kernel)
+    weights, channels = load(args + _A.weights), load(args + _A.channels)
+    pixels = load(args + _A.pixels)
+    pointers = scratch(MAX_POINTERS)
     for strip in range(first, last):
-        table = load(args + _TABLE) + strip * count * 4
+        table = load(args + _A.table) + strip * count * _INDEX_BYTES
         for i in range(count):
-            pixel = load_i32(table + i * 4)
-            store(pointers + i * 8, zeros if pixel < 0 else source + pixel * pixel_pitch)
-        row = image * pixels + load_i32(load(args + _STARTS) + strip * 4)
-        call5(kernel, args + _CONTEXT, pointers, weights, row, channels)
+            pixel = load_i32(table + i * _INDEX_BYTES)
+            store(pointers + i * WORD_BYTES, zeros if pixel < 0 else source + pixel * pixel_pitch)
+        row = image * pixels + load_i32(load(args + _A.starts) + strip * _INDEX_BYTES)
+        call5(kernel, args + _A.context, pointers, weights, row, channels)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from minidnn_kernels.arguments import WORD_BYTES
 from minidnn_kernels.element_type import FLOAT32
 from minidnn_kernels.epilogue import Epilogue
 from minidnn_kernels.isa import Isa
@@ -57,11 +58,11 @@ class DepthwiseTileSpec:
         rows, vectors = range(self.rows), range(self.vectors)
         with s.loop(const(0), a["taps"], 1, [s.splat(0.0)] * (self.rows * self.vectors)) as tap:
             panel = s.add(a["panel"], s.mul(tap.index, const(self.vectors * s.vector_bytes)))
-            table = s.add(a["pointers"], s.mul(tap.index, const(self.rows * 8)))
+            table = s.add(a["pointers"], s.mul(tap.index, const(self.rows * WORD_BYTES)))
             weights = [s.load(s.add(panel, const(j * s.vector_bytes))) for j in vectors]
             tap.next = []
             for i in rows:
-                pointer = s.load_i64(s.add(table, const(i * 8)))
+                pointer = s.load_i64(s.add(table, const(i * WORD_BYTES)))
                 for j in vectors:
                     data = s.load(s.add(pointer, s.mul(columns[j], const(FLOAT32.bytes))), masks[j])
                     tap.next.append(s.fma(data, weights[j], tap.values[i * self.vectors + j]))

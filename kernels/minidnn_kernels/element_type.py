@@ -24,13 +24,9 @@ __all__ = [
     "INT16",
     "INT32",
     "UINT8",
-    "WORD_BYTES",
     "ElementType",
     "element_type_of",
 ]
-
-# Addresses and the words of argument rows.
-WORD_BYTES = 8
 
 # From elements as they lie in memory to lanes, or back.
 Convert = Callable[[Simd, Value], Value]

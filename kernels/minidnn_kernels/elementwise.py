@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from minidnn_kernels.arguments import WORD_BYTES, ArgumentRow, Field
 from minidnn_kernels.epilogue import Epilogue, load_numbers
 from minidnn_kernels.isa import Isa
 from minidnn_kernels.simd import Simd, Value, const, new_function
 from minidnn_kernels.store import store_value
 
-__all__ = ["ARGUMENTS", "MAX_OUTER", "ElementwiseArguments", "ElementwiseSpec"]
+__all__ = ["ARGUMENTS", "ELEMENTWISE_ARGUMENTS", "MAX_OPERANDS", "MAX_OUTER", "TENSOR", "ElementwiseSpec"]
 
 # context: address of [address of the output row, address of each operand's row]
 # count:   elements in the row
@@ -20,19 +21,26 @@ ARGUMENTS = ("context", "count", "numbers")
 MAX_OUTER = 4
 
 
-@dataclass(frozen=True)
-class ElementwiseArguments:
-    """Positions in the argument row of `elementwise_loop`; counts in elements, strides in bytes."""
+# Operands of a kernel: the loop keeps the addresses of their rows, and the output's, on its stack.
+MAX_OPERANDS = 32
 
-    KERNEL: int = 0
-    TENSORS: int = 1  # the output and the operands
-    INNER: int = 2  # elements of a row
-    CHUNK: int = 3  # elements a call does at most
-    CHUNKS: int = 4
-    OUTER: int = 5  # rows in all
-    SHAPE: int = 6  # MAX_OUTER extents, the outermost first
-    # From here, for each tensor: address, MAX_OUTER strides, stride within the row. Behind them, the numbers.
-    TENSOR: int = 6 + MAX_OUTER
+# Of `elementwise_loop`.
+ELEMENTWISE_ARGUMENTS = ArgumentRow(
+    Field("kernel", "microkernel"),
+    Field("tensors", "the output and the operands"),
+    Field("inner", "elements of a row"),
+    Field("chunk", "elements a call does at most"),
+    Field("chunks", "calls for a row"),
+    Field("outer", "rows in all"),
+    Field("shape", "extents of the dimensions around the row, the outermost first", words=MAX_OUTER),
+    Field("tensor", "for each tensor, the output first, as `TENSOR` has it", words=None),
+    Field("numbers", "the epilogue's", words=None),
+)
+TENSOR = ArgumentRow(
+    Field("address", "of its first element"),
+    Field("strides", "bytes, of the dimensions around the row", words=MAX_OUTER),
+    Field("step", "bytes from one element of the row to the next; 0 for one number"),
+)
 
 
 @dataclass(frozen=True)
@@ -52,7 +60,7 @@ class ElementwiseSpec:
         context, count, numbers = function.args
         kinds, output_type = self.epilogue.kinds, self.epilogue.output_type
         output = s.load_i64(context)
-        rows = [s.load_i64(s.add(context, const(8 * (i + 1)))) for i in range(len(kinds))]
+        rows = [s.load_i64(s.add(context, const(WORD_BYTES * (i + 1)))) for i in range(len(kinds))]
         scalars = {i: s.load_splat(rows[i]) for i, kind in enumerate(kinds) if kind.form == "scalar"}
         vectors = load_numbers(s, numbers, self.epilogue.numbers)
 

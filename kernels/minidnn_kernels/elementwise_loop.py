@@ -2,33 +2,32 @@
 
 from __future__ import annotations
 
-from minidnn_kernels.elementwise import MAX_OUTER, ElementwiseArguments
+from minidnn_kernels.arguments import WORD_BYTES
+from minidnn_kernels.elementwise import ELEMENTWISE_ARGUMENTS, MAX_OPERANDS, MAX_OUTER, TENSOR
 from minidnn_kernels.loop_words import call3, load, scratch, store
 
 __all__ = ["elementwise_loop"]
 
-_A = ElementwiseArguments()
-_KERNEL, _TENSORS, _INNER, _CHUNK = _A.KERNEL * 8, _A.TENSORS * 8, _A.INNER * 8, _A.CHUNK * 8
-_CHUNKS, _OUTER, _SHAPE, _TENSOR = _A.CHUNKS * 8, _A.OUTER * 8, _A.SHAPE * 8, _A.TENSOR * 8
-_DIMENSIONS = MAX_OUTER
-_TENSOR_BYTES = (MAX_OUTER + 2) * 8
+_A, _T = ELEMENTWISE_ARGUMENTS.offsets, TENSOR.offsets
+_TENSOR_BYTES = TENSOR.words * WORD_BYTES
+_TENSORS = MAX_OPERANDS + 1
 
 
 def elementwise_loop(args: int, part: int, parts: int, memory: int) -> None:
     """One part is an equal share of the chunks of all rows."""
-    kernel, tensors, inner = load(args + _KERNEL), load(args + _TENSORS), load(args + _INNER)
-    chunk, chunks = load(args + _CHUNK), load(args + _CHUNKS)
-    total = load(args + _OUTER) * chunks
-    context, numbers = scratch(64), args + _TENSOR + tensors * _TENSOR_BYTES
+    kernel, tensors, inner = load(args + _A.kernel), load(args + _A.tensors), load(args + _A.inner)
+    chunk, chunks = load(args + _A.chunk), load(args + _A.chunks)
+    total = load(args + _A.outer) * chunks
+    context, numbers = scratch(_TENSORS), args + _A.tensor + tensors * _TENSOR_BYTES
     for number in range(total * part // parts, total * (part + 1) // parts):
         outer, begin = number // chunks, number % chunks * chunk
         for t in range(tensors):
-            tensor = args + _TENSOR + t * _TENSOR_BYTES
-            address = load(tensor) + begin * load(tensor + (_DIMENSIONS + 1) * 8)
+            tensor = args + _A.tensor + t * _TENSOR_BYTES
+            address = load(tensor + _T.address) + begin * load(tensor + _T.step)
             rest = outer
-            for d in range(_DIMENSIONS - 1, -1, -1):
-                extent = load(args + _SHAPE + d * 8)
-                address += rest % extent * load(tensor + (1 + d) * 8)
+            for d in range(MAX_OUTER - 1, -1, -1):
+                extent = load(args + _A.shape + d * WORD_BYTES)
+                address += rest % extent * load(tensor + _T.strides + d * WORD_BYTES)
                 rest = rest // extent
-            store(context + t * 8, address)
+            store(context + t * WORD_BYTES, address)
         call3(kernel, context, min(chunk, inner - begin), numbers)

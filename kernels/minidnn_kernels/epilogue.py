@@ -19,7 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from minidnn_kernels import vector_math as vm
-from minidnn_kernels.element_type import FLOAT32, INT8, INT32, UINT8, WORD_BYTES, ElementType
+from minidnn_kernels.arguments import WORD_BYTES
+from minidnn_kernels.element_type import FLOAT32, INT8, INT32, UINT8, ElementType
 from minidnn_kernels.simd import Simd, Value, const
 
 __all__ = [

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from minidnn_kernels.arguments import ArgumentRow, Field
 from minidnn_kernels.element_type import FLOAT32
 from minidnn_kernels.isa import Isa
 from minidnn_kernels.simd import Simd, Value, const, new_function
 
-__all__ = ["ARGUMENTS", "ExtremaArguments", "ExtremaSpec"]
+__all__ = ["ARGUMENTS", "EXTREMA_ARGUMENTS", "ExtremaSpec"]
 
 # source: address of contiguous elements
 # target: address of two float32, the minimum and the maximum
@@ -17,15 +18,14 @@ __all__ = ["ARGUMENTS", "ExtremaArguments", "ExtremaSpec"]
 ARGUMENTS = ("source", "target", "count")
 
 
-@dataclass(frozen=True)
-class ExtremaArguments:
-    """Positions in the argument row of `extrema_loop`."""
-
-    KERNEL: int = 0
-    SOURCE: int = 1
-    TARGET: int = 2  # [parts][2]
-    COUNT: int = 3
-    CHUNK: int = 4  # elements of a part
+# Of `extrema_loop`.
+EXTREMA_ARGUMENTS = ArgumentRow(
+    Field("kernel", "microkernel"),
+    Field("source", "float32 [count]"),
+    Field("target", "float32 [parts][2]: the minimum and the maximum of each part"),
+    Field("count", "elements in all"),
+    Field("chunk", "elements of a part"),
+)
 
 
 @dataclass(frozen=True)

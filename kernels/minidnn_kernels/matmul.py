@@ -7,14 +7,14 @@ A's row pointers come from a table of pixel indices (`pixel_table` of the caller
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from minidnn_kernels.arguments import ArgumentRow, Field
 from minidnn_kernels.dot import Dot
 
-__all__ = ["MAX_POINTERS", "Arguments", "pack_integer_panels", "pack_panels"]
+__all__ = ["MATMUL_ARGUMENTS", "MAX_POINTERS", "pack_integer_panels", "pack_panels"]
 
 Array = np.ndarray[Any, Any]
 
@@ -22,34 +22,33 @@ Array = np.ndarray[Any, Any]
 MAX_POINTERS = 8192
 
 
-@dataclass(frozen=True)
-class Arguments:
-    """Positions in the argument row, in order. Addresses and pitches are in bytes, counts in elements."""
-
-    TILE: int = 0  # microkernel for whole panels
-    TAIL_TILE: int = 1  # microkernel for the last panel of a group, if columns are missing
-    SOURCE: int = 2
-    ZEROS: int = 3  # a row of `depth` zeros
-    IMAGE_PITCH: int = 4  # of A
-    PIXEL_PITCH: int = 5
-    SOURCE_GROUP: int = 6  # from one group's channels to the next's
-    TABLE: int = 7
-    TAPS: int = 8
-    DEPTH: int = 9
-    WEIGHTS: int = 10
-    PANEL_PITCH: int = 11
-    WEIGHT_GROUP: int = 12  # from one group's panels to the next's
-    ROWS: int = 13  # of the tile
-    COLUMNS: int = 14  # of a panel
-    PIXELS: int = 15  # rows of C per image
-    BLOCK_STRIPS: int = 16
-    BLOCKS: int = 17  # blocks of strips per image
-    GROUPS: int = 18
-    GROUP_COLUMNS: int = 19  # columns of C per group
-    BLOCK_PANELS: int = 20
-    PANEL_BLOCKS: int = 21  # blocks of panels per group
-    WEIGHT_IMAGE: int = 22  # from one image's panels to the next's: 0 for weights, not for batched matmul
-    CONTEXT: int = 23  # the tile's context begins here
+# Of `matmul_loop`.
+MATMUL_ARGUMENTS = ArgumentRow(
+    Field("tile", "microkernel for whole panels"),
+    Field("tail_tile", "microkernel for the last panel of a group, if columns are missing"),
+    Field("source", "A"),
+    Field("zeros", "a row of as many zeros as A has behind a pointer"),
+    Field("image_pitch", "from one image of A to the next"),
+    Field("pixel_pitch", "from one pixel of A to the next"),
+    Field("source_group", "bytes from one group's channels of A to the next's"),
+    Field("table", "int32 [strips][taps][rows]: input pixels, -1 for padding"),
+    Field("taps", "row pointers of an output pixel"),
+    Field("depth", "steps behind each pointer"),
+    Field("weights", "panels of B"),
+    Field("panel_pitch", "from one panel to the next"),
+    Field("weight_group", "bytes from one group's panels to the next's"),
+    Field("rows", "of the tile"),
+    Field("columns", "of a panel"),
+    Field("pixels", "rows of C per image"),
+    Field("block_strips", "strips in a block"),
+    Field("blocks", "blocks of strips per image"),
+    Field("groups", "how many"),
+    Field("group_columns", "columns of C per group"),
+    Field("block_panels", "panels in a block"),
+    Field("panel_blocks", "blocks of panels per group"),
+    Field("weight_image", "bytes from one image's panels to the next's: 0 for weights, not for batched matmul"),
+    Field("context", "the tile's, as `store.CONTEXT` has it", words=None),
+)
 
 
 def pack_panels(weights: Array, columns: int) -> Array:

@@ -6,17 +6,18 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from minidnn_kernels.arguments import WORD_BYTES, ArgumentRow, Field
 from minidnn_kernels.element_type import ELEMENT_TYPES, FLOAT32, INT32, ElementType
 from minidnn_kernels.isa import Isa
 from minidnn_kernels.simd import Simd, Value, const, new_function
 
-__all__ = ["ARGUMENTS", "PoolArguments", "PoolSpec"]
+__all__ = ["ARGUMENTS", "GLOBAL_POOL_ARGUMENTS", "MAX_TAPS", "POOL_ARGUMENTS", "STRIDED", "PoolSpec"]
 
 # target:   address of the output pixel
 # pixels:   address of the input pixels' addresses; for a strided pool, the address of the first pixel
 # count:    input pixels
 # channels: how many
-# extra:    address of [the float32 factor of a sum; for a strided pool, 8 bytes on, bytes between pixels]
+# extra:    address of the float32 factor of a sum; for a strided pool, of `STRIDED`
 ARGUMENTS = ("target", "pixels", "count", "channels", "extra")
 
 _UNROLL = 4
@@ -25,25 +26,46 @@ _UNROLL = 4
 _BLOCK = 32
 
 
-@dataclass(frozen=True)
-class PoolArguments:
-    """Positions in the argument rows of `pool_loop` and `global_pool_loop`; pitches in bytes."""
+# Taps of a window: the loop keeps their addresses on its stack.
+MAX_TAPS = 8192
 
-    KERNEL: int = 0
-    SOURCE: int = 1
-    TARGET: int = 2
-    IMAGE_PITCH: int = 3
-    PIXEL_PITCH: int = 4  # of the source
-    TARGET_PITCH: int = 5
-    TABLE: int = 6  # int32 [pixels][taps]; -1 for padding
-    TAPS: int = 7
-    PIXELS: int = 8  # output pixels per image
-    BLOCK: int = 9  # output pixels in a part; channels in a part of a global pool
-    BLOCKS: int = 10
-    FACTORS: int = 11  # float32 [pixels]; one number and the pixel pitch for a global pool
-    CHANNELS: int = 12
-    ITEM: int = 13  # bytes of an element of the source, and of the target (global pools only)
-    TARGET_ITEM: int = 14
+# Of `pool_loop`.
+POOL_ARGUMENTS = ArgumentRow(
+    Field("kernel", "microkernel"),
+    Field("source", "the input"),
+    Field("target", "the output"),
+    Field("image_pitch", "from one input image to the next"),
+    Field("pixel_pitch", "from one input pixel to the next"),
+    Field("target_pitch", "from one output pixel to the next"),
+    Field("table", "int32 [pixels][taps]: input pixels, -1 for padding"),
+    Field("taps", "of the window, at most `MAX_TAPS`"),
+    Field("pixels", "output pixels per image"),
+    Field("block", "output pixels of a part"),
+    Field("blocks", "parts of an image"),
+    Field("factors", "float32 [pixels]: what sums are multiplied by"),
+    Field("channels", "how many"),
+)
+
+# Of `global_pool_loop`.
+GLOBAL_POOL_ARGUMENTS = ArgumentRow(
+    Field("kernel", "microkernel of a strided pool"),
+    Field("source", "the input"),
+    Field("target", "the output"),
+    Field("image_pitch", "from one input image to the next"),
+    Field("target_pitch", "from one output image to the next"),
+    Field("pixels", "input pixels per image"),
+    Field("block", "channels of a part"),
+    Field("blocks", "parts of an image"),
+    Field("extra", "address of `STRIDED`"),
+    Field("channels", "how many"),
+    Field("item", "bytes of an element of the input"),
+    Field("target_item", "bytes of an element of the output"),
+)
+# What the microkernel of a strided pool is told beside.
+STRIDED = ArgumentRow(
+    Field("factor", "a float32 in the low half: what a sum is multiplied by"),
+    Field("pixel_pitch", "from one input pixel to the next"),
+)
 
 
 @dataclass(frozen=True)
@@ -83,7 +105,7 @@ class PoolSpec:
 
     def _channels(self, s: Simd, arguments: list[Value], channel: Value, vectors: int, mask: Value | None) -> None:
         target, pixels, count, _, extra = arguments
-        pitch = s.load_i64(s.add(extra, const(8))) if self.strided else None
+        pitch = s.load_argument(extra, STRIDED.offsets.pixel_pitch) if self.strided else None
         item = self._type.bytes
 
         def fold(begin: Value, end: Value) -> list[Value]:
@@ -91,7 +113,7 @@ class PoolSpec:
                 if pitch is not None:
                     pixel = s.add(pixels, s.mul(tap.index, pitch))
                 else:
-                    pixel = s.load_i64(s.add(pixels, s.mul(tap.index, const(8))))
+                    pixel = s.load_i64(s.add(pixels, s.mul(tap.index, const(WORD_BYTES))))
                 first = s.add(pixel, s.mul(channel, const(item)))
                 tap.next = [
                     self._take(s, value, s.add(first, const(j * s.lanes * item)), mask)

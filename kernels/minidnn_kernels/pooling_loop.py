@@ -2,47 +2,45 @@
 
 from __future__ import annotations
 
+from minidnn_kernels.arguments import WORD_BYTES
+from minidnn_kernels.element_type import FLOAT32, INT32
 from minidnn_kernels.loop_words import call5, load, load_i32, scratch, store
-from minidnn_kernels.pooling import PoolArguments
+from minidnn_kernels.pooling import GLOBAL_POOL_ARGUMENTS, MAX_TAPS, POOL_ARGUMENTS
 
 __all__ = ["global_pool_loop", "pool_loop"]
 
-_A = PoolArguments()
-_KERNEL, _SOURCE, _TARGET, _IMAGE_PITCH = _A.KERNEL * 8, _A.SOURCE * 8, _A.TARGET * 8, _A.IMAGE_PITCH * 8
-_PIXEL_PITCH, _TARGET_PITCH, _TABLE, _TAPS = _A.PIXEL_PITCH * 8, _A.TARGET_PITCH * 8, _A.TABLE * 8, _A.TAPS * 8
-_PIXELS, _BLOCK, _BLOCKS = _A.PIXELS * 8, _A.BLOCK * 8, _A.BLOCKS * 8
-_FACTORS, _CHANNELS = _A.FACTORS * 8, _A.CHANNELS * 8
-_ITEM, _TARGET_ITEM = _A.ITEM * 8, _A.TARGET_ITEM * 8
+_A, _G = POOL_ARGUMENTS.offsets, GLOBAL_POOL_ARGUMENTS.offsets
+_INDEX_BYTES, _FACTOR_BYTES = INT32.bytes, FLOAT32.bytes
 
 
 def pool_loop(args: int, part: int, parts: int, memory: int) -> None:
     """One part is some output pixels of one image."""
-    blocks, pixels, taps = load(args + _BLOCKS), load(args + _PIXELS), load(args + _TAPS)
+    blocks, pixels, taps = load(args + _A.blocks), load(args + _A.pixels), load(args + _A.taps)
     image, block = part // blocks, part % blocks
-    first = block * load(args + _BLOCK)
-    last = min(pixels, first + load(args + _BLOCK))
-    kernel, channels, pixel_pitch = load(args + _KERNEL), load(args + _CHANNELS), load(args + _PIXEL_PITCH)
-    source = load(args + _SOURCE) + image * load(args + _IMAGE_PITCH)
-    target = load(args + _TARGET) + image * pixels * load(args + _TARGET_PITCH)
-    pointers = scratch(8192)
+    first = block * load(args + _A.block)
+    last = min(pixels, first + load(args + _A.block))
+    kernel, channels, pixel_pitch = load(args + _A.kernel), load(args + _A.channels), load(args + _A.pixel_pitch)
+    source = load(args + _A.source) + image * load(args + _A.image_pitch)
+    target = load(args + _A.target) + image * pixels * load(args + _A.target_pitch)
+    pointers = scratch(MAX_TAPS)
     for pixel in range(first, last):
         count = 0
-        table = load(args + _TABLE) + pixel * taps * 4
+        table = load(args + _A.table) + pixel * taps * _INDEX_BYTES
         for tap in range(taps):
-            seen = load_i32(table + tap * 4)
+            seen = load_i32(table + tap * _INDEX_BYTES)
             if seen >= 0:
-                store(pointers + count * 8, source + seen * pixel_pitch)
+                store(pointers + count * WORD_BYTES, source + seen * pixel_pitch)
                 count += 1
-        place = target + pixel * load(args + _TARGET_PITCH)
-        call5(kernel, place, pointers, count, channels, load(args + _FACTORS) + pixel * 4)
+        place = target + pixel * load(args + _A.target_pitch)
+        call5(kernel, place, pointers, count, channels, load(args + _A.factors) + pixel * _FACTOR_BYTES)
 
 
 def global_pool_loop(args: int, part: int, parts: int, memory: int) -> None:
     """One part is some channels of one image; all pixels of the image go into one."""
-    blocks = load(args + _BLOCKS)
+    blocks = load(args + _G.blocks)
     image, block = part // blocks, part % blocks
-    first = block * load(args + _BLOCK)
-    channels = min(load(args + _BLOCK), load(args + _CHANNELS) - first)
-    source = load(args + _SOURCE) + image * load(args + _IMAGE_PITCH) + first * load(args + _ITEM)
-    target = load(args + _TARGET) + image * load(args + _TARGET_PITCH) + first * load(args + _TARGET_ITEM)
-    call5(load(args + _KERNEL), target, source, load(args + _TAPS), channels, load(args + _FACTORS))
+    first = block * load(args + _G.block)
+    channels = min(load(args + _G.block), load(args + _G.channels) - first)
+    source = load(args + _G.source) + image * load(args + _G.image_pitch) + first * load(args + _G.item)
+    target = load(args + _G.target) + image * load(args + _G.target_pitch) + first * load(args + _G.target_item)
+    call5(load(args + _G.kernel), target, source, load(args + _G.pixels), channels, load(args + _G.extra))

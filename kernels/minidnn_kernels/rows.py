@@ -7,31 +7,34 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from minidnn_kernels import vector_math as vm
+from minidnn_kernels.arguments import ArgumentRow, Field
 from minidnn_kernels.element_type import FLOAT32
 from minidnn_kernels.isa import Isa
 from minidnn_kernels.simd import F32, Simd, Value, const, new_function
 
-__all__ = ["ARGUMENTS", "RowArguments", "RowSpec"]
+__all__ = ["ARGUMENTS", "EXTRA", "ROWS_ARGUMENTS", "RowSpec"]
 
 # source, target: addresses of the rows
 # count:          elements
-# extra:          address of [float32 number, 4 bytes of padding, address of gamma, address of beta]: the
-#                 number is 1 / temperature of a softmax, epsilon of a layer normalization
+# extra:          address of `EXTRA`
 ARGUMENTS = ("source", "target", "count", "extra", "unused")
 
 
-@dataclass(frozen=True)
-class RowArguments:
-    """Positions in the argument row of `rows_loop`."""
-
-    KERNEL: int = 0
-    SOURCE: int = 1
-    TARGET: int = 2
-    ROWS: int = 3
-    COUNT: int = 4
-    EXTRA: int = 5  # three words from here, handed on by address
-    GAMMA: int = 6
-    BETA: int = 7
+# Of `rows_loop`.
+ROWS_ARGUMENTS = ArgumentRow(
+    Field("kernel", "microkernel"),
+    Field("source", "float32 [rows][count]"),
+    Field("target", "float32 [rows][count]"),
+    Field("rows", "how many"),
+    Field("count", "elements of a row"),
+    Field("extra", "as `EXTRA` has it", words=3),
+)
+# What microkernels are told beside the row.
+EXTRA = ArgumentRow(
+    Field("number", "a float32 in the low half: 1 / temperature of a softmax, epsilon of a layer normalization"),
+    Field("gamma", "float32 [count], of a layer normalization; else 0"),
+    Field("beta", "likewise"),
+)
 
 
 @dataclass(frozen=True)
@@ -118,8 +121,8 @@ class _Row:
         variance = b.fdiv(s.splat(self.fold(0.0, b.fadd, squared)), size)
         deviation = s.unary("sqrt", b.fadd(variance, s.load_splat(self.extra)))
         factor = b.fdiv(s.splat(1.0), deviation)
-        gamma = s.load_i64(s.add(self.extra, const(8)))
-        beta = s.load_i64(s.add(self.extra, const(16)))
+        gamma = s.load_argument(self.extra, EXTRA.offsets.gamma)
+        beta = s.load_argument(self.extra, EXTRA.offsets.beta)
 
         def normalized(x: Value, offset: Value, mask: Value | None) -> Value:
             scaled = b.fmul(b.fsub(x, mean), factor)

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+from minidnn_kernels.element_type import FLOAT32
 from minidnn_kernels.loop_words import call5, load
-from minidnn_kernels.rows import RowArguments
+from minidnn_kernels.rows import ROWS_ARGUMENTS
 
 __all__ = ["rows_loop"]
 
-_A = RowArguments()
-_KERNEL, _SOURCE, _TARGET, _ROWS = _A.KERNEL * 8, _A.SOURCE * 8, _A.TARGET * 8, _A.ROWS * 8
-_COUNT, _EXTRA = _A.COUNT * 8, _A.EXTRA * 8
+_A = ROWS_ARGUMENTS.offsets
+_ITEM = FLOAT32.bytes
 
 
 def rows_loop(args: int, part: int, parts: int, memory: int) -> None:
     """One part is an equal share of the rows."""
-    rows, count = load(args + _ROWS), load(args + _COUNT)
-    source, target, kernel = load(args + _SOURCE), load(args + _TARGET), load(args + _KERNEL)
+    rows, count = load(args + _A.rows), load(args + _A.count)
+    source, target, kernel = load(args + _A.source), load(args + _A.target), load(args + _A.kernel)
     for row in range(rows * part // parts, rows * (part + 1) // parts):
-        offset = row * count * 4
-        call5(kernel, source + offset, target + offset, count, args + _EXTRA, 0)
+        offset = row * count * _ITEM
+        call5(kernel, source + offset, target + offset, count, args + _A.extra, 0)

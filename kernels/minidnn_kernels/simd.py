@@ -122,6 +122,10 @@ class Simd:
     def load_i64(self, address: Value) -> Value:
         return self.builder.load(self.pointer(address, I64), align=8)
 
+    def load_argument(self, row: Value, offset: int) -> Value:
+        """The word of an argument row that begins at that offset, in bytes."""
+        return self.load_i64(self.add(row, const(offset)) if offset else row)
+
     def load_i32(self, address: Value) -> Value:
         """An int32 from memory, widened."""
         return self.builder.sext(self.builder.load(self.pointer(address, I32), align=LANE_BYTES), I64)

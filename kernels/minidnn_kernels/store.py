@@ -5,13 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from minidnn_kernels.arguments import WORD_BYTES, ArgumentRow, Field
 from minidnn_kernels.element_type import INT32, UINT8
 from minidnn_kernels.epilogue import Epilogue, load_numbers
 from minidnn_kernels.simd import Simd, Value, const
 
-__all__ = ["Block", "store_block", "store_value"]
+__all__ = ["CONTEXT", "OPERAND", "Block", "store_block", "store_value"]
 
-_FIRST_OPERAND = 2
+# What a microkernel is told of the output and of the epilogue's operands.
+CONTEXT = ArgumentRow(
+    Field("output", "its first element"),
+    Field("pitch", "bytes between the output's rows"),
+    Field("operands", "for each, as `OPERAND` has it", words=None),
+    Field("numbers", "the epilogue's", words=None),
+)
+OPERAND = ArgumentRow(
+    Field("address", "its first element"),
+    Field("pitch", "bytes between its rows; 0 if all rows share one"),
+)
 
 
 @dataclass(frozen=True)
@@ -19,8 +30,7 @@ class Block:
     """Where a block of the output lies.
 
     Args:
-        context: address of [the output, bytes between its rows, then for each operand: address, bytes
-            between rows; then the epilogue's numbers].
+        context: address of a `CONTEXT`.
         rows: the number of each row of the block in the output; a row may stand twice if it has the same
             values both times.
         columns: first column (channel) of each vector; the vectors lie side by side.
@@ -37,12 +47,13 @@ class Block:
 
 def store_block(s: Simd, epilogue: Epilogue, block: Block, accumulators: Sequence[Sequence[Value]]) -> None:
     """Apply the epilogue to ``accumulators[row][vector]``, float32 or int32, and store."""
-    base, pitch = s.load_i64(block.context), s.load_i64(s.add(block.context, const(8)))
+    base = s.load_argument(block.context, CONTEXT.offsets.output)
+    pitch = s.load_argument(block.context, CONTEXT.offsets.pitch)
     operands = []
     for i in range(len(epilogue.operands)):
-        slot = s.add(block.context, const((_FIRST_OPERAND + 2 * i) * 8))
-        operands.append((s.load_i64(slot), s.load_i64(s.add(slot, const(8)))))
-    behind = s.add(block.context, const((_FIRST_OPERAND + 2 * len(operands)) * 8))
+        slot = s.add(block.context, const(CONTEXT.offsets.operands + i * OPERAND.words * WORD_BYTES))
+        operands.append(tuple(s.load_argument(slot, offset) for offset in OPERAND.offsets))
+    behind = s.add(block.context, const(CONTEXT.offsets.operands + len(operands) * OPERAND.words * WORD_BYTES))
     numbers = load_numbers(s, behind, epilogue.numbers)
     kinds, output = epilogue.kinds, epilogue.output_type
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from minidnn_kernels.arguments import WORD_BYTES
 from minidnn_kernels.dot import Dot, SplitDot, dot_for
 from minidnn_kernels.element_type import ELEMENT_TYPES, INT32
 from minidnn_kernels.epilogue import Epilogue
@@ -28,7 +29,7 @@ _LINE_BYTES = 64
 # Bytes of a panel that is read ahead.
 _MOST_AHEAD = 64 * 1024
 
-# context:  as `store.Block` has it
+# context:  as `store.CONTEXT` has it
 # pointers: address of the row pointers, [taps][rows]
 # depth:    steps behind each pointer (`Dot.group` elements each)
 # panel:    address of B's packed panel: for integers first the int32 sums to start from (the bias), one for
@@ -100,8 +101,8 @@ class TileSpec:
         panel, start = self._start(s, a["panel"])
 
         def row_pointers(tap: Value) -> list[Value]:
-            table = s.add(a["pointers"], s.mul(tap, const(rows * 8)))
-            return [s.load_i64(s.add(table, const(i * 8))) for i in range(rows)]
+            table = s.add(a["pointers"], s.mul(tap, const(rows * WORD_BYTES)))
+            return [s.load_i64(s.add(table, const(i * WORD_BYTES))) for i in range(rows)]
 
         panel_bytes = s.mul(s.mul(a["taps"], a["depth"]), const(vectors * s.lanes * dot.column_bytes))
         # The next panel, if the caches have room for both; a long one is a stream that the CPU itself foresees.
@@ -128,8 +129,8 @@ class TileSpec:
 
 def scattered_rows(s: Simd, arguments: Mapping[str, Value], rows: int) -> list[Value]:
     """The numbers of a tile's rows in C that the caller put behind the row pointers."""
-    numbers = s.add(arguments["pointers"], s.mul(arguments["taps"], const(rows * 8)))
-    return [s.add(arguments["row"], s.load_i64(s.add(numbers, const(r * 8)))) for r in range(rows)]
+    numbers = s.add(arguments["pointers"], s.mul(arguments["taps"], const(rows * WORD_BYTES)))
+    return [s.add(arguments["row"], s.load_i64(s.add(numbers, const(r * WORD_BYTES)))) for r in range(rows)]
 
 
 def _add_tap(

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from llvmlite import ir
 
-from minidnn_kernels.copy import MAX_DIMENSIONS, CopyArguments
+from minidnn_kernels.arguments import WORD_BYTES
+from minidnn_kernels.copy import COPY_ARGUMENTS, MAX_DIMENSIONS
 from minidnn_kernels.isa import Isa
 from minidnn_kernels.simd import LANE_BYTES, Simd, Value, const, new_function
 
@@ -31,10 +32,10 @@ class TransposeSpec:
         module, function, builder = new_function(self.name, ARGUMENTS)
         s = Simd(builder, isa)
         source, target, rows, columns, row = function.args
-        positions = CopyArguments()
+        offsets = COPY_ARGUMENTS.offsets
         row_dimension, column_dimension = MAX_DIMENSIONS - 2, MAX_DIMENSIONS - 1
-        source_column = s.load_i64(s.add(row, const((positions.SOURCE_STRIDES + column_dimension) * 8)))
-        target_row = s.load_i64(s.add(row, const((positions.TARGET_STRIDES + row_dimension) * 8)))
+        source_column = s.load_argument(row, offsets.source_strides + column_dimension * WORD_BYTES)
+        target_row = s.load_argument(row, offsets.target_strides + row_dimension * WORD_BYTES)
         lanes = s.lanes
 
         def block(r: Value, c: Value, whole: bool) -> None:

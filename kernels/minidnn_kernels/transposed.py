@@ -8,67 +8,55 @@ dimensions have a phase for each combination. No product with a tap of another p
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from minidnn_kernels.arguments import ArgumentRow, Field
 
-__all__ = ["AXES", "AxisArguments", "PhaseRecord", "TransposedArguments"]
+__all__ = ["AXES", "AXIS", "PHASE", "TRANSPOSED_ARGUMENTS"]
 
 # Spatial dimensions of the loop; the outer ones may have a single element.
 AXES = 3
 
 
-@dataclass(frozen=True)
-class PhaseRecord:
-    """Positions in the record of one phase of one axis, int64.
-
-    Its output number m is output ``first + m * stride`` of the axis. At tap number t of the phase it meets input
-    ``start + m - t * step``, if that exists.
-    """
-
-    FIRST: int = 0
-    COUNT: int = 1  # outputs
-    START: int = 2
-    TAPS: int = 3
-    TAPS_BEFORE: int = 4  # of the phases before
-    LENGTH: int = 5
-
-
-@dataclass(frozen=True)
-class AxisArguments:
-    """Positions among the arguments of one axis, in elements."""
-
-    INPUT: int = 0
-    OUTPUT: int = 1
-    STRIDE: int = 2  # between the outputs of a phase
-    STEP: int = 3  # between the inputs of neighbouring taps
-    PHASES: int = 4
-    TAPS: int = 5  # of all phases
-    RECORDS: int = 6  # address of its phases' records
-    LENGTH: int = 7
-
-
-@dataclass(frozen=True)
-class TransposedArguments:
-    """Positions in the argument row of `transposed_loop`. Addresses and pitches are in bytes, counts in elements."""
-
-    TILE: int = 0  # microkernel for whole panels; it stores scattered rows
-    TAIL_TILE: int = 1  # microkernel for the last panel of a group, if columns are missing
-    SOURCE: int = 2
-    ZEROS: int = 3
-    IMAGE_PITCH: int = 4
-    PIXEL_PITCH: int = 5
-    SOURCE_GROUP: int = 6  # from one group's channels to the next's
-    DEPTH: int = 7
-    WEIGHTS: int = 8  # [phases][groups][panels][taps of the phase][bytes of a tap]
-    TAP_BYTES: int = 9  # of a panel
-    ROWS: int = 10  # of the tile
-    COLUMNS: int = 11  # of a panel
-    BLOCK_STRIPS: int = 12
-    BLOCKS: int = 13  # blocks of strips per image and phase
-    BLOCK_PHASES: int = 14
-    PHASE_BLOCKS: int = 15
-    GROUPS: int = 16
-    GROUP_COLUMNS: int = 17  # columns of the output per group
-    BLOCK_PANELS: int = 18
-    PANEL_BLOCKS: int = 19
-    AXIS: int = 20  # `AxisArguments` of each axis, the outermost first
-    CONTEXT: int = 20 + AXES * AxisArguments.LENGTH  # the tile's context begins here
+# The record of one phase of one axis. Its output number m is output ``first + m * stride`` of the axis. At tap number t
+# of the phase it meets input ``start + m - t * step``, if that exists.
+PHASE = ArgumentRow(
+    Field("first", "its first output"),
+    Field("count", "outputs"),
+    Field("start", "the input that its first output meets at its first tap"),
+    Field("taps", "how many"),
+    Field("taps_before", "of the phases before"),
+)
+# What the loop is told of an axis.
+AXIS = ArgumentRow(
+    Field("input", "elements"),
+    Field("output", "elements"),
+    Field("stride", "between the outputs of a phase"),
+    Field("step", "between the inputs of neighbouring taps"),
+    Field("phases", "how many"),
+    Field("taps", "of all phases"),
+    Field("records", "a `PHASE` for each of its phases"),
+)
+# Of `transposed_loop`.
+TRANSPOSED_ARGUMENTS = ArgumentRow(
+    Field("tile", "microkernel for whole panels; it stores scattered rows"),
+    Field("tail_tile", "microkernel for the last panel of a group, if columns are missing"),
+    Field("source", "the input"),
+    Field("zeros", "a row of as many zeros as the input has behind a pointer"),
+    Field("image_pitch", "from one input image to the next"),
+    Field("pixel_pitch", "from one input pixel to the next"),
+    Field("source_group", "bytes from one group's channels to the next's"),
+    Field("depth", "steps behind each pointer"),
+    Field("weights", "[phases][groups][panels][taps of the phase][bytes of a tap]"),
+    Field("tap_bytes", "bytes of a tap in a panel"),
+    Field("rows", "of the tile"),
+    Field("columns", "of a panel"),
+    Field("block_strips", "strips in a block"),
+    Field("blocks", "blocks of strips per image and phase"),
+    Field("block_phases", "phases in a block"),
+    Field("phase_blocks", "blocks of phases"),
+    Field("groups", "how many"),
+    Field("group_columns", "columns of the output per group"),
+    Field("block_panels", "panels in a block"),
+    Field("panel_blocks", "blocks of panels per group"),
+    Field("axis", "an `AXIS` for each spatial dimension, the outermost first", words=AXES * AXIS.words),
+    Field("context", "the tile's, as `store.CONTEXT` has it", words=None),
+)

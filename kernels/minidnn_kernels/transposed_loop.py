@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
+from minidnn_kernels.arguments import WORD_BYTES
 from minidnn_kernels.loop_words import call9, inlined, load, scratch, store
-from minidnn_kernels.transposed import AxisArguments, PhaseRecord, TransposedArguments
+from minidnn_kernels.matmul import MAX_POINTERS
+from minidnn_kernels.transposed import AXES, AXIS, PHASE, TRANSPOSED_ARGUMENTS
 
 __all__ = ["transposed_loop"]
 
-_A, _X, _P = TransposedArguments(), AxisArguments(), PhaseRecord()
-_TILE, _TAIL_TILE, _SOURCE, _ZEROS = _A.TILE * 8, _A.TAIL_TILE * 8, _A.SOURCE * 8, _A.ZEROS * 8
-_IMAGE_PITCH, _PIXEL_PITCH, _SOURCE_GROUP = _A.IMAGE_PITCH * 8, _A.PIXEL_PITCH * 8, _A.SOURCE_GROUP * 8
-_DEPTH, _WEIGHTS, _TAP_BYTES = _A.DEPTH * 8, _A.WEIGHTS * 8, _A.TAP_BYTES * 8
-_ROWS, _COLUMNS = _A.ROWS * 8, _A.COLUMNS * 8
-_BLOCK_STRIPS, _BLOCKS, _BLOCK_PHASES, _PHASE_BLOCKS = (
-    _A.BLOCK_STRIPS * 8,
-    _A.BLOCKS * 8,
-    _A.BLOCK_PHASES * 8,
-    _A.PHASE_BLOCKS * 8,
-)
-_GROUPS, _GROUP_COLUMNS, _BLOCK_PANELS = _A.GROUPS * 8, _A.GROUP_COLUMNS * 8, _A.BLOCK_PANELS * 8
-_PANEL_BLOCKS, _CONTEXT = _A.PANEL_BLOCKS * 8, _A.CONTEXT * 8
-_AXIS_Z, _AXIS_Y, _AXIS_X = _A.AXIS * 8, (_A.AXIS + _X.LENGTH) * 8, (_A.AXIS + 2 * _X.LENGTH) * 8
-_INPUT, _OUTPUT, _STRIDE, _STEP = _X.INPUT * 8, _X.OUTPUT * 8, _X.STRIDE * 8, _X.STEP * 8
-_PHASES, _ALL_TAPS, _RECORDS = _X.PHASES * 8, _X.TAPS * 8, _X.RECORDS * 8
-_FIRST, _COUNT, _START, _TAPS, _BEFORE = _P.FIRST * 8, _P.COUNT * 8, _P.START * 8, _P.TAPS * 8, _P.TAPS_BEFORE * 8
-_RECORD = _P.LENGTH * 8
+_A, _X, _P = TRANSPOSED_ARGUMENTS.offsets, AXIS.offsets, PHASE.offsets
+_AXIS_Z, _AXIS_Y, _AXIS_X = (_A.axis + i * AXIS.words * WORD_BYTES for i in range(AXES))
+_RECORD = PHASE.words * WORD_BYTES
 
 
 def transposed_loop(args: int, part: int, parts: int, memory: int) -> None:
@@ -34,9 +21,9 @@ def transposed_loop(args: int, part: int, parts: int, memory: int) -> None:
     between each other, while it is in cache.
     """
     axis_z, axis_y, axis_x = args + _AXIS_Z, args + _AXIS_Y, args + _AXIS_X
-    rows, columns, depth = load(args + _ROWS), load(args + _COLUMNS), load(args + _DEPTH)
-    blocks, phase_blocks = load(args + _BLOCKS), load(args + _PHASE_BLOCKS)
-    groups, panel_blocks = load(args + _GROUPS), load(args + _PANEL_BLOCKS)
+    rows, columns, depth = load(args + _A.rows), load(args + _A.columns), load(args + _A.depth)
+    blocks, phase_blocks = load(args + _A.blocks), load(args + _A.phase_blocks)
+    groups, panel_blocks = load(args + _A.groups), load(args + _A.panel_blocks)
 
     panel_block = part % panel_blocks
     rest = part // panel_blocks
@@ -47,40 +34,40 @@ def transposed_loop(args: int, part: int, parts: int, memory: int) -> None:
     block = rest % blocks
     image = rest // blocks
 
-    phases_y, phases_x = load(axis_y + _PHASES), load(axis_x + _PHASES)
-    all_y, all_x = load(axis_y + _ALL_TAPS), load(axis_x + _ALL_TAPS)
-    image_row = image * load(axis_z + _OUTPUT) * load(axis_y + _OUTPUT) * load(axis_x + _OUTPUT)
-    group_columns, tap_bytes = load(args + _GROUP_COLUMNS), load(args + _TAP_BYTES)
+    phases_y, phases_x = load(axis_y + _X.phases), load(axis_x + _X.phases)
+    all_y, all_x = load(axis_y + _X.taps), load(axis_x + _X.taps)
+    image_row = image * load(axis_z + _X.output) * load(axis_y + _X.output) * load(axis_x + _X.output)
+    group_columns, tap_bytes = load(args + _A.group_columns), load(args + _A.tap_bytes)
     panels = (group_columns + columns - 1) // columns
-    first_panel = panel_block * load(args + _BLOCK_PANELS)
-    last_panel = min(panels, first_panel + load(args + _BLOCK_PANELS))
-    source = load(args + _SOURCE) + image * load(args + _IMAGE_PITCH) + group * load(args + _SOURCE_GROUP)
-    first_strip = block * load(args + _BLOCK_STRIPS)
-    first_phase = phase_block * load(args + _BLOCK_PHASES)
-    last_phase = min(load(axis_z + _PHASES) * phases_y * phases_x, first_phase + load(args + _BLOCK_PHASES))
+    first_panel = panel_block * load(args + _A.block_panels)
+    last_panel = min(panels, first_panel + load(args + _A.block_panels))
+    source = load(args + _A.source) + image * load(args + _A.image_pitch) + group * load(args + _A.source_group)
+    first_strip = block * load(args + _A.block_strips)
+    first_phase = phase_block * load(args + _A.block_phases)
+    last_phase = min(load(axis_z + _X.phases) * phases_y * phases_x, first_phase + load(args + _A.block_phases))
 
-    pointers = scratch(8192)
+    pointers = scratch(MAX_POINTERS)
     for phase in range(first_phase, last_phase):
-        z = load(axis_z + _RECORDS) + phase // (phases_y * phases_x) * _RECORD
-        y = load(axis_y + _RECORDS) + phase // phases_x % phases_y * _RECORD
-        x = load(axis_x + _RECORDS) + phase % phases_x * _RECORD
-        taps_y = load(y + _TAPS)
-        taps = load(z + _TAPS) * taps_y * load(x + _TAPS)
-        pixels = load(z + _COUNT) * load(y + _COUNT) * load(x + _COUNT)
-        last_strip = min((pixels + rows - 1) // rows, first_strip + load(args + _BLOCK_STRIPS))
+        z = load(axis_z + _X.records) + phase // (phases_y * phases_x) * _RECORD
+        y = load(axis_y + _X.records) + phase // phases_x % phases_y * _RECORD
+        x = load(axis_x + _X.records) + phase % phases_x * _RECORD
+        taps_y = load(y + _P.taps)
+        taps = load(z + _P.taps) * taps_y * load(x + _P.taps)
+        pixels = load(z + _P.count) * load(y + _P.count) * load(x + _P.count)
+        last_strip = min((pixels + rows - 1) // rows, first_strip + load(args + _A.block_strips))
         _point_rows(args, z, y, x, source, first_strip * rows, min(pixels, last_strip * rows), pointers)
 
-        before_y = load(y + _BEFORE) * all_x + taps_y * load(x + _BEFORE)
-        before = load(z + _BEFORE) * all_y * all_x + load(z + _TAPS) * before_y
-        weights = load(args + _WEIGHTS) + (before * groups + taps * group) * panels * tap_bytes
+        before_y = load(y + _P.taps_before) * all_x + taps_y * load(x + _P.taps_before)
+        before = load(z + _P.taps_before) * all_y * all_x + load(z + _P.taps) * before_y
+        weights = load(args + _A.weights) + (before * groups + taps * group) * panels * tap_bytes
         for panel in range(first_panel, last_panel):
             columns_left = group_columns - panel * columns
-            tile = load(args + _TILE) if columns_left >= columns else load(args + _TAIL_TILE)
+            tile = load(args + _A.tile) if columns_left >= columns else load(args + _A.tail_tile)
             for strip in range(first_strip, last_strip):
                 call9(
                     tile,
-                    args + _CONTEXT,
-                    pointers + (strip - first_strip) * (taps + 1) * rows * 8,
+                    args + _A.context,
+                    pointers + (strip - first_strip) * (taps + 1) * rows * WORD_BYTES,
                     taps,
                     depth,
                     weights + panel * taps * tap_bytes,
@@ -102,10 +89,10 @@ def _point_rows(args: int, z: int, y: int, x: int, source: int, pixel: int, end:
         z, y, x: addresses of the phase's records.
     """
     axis_z, axis_y, axis_x = args + _AXIS_Z, args + _AXIS_Y, args + _AXIS_X
-    rows, pixel_pitch, zeros = load(args + _ROWS), load(args + _PIXEL_PITCH), load(args + _ZEROS)
-    taps_z, taps_y, taps_x = load(z + _TAPS), load(y + _TAPS), load(x + _TAPS)
-    high, wide = load(y + _COUNT), load(x + _COUNT)
-    strip_bytes, row_bytes = taps_z * taps_y * taps_x * rows * 8, rows * 8
+    rows, pixel_pitch, zeros = load(args + _A.rows), load(args + _A.pixel_pitch), load(args + _A.zeros)
+    taps_z, taps_y, taps_x = load(z + _P.taps), load(y + _P.taps), load(x + _P.taps)
+    high, wide = load(y + _P.count), load(x + _P.count)
+    strip_bytes, row_bytes = taps_z * taps_y * taps_x * rows * WORD_BYTES, rows * WORD_BYTES
     at_x, line = pixel % wide, pixel // wide
     row, begin = 0, pointers
     while pixel < end:
@@ -113,28 +100,28 @@ def _point_rows(args: int, z: int, y: int, x: int, source: int, pixel: int, end:
         run = min(wide - at_x, end - pixel)
         slots = begin
         for tap_z in range(taps_z):
-            from_z = load(z + _START) + at_z - tap_z * load(axis_z + _STEP)
+            from_z = load(z + _P.start) + at_z - tap_z * load(axis_z + _X.step)
             for tap_y in range(taps_y):
-                from_y = load(y + _START) + at_y - tap_y * load(axis_y + _STEP)
-                inside = 0 <= from_z < load(axis_z + _INPUT) and 0 <= from_y < load(axis_y + _INPUT)
-                limit = load(axis_x + _INPUT) if inside else 0
-                base = source + (from_z * load(axis_y + _INPUT) + from_y) * load(axis_x + _INPUT) * pixel_pitch
+                from_y = load(y + _P.start) + at_y - tap_y * load(axis_y + _X.step)
+                inside = 0 <= from_z < load(axis_z + _X.input) and 0 <= from_y < load(axis_y + _X.input)
+                limit = load(axis_x + _X.input) if inside else 0
+                base = source + (from_z * load(axis_y + _X.input) + from_y) * load(axis_x + _X.input) * pixel_pitch
                 for tap_x in range(taps_x):
-                    from_x = load(x + _START) + at_x - tap_x * load(axis_x + _STEP)
-                    slot, last = slots, slots + (rows - row) * 8
+                    from_x = load(x + _P.start) + at_x - tap_x * load(axis_x + _X.step)
+                    slot, last = slots, slots + (rows - row) * WORD_BYTES
                     for i in range(from_x, from_x + run):
                         store(slot, base + i * pixel_pitch if 0 <= i < limit else zeros)
-                        slot += 8
+                        slot += WORD_BYTES
                         if slot == last:
                             slot += strip_bytes
                             last = slot + row_bytes
                     slots += row_bytes
-        to_z = load(z + _FIRST) + at_z * load(axis_z + _STRIDE)
-        to_y = load(y + _FIRST) + at_y * load(axis_y + _STRIDE)
-        number = (to_z * load(axis_y + _OUTPUT) + to_y) * load(axis_x + _OUTPUT) + load(x + _FIRST)
+        to_z = load(z + _P.first) + at_z * load(axis_z + _X.stride)
+        to_y = load(y + _P.first) + at_y * load(axis_y + _X.stride)
+        number = (to_z * load(axis_y + _X.output) + to_y) * load(axis_x + _X.output) + load(x + _P.first)
         for i in range(at_x, at_x + run):
-            store(slots, number + i * load(axis_x + _STRIDE))
-            slots += 8
+            store(slots, number + i * load(axis_x + _X.stride))
+            slots += WORD_BYTES
             row += 1
             if row == rows:
                 row = 0
@@ -146,4 +133,4 @@ def _point_rows(args: int, z: int, y: int, x: int, source: int, pixel: int, end:
     if row > 0:
         for tap in range(taps_z * taps_y * taps_x + 1):
             for i in range(rows - row):
-                store(begin + tap * row_bytes + i * 8, load(begin + tap * row_bytes - 8))
+                store(begin + tap * row_bytes + i * WORD_BYTES, load(begin + tap * row_bytes - WORD_BYTES))

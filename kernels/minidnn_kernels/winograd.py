@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from minidnn_kernels.arguments import WORD_BYTES, ArgumentRow, Field
 from minidnn_kernels.element_type import ELEMENT_TYPES, FLOAT32, INT8, INT16, INT32, ElementType
 from minidnn_kernels.epilogue import Epilogue
 from minidnn_kernels.isa import Isa
@@ -33,11 +34,12 @@ __all__ = [
     "F2X3_INT",
     "F4X3",
     "F4X3_INT",
+    "MAX_POINTERS",
     "SPARE_BYTES",
+    "WINOGRAD_ARGUMENTS",
     "InputTransform",
     "OutputTransform",
     "Scheme",
-    "WinogradArguments",
     "largest_sum",
     "schemes_for",
     "start_of_sums",
@@ -224,35 +226,37 @@ def start_of_sums(scheme: Scheme, bias: np.ndarray) -> np.ndarray:
     return start.astype(np.int32)
 
 
-@dataclass(frozen=True)
-class WinogradArguments:
-    """Positions in the argument row of `winograd_loop`; pitches in bytes, counts in elements."""
+# Input pixels of a block, and rows of the products' tile: the loop keeps their addresses on its stack.
+MAX_POINTERS = 64
 
-    INPUT_KERNEL: int = 0
-    TILE: int = 1
-    TAIL_TILE: int = 2
-    OUTPUT_KERNEL: int = 3
-    SOURCE: int = 4
-    ZEROS: int = 5  # a row of `CHANNELS` zeros
-    IMAGE_PITCH: int = 6
-    PIXEL_PITCH: int = 7
-    INPUT_TABLE: int = 8  # int32 [blocks][products]: input pixels, -1 for padding
-    OUTPUT_TABLE: int = 9  # int32 [blocks][block pixels]: output pixels, -1 for those beyond the edge
-    PRODUCTS: int = 10  # of the scheme
-    BLOCK_PIXELS: int = 11
-    BLOCKS: int = 12  # per image
-    PART_BLOCKS: int = 13
-    IMAGE_PARTS: int = 14
-    CHANNELS: int = 15
-    FILTERS: int = 16
-    ROW_PITCH: int = 17  # of the transformed input
-    STEPS: int = 18  # of the tile along the channels
-    WEIGHTS: int = 19  # [products][panels]
-    PANEL_PITCH: int = 20
-    ROWS: int = 21  # of the tile
-    COLUMNS: int = 22  # of a panel
-    PIXELS: int = 23  # of the output, per image
-    CONTEXT: int = 24  # of the output transform, as `store.Block` has it
+# Of `winograd_loop`.
+WINOGRAD_ARGUMENTS = ArgumentRow(
+    Field("input_kernel", "microkernel of an `InputTransform`"),
+    Field("tile", "microkernel for whole panels"),
+    Field("tail_tile", "microkernel for the last panel, if columns are missing"),
+    Field("output_kernel", "microkernel of an `OutputTransform`"),
+    Field("source", "the input"),
+    Field("zeros", "a row of `channels` zeros"),
+    Field("image_pitch", "from one input image to the next"),
+    Field("pixel_pitch", "from one input pixel to the next"),
+    Field("input_table", "int32 [blocks][products]: input pixels, -1 for padding"),
+    Field("output_table", "int32 [blocks][block pixels]: output pixels, -1 for those beyond the edge"),
+    Field("products", "of the scheme"),
+    Field("block_pixels", "output pixels of a block"),
+    Field("blocks", "per image"),
+    Field("part_blocks", "blocks of a part"),
+    Field("image_parts", "parts of an image"),
+    Field("channels", "of the input"),
+    Field("filters", "channels of the output"),
+    Field("row_pitch", "of the transformed input"),
+    Field("steps", "of the tile along the channels"),
+    Field("weights", "[products][panels]"),
+    Field("panel_pitch", "from one panel to the next"),
+    Field("rows", "of the tile"),
+    Field("columns", "of a panel"),
+    Field("pixels", "of the output, per image"),
+    Field("context", "of the output transform, as `store.CONTEXT` has it", words=None),
+)
 
 
 def _combine(s: Simd, factors: Sequence[float], values: Sequence[Value]) -> Value:
@@ -314,7 +318,9 @@ class InputTransform:
         def body(channel: Value, mask: Value | None) -> None:
             offset = s.mul(channel, const(data.bytes)) if data.bytes > 1 else channel
             made = s.mul(channel, const(self.scheme.element.bytes))
-            pixels = [s.add(s.load_i64(s.add(pointers, const(8 * i))), offset) for i in range(self.scheme.products)]
+            pixels = [
+                s.add(s.load_i64(s.add(pointers, const(WORD_BYTES * i))), offset) for i in range(self.scheme.products)
+            ]
             vectors = [data.load_shorts(s, p) if integer else data.load(s, p, mask) for p in pixels]
             for i, vector in enumerate(_both_ways(s, self.scheme.input_stages, vectors)):
                 address = s.add(target, made, s.mul(pitch, const(i)))

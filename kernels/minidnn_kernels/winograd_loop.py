@@ -2,62 +2,61 @@
 
 from __future__ import annotations
 
+from minidnn_kernels.arguments import WORD_BYTES
+from minidnn_kernels.element_type import INT32
 from minidnn_kernels.loop_words import call4, call6, call9, load, load_i32, scratch, store
-from minidnn_kernels.winograd import SPARE_BYTES, WinogradArguments
+from minidnn_kernels.simd import LANE_BYTES
+from minidnn_kernels.store import CONTEXT
+from minidnn_kernels.winograd import MAX_POINTERS, SPARE_BYTES, WINOGRAD_ARGUMENTS
 
 __all__ = ["winograd_loop"]
 
-_A, _SPARE = WinogradArguments(), SPARE_BYTES
-_INPUT_KERNEL, _OUTPUT_KERNEL = _A.INPUT_KERNEL * 8, _A.OUTPUT_KERNEL * 8
-_TILE, _TAIL_TILE = _A.TILE * 8, _A.TAIL_TILE * 8
-_SOURCE, _ZEROS, _IMAGE_PITCH, _PIXEL_PITCH = _A.SOURCE * 8, _A.ZEROS * 8, _A.IMAGE_PITCH * 8, _A.PIXEL_PITCH * 8
-_INPUT_TABLE, _OUTPUT_TABLE, _BLOCKS = _A.INPUT_TABLE * 8, _A.OUTPUT_TABLE * 8, _A.BLOCKS * 8
-_PART_BLOCKS, _IMAGE_PARTS = _A.PART_BLOCKS * 8, _A.IMAGE_PARTS * 8
-_PRODUCTS, _BLOCK_PIXELS, _CHANNELS, _FILTERS = _A.PRODUCTS * 8, _A.BLOCK_PIXELS * 8, _A.CHANNELS * 8, _A.FILTERS * 8
-_ROW_PITCH, _STEPS, _WEIGHTS, _PANEL_PITCH = _A.ROW_PITCH * 8, _A.STEPS * 8, _A.WEIGHTS * 8, _A.PANEL_PITCH * 8
-_ROWS, _COLUMNS, _PIXELS, _CONTEXT = _A.ROWS * 8, _A.COLUMNS * 8, _A.PIXELS * 8, _A.CONTEXT * 8
+_A, _C = WINOGRAD_ARGUMENTS.offsets, CONTEXT.offsets
+# Of the tile: it has no operands.
+_CONTEXT_WORDS = CONTEXT.words
+_INDEX_BYTES, _SUM_BYTES = INT32.bytes, LANE_BYTES
 
 
 def winograd_loop(args: int, part: int, parts: int, memory: int) -> None:
     """One part is some blocks of one image: transformed, multiplied and transformed back in scratch memory."""
-    image_parts, part_blocks = load(args + _IMAGE_PARTS), load(args + _PART_BLOCKS)
+    image_parts, part_blocks = load(args + _A.image_parts), load(args + _A.part_blocks)
     image = part // image_parts
     first = part % image_parts * part_blocks
-    blocks = min(part_blocks, load(args + _BLOCKS) - first)
+    blocks = min(part_blocks, load(args + _A.blocks) - first)
     # Scratch: the transformed input [products][part blocks][channels], then the sums [products][part blocks][filters].
-    elements, row_pitch, filters = load(args + _PRODUCTS), load(args + _ROW_PITCH), load(args + _FILTERS)
+    elements, row_pitch, filters = load(args + _A.products), load(args + _A.row_pitch), load(args + _A.filters)
     # Not a multiple of what a cache has sets for: the transforms touch one row of each matrix at a time.
-    source_pitch, sums_pitch = part_blocks * row_pitch + _SPARE, part_blocks * filters * 4 + _SPARE
+    source_pitch, sums_pitch = part_blocks * row_pitch + SPARE_BYTES, part_blocks * filters * _SUM_BYTES + SPARE_BYTES
     sums = memory + elements * source_pitch
-    pointers, channels = scratch(256), load(args + _CHANNELS)
-    zeros, pixel_pitch = load(args + _ZEROS), load(args + _PIXEL_PITCH)
-    source = load(args + _SOURCE) + image * load(args + _IMAGE_PITCH)
+    pointers, channels = scratch(MAX_POINTERS), load(args + _A.channels)
+    zeros, pixel_pitch = load(args + _A.zeros), load(args + _A.pixel_pitch)
+    source = load(args + _A.source) + image * load(args + _A.image_pitch)
     for block in range(blocks):
-        table = load(args + _INPUT_TABLE) + (first + block) * elements * 4
+        table = load(args + _A.input_table) + (first + block) * elements * _INDEX_BYTES
         for i in range(elements):
-            pixel = load_i32(table + i * 4)
-            store(pointers + i * 8, zeros if pixel < 0 else source + pixel * pixel_pitch)
-        call4(load(args + _INPUT_KERNEL), pointers, memory + block * row_pitch, source_pitch, channels)
+            pixel = load_i32(table + i * _INDEX_BYTES)
+            store(pointers + i * WORD_BYTES, zeros if pixel < 0 else source + pixel * pixel_pitch)
+        call4(load(args + _A.input_kernel), pointers, memory + block * row_pitch, source_pitch, channels)
 
-    rows, columns, steps = load(args + _ROWS), load(args + _COLUMNS), load(args + _STEPS)
+    rows, columns, steps = load(args + _A.rows), load(args + _A.columns), load(args + _A.steps)
     panels = (filters + columns - 1) // columns
-    context = scratch(2)
-    store(context + 8, filters * 4)
+    context = scratch(_CONTEXT_WORDS)
+    store(context + _C.pitch, filters * _SUM_BYTES)
     for element in range(elements):
-        store(context, sums + element * sums_pitch)
+        store(context + _C.output, sums + element * sums_pitch)
         for panel in range(panels):
             columns_left = filters - panel * columns
-            tile = load(args + _TILE) if columns_left >= columns else load(args + _TAIL_TILE)
-            weights = load(args + _WEIGHTS) + (element * panels + panel) * load(args + _PANEL_PITCH)
+            tile = load(args + _A.tile) if columns_left >= columns else load(args + _A.tail_tile)
+            weights = load(args + _A.weights) + (element * panels + panel) * load(args + _A.panel_pitch)
             for number in range((blocks + rows - 1) // rows):
                 strip = number * rows
                 for i in range(rows):
                     row = min(strip + i, blocks - 1)
-                    store(pointers + i * 8, memory + element * source_pitch + row * row_pitch)
+                    store(pointers + i * WORD_BYTES, memory + element * source_pitch + row * row_pitch)
                 call9(tile, context, pointers, 1, steps, weights, strip, panel * columns, blocks - strip, columns_left)
 
-    block_pixels, pixels = load(args + _BLOCK_PIXELS), image * load(args + _PIXELS)
+    block_pixels, pixels = load(args + _A.block_pixels), image * load(args + _A.pixels)
     for block in range(blocks):
-        table = load(args + _OUTPUT_TABLE) + (first + block) * block_pixels * 4
-        block_sums = sums + block * filters * 4
-        call6(load(args + _OUTPUT_KERNEL), args + _CONTEXT, block_sums, sums_pitch, table, pixels, filters)
+        table = load(args + _A.output_table) + (first + block) * block_pixels * _INDEX_BYTES
+        block_sums = sums + block * filters * _SUM_BYTES
+        call6(load(args + _A.output_kernel), args + _A.context, block_sums, sums_pitch, table, pixels, filters)

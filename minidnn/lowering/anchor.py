@@ -17,8 +17,9 @@ from minidnn.ops.registry import Attrs, TensorType
 from minidnn.plan.program import Argument
 from minidnn_kernels.element_type import FLOAT32, INT32
 from minidnn_kernels.epilogue import tensor_kind
+from minidnn_kernels.store import CONTEXT, OPERAND
 
-__all__ = ["Anchor", "Weights", "arguments_row", "fold", "make_tail", "tail_bytes", "tail_context"]
+__all__ = ["Anchor", "Weights", "fold", "make_tail", "tail_bytes", "tail_context"]
 
 
 @dataclass(frozen=True)
@@ -160,22 +161,14 @@ def make_tail(builder: Builder, anchor: Anchor, weights: Weights, layout: str, c
 
 def tail_context(builder: Builder, tail: Tail, result: Value, columns: int) -> list[Argument]:
     """A microkernel's context: the output, the tail's operands beside it, its numbers; all have rows of `columns`."""
-    context: list[Argument] = [result.address, columns * tail.epilogue.output_type.bytes]
+    operands: list[Argument] = []
     for value, kind in zip(tail.operands, tail.epilogue.kinds, strict=True):
-        context += [builder.address(value), columns * kind.type.bytes if kind.is_tensor else 0]
-    return [*context, *tail.number_words]
+        pitch = columns * kind.type.bytes if kind.is_tensor else 0
+        operands += OPERAND.fill(address=builder.address(value), pitch=pitch)
+    pitch = columns * tail.epilogue.output_type.bytes
+    return CONTEXT.fill(output=result.address, pitch=pitch, operands=operands, numbers=tail.number_words)
 
 
 def tail_bytes(tail: Tail, result: Value) -> int:
     """Bytes a tail moves: what it stores, and the tensors it reads beside."""
     return result.nbytes + sum(result.type.size * kind.type.bytes for kind in tail.epilogue.kinds if kind.is_tensor)
-
-
-def arguments_row(positions: object, names: Mapping[str, Argument], context: Sequence[Argument] = ()) -> list[Argument]:
-    """Named arguments at their positions, and the microkernel's context behind them."""
-    row: list[Argument] = [0] * (max(vars(positions).values()) + 1)
-    for name, value in names.items():
-        row[getattr(positions, name)] = value
-    if context:
-        row[vars(positions)["CONTEXT"] :] = context
-    return row

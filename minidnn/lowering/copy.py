@@ -8,8 +8,8 @@ from minidnn.lowering.parts import PARTS
 from minidnn.lowering.steps import Steps
 from minidnn.lowering.values import Value
 from minidnn.ops.registry import TensorType
-from minidnn.plan.program import Address, Argument, Cost, Kernel
-from minidnn_kernels.copy import MAX_DIMENSIONS, CopyArguments
+from minidnn.plan.program import Address, Cost, Kernel
+from minidnn_kernels.copy import COPY_ARGUMENTS, MAX_DIMENSIONS
 from minidnn_kernels.simd import LANE_BYTES
 from minidnn_kernels.transpose import TransposeSpec
 
@@ -72,16 +72,18 @@ def lower_copy(
     if transposed:
         rows_per_part = min(rows[0], -(-rows_per_part // 16) * 16)
     row_parts = -(-rows[0] // rows_per_part)
-    positions = CopyArguments()
-    row: list[Argument] = [0] * positions.LENGTH
-    row[positions.SOURCE] = builder.address(value) + source_offset
-    row[positions.TARGET] = target
-    row[positions.ITEM], row[positions.OUTER] = item, outer
-    row[positions.SHAPE : positions.SHAPE + MAX_DIMENSIONS] = extents
-    row[positions.SOURCE_STRIDES : positions.SOURCE_STRIDES + MAX_DIMENSIONS] = [d[1] for d in merged]
-    row[positions.TARGET_STRIDES : positions.TARGET_STRIDES + MAX_DIMENSIONS] = [d[2] for d in merged]
-    row[positions.ROWS_PER_PART], row[positions.ROW_PARTS] = rows_per_part, row_parts
-    row[positions.TRANSPOSE] = Kernel(TransposeSpec()) if transposed else 0
+    row = COPY_ARGUMENTS.fill(
+        source=builder.address(value) + source_offset,
+        target=target,
+        item=item,
+        outer=outer,
+        shape=extents,
+        source_strides=[d[1] for d in merged],
+        target_strides=[d[2] for d in merged],
+        rows_per_part=rows_per_part,
+        row_parts=row_parts,
+        transpose=Kernel(TransposeSpec()) if transposed else 0,
+    )
     result = TensorType(tuple(shape), value.type.dtype)
     builder.native(name, "copy_loop", row, outer * row_parts, Cost(0, 2 * nbytes), result=result)
 

@@ -8,19 +8,17 @@ from functools import lru_cache
 
 import numpy as np
 
-from minidnn.lowering.anchor import Anchor, Weights, arguments_row, make_tail, tail_bytes, tail_context
+from minidnn.lowering.anchor import Anchor, Weights, make_tail, tail_bytes, tail_context
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.geometry import Window, tap_pixels
 from minidnn.lowering.parts import PARTS
 from minidnn.lowering.values import CHANNELS_LAST, Array, Value
-from minidnn.plan.program import Argument, Cost, Kernel
-from minidnn_kernels.depthwise import DepthwiseArguments, DepthwiseSpec
+from minidnn.plan.program import Cost, Kernel
+from minidnn_kernels.depthwise import DEPTHWISE_ARGUMENTS, MAX_POINTERS, DepthwiseSpec
 from minidnn_kernels.element_type import element_type_of
 
 __all__ = ["lower_depthwise"]
 
-# Pointers a strip may need: what the loop's scratch holds.
-_MAX_POINTERS = 2048
 # Taps of a window: more would be a long kernel, and integer sums of 518 products could pass 2^24.
 _MAX_TAPS = 512
 _PART_OPERATIONS = 200_000
@@ -42,7 +40,7 @@ def lower_depthwise(builder: Builder, anchor: Anchor, weights: Weights, window: 
     spec = DepthwiseSpec(
         outer, window.kernel[-1], window.stride[-1], window.dilate[-1], pixels, tail.epilogue, kind.name
     )
-    if outer * spec.columns > _MAX_POINTERS or outer * spec.width > _MAX_TAPS:
+    if outer * spec.columns > MAX_POINTERS or outer * spec.width > _MAX_TAPS:
         return None
     source = builder.as_layout(data, CHANNELS_LAST)
     result = builder.new(anchor.result, CHANNELS_LAST)
@@ -58,24 +56,23 @@ def lower_depthwise(builder: Builder, anchor: Anchor, weights: Weights, window: 
     blocks = max(1, min(PARTS, operations // _PART_OPERATIONS, strips))
     block_strips = -(-strips // blocks)
     blocks = -(-strips // block_strips)
-    names: dict[str, Argument] = {
-        "KERNEL": Kernel(spec),
-        "SOURCE": builder.address(source),
-        "ZEROS": builder.zeros(channels),
-        "IMAGE_PITCH": math.prod(window.input) * channels * kind.bytes,
-        "PIXEL_PITCH": channels * kind.bytes,
-        "TABLE": builder.constant(table),
-        "POINTERS": outer * spec.columns,
-        "STRIPS": strips,
-        "BLOCK_STRIPS": block_strips,
-        "BLOCKS": blocks,
-        "STARTS": builder.constant(starts),
-        "WEIGHTS": builder.constant(packed),
-        "CHANNELS": channels,
-        "PIXELS": window.pixels,
-    }
-    context = tail_context(builder, tail, result, channels)
-    row = arguments_row(DepthwiseArguments(), names, context)
+    row = DEPTHWISE_ARGUMENTS.fill(
+        kernel=Kernel(spec),
+        source=builder.address(source),
+        zeros=builder.zeros(channels),
+        image_pitch=math.prod(window.input) * channels * kind.bytes,
+        pixel_pitch=channels * kind.bytes,
+        table=builder.constant(table),
+        pointers=outer * spec.columns,
+        strips=strips,
+        block_strips=block_strips,
+        blocks=blocks,
+        starts=builder.constant(starts),
+        weights=builder.constant(packed),
+        channels=channels,
+        pixels=window.pixels,
+        context=tail_context(builder, tail, result, channels),
+    )
     moved = data.nbytes + packed.nbytes + tail_bytes(tail, result)
     builder.native(anchor.name, "depthwise_loop", row, images * blocks, Cost(operations, moved))
     return result

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from minidnn.ir.graph import Node
-from minidnn.lowering.anchor import arguments_row
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.elementwise import add_rows_step
 from minidnn.lowering.parts import PARTS
@@ -15,11 +14,11 @@ from minidnn.lowering.tail import quantized_type
 from minidnn.lowering.values import Array, Value
 from minidnn.ops.ranges import calibrated_scale, scale_of_range
 from minidnn.ops.registry import TensorType
-from minidnn.plan.program import Argument, Cost, HostStep, Kernel
+from minidnn.plan.program import Cost, HostStep, Kernel
 from minidnn_kernels.element_type import FLOAT32
 from minidnn_kernels.elementwise import ElementwiseSpec
 from minidnn_kernels.epilogue import Epilogue, Instruction
-from minidnn_kernels.extrema import ExtremaArguments, ExtremaSpec
+from minidnn_kernels.extrema import EXTREMA_ARGUMENTS, ExtremaSpec
 
 __all__ = ["lower_dynamic_quantize"]
 
@@ -38,15 +37,15 @@ def lower_dynamic_quantize(
     chunk = max(_PART_ELEMENTS, -(-count // PARTS))
     parts = -(-count // chunk)
     extrema = builder.new(TensorType((parts, 2), FLOAT32.dtype))
-    names: dict[str, Argument] = {
-        "KERNEL": Kernel(ExtremaSpec()),
-        "SOURCE": builder.address(source),
-        "TARGET": extrema.address,
-        "COUNT": count,
-        "CHUNK": chunk,
-    }
+    row = EXTREMA_ARGUMENTS.fill(
+        kernel=Kernel(ExtremaSpec()),
+        source=builder.address(source),
+        target=extrema.address,
+        count=count,
+        chunk=chunk,
+    )
     cost = Cost(2 * count, data.nbytes)
-    builder.native(f"{node.name}_range", "extrema_loop", arguments_row(ExtremaArguments(), names), parts, cost)
+    builder.native(f"{node.name}_range", "extrema_loop", row, parts, cost)
     scale, inverse = (builder.new(TensorType((1,), FLOAT32.dtype)) for _ in range(2))
 
     def find_scale(arrays: Sequence[Array]) -> Sequence[Array]:

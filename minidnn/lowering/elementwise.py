@@ -15,13 +15,11 @@ from minidnn.lowering.values import CHANNELS_LAST, PLAIN, Array, Value, physical
 from minidnn.ops.registry import TensorType
 from minidnn.passes.legality import can_be_epilogue
 from minidnn.plan.program import Argument, Cost, Kernel
-from minidnn_kernels.elementwise import MAX_OUTER, ElementwiseArguments, ElementwiseSpec
+from minidnn_kernels.elementwise import ELEMENTWISE_ARGUMENTS, MAX_OPERANDS, MAX_OUTER, TENSOR, ElementwiseSpec
 from minidnn_kernels.epilogue import Epilogue, tensor_kind
 
 __all__ = ["add_rows_step", "collapse", "lower_elementwise"]
 
-# Operands a kernel can have: what the loop's scratch holds.
-_MAX_OPERANDS = 32
 # Elements in a call: a few operands of it fit the first-level cache.
 _CHUNK = 2048
 _PART_ELEMENTS = 16 * 1024
@@ -59,7 +57,7 @@ def lower_elementwise(
     if not made.add_nodes(nodes, {}, outside):
         return None
     tail = made.finish()
-    if len(tail.operands) > _MAX_OPERANDS:
+    if len(tail.operands) > MAX_OPERANDS:
         return None
     result = builder.new(type, layout)
     tensors = [result, *tail.operands]
@@ -100,17 +98,21 @@ def add_rows_step(
     rows = math.prod(outer)
     chunk = min(inner, _CHUNK)
     chunks = -(-inner // chunk)
-    padded = [1] * (MAX_OUTER - len(outer)) + outer
-    positions = ElementwiseArguments()
-    row: list[Argument] = [0] * positions.TENSOR
-    row[positions.KERNEL] = kernel
-    row[positions.TENSORS] = len(tensors)
-    row[positions.INNER], row[positions.CHUNK], row[positions.CHUNKS] = inner, chunk, chunks
-    row[positions.OUTER] = rows
-    row[positions.SHAPE : positions.SHAPE + MAX_OUTER] = padded
-    for tensor, stride in zip(tensors, strides, strict=True):
-        row += [builder.address(tensor), *[0] * (MAX_OUTER - len(outer)), *stride]
-    row += numbers
+    missing = MAX_OUTER - len(outer)
+    described: list[Argument] = []
+    for tensor, (*around, step) in zip(tensors, strides, strict=True):
+        described += TENSOR.fill(address=builder.address(tensor), strides=[0] * missing + around, step=step)
+    row = ELEMENTWISE_ARGUMENTS.fill(
+        kernel=kernel,
+        tensors=len(tensors),
+        inner=inner,
+        chunk=chunk,
+        chunks=chunks,
+        outer=rows,
+        shape=[1] * missing + outer,
+        tensor=described,
+        numbers=numbers,
+    )
     parts = max(1, min(PARTS, rows * inner // _PART_ELEMENTS, rows * chunks))
     builder.native(name, "elementwise_loop", row, parts, cost)
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from minidnn.lowering.anchor import Anchor, arguments_row, tail_bytes, tail_context
+from minidnn.lowering.anchor import Anchor, tail_bytes, tail_context
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.geometry import Window, pixel_table
 from minidnn.lowering.tail import Tail
 from minidnn.lowering.tiling import Tiling
 from minidnn.lowering.values import Value
-from minidnn.plan.program import Address, Argument, Cost, Kernel
+from minidnn.plan.program import Address, Cost, Kernel
 from minidnn_kernels.element_type import FLOAT32, element_type_of
-from minidnn_kernels.matmul import Arguments
+from minidnn_kernels.matmul import MATMUL_ARGUMENTS
 from minidnn_kernels.tile import TileSpec
 
 __all__ = ["Panels", "Shape", "add_matmul_step"]
@@ -68,36 +68,35 @@ def add_matmul_step(
     masked = shape.columns % width != 0
     # An int8 step reads up to 16 bytes where there are fewer.
     zeros = builder.zeros(shape.depth + 16 // FLOAT32.bytes)
-    names: dict[str, Argument] = {
-        "TILE": Kernel(TileSpec(tiling.rows, tiling.vectors, tail.epilogue, False, data.name, dot)),
-        "TAIL_TILE": Kernel(TileSpec(tiling.rows, tiling.vectors, tail.epilogue, masked, data.name, dot)),
-        "SOURCE": builder.address(source),
-        "ZEROS": zeros,
-        "IMAGE_PITCH": math.prod(window.input) * shape.channels * data.bytes,
-        "PIXEL_PITCH": shape.channels * data.bytes,
-        "SOURCE_GROUP": shape.depth * data.bytes,
-        "TABLE": builder.constant(pixel_table(window, tiling.rows)),
-        "TAPS": shape.taps,
-        "DEPTH": panels.steps,
-        "WEIGHTS": panels.address,
-        "PANEL_PITCH": panels.pitch,
-        "WEIGHT_GROUP": panels.group_pitch,
-        "WEIGHT_IMAGE": panels.image_pitch,
-        "ROWS": tiling.rows,
-        "COLUMNS": width,
-        "PIXELS": window.pixels,
-        "BLOCK_STRIPS": tiling.block_strips,
-        "BLOCKS": blocks,
-        "GROUPS": shape.groups,
-        "GROUP_COLUMNS": shape.columns,
-        "BLOCK_PANELS": tiling.block_panels,
-        "PANEL_BLOCKS": panel_blocks,
-    }
-    context = tail_context(builder, tail, result, shape.groups * shape.columns)
+    row = MATMUL_ARGUMENTS.fill(
+        tile=Kernel(TileSpec(tiling.rows, tiling.vectors, tail.epilogue, False, data.name, dot)),
+        tail_tile=Kernel(TileSpec(tiling.rows, tiling.vectors, tail.epilogue, masked, data.name, dot)),
+        source=builder.address(source),
+        zeros=zeros,
+        image_pitch=math.prod(window.input) * shape.channels * data.bytes,
+        pixel_pitch=shape.channels * data.bytes,
+        source_group=shape.depth * data.bytes,
+        table=builder.constant(pixel_table(window, tiling.rows)),
+        taps=shape.taps,
+        depth=panels.steps,
+        weights=panels.address,
+        panel_pitch=panels.pitch,
+        weight_group=panels.group_pitch,
+        weight_image=panels.image_pitch,
+        rows=tiling.rows,
+        columns=width,
+        pixels=window.pixels,
+        block_strips=tiling.block_strips,
+        blocks=blocks,
+        groups=shape.groups,
+        group_columns=shape.columns,
+        block_panels=tiling.block_panels,
+        panel_blocks=panel_blocks,
+        context=tail_context(builder, tail, result, shape.groups * shape.columns),
+    )
     operations = 2 * shape.images * window.pixels * shape.taps * shape.depth * shape.groups * shape.columns
     weights = max(shape.groups * panels.group_pitch, shape.images * panels.image_pitch)
     moved = source.nbytes + weights + tail_bytes(tail, result)
     parts = shape.images * blocks * shape.groups * panel_blocks
-    row = arguments_row(Arguments(), names, context)
     builder.native(anchor.name, "matmul_loop", row, parts, Cost(operations, moved))
     return result

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minidnn.lowering.anchor import Anchor, arguments_row, tail_bytes, tail_context
+from minidnn.lowering.anchor import Anchor, tail_bytes, tail_context
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.phases import Axis, Phase
 from minidnn.lowering.tail import Tail
@@ -20,7 +20,7 @@ from minidnn_kernels.depthwise_tile import DepthwiseTileSpec
 from minidnn_kernels.epilogue import Epilogue
 from minidnn_kernels.matmul import pack_panels
 from minidnn_kernels.tile import TileSpec
-from minidnn_kernels.transposed import AXES, AxisArguments, PhaseRecord, TransposedArguments
+from minidnn_kernels.transposed import AXES, AXIS, PHASE, TRANSPOSED_ARGUMENTS
 
 __all__ = ["Phases", "add_phase_step"]
 
@@ -74,33 +74,33 @@ def add_phase_step(builder: Builder, anchor: Anchor, tail: Tail, matrix: Array, 
     packed = _pack(matrix, phases, width)
     source = builder.as_layout(anchor.inputs[0], CHANNELS_LAST)
     result = builder.new(anchor.result, CHANNELS_LAST)
-    names: dict[str, Argument] = {
-        "TILE": _tile(tiling, tail.epilogue, False, depthwise),
-        "TAIL_TILE": _tile(tiling, tail.epilogue, columns % width != 0, depthwise),
-        "SOURCE": builder.address(source),
-        "ZEROS": builder.zeros(channels),
-        "IMAGE_PITCH": source.nbytes // images,
-        "PIXEL_PITCH": channels * source.type.dtype.itemsize,
-        "SOURCE_GROUP": depth * source.type.dtype.itemsize,
-        "DEPTH": depth,
-        "WEIGHTS": builder.constant(packed),
-        "TAP_BYTES": depth * width * packed.itemsize,
-        "ROWS": tiling.rows,
-        "COLUMNS": width,
-        "BLOCK_STRIPS": tiling.block_strips,
-        "BLOCKS": tiling.blocks,
-        "BLOCK_PHASES": tiling.block_phases,
-        "PHASE_BLOCKS": tiling.phase_blocks,
-        "GROUPS": groups,
-        "GROUP_COLUMNS": columns,
-        "BLOCK_PANELS": tiling.block_panels,
-        "PANEL_BLOCKS": tiling.panel_blocks,
-    }
-    row = arguments_row(TransposedArguments(), names, tail_context(builder, tail, result, groups * columns))
-    begin = TransposedArguments.AXIS
+    described: list[Argument] = []
     for axis, of_axis in zip(phases.axes, phases.of_axis, strict=True):
-        row[begin : begin + AxisArguments.LENGTH] = _axis_arguments(builder, axis, of_axis)
-        begin += AxisArguments.LENGTH
+        described += _axis_arguments(builder, axis, of_axis)
+    row = TRANSPOSED_ARGUMENTS.fill(
+        tile=_tile(tiling, tail.epilogue, False, depthwise),
+        tail_tile=_tile(tiling, tail.epilogue, columns % width != 0, depthwise),
+        source=builder.address(source),
+        zeros=builder.zeros(channels),
+        image_pitch=source.nbytes // images,
+        pixel_pitch=channels * source.type.dtype.itemsize,
+        source_group=depth * source.type.dtype.itemsize,
+        depth=depth,
+        weights=builder.constant(packed),
+        tap_bytes=depth * width * packed.itemsize,
+        rows=tiling.rows,
+        columns=width,
+        block_strips=tiling.block_strips,
+        blocks=tiling.blocks,
+        block_phases=tiling.block_phases,
+        phase_blocks=tiling.phase_blocks,
+        groups=groups,
+        group_columns=columns,
+        block_panels=tiling.block_panels,
+        panel_blocks=tiling.panel_blocks,
+        axis=described,
+        context=tail_context(builder, tail, result, groups * columns),
+    )
     parts = images * groups * tiling.blocks * tiling.phase_blocks * tiling.panel_blocks
     moved = source.nbytes + packed.nbytes + tail_bytes(tail, result)
     builder.native(anchor.name, "transposed_loop", row, parts, Cost(operations, moved))
@@ -114,15 +114,23 @@ def _tile(tiling: PhaseTiling, epilogue: Epilogue, masked: bool, depthwise: bool
 
 
 def _axis_arguments(builder: Builder, axis: Axis, phases: Sequence[Phase]) -> list[Argument]:
-    """An axis in the order of `AxisArguments`, with a `PhaseRecord` for each of its phases."""
-    records = np.zeros((len(phases), PhaseRecord.LENGTH), np.int64)
-    taps = 0
-    for record, phase in zip(records, phases, strict=True):
-        record[PhaseRecord.FIRST], record[PhaseRecord.COUNT] = phase.first, phase.count
-        record[PhaseRecord.START], record[PhaseRecord.TAPS] = phase.start, len(phase.taps)
-        record[PhaseRecord.TAPS_BEFORE] = taps
-        taps += len(phase.taps)
-    return [axis.input, axis.output, axis.stride, axis.step, len(phases), taps, builder.constant(records)]
+    """An axis as `AXIS` has it, with a `PHASE` for each of its phases."""
+    records, taps = [], 0
+    for phase in phases:
+        count = len(phase.taps)
+        records.append(
+            PHASE.fill(first=phase.first, count=phase.count, start=phase.start, taps=count, taps_before=taps)
+        )
+        taps += count
+    return AXIS.fill(
+        input=axis.input,
+        output=axis.output,
+        stride=axis.stride,
+        step=axis.step,
+        phases=len(phases),
+        taps=taps,
+        records=builder.constant(np.array(records, np.int64)),
+    )
 
 
 def _pack(matrix: Array, phases: Phases, width: int) -> Array:

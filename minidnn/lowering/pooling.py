@@ -9,17 +9,16 @@ from functools import lru_cache
 import numpy as np
 
 from minidnn.ir.graph import Entry, Node
-from minidnn.lowering.anchor import arguments_row
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.geometry import Window, tap_pixels
 from minidnn.lowering.parts import PARTS
 from minidnn.lowering.tail import operand_type
 from minidnn.lowering.values import CHANNELS_LAST, PLAIN, Array, Value
 from minidnn.ops.registry import Attrs, TensorType, get_op
-from minidnn.plan.program import Argument, Cost, Kernel
+from minidnn.plan.program import Cost, Kernel
 from minidnn_kernels.element_type import INT32
-from minidnn_kernels.matmul import MAX_POINTERS
-from minidnn_kernels.pooling import PoolArguments, PoolSpec
+from minidnn_kernels.epilogue import number_word
+from minidnn_kernels.pooling import GLOBAL_POOL_ARGUMENTS, MAX_TAPS, POOL_ARGUMENTS, STRIDED, PoolSpec
 
 __all__ = ["lower_dequantized_pooling", "lower_pooling", "lower_reduction"]
 
@@ -70,30 +69,30 @@ def add_pooling(
         _add_whole(builder, name, source, result, shape, a.pool_type, factor)
         return result
     window = Window(tuple(spatial), type.shape[2:], a.kernel, a.stride, (1,) * len(spatial), a.pad)
-    if window.taps > MAX_POINTERS:
+    if window.taps > MAX_TAPS:
         return None
     pixels = window.pixels
     block = max(1, min(pixels, _PART_ELEMENTS // (channels * window.taps) + 1))
     block = max(block, -(-pixels * images // PARTS))
     block = min(block, pixels)
     blocks = -(-pixels // block)
-    names: dict[str, Argument] = {
-        "KERNEL": Kernel(PoolSpec("max" if a.pool_type == "max" else "sum", data=kind.name)),
-        "SOURCE": builder.address(source),
-        "TARGET": result.address,
-        "IMAGE_PITCH": math.prod(spatial) * channels * kind.bytes,
-        "PIXEL_PITCH": channels * kind.bytes,
-        "TARGET_PITCH": channels * type.dtype.itemsize,
-        "TABLE": builder.constant(_taps(window)),
-        "TAPS": window.taps,
-        "PIXELS": pixels,
-        "BLOCK": block,
-        "BLOCKS": blocks,
-        "FACTORS": builder.constant(_factors(a, window, scale)),
-        "CHANNELS": channels,
-    }
+    row = POOL_ARGUMENTS.fill(
+        kernel=Kernel(PoolSpec("max" if a.pool_type == "max" else "sum", data=kind.name)),
+        source=builder.address(source),
+        target=result.address,
+        image_pitch=math.prod(spatial) * channels * kind.bytes,
+        pixel_pitch=channels * kind.bytes,
+        target_pitch=channels * type.dtype.itemsize,
+        table=builder.constant(_taps(window)),
+        taps=window.taps,
+        pixels=pixels,
+        block=block,
+        blocks=blocks,
+        factors=builder.constant(_factors(a, window, scale)),
+        channels=channels,
+    )
     cost = Cost(images * pixels * window.taps * channels, data.nbytes + result.nbytes)
-    builder.native(name, "pool_loop", arguments_row(PoolArguments(), names), images * blocks, cost)
+    builder.native(name, "pool_loop", row, images * blocks, cost)
     return result
 
 
@@ -130,29 +129,27 @@ def _add_whole(
     lanes = builder.isa.lanes
     kind, target_item = operand_type(source.type.dtype), target.type.dtype.itemsize
     assert kind is not None
-    extra = np.zeros(2, np.int64)
-    extra[:1].view(np.float32)[0] = factor
-    extra[1] = channels * kind.bytes
+    extra = np.array(STRIDED.fill(factor=number_word(factor), pixel_pitch=channels * kind.bytes), np.int64)
     blocks = max(1, min(PARTS // images, images * pixels * channels // _PART_ELEMENTS, -(-channels // lanes)))
     share = -(-channels // blocks)
     block = -(-share // lanes) * lanes
     blocks = -(-channels // block)
-    names: dict[str, Argument] = {
-        "KERNEL": Kernel(PoolSpec("max" if operation == "max" else "sum", True, kind.name)),
-        "SOURCE": builder.address(source),
-        "TARGET": target.address,
-        "IMAGE_PITCH": pixels * channels * kind.bytes,
-        "TARGET_PITCH": channels * target_item,
-        "TAPS": pixels,
-        "BLOCK": block,
-        "BLOCKS": blocks,
-        "FACTORS": builder.constant(extra),
-        "CHANNELS": channels,
-        "ITEM": kind.bytes,
-        "TARGET_ITEM": target_item,
-    }
+    row = GLOBAL_POOL_ARGUMENTS.fill(
+        kernel=Kernel(PoolSpec("max" if operation == "max" else "sum", True, kind.name)),
+        source=builder.address(source),
+        target=target.address,
+        image_pitch=pixels * channels * kind.bytes,
+        target_pitch=channels * target_item,
+        pixels=pixels,
+        block=block,
+        blocks=blocks,
+        extra=builder.constant(extra),
+        channels=channels,
+        item=kind.bytes,
+        target_item=target_item,
+    )
     cost = Cost(images * pixels * channels, source.nbytes + target.nbytes)
-    builder.native(name, "global_pool_loop", arguments_row(PoolArguments(), names), images * blocks, cost)
+    builder.native(name, "global_pool_loop", row, images * blocks, cost)
 
 
 def lower_reduction(

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from minidnn.ir.graph import Node
-from minidnn.lowering.anchor import arguments_row
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.copy import lower_copy
 from minidnn.lowering.parts import PARTS
@@ -16,7 +15,7 @@ from minidnn.lowering.values import CHANNELS_LAST, PLAIN, Value
 from minidnn.ops.registry import TensorType
 from minidnn.plan.program import Argument, Cost, Kernel
 from minidnn_kernels.epilogue import number_word
-from minidnn_kernels.rows import RowArguments, RowSpec
+from minidnn_kernels.rows import EXTRA, ROWS_ARGUMENTS, RowSpec
 
 __all__ = ["lower_layer_norm", "lower_softmax"]
 
@@ -33,7 +32,7 @@ def lower_softmax(
     if len(inputs) > 1 or data.array is not None or {data.type.dtype, types[0].dtype} != {np.dtype(np.float32)}:
         return None
     scale = 1.0 if node.attrs.temperature is None else 1.0 / node.attrs.temperature
-    return [_lower(builder, node, data, {"EXTRA": number_word(scale)})]
+    return [_lower(builder, node, data, EXTRA.fill(number=number_word(scale), gamma=0, beta=0))]
 
 
 def lower_layer_norm(
@@ -43,15 +42,12 @@ def lower_layer_norm(
     if inputs[0].array is not None or any(v.type.dtype != np.float32 for v in inputs):
         return None
     data, gamma, beta = inputs
-    extra: dict[str, Argument] = {
-        "EXTRA": number_word(node.attrs.eps),
-        "GAMMA": builder.address(gamma),
-        "BETA": builder.address(beta),
-    }
+    number = number_word(node.attrs.eps)
+    extra = EXTRA.fill(number=number, gamma=builder.address(gamma), beta=builder.address(beta))
     return [_lower(builder, node, data, extra)]
 
 
-def _lower(builder: Builder, node: Node, data: Value, extra: dict[str, Argument]) -> Value:
+def _lower(builder: Builder, node: Node, data: Value, extra: list[Argument]) -> Value:
     ndim = data.type.ndim
     axis = node.attrs.axis % ndim
     if axis == ndim - 1:
@@ -66,7 +62,7 @@ def _lower(builder: Builder, node: Node, data: Value, extra: dict[str, Argument]
     return result
 
 
-def _swapped(builder: Builder, node: Node, data: Value, extra: dict[str, Argument], axis: int) -> Value:
+def _swapped(builder: Builder, node: Node, data: Value, extra: list[Argument], axis: int) -> Value:
     plain = builder.as_layout(data, PLAIN)
     order = list(range(data.type.ndim))
     order[axis], order[-1] = order[-1], order[axis]
@@ -82,19 +78,16 @@ def _swapped(builder: Builder, node: Node, data: Value, extra: dict[str, Argumen
     return result
 
 
-def _add_step(
-    builder: Builder, node: Node, source: Value, target: Value, count: int, extra: dict[str, Argument]
-) -> None:
+def _add_step(builder: Builder, node: Node, source: Value, target: Value, count: int, extra: list[Argument]) -> None:
     rows = math.prod(source.shape) // count
-    names: dict[str, Argument] = {
-        "KERNEL": Kernel(RowSpec(node.op_name)),
-        "SOURCE": builder.address(source),
-        "TARGET": target.address,
-        "ROWS": rows,
-        "COUNT": count,
-        **extra,
-    }
-    row = arguments_row(RowArguments(), names)
+    row = ROWS_ARGUMENTS.fill(
+        kernel=Kernel(RowSpec(node.op_name)),
+        source=builder.address(source),
+        target=target.address,
+        rows=rows,
+        count=count,
+        extra=extra,
+    )
     parts = max(1, min(PARTS, rows, source.type.size // _PART_ELEMENTS))
     cost = Cost(_ELEMENT_OPERATIONS * source.type.size, 2 * source.nbytes)
     builder.native(node.name, "rows_loop", row, parts, cost)

@@ -8,13 +8,13 @@ from functools import lru_cache
 
 import numpy as np
 
-from minidnn.lowering.anchor import Anchor, Weights, arguments_row, make_tail, tail_bytes, tail_context
+from minidnn.lowering.anchor import Anchor, Weights, make_tail, tail_bytes, tail_context
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.geometry import Window, tap_pixels
 from minidnn.lowering.tail import Tail
 from minidnn.lowering.values import CHANNELS_LAST, Array, Value
 from minidnn.lowering.winograd_plan import WinogradPlan, make_plan
-from minidnn.plan.program import Argument, Cost, Kernel
+from minidnn.plan.program import Cost, Kernel
 from minidnn_kernels.element_type import ElementType, element_type_of
 from minidnn_kernels.epilogue import Epilogue
 from minidnn_kernels.isa import Isa
@@ -22,10 +22,10 @@ from minidnn_kernels.matmul import pack_integer_panels, pack_panels
 from minidnn_kernels.tile import TileSpec
 from minidnn_kernels.winograd import (
     SPARE_BYTES,
+    WINOGRAD_ARGUMENTS,
     InputTransform,
     OutputTransform,
     Scheme,
-    WinogradArguments,
     largest_sum,
     schemes_for,
     start_of_sums,
@@ -94,33 +94,33 @@ def _add_step(
     width = plan.vectors * builder.isa.lanes
     tile = TileSpec(plan.rows, plan.vectors, Epilogue(output=scheme.sums.name), data=scheme.element.name)
     input_table, output_table = _tables(scheme, window)
-    names: dict[str, Argument] = {
-        "INPUT_KERNEL": Kernel(InputTransform(scheme, kind.name)),
-        "TILE": Kernel(tile),
-        "TAIL_TILE": Kernel(replace(tile, masked=filters % width != 0)),
-        "OUTPUT_KERNEL": Kernel(OutputTransform(scheme, tail.epilogue)),
-        "SOURCE": builder.address(source),
-        "ZEROS": builder.zeros(channels),
-        "IMAGE_PITCH": window.input[0] * window.input[1] * pixel_pitch,
-        "PIXEL_PITCH": pixel_pitch,
-        "INPUT_TABLE": builder.constant(input_table),
-        "OUTPUT_TABLE": builder.constant(output_table),
-        "PRODUCTS": scheme.products,
-        "BLOCK_PIXELS": scheme.output**2,
-        "BLOCKS": plan.blocks,
-        "PART_BLOCKS": plan.part_blocks,
-        "IMAGE_PARTS": plan.image_parts,
-        "CHANNELS": channels,
-        "FILTERS": filters,
-        "ROW_PITCH": plan.row_bytes,
-        "STEPS": plan.steps,
-        "WEIGHTS": builder.constant(weights),
-        "PANEL_PITCH": weights.nbytes // (scheme.products * weights.shape[1]),
-        "ROWS": plan.rows,
-        "COLUMNS": width,
-        "PIXELS": window.pixels,
-    }
-    row = arguments_row(WinogradArguments(), names, tail_context(builder, tail, result, filters))
+    row = WINOGRAD_ARGUMENTS.fill(
+        input_kernel=Kernel(InputTransform(scheme, kind.name)),
+        tile=Kernel(tile),
+        tail_tile=Kernel(replace(tile, masked=filters % width != 0)),
+        output_kernel=Kernel(OutputTransform(scheme, tail.epilogue)),
+        source=builder.address(source),
+        zeros=builder.zeros(channels),
+        image_pitch=window.input[0] * window.input[1] * pixel_pitch,
+        pixel_pitch=pixel_pitch,
+        input_table=builder.constant(input_table),
+        output_table=builder.constant(output_table),
+        products=scheme.products,
+        block_pixels=scheme.output**2,
+        blocks=plan.blocks,
+        part_blocks=plan.part_blocks,
+        image_parts=plan.image_parts,
+        channels=channels,
+        filters=filters,
+        row_pitch=plan.row_bytes,
+        steps=plan.steps,
+        weights=builder.constant(weights),
+        panel_pitch=weights.nbytes // (scheme.products * weights.shape[1]),
+        rows=plan.rows,
+        columns=width,
+        pixels=window.pixels,
+        context=tail_context(builder, tail, result, filters),
+    )
     # What the convolution is worth, not what this algorithm does: shares of the peak may exceed one.
     operations = 2 * images * window.pixels * window.taps * channels * filters
     cost = Cost(operations, source.nbytes + weights.nbytes + tail_bytes(tail, result))

@@ -16,7 +16,7 @@ import numpy as np
 from microkernels import Array, Machine, address, words
 from tile_problem import DTYPES, Tail, Tile, kinds, tiles, weight_type
 
-from minidnn_kernels.copy import MAX_DIMENSIONS, CopyArguments
+from minidnn_kernels.copy import COPY_ARGUMENTS, MAX_DIMENSIONS
 from minidnn_kernels.depthwise import DepthwiseSpec
 from minidnn_kernels.depthwise_tile import DepthwiseTileSpec
 from minidnn_kernels.dot import dot_for
@@ -123,7 +123,6 @@ def _context(fence: Fence, target: Array, tensor: Array, channel: Array, scalar:
 
 def run(machine: Machine, fence: Fence) -> None:
     lanes = machine.isa.lanes
-    positions = CopyArguments()
     for n in sorted({1, 2, 3, lanes - 1, lanes, lanes + 1, 2 * lanes, 2 * lanes + 3, 4 * lanes + 1}):
         a, b, c, one = fence.array(n), fence.array(n), fence.array(n), fence.array(1)
         unary = Epilogue(_ADD_BOTH.instructions, ("tensor", "tensor", "scalar"))
@@ -175,9 +174,9 @@ def run(machine: Machine, fence: Fence) -> None:
 
         for m in (1, lanes - 1, lanes, lanes + 2):
             source, target = fence.array(m, n), fence.array(n, m)
-            strides = np.zeros(positions.LENGTH, np.int64)
-            strides[positions.SOURCE_STRIDES + MAX_DIMENSIONS - 1] = n * 4
-            strides[positions.TARGET_STRIDES + MAX_DIMENSIONS - 2] = m * 4
+            strides = np.zeros(COPY_ARGUMENTS.words, np.int64)
+            strides[COPY_ARGUMENTS.position("source_strides") + MAX_DIMENSIONS - 1] = n * 4
+            strides[COPY_ARGUMENTS.position("target_strides") + MAX_DIMENSIONS - 2] = m * 4
             machine.call(TransposeSpec(), address(source), address(target), n, m, strides)
 
 

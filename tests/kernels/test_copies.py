@@ -8,29 +8,26 @@ import numpy as np
 import pytest
 from microkernels import Array, Machine, Watched, address, words
 
-from minidnn_kernels.copy import MAX_DIMENSIONS, CopyArguments
+from minidnn_kernels.copy import COPY_ARGUMENTS, MAX_DIMENSIONS
 from minidnn_kernels.transpose import TransposeSpec
-
-_POSITIONS = CopyArguments()
 
 
 def _row(source: Array, target: Array, rows_per_part: int, transpose: int = 0) -> tuple[Array, int]:
     """The argument row that copies `source` to `target`, both of MAX_DIMENSIONS dimensions, and its parts."""
-    row = np.zeros(_POSITIONS.LENGTH, np.int64)
-    row[_POSITIONS.SOURCE], row[_POSITIONS.TARGET] = address(source), address(target)
-    row[_POSITIONS.ITEM] = source.itemsize
-    outer = int(np.prod(source.shape[:-2]))
-    row[_POSITIONS.OUTER] = outer
-    for start, values in (
-        (_POSITIONS.SHAPE, source.shape),
-        (_POSITIONS.SOURCE_STRIDES, source.strides),
-        (_POSITIONS.TARGET_STRIDES, target.strides),
-    ):
-        row[start : start + MAX_DIMENSIONS] = values
-    row_parts = -(-source.shape[-2] // rows_per_part)
-    row[_POSITIONS.ROWS_PER_PART], row[_POSITIONS.ROW_PARTS] = rows_per_part, row_parts
-    row[_POSITIONS.TRANSPOSE] = transpose
-    return row, outer * row_parts
+    outer, row_parts = int(np.prod(source.shape[:-2])), -(-source.shape[-2] // rows_per_part)
+    row = COPY_ARGUMENTS.fill(
+        source=address(source),
+        target=address(target),
+        item=source.itemsize,
+        outer=outer,
+        shape=source.shape,
+        source_strides=source.strides,
+        target_strides=target.strides,
+        rows_per_part=rows_per_part,
+        row_parts=row_parts,
+        transpose=transpose,
+    )
+    return words(*row), outer * row_parts
 
 
 def _full_rank(array: Array) -> Array:
@@ -105,17 +102,11 @@ def test_transposing_into_the_middle_of_something_larger(machine: Machine) -> No
     rows, columns = 2 * lanes + 3, lanes + 1
     source = _numbers((columns, rows + 5), "f4")
     target = Watched((rows, columns + 4), fill=-77)
-    row = np.zeros(_POSITIONS.LENGTH, np.int64)
-    row[_POSITIONS.SOURCE_STRIDES + MAX_DIMENSIONS - 1] = source.strides[0]
-    row[_POSITIONS.TARGET_STRIDES + MAX_DIMENSIONS - 2] = target.array.strides[0]
+    row = np.zeros(COPY_ARGUMENTS.words, np.int64)
+    row[COPY_ARGUMENTS.position("source_strides") + MAX_DIMENSIONS - 1] = source.strides[0]
+    row[COPY_ARGUMENTS.position("target_strides") + MAX_DIMENSIONS - 2] = target.array.strides[0]
     machine.call(TransposeSpec(), address(source), target.address + 8, rows, columns, row)
     np.testing.assert_array_equal(_bits(target.array[:, 2 : 2 + columns]), _bits(source[:, :rows].T))
     assert (target.array[:, :2] == -77).all()
     assert (target.array[:, 2 + columns :] == -77).all()
     target.assert_untouched_around()
-
-
-def test_words_are_read_in_the_order_the_row_declares() -> None:
-    positions = sorted(vars(_POSITIONS).values())
-    assert positions == sorted(set(positions)), "two arguments share a position"
-    assert words(*positions)[-1] == _POSITIONS.LENGTH

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from microkernels import Array, Machine, Watched, address, words
 
-from minidnn_kernels.elementwise import MAX_OUTER, ElementwiseArguments, ElementwiseSpec
+from minidnn_kernels.elementwise import ELEMENTWISE_ARGUMENTS, MAX_OUTER, TENSOR, ElementwiseSpec
 from minidnn_kernels.epilogue import Epilogue, Instruction
 
 _ADD = (Instruction("load", operand=1), Instruction("add", (0, 1)))
@@ -45,16 +45,24 @@ def test_output_may_be_an_operand(machine: Machine) -> None:
 def _arguments(machine: Machine, target: Array, operands: list[Array], chunk: int) -> Array:
     """The argument row that adds two operands, each broadcast to the target's shape."""
     kinds = tuple("tensor" if x.strides[-1] else "scalar" for x in operands)
-    positions = ElementwiseArguments()
     *outer, inner = target.shape
-    head = [0] * positions.TENSOR
-    head[positions.KERNEL] = machine.library.microkernel(ElementwiseSpec(Epilogue(_ADD, kinds)))
-    head[positions.TENSORS], head[positions.INNER], head[positions.CHUNK] = 3, inner, chunk
-    head[positions.CHUNKS], head[positions.OUTER] = -(-inner // chunk), int(np.prod(outer))
-    head[positions.SHAPE : positions.TENSOR] = [1] * (MAX_OUTER - len(outer)) + outer
+    missing = [0] * (MAX_OUTER - len(outer))
+    tensors: list[int] = []
     for tensor in (target, *operands):
-        head += [address(tensor), *[0] * (MAX_OUTER - len(outer)), *tensor.strides]
-    return words(*head)
+        *around, step = tensor.strides
+        tensors += TENSOR.fill(address=address(tensor), strides=missing + around, step=step)
+    row = ELEMENTWISE_ARGUMENTS.fill(
+        kernel=machine.library.microkernel(ElementwiseSpec(Epilogue(_ADD, kinds))),
+        tensors=3,
+        inner=inner,
+        chunk=chunk,
+        chunks=-(-inner // chunk),
+        outer=int(np.prod(outer)),
+        shape=[1] * len(missing) + outer,
+        tensor=tensors,
+        numbers=[],
+    )
+    return words(*row)
 
 
 @pytest.mark.parametrize("parts", [1, 2, 7, 100])

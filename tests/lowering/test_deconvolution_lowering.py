@@ -17,7 +17,7 @@ from small_graphs import Array, assert_close, check, compiled, node, normal, run
 from minidnn.ir.graph import Graph, make_variable
 from minidnn.lowering.values import CHANNELS_LAST, PLAIN
 from minidnn.plan.program import NativeStep, Program
-from minidnn_kernels.transposed import AXES, AxisArguments, TransposedArguments
+from minidnn_kernels.transposed import TRANSPOSED_ARGUMENTS
 
 var = make_variable
 layouts = st.sampled_from([PLAIN, CHANNELS_LAST])
@@ -146,9 +146,9 @@ def test_rows_of_every_length(size: int, groups: int) -> None:
 @pytest.mark.parametrize(
     ("shape", "filters", "kernel", "stride", "blocked"),
     [
-        ((1, 40, 60, 60), 24, (4, 4), (2, 2), {"BLOCKS"}),  # blocks of pixels
-        ((1, 128, 5, 5), 160, (4, 4), (2, 2), {"PHASE_BLOCKS"}),  # each part reads the weights of some phases
-        ((1, 256, 9, 9), 300, (3, 1), (1, 2), {"PHASE_BLOCKS", "PANEL_BLOCKS"}),
+        ((1, 40, 60, 60), 24, (4, 4), (2, 2), {"blocks"}),  # blocks of pixels
+        ((1, 128, 5, 5), 160, (4, 4), (2, 2), {"phase_blocks"}),  # each part reads the weights of some phases
+        ((1, 256, 9, 9), 300, (3, 1), (1, 2), {"phase_blocks", "panel_blocks"}),
         ((3, 48, 20, 20), 48, (2, 2), (2, 2), set()),
         ((1, 2, 4, 4), 3, (40, 40), (20, 20), set()),
     ],
@@ -159,7 +159,7 @@ def test_work_in_parts(
     graph, feed = _plain(shape, filters, kernel, stride=stride)
     arguments = _arguments(check(graph, feed, ["w"]))
     counts = {
-        name: arguments[getattr(TransposedArguments, name)] for name in ("BLOCKS", "PHASE_BLOCKS", "PANEL_BLOCKS")
+        name: arguments[TRANSPOSED_ARGUMENTS.position(name)] for name in ("blocks", "phase_blocks", "panel_blocks")
     }
     assert {name for name, count in counts.items() if count > 1} >= blocked
 
@@ -271,7 +271,3 @@ def test_other_dtypes_go_to_numpy(dtype: str) -> None:
     program = compiled(graph, wide, ["w"])
     assert steps(program) == ["host"]
     assert run(program, [wide["x"]])[0].dtype == dtype
-
-
-def test_axes_fill_the_row_up_to_the_context() -> None:
-    assert TransposedArguments.CONTEXT == TransposedArguments.AXIS + AXES * AxisArguments.LENGTH

@@ -18,7 +18,7 @@ from minidnn.runtime.library import Library
 from minidnn.runtime.threads import pool
 from minidnn_kernels.dot import best_dot, dot_for
 from minidnn_kernels.isa import ISAS, get_isa
-from minidnn_kernels.matmul import Arguments
+from minidnn_kernels.matmul import MATMUL_ARGUMENTS
 from minidnn_kernels.tile import TileSpec
 
 _RNG = np.random.default_rng(11)
@@ -82,7 +82,7 @@ def test_uint8_needs_no_relu(out: str) -> None:
     program = assert_exact(HOST_ISAS[-1], graph, parameters, layer.feed(False))
     (step,) = [s for s in program.steps if s.name == "layer"]
     assert isinstance(step, NativeStep)
-    tile = step.arguments[Arguments().TILE]
+    tile = step.arguments[MATMUL_ARGUMENTS.position("tile")]
     assert isinstance(tile, Kernel) and isinstance(tile.spec, TileSpec)
     relus = sum(instruction.op == "relu" for instruction in tile.spec.epilogue.instructions)
     assert relus == (out != "uint8")

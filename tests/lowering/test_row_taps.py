@@ -14,7 +14,7 @@ from small_graphs import Array, check, node, normal, run
 from minidnn.ir.graph import Graph, make_variable
 from minidnn.lowering.values import CHANNELS_LAST, PLAIN
 from minidnn.plan.program import NativeStep, Program
-from minidnn_kernels.matmul import Arguments
+from minidnn_kernels.matmul import MATMUL_ARGUMENTS
 
 var = make_variable
 
@@ -44,7 +44,7 @@ def _convolution(op: str, geometry: Geometry, filters: int, groups: int = 1) -> 
 def _taps(program: Program) -> int:
     """Of the one matmul in the program."""
     (step,) = [s for s in program.steps if isinstance(s, NativeStep) and s.loop.name == "matmul_loop"]
-    taps = step.arguments[Arguments().TAPS]
+    taps = step.arguments[MATMUL_ARGUMENTS.position("taps")]
     assert isinstance(taps, int)
     return taps
 

@@ -1,0 +1,97 @@
+"""Argument rows: the int64 words that a loop is called with, declared once for those who fill and those who read them.
+
+A row is declared as its fields, in order. The loop that reads it takes the offsets that follow from that, in bytes
+(`ArgumentRow.offsets`: constants where Numba or LLVM compile it); lowering fills it by name (`ArgumentRow.fill`).
+"""
+
+from __future__ import annotations
+
+from collections import namedtuple
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["WORD_BYTES", "ArgumentRow", "Field"]
+
+# Of a word of a row, and of an address.
+WORD_BYTES = 8
+
+
+@dataclass(frozen=True)
+class Field:
+    """One argument.
+
+    Args:
+        name: a Python identifier.
+        meaning: a line of documentation. Counts are in elements, addresses and pitches in bytes, if it does not say.
+        words: how many it has; None for as many as there are.
+    """
+
+    name: str
+    meaning: str
+    words: int | None = 1
+
+
+class ArgumentRow:
+    """A row's declaration.
+
+    Attributes:
+        fields: in order.
+        offsets: a named tuple of where each field begins, in bytes. What lies behind a field without a number of words
+            has no offset: its reader has to count.
+        words: of all fields but those without a number.
+
+    Raises:
+        ValueError: a name twice.
+    """
+
+    def __init__(self, *fields: Field) -> None:
+        names = [field.name for field in fields]
+        if len(set(names)) < len(names):
+            raise ValueError(f"arguments are declared twice: {names}")
+        self.fields = fields
+        self.words = sum(field.words or 0 for field in fields)
+        self._names = frozenset(names)
+        self._positions: dict[str, int] = {}
+        position: int | None = 0
+        for field in fields:
+            if position is not None:
+                self._positions[field.name] = position
+                position = None if field.words is None else position + field.words
+        make_type: Any = namedtuple
+        self.offsets: Any = make_type("offsets", self._positions)(*(p * WORD_BYTES for p in self._positions.values()))
+
+    def position(self, name: str) -> int:
+        """Where a field begins, in words."""
+        return self._positions[name]
+
+    def fill(self, **values: Any) -> list[Any]:
+        """The row with these values: one each, or a sequence where a field has not one word.
+
+        Raises:
+            TypeError: a field is missing, unknown, or has another number of words.
+        """
+        missing, unknown = self._names - values.keys(), values.keys() - self._names
+        if missing or unknown:
+            raise TypeError(f"an argument row wants {sorted(self._names)}: {_described(missing, unknown)}")
+        row: list[Any] = []
+        for field in self.fields:
+            row += _words(field, values[field.name])
+        return row
+
+
+def _described(missing: AbstractSet[str], unknown: AbstractSet[str]) -> str:
+    found = {"missing": missing, "unknown": unknown}
+    return ", ".join(f"{what} {sorted(names)}" for what, names in found.items() if names)
+
+
+def _words(field: Field, value: Any) -> Sequence[Any]:
+    is_sequence = isinstance(value, (list, tuple))
+    if field.words == 1:
+        if is_sequence:
+            raise TypeError(f"argument {field.name!r} has one word, got {value!r}")
+        return [value]
+    if not is_sequence or (field.words is not None and len(value) != field.words):
+        raise TypeError(f"argument {field.name!r} has {field.words or 'a list of'} words, got {value!r}")
+    return list(value)
