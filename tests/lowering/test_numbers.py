@@ -11,7 +11,7 @@ from int8_layers import Layer, assert_exact
 from small_graphs import check, compiled, fuse, inner, node, normal
 
 from minidnn.ir.graph import Entry, Graph, make_variable
-from minidnn.lowering.tail import QUANTIZED_OUTPUTS
+from minidnn.lowering.tail import quantized_type
 from minidnn.ops.ranges import QUANTIZED_RANGES
 from minidnn.ops.registry import get_op, list_ops
 from minidnn.runtime.library import library
@@ -121,4 +121,4 @@ def test_a_number_word_is_the_nearest_float32(number: float, expected: float) ->
 
 
 def test_the_kernels_quantize_to_the_ranges_of_the_operators() -> None:
-    assert {name: QUANTIZED_LIMITS[QUANTIZED_OUTPUTS[name]] for name in QUANTIZED_RANGES} == QUANTIZED_RANGES
+    assert {name: QUANTIZED_LIMITS[quantized_type(name).name] for name in QUANTIZED_RANGES} == QUANTIZED_RANGES
