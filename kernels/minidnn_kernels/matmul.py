@@ -14,7 +14,7 @@ import numpy as np
 from minidnn_kernels.arguments import ArgumentRow, Field
 from minidnn_kernels.dot import Dot
 
-__all__ = ["MATMUL_ARGUMENTS", "MAX_POINTERS", "pack_integer_panels", "pack_panels"]
+__all__ = ["MATMUL_ARGUMENTS", "MAX_POINTERS", "pack_for_dot", "pack_integer_panels", "pack_panels"]
 
 Array = np.ndarray[Any, Any]
 
@@ -59,25 +59,33 @@ def pack_panels(weights: Array, columns: int) -> Array:
     return _cut_panels(weights, columns)
 
 
-def pack_integer_panels(weights: Array, bias: Array, columns: int, dot: Dot, lanes: int) -> tuple[Array, int]:
-    """Int8 or int16 weights [groups, taps, depth, n] and int32 bias [groups, n] to panels as the tile reads them.
+def pack_for_dot(weights: Array, start: Array | None, columns: int, dot: Dot, lanes: int) -> Array:
+    """Weights [groups, taps, depth, n] to panels as the tile reads them, uint8 [groups, panels, bytes of a panel].
 
-    A panel is the int32 numbers its sums start from, then the weights in the order of `dot`, depth filled
-    up with zeros to whole steps. The bias takes off what the dot's offset adds to the sums.
-
-    Returns:
-        uint8 [groups, panels, bytes of a panel], and the steps behind each pointer.
+    A panel of integers is the int32 numbers its sums start from, [groups, n], then the weights in the order of `dot`,
+    depth filled up with zeros to whole steps. What the dot's offset adds to the sums is taken off the start. A panel of
+    float32 has no `start`: its sums start from zero.
     """
     groups, taps, depth, n = weights.shape
     steps = -(-depth // dot.group)
-    filled = np.zeros((groups, taps, steps * dot.group, n), weights.dtype)
-    filled[:, :, :depth] = weights
+    if depth < steps * dot.group:
+        filled = np.zeros((groups, taps, steps * dot.group, n), weights.dtype)
+        filled[:, :, :depth] = weights
+    else:
+        filled = weights
+    packed = dot.pack(_cut_panels(filled, columns), lanes)
+    if start is None:
+        return packed
     surplus = dot.offset * weights.astype(np.int64).sum((1, 2))
     # Int32 arithmetic wraps, here as in the kernel: the difference comes out right.
-    start = (bias.astype(np.int64) - surplus).astype(np.int32)
-    starts = np.ascontiguousarray(_cut_panels(start[:, None, None, :], columns)[:, :, 0, 0])
-    packed = dot.pack(_cut_panels(filled, columns), lanes)
-    return np.concatenate([starts.view(np.uint8), packed], axis=2), steps
+    corrected = (start.astype(np.int64) - surplus).astype(np.int32)
+    starts = np.ascontiguousarray(_cut_panels(corrected[:, None, None, :], columns)[:, :, 0, 0])
+    return np.concatenate([starts.view(np.uint8), packed], axis=2)
+
+
+def pack_integer_panels(weights: Array, bias: Array, columns: int, dot: Dot, lanes: int) -> tuple[Array, int]:
+    """`pack_for_dot`, and the steps behind each pointer."""
+    return pack_for_dot(weights, bias, columns, dot, lanes), -(-weights.shape[2] // dot.group)
 
 
 def _cut_panels(weights: Array, columns: int) -> Array:

@@ -51,13 +51,15 @@ class Anchor:
 class Weights:
     """Weights [groups, taps, depth, columns per group] and bias (columns,), batch norm folded in.
 
-    No matrix where the right operand is not known yet. `rest` is what is left of the tail, behind `result`.
+    No matrix where the right operand is not known yet. `rest` is what is left of the tail, behind `result`. Integers
+    have no bias in the tail: `start` is what their sums start from, int32 (columns,).
     """
 
     matrix: Array | None
     bias: Array | None
     rest: tuple[Node, ...]
     result: Entry | None
+    start: Array | None = None
 
 
 def fold(anchor: Anchor, matrix: Array, bias: Array | None, channel_axis: int) -> Weights:

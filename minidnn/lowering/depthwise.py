@@ -8,16 +8,18 @@ from functools import lru_cache
 
 import numpy as np
 
-from minidnn.lowering.anchor import Anchor, Weights, make_tail, tail_bytes, tail_context
+from minidnn.lowering.anchor import tail_bytes, tail_context
 from minidnn.lowering.builder import Builder
+from minidnn.lowering.cost_model import depthwise_cycles
 from minidnn.lowering.geometry import Window, tap_pixels
 from minidnn.lowering.parts import PARTS
+from minidnn.lowering.product import Product
+from minidnn.lowering.tail import Tail
 from minidnn.lowering.values import CHANNELS_LAST, Array, Value
 from minidnn.plan.program import Cost, Kernel
 from minidnn_kernels.depthwise import DEPTHWISE_ARGUMENTS, MAX_POINTERS, DepthwiseSpec
-from minidnn_kernels.element_type import element_type_of
 
-__all__ = ["lower_depthwise"]
+__all__ = ["Depthwise"]
 
 # Taps of a window: more would be a long kernel, and integer sums of 518 products could pass 2^24.
 _MAX_TAPS = 512
@@ -25,33 +27,44 @@ _PART_OPERATIONS = 200_000
 _PIXELS = 4
 
 
-def lower_depthwise(builder: Builder, anchor: Anchor, weights: Weights, window: Window) -> Value | None:
-    """One step for a convolution whose groups are single channels; None if the kernel cannot do it."""
-    data = anchor.inputs[0]
-    assert weights.matrix is not None
-    images, channels = data.shape[0], weights.matrix.shape[0]
-    kind = element_type_of(data.type.dtype)
-    assert kind is not None
-    tail = make_tail(builder, anchor, replace(weights, bias=None) if kind.is_integer else weights, CHANNELS_LAST, 1)
-    outer = math.prod(window.kernel[:-1])
+class Depthwise:
+    """One step for a convolution whose groups are single channels."""
+
+    name = "depthwise"
+
+    def fits(self, product: Product) -> bool:
+        if product.layout != CHANNELS_LAST or product.groups == 1 or product.depth > 1 or product.columns > 1:
+            return False
+        spec = _spec(product)
+        return spec.outer * spec.columns <= MAX_POINTERS and spec.outer * spec.width <= _MAX_TAPS
+
+    def cycles(self, product: Product) -> float:
+        return depthwise_cycles(product)
+
+    def lower(self, builder: Builder, product: Product, tail: Tail) -> Value:
+        return _add_step(builder, product, tail)
+
+
+def _spec(product: Product) -> DepthwiseSpec:
+    """The kernel, without its tail."""
+    window = product.window
+    width, stride, dilate = window.kernel[-1], window.stride[-1], window.dilate[-1]
     pixels = min(_PIXELS, window.output[-1])
-    if tail is None:
-        return None
-    spec = DepthwiseSpec(
-        outer, window.kernel[-1], window.stride[-1], window.dilate[-1], pixels, tail.epilogue, kind.name
-    )
-    if outer * spec.columns > MAX_POINTERS or outer * spec.width > _MAX_TAPS:
-        return None
+    return DepthwiseSpec(math.prod(window.kernel[:-1]), width, stride, dilate, pixels, data=product.data.name)
+
+
+def _add_step(builder: Builder, product: Product, tail: Tail) -> Value:
+    anchor, window, images, channels = product.anchor, product.window, product.images, product.groups
+    data, spec = anchor.inputs[0], replace(_spec(product), epilogue=tail.epilogue)
     source = builder.as_layout(data, CHANNELS_LAST)
     result = builder.new(anchor.result, CHANNELS_LAST)
     table, starts = _strips(window, spec.pixels, spec.columns)
     strips = len(starts)
     lanes = builder.isa.lanes
     packed = np.zeros((window.taps + 1, -(-channels // lanes) * lanes), np.float32)
-    packed[:-1, :channels] = weights.matrix[:, :, 0, 0].T
-    if kind.is_integer:
-        assert weights.bias is not None
-        packed[-1, :channels].view(np.int32)[:] = weights.bias
+    packed[:-1, :channels] = product.matrix[:, :, 0, 0].T
+    if product.weights.start is not None:
+        packed[-1, :channels].view(np.int32)[:] = product.weights.start
     operations = 2 * images * window.pixels * window.taps * channels
     blocks = max(1, min(PARTS, operations // _PART_OPERATIONS, strips))
     block_strips = -(-strips // blocks)
@@ -60,10 +73,10 @@ def lower_depthwise(builder: Builder, anchor: Anchor, weights: Weights, window: 
         kernel=Kernel(spec),
         source=builder.address(source),
         zeros=builder.zeros(channels),
-        image_pitch=math.prod(window.input) * channels * kind.bytes,
-        pixel_pitch=channels * kind.bytes,
+        image_pitch=math.prod(window.input) * channels * product.data.bytes,
+        pixel_pitch=channels * product.data.bytes,
         table=builder.constant(table),
-        pointers=outer * spec.columns,
+        pointers=spec.outer * spec.columns,
         strips=strips,
         block_strips=block_strips,
         blocks=blocks,

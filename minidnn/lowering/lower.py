@@ -16,11 +16,7 @@ from minidnn.lowering.elementwise import lower_elementwise
 from minidnn.lowering.host import lower_host
 from minidnn.lowering.matmul import lower_batch_dot, lower_convolution, lower_fully_connected, lower_matmul
 from minidnn.lowering.pooling import lower_dequantized_pooling, lower_pooling, lower_reduction
-from minidnn.lowering.quantized import (
-    lower_quantized_batch_dot,
-    lower_quantized_convolution,
-    lower_quantized_fully_connected,
-)
+from minidnn.lowering.quantized import lower_quantized_batch_dot
 from minidnn.lowering.rows import lower_layer_norm, lower_softmax
 from minidnn.lowering.tail import has_instruction
 from minidnn.lowering.values import Array, Value
@@ -42,8 +38,8 @@ _ANCHORS: dict[str, Callable[[Builder, Anchor], Value | None]] = {
     "matmul": lower_matmul,
     "dot": lower_matmul,
     "quantized_batch_dot": lower_quantized_batch_dot,
-    "quantized_convolution": lower_quantized_convolution,
-    "quantized_fully_connected": lower_quantized_fully_connected,
+    "quantized_convolution": lower_convolution,
+    "quantized_fully_connected": lower_fully_connected,
 }
 
 Rule = Callable[[Builder, Node, Sequence[Value], Sequence[TensorType]], list[Value] | None]

@@ -7,22 +7,19 @@ from dataclasses import replace
 
 import numpy as np
 
+from minidnn.lowering.algorithms import lower_product
 from minidnn.lowering.anchor import Anchor, Weights, fold, make_tail
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.copy import lower_copy
-from minidnn.lowering.depthwise import lower_depthwise
 from minidnn.lowering.geometry import Window
 from minidnn.lowering.matmul_step import Panels, Shape, add_matmul_step
-from minidnn.lowering.row_taps import join_row_taps
 from minidnn.lowering.tiling import Tiling, choose_tiling
 from minidnn.lowering.values import CHANNELS_LAST, PLAIN, Array, Value
-from minidnn.lowering.winograd import lower_winograd
 from minidnn.ops.registry import TensorType
-from minidnn_kernels.matmul import MAX_POINTERS, pack_panels
+from minidnn_kernels.element_type import FLOAT32, INT8, INT32, UINT8, element_type_of
 
 __all__ = [
     "absorb_padding",
-    "known_product",
     "lower_batch_dot",
     "lower_convolution",
     "lower_fully_connected",
@@ -32,32 +29,40 @@ __all__ = [
 
 
 def lower_convolution(builder: Builder, anchor: Anchor) -> Value | None:
-    """A convolution with its tail as one step; None where no kernel fits (weights not known, not float32)."""
-    weight = anchor.inputs[1].array
-    bias = None if anchor.attrs.no_bias else anchor.inputs[2].array
-    if weight is None or (bias is None and not anchor.attrs.no_bias) or weight.dtype != np.float32:
+    """A convolution with its tail as one step, of float32 or of 8-bit integers; None where no kernel fits."""
+    known = _known_parameters(anchor)
+    if known is None:
         return None
+    weight, bias = known
     a, groups = anchor.attrs, anchor.attrs.num_group
     anchor, pad = absorb_padding(anchor)
-    data = anchor.inputs[0]
-    window = Window(data.shape[2:], anchor.type.shape[2:], a.kernel, a.stride, a.dilate, pad)
+    window = Window(anchor.inputs[0].shape[2:], anchor.type.shape[2:], a.kernel, a.stride, a.dilate, pad)
     filters, depth = weight.shape[:2]
     matrix = weight.reshape(groups, filters // groups, depth, window.taps).transpose(0, 3, 2, 1)
-    return lower_window(builder, anchor, fold(anchor, matrix, bias, 1), window)
+    return lower_window(builder, anchor, _weights(anchor, matrix, bias, 1), window)
 
 
 def lower_window(builder: Builder, anchor: Anchor, weights: Weights, window: Window) -> Value | None:
     """A window that slides over the anchor's first input, by the fastest algorithm; None where no kernel fits."""
-    assert weights.matrix is not None
-    data, (groups, _, depth, columns) = anchor.inputs[0], weights.matrix.shape
-    if depth == 1 and columns == 1 and groups > 1:
-        value = builder.attempt(lambda: lower_depthwise(builder, anchor, weights, window))
-        if value is not None:
-            return value
-    value = builder.attempt(lambda: lower_winograd(builder, anchor, weights, window))
-    if value is not None:
-        return value
-    return _lower(builder, anchor, data, weights, window, data.shape[0], CHANNELS_LAST)
+    return lower_product(builder, anchor, weights, window, anchor.inputs[0].shape[0], CHANNELS_LAST)
+
+
+def _known_parameters(anchor: Anchor) -> tuple[Array, Array | None] | None:
+    """The weights and the bias, if there is one, where they are known and kernels have their types."""
+    weight = anchor.inputs[1].array
+    bias = None if anchor.attrs.no_bias else anchor.inputs[2].array
+    if weight is None or not weight.dtype.isnative or (bias is None and not anchor.attrs.no_bias):
+        return None
+    types = element_type_of(anchor.inputs[0].type.dtype), element_type_of(weight.dtype)
+    return (weight, bias) if types in ((FLOAT32, FLOAT32), (INT8, INT8), (UINT8, INT8)) else None
+
+
+def _weights(anchor: Anchor, matrix: Array, bias: Array | None, channel_axis: int) -> Weights:
+    """The bias of float32 is the tail's, and batch norm is folded; that of integers is what their sums start from."""
+    if matrix.dtype == FLOAT32.dtype:
+        return fold(anchor, matrix, bias, channel_axis)
+    start = np.zeros(matrix.shape[0] * matrix.shape[3], INT32.dtype) if bias is None else bias
+    return Weights(matrix, None, anchor.tail, anchor.entry, start)
 
 
 def absorb_padding(anchor: Anchor) -> tuple[Anchor, tuple[int, ...]]:
@@ -75,16 +80,17 @@ def absorb_padding(anchor: Anchor) -> tuple[Anchor, tuple[int, ...]]:
 
 
 def lower_fully_connected(builder: Builder, anchor: Anchor) -> Value | None:
-    """A dense layer with its tail as one step; None where no kernel fits."""
-    data, weight = anchor.inputs[0], anchor.inputs[1].array
-    bias = None if anchor.attrs.no_bias else anchor.inputs[2].array
-    if weight is None or (bias is None and not anchor.attrs.no_bias) or data.type.dtype != np.float32:
+    """A dense layer with its tail as one step, of float32 or of 8-bit integers; None where no kernel fits."""
+    known = _known_parameters(anchor)
+    if known is None:
         return None
+    weight, bias = known
     units, depth = weight.shape
     rows = anchor.type.size // units
     window = Window((rows,), (rows,), (1,), (1,), (1,), (0,))
     matrix = weight.reshape(1, units, depth, 1).transpose(0, 3, 2, 1)
-    return _lower(builder, anchor, data, fold(anchor, matrix, bias, anchor.type.ndim - 1), window, 1, PLAIN)
+    weights = _weights(anchor, matrix, bias, anchor.type.ndim - 1)
+    return lower_product(builder, anchor, weights, window, 1, PLAIN)
 
 
 def lower_batch_dot(builder: Builder, anchor: Anchor) -> Value | None:
@@ -115,7 +121,7 @@ def _lower_product(builder: Builder, anchor: Anchor, transpose_a: bool, transpos
     if right.type.ndim == 2 and right.array is not None:
         window = Window((rows,), (rows,), (1,), (1,), (1,), (0,))
         weights = fold(anchor, right.array.reshape(1, 1, depth, columns), None, anchor.type.ndim - 1)
-        return _lower(builder, anchor, left, weights, window, 1, PLAIN)
+        return lower_product(builder, anchor, weights, window, 1, PLAIN)
     tail = make_tail(builder, anchor, Weights(None, None, anchor.tail, anchor.entry), PLAIN, anchor.type.ndim - 1)
     if tail is None:
         return None
@@ -182,35 +188,3 @@ def _pack_panels(
             whole * width * column,
         )
     return Panels(target, count, pitch, 0, count * pitch, depth)
-
-
-def _lower(
-    builder: Builder, anchor: Anchor, data: Value, weights: Weights, window: Window, images: int, layout: str
-) -> Value | None:
-    """A product with weights that are known, packed now."""
-    assert weights.matrix is not None
-    channel_axis = 1 if layout == CHANNELS_LAST else anchor.type.ndim - 1
-    tail = make_tail(builder, anchor, weights, layout, channel_axis)
-    if tail is None or window.taps > MAX_POINTERS:
-        return None
-    source, matrix, window, shape = known_product(builder, data, weights.matrix, window, images, layout)
-    _, taps, depth, columns = matrix.shape
-    tiling = choose_tiling(builder.isa, images, window.pixels, taps, depth, shape.groups, columns)
-    width = tiling.vectors * builder.isa.lanes
-    packed = pack_panels(matrix, width)
-    pitch = packed.nbytes // (packed.shape[0] * packed.shape[1])
-    panels = Panels(builder.constant(packed), packed.shape[1], pitch, packed.shape[1] * pitch, 0, depth)
-    return add_matmul_step(builder, anchor, tail, tiling, source, panels, window, shape, layout)
-
-
-def known_product(
-    builder: Builder, data: Value, matrix: Array, window: Window, images: int, layout: str
-) -> tuple[Value, Array, Window, Shape]:
-    """The left operand in memory, the right one [groups, taps, depth, columns], and the shape of their product."""
-    channels = matrix.shape[0] * matrix.shape[2]
-    if layout == CHANNELS_LAST:
-        source, matrix, window = join_row_taps(builder, data, matrix, window)
-    else:
-        source = builder.as_layout(data, layout)
-    groups, taps, depth, columns = matrix.shape
-    return source, matrix, window, Shape(images, groups, taps, depth, columns, channels)

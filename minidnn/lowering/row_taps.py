@@ -12,14 +12,20 @@ from minidnn.lowering.geometry import Window
 from minidnn.lowering.values import CHANNELS_LAST, Array, Value
 from minidnn.ops.registry import TensorType
 
-__all__ = ["join_row_taps"]
+__all__ = ["can_join_row_taps", "join_row_taps"]
 
 # With more channels than this, a tap is long enough by itself.
 _MOST_CHANNELS = 8
 
 
+def can_join_row_taps(matrix: Array, window: Window) -> bool:
+    """Whether a row of the kernel can be one tap, and is short enough for that to be faster."""
+    few = matrix.shape[0] == 1 and matrix.shape[2] <= _MOST_CHANNELS
+    return few and window.kernel[-1] > 1 and window.dilate[-1] == 1 and window.pad[-1] >= 0
+
+
 def join_row_taps(builder: Builder, data: Value, matrix: Array, window: Window) -> tuple[Value, Array, Window]:
-    """The same convolution with fewer and longer taps, where that is faster; as it came elsewhere.
+    """The same convolution with fewer and longer taps.
 
     Channels-last, the pixels that a row of the kernel meets lie side by side in memory. If zeros are written around
     the rows of the image, they are there for every row of the kernel, and it is one tap of kernel width x channels.
@@ -29,11 +35,8 @@ def join_row_taps(builder: Builder, data: Value, matrix: Array, window: Window) 
         matrix: weights [groups, taps, channels, filters].
         window: what slides over the data.
     """
-    groups, _, channels, filters = matrix.shape
+    _, _, channels, filters = matrix.shape
     width, step = window.kernel[-1], window.stride[-1]
-    separate = groups > 1 or channels > _MOST_CHANNELS or width == 1 or window.dilate[-1] != 1
-    if separate or window.pad[-1] < 0:
-        return builder.as_layout(data, CHANNELS_LAST), matrix, window
     inside, left = window.input[-1], window.pad[-1]
     whole = max(left + inside, (window.output[-1] - 1) * step + width)
     type = TensorType((*data.shape[:-1], whole), data.type.dtype)

@@ -1,24 +1,25 @@
-"""3x3 convolutions of stride 1 by Winograd's algorithm, where that is faster."""
+"""3x3 convolutions of stride 1 by Winograd's algorithm."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 
-from minidnn.lowering.anchor import Anchor, Weights, make_tail, tail_bytes, tail_context
+from minidnn.lowering.anchor import Anchor, tail_bytes, tail_context
 from minidnn.lowering.builder import Builder
+from minidnn.lowering.cost_model import winograd_cycles
 from minidnn.lowering.geometry import Window, tap_pixels
+from minidnn.lowering.product import Product
 from minidnn.lowering.tail import Tail
 from minidnn.lowering.values import CHANNELS_LAST, Array, Value
 from minidnn.lowering.winograd_plan import WinogradPlan, make_plan
 from minidnn.plan.program import Cost, Kernel
-from minidnn_kernels.element_type import ElementType, element_type_of
+from minidnn_kernels.element_type import element_type_of
 from minidnn_kernels.epilogue import Epilogue
-from minidnn_kernels.isa import Isa
-from minidnn_kernels.matmul import pack_integer_panels, pack_panels
+from minidnn_kernels.matmul import pack_for_dot
 from minidnn_kernels.tile import TileSpec
 from minidnn_kernels.winograd import (
     SPARE_BYTES,
@@ -26,60 +27,49 @@ from minidnn_kernels.winograd import (
     InputTransform,
     OutputTransform,
     Scheme,
-    largest_sum,
     schemes_for,
     start_of_sums,
 )
 
-__all__ = ["lower_winograd"]
+__all__ = ["Winograd"]
 
 
-def lower_winograd(builder: Builder, anchor: Anchor, weights: Weights, window: Window) -> Value | None:
-    """The convolution and its tail; None if the direct way is faster, or the tail is not for a kernel.
+@dataclass(frozen=True)
+class Winograd:
+    """One scheme. ``MINIDNN_WINOGRAD=0`` switches all of them off."""
 
-    Weights are those of a convolution with their bias, which int8 adds to the sums and float32 in the tail.
-    ``MINIDNN_WINOGRAD=0`` switches it off.
-    """
-    slides = window.kernel == (3, 3) and window.stride == window.dilate == (1, 1) and anchor.attrs.num_group == 1
-    if not slides or os.environ.get("MINIDNN_WINOGRAD") == "0":
-        return None
-    data = anchor.inputs[0]
-    kind = element_type_of(data.type.dtype)
-    assert weights.matrix is not None and kind is not None
-    _, _, channels, filters = weights.matrix.shape
-    kernels = weights.matrix[0].reshape(3, 3, channels, filters).transpose(3, 2, 0, 1)
-    schemes = _exact_schemes(builder.isa, kernels, weights.bias, kind)
-    plan = make_plan(schemes, builder.isa, data.shape[0], channels, filters, window)
-    if plan is None:
-        return None
-    behind = replace(weights, bias=None) if plan.scheme.integer else weights
-    tail = make_tail(builder, anchor, behind, CHANNELS_LAST, 1)
-    if tail is None:
-        return None
-    weights_packed = _pack(plan, kernels, weights.bias, builder.isa.lanes)
-    return _add_step(builder, anchor, plan, tail, weights_packed, window)
+    scheme: Scheme
 
+    @property
+    def name(self) -> str:
+        return f"winograd_{self.scheme.name}"
 
-def _exact_schemes(isa: Isa, kernels: Array, bias: Array | None, kind: ElementType) -> tuple[Scheme, ...]:
-    """Those for the type; for integers those that are exact with these numbers."""
-    schemes = schemes_for(isa, kind.name)
-    if not kind.is_integer:
-        return schemes
-    # The transform takes two vectors of channels at a time.
-    if bias is None or kernels.shape[1] < 2 * isa.lanes:
-        return ()
-    largest = largest_sum(kernels, bias, kind.limits)
-    return tuple(scheme for scheme in schemes if scheme.fits(largest))
+    def fits(self, product: Product) -> bool:
+        window = product.window
+        slides = window.kernel == (3, 3) and window.stride == window.dilate == (1, 1) and product.groups == 1
+        if not slides or os.environ.get("MINIDNN_WINOGRAD") == "0":
+            return False
+        if self.scheme not in schemes_for(product.isa, product.data.name):
+            return False
+        if not self.scheme.integer:
+            return True
+        # The transform takes two vectors of channels at a time.
+        return product.depth >= 2 * product.isa.lanes and self.scheme.fits(product.largest_sum)
+
+    def cycles(self, product: Product) -> float:
+        return winograd_cycles(self.scheme, product)
+
+    def lower(self, builder: Builder, product: Product, tail: Tail) -> Value:
+        plan = make_plan(self.scheme, product)
+        weights = _pack(plan, product.kernels, product.weights.start, builder.isa.lanes)
+        return _add_step(builder, product.anchor, plan, tail, weights, product.window)
 
 
 def _pack(plan: WinogradPlan, kernels: Array, bias: Array | None, lanes: int) -> Array:
     """The transformed weights as panels, [products, panels, ...]."""
-    scheme = plan.scheme
-    transformed, width = scheme.transform_weights(kernels)[:, None], plan.vectors * lanes
-    if not scheme.integer:
-        return pack_panels(transformed, width)
-    assert bias is not None
-    return pack_integer_panels(transformed, start_of_sums(scheme, bias), width, plan.dot, lanes)[0]
+    transformed = plan.scheme.transform_weights(kernels)[:, None]
+    start = None if bias is None else start_of_sums(plan.scheme, bias)
+    return pack_for_dot(transformed, start, plan.vectors * lanes, plan.dot, lanes)
 
 
 def _add_step(

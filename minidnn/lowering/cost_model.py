@@ -1,0 +1,67 @@
+"""How long algorithms take: a small model, with all its constants.
+
+It counts vector operations, and weights where reading them from memory takes longer. It need not be right in absolute
+terms: what is compared are algorithms for the same product.
+"""
+
+from __future__ import annotations
+
+from minidnn.lowering.product import Product
+from minidnn_kernels.element_type import FLOAT32
+from minidnn_kernels.winograd import F2X3_INT, F4X3, F4X3_INT, Scheme
+
+__all__ = ["depthwise_cycles", "direct_cycles", "winograd_blocks", "winograd_cycles"]
+
+# Bytes a core reads from memory in a cycle, while the others read too: weights are read once and not again.
+_BYTES_PER_CYCLE = 3.2
+# Cycles of a vector's products by one element of the other operand: float32, and integers.
+_PRODUCT_CYCLES = {False: 0.5, True: 0.25}
+# The same of the direct way where four bytes are multiplied in one instruction.
+_VNNI_SHARE = 0.5
+# By scheme: cycles a vector of a block takes to be transformed, in and out.
+_TRANSFORM_CYCLES = {F4X3: 130.0, F4X3_INT: 90.0, F2X3_INT: 30.0}
+# What Winograd's algorithm must save of the direct way's time to be worth the trouble.
+_WINOGRAD_SHARE = 0.8
+
+
+def _vectors(product: Product, channels: int) -> int:
+    return -(-channels // product.isa.lanes)
+
+
+def _weight_cycles(product: Product, item: int) -> float:
+    """Of reading the weights of one tap."""
+    return product.groups * product.depth * product.columns * item / _BYTES_PER_CYCLE
+
+
+def direct_cycles(product: Product) -> float:
+    """The tile over all taps; a step along the depth takes whole groups."""
+    integer = product.data.is_integer
+    share = _VNNI_SHARE if integer and product.isa.dot == "vnni" else 1
+    depth = max(product.depth, product.data.dot(product.isa).group)
+    vectors = product.groups * _vectors(product, product.columns)
+    cycles = depth * vectors * _PRODUCT_CYCLES[integer] * share
+    weights = _weight_cycles(product, product.matrix.dtype.itemsize)
+    return max(product.images * product.window.pixels * cycles, weights) * product.window.taps
+
+
+def depthwise_cycles(product: Product) -> float:
+    """Vectors of channels; integers are multiplied as float32."""
+    cycles = _vectors(product, product.groups) * _PRODUCT_CYCLES[False]
+    weights = _weight_cycles(product, FLOAT32.bytes)
+    return max(product.images * product.window.pixels * cycles, weights) * product.window.taps
+
+
+def winograd_blocks(scheme: Scheme, product: Product) -> int:
+    """Of an image."""
+    high, wide = product.window.output
+    return -(-high // scheme.output) * -(-wide // scheme.output)
+
+
+def winograd_cycles(scheme: Scheme, product: Product) -> float:
+    """Both transforms, and the products of transformed blocks, whose weights are several times the plain ones."""
+    blocks = product.images * winograd_blocks(scheme, product)
+    vectors = _vectors(product, product.columns)
+    transforms = blocks * (_vectors(product, product.depth) + vectors) * _TRANSFORM_CYCLES[scheme]
+    cycles = product.depth * vectors * _PRODUCT_CYCLES[scheme.integer]
+    weights = _weight_cycles(product, scheme.element.bytes)
+    return (max(blocks * cycles, weights) * scheme.products + transforms) / _WINOGRAD_SHARE

@@ -1,0 +1,95 @@
+"""A product with known weights that is to be computed: what every algorithm for it is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+
+from minidnn.lowering.anchor import Anchor, Weights
+from minidnn.lowering.builder import Builder
+from minidnn.lowering.geometry import Window
+from minidnn.lowering.tail import Tail
+from minidnn.lowering.values import Array, Value
+from minidnn_kernels.element_type import ElementType
+from minidnn_kernels.isa import Isa
+from minidnn_kernels.winograd import largest_sum
+
+__all__ = ["Algorithm", "Product"]
+
+
+@dataclass(frozen=True)
+class Product:
+    """A window that slides over images, or a product of matrices, which is a window of one element.
+
+    Args:
+        isa: what kernels are chosen for.
+        anchor: the layer; its first input is the data.
+        weights: with what sums start from where they are integers, and the bias of the tail where they are not.
+        window: what slides over each of the `images`.
+        layout: of the data and of the result.
+        data: type of the data; it decides on the weights' and the sums'.
+    """
+
+    isa: Isa
+    anchor: Anchor
+    weights: Weights
+    window: Window
+    images: int
+    layout: str
+    data: ElementType
+
+    @property
+    def matrix(self) -> Array:
+        """[groups, taps, depth, columns]."""
+        assert self.weights.matrix is not None
+        return self.weights.matrix
+
+    @property
+    def groups(self) -> int:
+        return int(self.matrix.shape[0])
+
+    @property
+    def depth(self) -> int:
+        """Input channels of a group."""
+        return int(self.matrix.shape[2])
+
+    @property
+    def columns(self) -> int:
+        """Output channels of a group."""
+        return int(self.matrix.shape[3])
+
+    @cached_property
+    def kernels(self) -> Array:
+        """The weights of a window of two dimensions and one group, [filters, channels, height, width]."""
+        grid = self.matrix[0].reshape(*self.window.kernel, self.depth, self.columns)
+        kernels: Array = grid.transpose(3, 2, 0, 1)
+        return kernels
+
+    @cached_property
+    def largest_sum(self) -> int:
+        """What an output of integers is at most, without its sign."""
+        start = self.weights.start
+        assert start is not None
+        return largest_sum(self.kernels, np.asarray(start), self.data.limits)
+
+
+class Algorithm(Protocol):
+    """One way to compute a product."""
+
+    @property
+    def name(self) -> str: ...
+
+    def fits(self, product: Product) -> bool:
+        """Whether its kernels can do this product, and exactly where it is of integers."""
+        ...
+
+    def cycles(self, product: Product) -> float:
+        """What it is estimated to take on one core, by the `cost_model`."""
+        ...
+
+    def lower(self, builder: Builder, product: Product, tail: Tail) -> Value:
+        """Its step, for a product that it fits."""
+        ...
