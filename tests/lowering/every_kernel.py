@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 from unittest.mock import patch
 
 import numpy as np
+from forced_algorithms import ESTIMATE, Preference
 from int8_layers import Layer, assert_exact, integers
 from small_graphs import check, fuse, inner, node, normal, steps
 
 from minidnn.engine import info
 from minidnn.ir.graph import Graph, make_variable
-from minidnn.lowering import winograd_plan
+from minidnn.lowering.winograd import Winograd
 from minidnn.runtime.library import library
-from minidnn_kernels.winograd import F2X3_INT, F4X3_INT, Scheme
+from minidnn_kernels.winograd import F2X3_INT, F4X3_INT
 
 var = make_variable
 
@@ -67,10 +67,7 @@ def run_integers() -> set[str]:
     """The loops that ran, of int8 layers. Small layers are not done by Winograd's algorithm unless they must."""
     seen: set[str] = set()
     isa = library().isa
-    chosen: list[Scheme | None] = [None]
-
-    def choose(schemes: Sequence[Scheme], *_: object) -> Scheme | None:
-        return chosen[0] if chosen[0] in schemes else None
+    preference = Preference()
 
     layers = [
         Layer((2, 19, 11, 13), 37, kernel=2, residual="int8"),  # direct
@@ -79,7 +76,7 @@ def run_integers() -> set[str]:
         Layer((2, 19, 11, 13), 19, kernel=3, pad=(1, 1), groups=19, residual="int8"),
         Layer((1, 24, 9, 8), 36, kernel=3, pad=(1, 1), groups=4, out="int32"),
     ]
-    with patch.object(winograd_plan, "_fastest", choose):
+    with patch(ESTIMATE, preference):
         for signed in (False, True):
             for layer in layers:
                 graph, parameters, _ = layer.node()
@@ -88,13 +85,13 @@ def run_integers() -> set[str]:
             known = {"w": integers((37, 203), True), "b": np.arange(37, dtype=np.int32) * 999}
             seen.update(steps(assert_exact(isa.name, Graph([dense]), known, {"x": integers((5, 203), signed)})))
             for scheme in (F4X3_INT, F2X3_INT):
-                chosen[0] = scheme
+                preference.wanted = (Winograd(scheme),)
                 layer = Layer((2, 37, 11, 13), 35, kernel=3, pad=(1, 1), residual="int8")
                 graph, parameters, _ = layer.node()
                 made = steps(assert_exact(isa.name, graph, parameters, layer.feed(signed)))
                 assert ("winograd_loop" in made) == (isa.arch == "x86_64")
                 seen.update(made)
-            chosen[0] = None
+            preference.wanted = ()
     return seen
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from forced_algorithms import ESTIMATE, Preference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_tails import TAILS, Network, add_tail
@@ -14,6 +15,8 @@ from small_graphs import Array, check, compiled, fuse, inner, node, normal, run,
 
 from minidnn.ir.graph import Graph, make_variable
 from minidnn.lowering.values import CHANNELS_LAST, PLAIN
+from minidnn.lowering.winograd import Winograd
+from minidnn_kernels.winograd import F4X3
 
 var = make_variable
 layouts = st.sampled_from([PLAIN, CHANNELS_LAST])
@@ -127,7 +130,7 @@ def test_winograd_gives_what_the_direct_way_gives(
     for kind in ("batch_norm", "residual", "relu"):
         made = add_tail(network, made, shape, kind, kind)
     graph = network.graph([made], fused=True)
-    monkeypatch.setattr("minidnn.lowering.winograd_plan._fastest", lambda schemes, *_: schemes[0])
+    monkeypatch.setattr(ESTIMATE, Preference(Winograd(F4X3)))
     assert "winograd_loop" in steps(check(graph, network.feed, network.parameters))
     monkeypatch.undo()
     monkeypatch.setenv("MINIDNN_WINOGRAD", "0")
@@ -136,7 +139,7 @@ def test_winograd_gives_what_the_direct_way_gives(
 
 @pytest.mark.parametrize(("channels", "bound"), [(8, 1e-5), (64, 2e-5), (512, 5e-5)])
 def test_winograds_error_is_bounded(channels: int, bound: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("minidnn.lowering.winograd_plan._fastest", lambda schemes, *_: schemes[0])
+    monkeypatch.setattr(ESTIMATE, Preference(Winograd(F4X3)))
     graph, feed = _plain((1, channels, 13, 13), 17, (3, 3), pad=(1, 1))
     assert "winograd_loop" in steps(check(graph, feed, ["w"], tolerance=bound))
 

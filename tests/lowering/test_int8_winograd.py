@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from forced_algorithms import ESTIMATE, Preference
 from int8_layers import HOST_ISAS, Layer, assert_exact, integers
 from small_graphs import Array, steps
 
 from minidnn.ir.graph import Graph, make_node, make_variable
-from minidnn.lowering import winograd_plan
+from minidnn.lowering.winograd import Winograd
 from minidnn_kernels.isa import get_isa
 from minidnn_kernels.winograd import F2X3_INT, F4X3_INT, Scheme
 
@@ -21,16 +21,15 @@ every_scheme = pytest.mark.parametrize("scheme", [F4X3_INT, F2X3_INT], ids=["f4x
 signedness = pytest.mark.parametrize("signed", [False, True], ids=["uint8", "int8"])
 
 
-def _force(monkeypatch: pytest.MonkeyPatch, *wanted: Scheme) -> list[tuple[Scheme, ...]]:
-    """The first of these that is allowed is chosen; what was allowed, one entry for each choice."""
-    allowed: list[tuple[Scheme, ...]] = []
+def _force(monkeypatch: pytest.MonkeyPatch, *wanted: Scheme) -> Preference:
+    """The first of these that fits is chosen."""
+    preference = Preference(*map(Winograd, wanted))
+    monkeypatch.setattr(ESTIMATE, preference)
+    return preference
 
-    def choose(schemes: Sequence[Scheme], *_: object) -> Scheme | None:
-        allowed.append(tuple(schemes))
-        return next((scheme for scheme in wanted if scheme in schemes), None)
 
-    monkeypatch.setattr(winograd_plan, "_fastest", choose)
-    return allowed
+def _fitting(preference: Preference) -> list[Scheme]:
+    return [algorithm.scheme for algorithm in preference.fitting if isinstance(algorithm, Winograd)]
 
 
 def _channels(isa: str) -> int:
@@ -96,7 +95,7 @@ def test_extremes_of_data_and_weights(isa: str, scheme: Scheme, monkeypatch: pyt
 
 @every_isa
 def test_sums_that_do_not_fit_are_done_another_way(isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    allowed = _force(monkeypatch, F4X3_INT, F2X3_INT)
+    preference = _force(monkeypatch, F4X3_INT, F2X3_INT)
     # Of 9 x 64 products of 255 by 127, the sum is below 2^24.2.
     for bias, wanted in (
         (0, (F4X3_INT, F2X3_INT)),
@@ -109,15 +108,15 @@ def test_sums_that_do_not_fit_are_done_another_way(isa: str, monkeypatch: pytest
     ):
         graph, parameters, feed = _extreme(64, 255, 127, bias)
         made = steps(assert_exact(isa, graph, parameters, feed))
-        assert allowed == ([wanted] if wanted else [])
-        allowed.clear()
+        assert _fitting(preference) == list(wanted)
+        preference.fitting.clear()
         assert ("winograd_loop" in made) == bool(wanted)
         assert ("matmul_loop" in made) == (not wanted)
 
 
 @every_isa
 def test_too_few_channels_and_other_geometries_are_done_directly(isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    allowed = _force(monkeypatch, F4X3_INT)
+    preference = _force(monkeypatch, F4X3_INT)
     lanes = get_isa(isa).lanes
     for layer in (
         Layer((1, 2 * lanes - 1, 9, 9), 16, kernel=3, out="int32"),
@@ -131,7 +130,7 @@ def test_too_few_channels_and_other_geometries_are_done_directly(isa: str, monke
     graph = Graph([make_node("quantized_convolution", "sums", [make_variable(n) for n in "xwb"], attrs)[0]])
     parameters = {"w": integers((6, 64, 3, 3), True), "b": np.zeros(6, np.int32)}
     assert "winograd_loop" not in steps(assert_exact(isa, graph, parameters, {"x": integers((1, 64, 9, 9), False)}))
-    assert not allowed
+    assert not _fitting(preference)
 
 
 @every_isa
