@@ -12,7 +12,7 @@ from typing import Any, Literal
 from minidnn import engine, serialization
 from minidnn.errors import OpError
 from minidnn.gluon._block import Block
-from minidnn.gluon.calls import block_scope, is_outermost, observer
+from minidnn.gluon.calls import is_outermost, observer, run_in_block
 from minidnn.gluon.monitor import Callback
 from minidnn.gluon.program import BlockGraph, Program
 from minidnn.gluon.recording import Recording
@@ -97,20 +97,21 @@ class HybridBlock(Block):
                 arrays, spec = self._flatten_inputs(args)
                 args = unflatten(spec, iter(arrays))
             return self._call_eagerly(args)
-        with block_scope(self):
-            return self._call_compiled(args)
+        return run_in_block(self, self._call_compiled, args)
 
     def _call_eagerly(self, args: tuple[Any, ...]) -> Any:
         try:
-            with block_scope(self):
-                if any(p._data is None for p in self._reg_params.values()):
-                    self._complete_parameters(args)
-                return self._run_forward(args)
+            return run_in_block(self, self._run_complete, args)
         except OpError as error:
             # A layer called by itself has no name in a tree; its class must do.
             if self._children or not is_outermost(self):
                 raise
             raise type(error)(f"{type(self).__name__}: {error}") from None
+
+    def _run_complete(self, args: tuple[Any, ...]) -> Any:
+        if any(p._data is None for p in self._reg_params.values()):
+            self._complete_parameters(args)
+        return self._run_forward(args)
 
     def _call_compiled(self, args: tuple[Any, ...]) -> Any:
         for hook in [*self._forward_pre_hooks.values()]:
@@ -193,13 +194,13 @@ class HybridBlock(Block):
         inputs = self.generate_arg_names(len(arrays))
         named = self.collect_params()
         recording = Recording(named)
-        with recording.active() as trace:
-            traced = [trace.input(name, a._type) for name, a in zip(inputs, arrays, strict=True)]
-            output = self._call_eagerly(unflatten(spec, iter(traced)))
-            outputs, output_spec = flatten(output, self._refuse_output)
-            if not outputs:
-                raise self._refuse_output(output)
-            symbol = Symbol(trace.graph(outputs).outputs)
+        trace = recording.trace
+        traced = [trace.input(name, a._type) for name, a in zip(inputs, arrays, strict=True)]
+        output = recording.run(self._call_eagerly, unflatten(spec, iter(traced)))
+        outputs, output_spec = flatten(output, self._refuse_output)
+        if not outputs:
+            raise self._refuse_output(output)
+        symbol = Symbol(trace.graph(outputs).outputs)
         met = {id(p) for p in recording.used.values()}
         self._warn_unused(symbol, inputs, [name for name, p in named.items() if id(p) not in met])
         used = set(symbol.list_inputs())
@@ -352,10 +353,9 @@ class HybridBlock(Block):
             return
         arrays, spec = self._flatten_inputs(args)
         recording = Recording(self.collect_params(), shapes_only=True)
-        with recording.active() as trace:
-            names = self.generate_arg_names(len(arrays))
-            traced = [trace.input(name, a._type) for name, a in zip(names, arrays, strict=True)]
-            self._call_eagerly(unflatten(spec, iter(traced)))
+        names = self.generate_arg_names(len(arrays))
+        traced = [recording.trace.input(name, a._type) for name, a in zip(names, arrays, strict=True)]
+        recording.run(self._call_eagerly, unflatten(spec, iter(traced)))
 
     def steps(self) -> tuple[engine.PlanStep, ...]:
         """The steps of the latest plan, in the order in which they run.

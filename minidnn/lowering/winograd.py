@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
 
+from minidnn import settings
 from minidnn.lowering.anchor import Anchor, Weights, arguments_row, make_tail, tail_bytes, tail_context
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.geometry import Window, tap_pixels
@@ -40,7 +40,7 @@ def lower_winograd(builder: Builder, anchor: Anchor, weights: Weights, window: W
     ``MINIDNN_WINOGRAD=0`` switches it off.
     """
     slides = window.kernel == (3, 3) and window.stride == window.dilate == (1, 1) and anchor.attrs.num_group == 1
-    if not slides or os.environ.get("MINIDNN_WINOGRAD") == "0":
+    if not slides or not settings.WINOGRAD.value():
         return None
     data = anchor.inputs[0]
     dtype = dtype_name(data.type.dtype)

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 
 from minidnn.child_interpreter import child_command, child_environment, has_interpreter
+from minidnn_kernels.fork_lock import FORK_LOCK
 
 __all__ = ["LOOPS", "compile_loops"]
 
@@ -46,9 +47,10 @@ def compile_loops(names: Sequence[str]) -> dict[str, str]:
 
 
 def _compile_here(names: Sequence[str]) -> dict[str, str]:
-    from minidnn_kernels.numba_loops import loop_ir  # deferred: it loads Numba
+    with FORK_LOCK:
+        from minidnn_kernels.numba_loops import loop_ir  # deferred: it loads Numba
 
-    return {name: loop_ir(getattr(importlib.import_module(LOOPS[name]), name), name) for name in names}
+        return {name: loop_ir(getattr(importlib.import_module(LOOPS[name]), name), name) for name in names}
 
 
 def _compile_in_child(names: Sequence[str]) -> dict[str, str] | None:
