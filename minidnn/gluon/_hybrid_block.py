@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, Literal
 
 from minidnn import engine, serialization
 from minidnn.errors import OpError
+from minidnn.fork_safe import ForkSafeLock
 from minidnn.gluon._block import Block
 from minidnn.gluon.calls import is_outermost, observer, run_in_block
 from minidnn.gluon.monitor import Callback
@@ -52,13 +52,13 @@ class HybridBlock(Block):
         self._callback: tuple[Callback, bool] | None = None
         self._programs: dict[_Signature, Program] = {}
         self._latest_program: Program | None = None
-        self._build_lock = threading.RLock()
+        self._build_lock = ForkSafeLock()
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_programs": {}, "_latest_program": None, "_build_lock": None}
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
-        self.__dict__.update(state, _build_lock=threading.RLock())
+        self.__dict__.update(state, _build_lock=ForkSafeLock())
 
     def register_child(self, block: Block, name: str | None = None) -> None:
         """Make `block` a child.
@@ -148,7 +148,7 @@ class HybridBlock(Block):
 
     def _complete_parameters(self, args: tuple[Any, ...]) -> None:
         """Shapes and values of the block's own parameters that waited for the first inputs."""
-        with self._build_lock:
+        with self._build_lock.here:
             if not all(p.shape_is_known for p in self._reg_params.values()):
                 self.infer_shape(*args)
             for parameter in self._reg_params.values():
@@ -162,7 +162,7 @@ class HybridBlock(Block):
         signature = (spec, types)
         program = self._programs.get(signature)
         if program is None or not program.is_current():
-            with self._build_lock:
+            with self._build_lock.here:
                 program = self._programs.get(signature)
                 if program is None or not program.is_current():
                     # Those go first, so that old and new packed weights never stand side by side.
@@ -237,7 +237,7 @@ class HybridBlock(Block):
             self._latest_program = None
 
     def _clear_programs(self) -> None:
-        with self._build_lock:
+        with self._build_lock.here:
             self._programs = {}
             self._latest_program = None
 
@@ -278,10 +278,9 @@ class HybridBlock(Block):
             "forward_bulk_size": forward_bulk_size,
             "backward_bulk_size": backward_bulk_size,
         }
-        with self._build_lock:
-            self._active = active
-            self._backend, self._backend_opts = backend, {}
+        with self._build_lock.here:
             self._clear_programs()
+            self._active, self._backend, self._backend_opts = active, backend, {}
         super().hybridize(active, **flags, backend=backend)
 
     def optimize_for(
@@ -317,20 +316,27 @@ class HybridBlock(Block):
         """
         inputs = (x, *args)
         arrays, spec = self._flatten_inputs(inputs)
-        with self._build_lock:
+        with self._build_lock.here:
             chosen = _FUSED if backend is None else backend
             program = self._build_program(inputs, arrays, spec, chosen, kwargs)
-            self.hybridize(
-                True,
-                partition_if_dynamic,
-                static_alloc,
-                static_shape,
-                inline_limit,
-                forward_bulk_size,
-                backward_bulk_size,
-            )
-            self._backend, self._backend_opts = chosen, kwargs
-            self._programs[spec, tuple(a._type for a in arrays)] = self._latest_program = program
+            before = self._active, self._backend, self._backend_opts, self._programs, self._latest_program
+            try:
+                self.hybridize(
+                    True,
+                    partition_if_dynamic,
+                    static_alloc,
+                    static_shape,
+                    inline_limit,
+                    forward_bulk_size,
+                    backward_bulk_size,
+                )
+                programs = {(spec, tuple(a._type for a in arrays)): program}
+                self._backend, self._backend_opts, self._programs = chosen, kwargs, programs
+                self._latest_program = program
+            except BaseException:
+                # Ctrl-C leaves the block as it was: half of this would be a block that is compiled but not fused.
+                self._active, self._backend, self._backend_opts, self._programs, self._latest_program = before
+                raise
         program(arrays)
 
     # ---- looking in ------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import warnings
 from collections.abc import Sequence
 from typing import Any, Literal, NoReturn
@@ -11,6 +10,7 @@ import numpy as np
 
 from minidnn.device import Device, current_device, takes_ctx
 from minidnn.errors import DataError, MXNetError, ShapeError
+from minidnn.fork_safe import ForkSafeLock
 from minidnn.gluon.recording import current_recording
 from minidnn.initializer import InitDesc, Initializer, Uniform, create
 from minidnn.numpy.convert import as_array
@@ -24,7 +24,7 @@ Devices = Device | Sequence[Device] | None
 Init = str | Initializer | None
 
 # Initialization is rare; one lock for all keeps blocks picklable and two threads from drawing one weight twice.
-_initializing = threading.RLock()
+_initializing = ForkSafeLock()
 
 
 class DeferredInitializationError(MXNetError):
@@ -171,7 +171,7 @@ class Parameter:
         Raises:
             ShapeError: the shape is still unknown.
         """
-        with _initializing:
+        with _initializing.here:
             if self._deferred is None:
                 return
             if not self.shape_is_known:
