@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from minidnn.errors import SettingError
 
@@ -182,7 +182,7 @@ CHECK_FINITE = Setting(
 )
 WINOGRAD = Setting("MINIDNN_WINOGRAD", True, "0 switches Winograd's algorithm off (default: 1)", _SWITCH, _flag)
 
-SETTINGS: Sequence[Setting[object]] = (
+SETTINGS: Sequence[Setting[Any]] = (
     NUM_THREADS,
     ISA,
     CACHE_DIR,

@@ -8,11 +8,14 @@ the waiting at once. The work then goes on to its end, and whoever needs it next
 
 from __future__ import annotations
 
+import _imp
 import _thread
+import contextlib
 import threading
 from collections.abc import Callable
+from functools import partial
 from queue import SimpleQueue
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 __all__ = ["uninterrupted"]
 
@@ -23,6 +26,7 @@ def uninterrupted(function: Callable[[], Result]) -> Result:
     """``function()``, whole even if this call ends by an interrupt. The function must not depend on its thread."""
     if threading.get_ident() != threading.main_thread().ident:
         return function()
+    _release_import_lock()
     # `SimpleQueue` and `start_new_thread` are built-in: an interrupt comes before or after them, not within.
     outcome: SimpleQueue[Callable[[], Result]] = SimpleQueue()
     try:
@@ -32,17 +36,25 @@ def uninterrupted(function: Callable[[], Result]) -> Result:
     return outcome.get()()
 
 
+def _release_import_lock() -> None:
+    """Give back what an interrupted import has left: this thread is about to wait for one that may import.
+
+    In CPython, Ctrl-C may come between the acquisition of that lock and the ``try`` behind it. No import runs any
+    code of ours while it holds the lock, so here it is never held for a reason.
+    """
+    with contextlib.suppress(RuntimeError):  # not held, or by another thread
+        while _imp.lock_held():
+            _imp.release_lock()
+
+
 def _work(function: Callable[[], Result], outcome: SimpleQueue[Callable[[], Result]]) -> None:
     try:
         result = function()
     except BaseException as error:
-        outcome.put(_raiser(error))
+        outcome.put(partial(_fail, error))
     else:
         outcome.put(lambda: result)
 
 
-def _raiser(error: BaseException) -> Callable[[], Result]:
-    def fail() -> Result:
-        raise error
-
-    return fail
+def _fail(error: BaseException) -> NoReturn:
+    raise error

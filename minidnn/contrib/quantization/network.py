@@ -59,7 +59,7 @@ def fuse_block(network: HybridBlock, inputs: Batch | None) -> FusedNetwork:
             ) from None
     else:
         arrays, spec = network._flatten_inputs(inputs)
-        with network._build_lock:
+        with network._build_lock.here:
             graph = network._trace_graph(arrays, spec)
     values = graph.arrays()
     symbol = graph.symbol.optimize_for(_BACKEND, args=values)
