@@ -433,6 +433,10 @@ class HybridBlock(Block):
         serialization.save(params_file, arrays)
         return symbol_file, params_file
 
+    def _latest_inputs(self) -> Spec:
+        """How the arguments of the latest program are nested."""
+        return next(spec for (spec, _), program in self._programs.items() if program is self._latest_program)
+
     def _latest_graph(self) -> BlockGraph:
         program = self._latest_program
         if program is None or not program.has_same_tree():

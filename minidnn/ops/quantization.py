@@ -5,7 +5,8 @@ zero point: int8 is symmetric around zero, uint8 begins at zero. Weights are int
 channel, the ``channel_scale`` of `dequantize`.
 
 Every reference is exact, bit for bit what a kernel has to give: sums of products are taken modulo 2^32 as int32
-arithmetic takes them, everything else is single float32 operations in the order written here.
+arithmetic takes them, everything else is single float32 operations in the order written here. Weights are quantized so
+that no sum wraps around; a batch_dot of more products than int32 holds the sum of is refused.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import numpy as np
 
 from minidnn.errors import OpError, ShapeError, TypeMismatchError
 from minidnn.ops.checks import FLOAT32, normalize_axis, want_dtype, want_filled, want_shape
-from minidnn.ops.ranges import QUANTIZED_RANGES, calibrated_scale, scale_of_range
+from minidnn.ops.ranges import QUANTIZED_RANGES, calibrated_scale, largest_depth, scale_of_range
 from minidnn.ops.registry import Attr, Attrs, Op, TensorType, get_op, list_ops, register
 from minidnn.ops.traits import AnchorTraits, EpilogueStep, step
 
@@ -184,7 +185,19 @@ def _infer_product(name: str, float_op: Op, attrs: Attrs, types: Sequence[Tensor
         if t.dtype != _INT32:
             raise TypeMismatchError(f"{name}: {label} must be int32, got {t}")
     (shape,) = (t.shape for t in float_op.infer(attrs, [_as_float(t) for t in types]))
+    if float_op.name == "batch_dot":
+        _want_depth(name, types[0].shape[-2 if attrs.transpose_a else -1], types)
     return [TensorType(shape, _INT32)]
+
+
+def _want_depth(name: str, depth: int, types: Sequence[TensorType]) -> None:
+    """Factors without weights may have any numbers."""
+    limit = largest_depth(*(t.dtype.name for t in types))
+    if depth > limit:
+        raise ShapeError(
+            f"{name}: sums of {depth} products of {types[0].dtype} by {types[1].dtype} may exceed int32, which holds "
+            f"those of {limit}; shapes are {types[0].shape} and {types[1].shape}"
+        )
 
 
 def _exact(float_op: Op, attrs: Attrs, *arrays: Array) -> Array:

@@ -8,7 +8,7 @@ import numpy as np
 
 from minidnn.ops.registry import Attrs
 
-__all__ = ["QUANTIZED_RANGES", "calibrated_scale", "scale_of_range"]
+__all__ = ["QUANTIZED_RANGES", "calibrated_scale", "largest_depth", "scale_of_range"]
 
 # The integers of each quantized type that are used: int8 is symmetric, so that -q is never out of range.
 QUANTIZED_RANGES = {"int8": (-127, 127), "uint8": (0, 255)}
@@ -34,3 +34,10 @@ def calibrated_scale(attrs: Attrs) -> np.float32 | None:
     if attrs.min_calib_range is None or attrs.max_calib_range is None:
         return None
     return scale_of_range(attrs.min_calib_range, attrs.max_calib_range, attrs.out_type)
+
+
+def largest_depth(lhs: str, rhs: str) -> int:
+    """How many products of two quantized types int32 can hold the sum of, whatever the numbers."""
+    # The largest number of a type is the least one of int8 without its sign.
+    largest = (max(-np.iinfo(dtype).min, np.iinfo(dtype).max) for dtype in (lhs, rhs))
+    return int(np.iinfo(np.int32).max // math.prod(largest))

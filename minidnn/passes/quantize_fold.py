@@ -68,7 +68,8 @@ def _data_scale(node: Node, inputs: Sequence[Entry], parameters: Mapping[str, Ar
     dequantize = next(n for n in node.subgraph.operations() if _is_integer_product(n.inputs[0].node))
     source = node.bind_inside(inputs)[dequantize.inputs[1]].node
     if source.is_variable:
-        return np.float32(parameters[source.name][0])
+        scale = parameters[source.name]
+        return np.float32(scale.reshape(-1)[0]) if scale.size == 1 else None
     return calibrated_scale(source.attrs) if source.op_name in QUANTIZING else None
 
 

@@ -21,6 +21,7 @@ import numpy as np
 
 from minidnn.ir.graph import Entry, Graph, Node
 from minidnn.ir.roles import input_roles
+from minidnn.ops.ranges import largest_depth
 from minidnn.passes.naming import find_anchor
 from minidnn.passes.regions import GraphView, data_inputs
 
@@ -117,7 +118,17 @@ def _is_product(view: GraphView, node: Node, known: Collection[str]) -> bool:
     weights = [e for e, role in zip(node.inputs, input_roles(node), strict=True) if role.is_parameter]
     if not all(e.node.is_variable and e.node.name in known for e in weights):
         return False
-    return all(view.types[e].dtype == _FLOAT32 for e in (*product_operands(node), *weights) if e in view.types)
+    if not all(view.types[e].dtype == _FLOAT32 for e in (*product_operands(node), *weights) if e in view.types):
+        return False
+    return anchor.op_name != "batch_dot" or _sums_fit_int32(view, anchor, product_operands(node)[0])
+
+
+def _sums_fit_int32(view: GraphView, batch_dot: Node, left: Entry) -> bool:
+    """Whether int8 sums cannot wrap around: both factors of a batch_dot may be the largest numbers throughout."""
+    if left not in view.types:
+        return True
+    depth = view.types[left].shape[-2 if batch_dot.attrs.transpose_a else -1]
+    return depth <= largest_depth("uint8", "int8")
 
 
 def _carries(node: Node, joins: bool) -> bool:

@@ -23,7 +23,7 @@ LAYERS: dict[str, tuple[Any, tuple[int, ...]]] = {
     "depthwise": (lambda: nn.Conv2D(4, 3, groups=4, in_channels=4), (2, 4, 8, 8)),
 }
 TAILS: dict[str, Any] = {
-    "float32": lambda: [],
+    "float32": list,
     "relu": lambda: [nn.Activation("relu")],
     "uint8": lambda: [nn.Activation("relu"), nn.Dense(3)],
     "int8": lambda: [nn.Dense(3)],
