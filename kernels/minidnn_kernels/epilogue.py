@@ -53,9 +53,10 @@ class Instruction:
 # How an operand lies in memory, as seen from a vector of the output:
 #   tensor   element by element beside it
 #   channel  one vector for all pixels (bias, scale)
+#   row      one number for all channels of a pixel (a sample's scale)
 #   scalar   one number
 # A tensor's elements are float32, or with a suffix int8, uint8 or int32, which are converted as they are read.
-OPERAND_KINDS = ("tensor", "tensor_s8", "tensor_u8", "tensor_s32", "channel", "scalar")
+OPERAND_KINDS = ("tensor", "tensor_s8", "tensor_u8", "tensor_s32", "channel", "row", "scalar")
 
 # Bytes of what is stored: float32, or integers.
 OUTPUTS = {"f32": 4, "s32": 4, "s8": 1, "u8": 1}

@@ -1,4 +1,4 @@
-"""The smallest and the largest of many float32: what an uncalibrated quantization needs to know."""
+"""The smallest and the largest of each row of float32: what an uncalibrated quantization needs to know."""
 
 from __future__ import annotations
 
@@ -22,9 +22,11 @@ class ExtremaArguments:
 
     KERNEL: int = 0
     SOURCE: int = 1
-    TARGET: int = 2  # [parts][2]
-    COUNT: int = 3
-    CHUNK: int = 4  # elements of a part
+    TARGET: int = 2  # [rows][chunks][2]
+    COUNT: int = 3  # elements of a row
+    CHUNK: int = 4  # elements a call does at most
+    CHUNKS: int = 5  # of a row
+    ROWS: int = 6
 
 
 @dataclass(frozen=True)

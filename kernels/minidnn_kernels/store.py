@@ -63,6 +63,8 @@ def store_block(s: Simd, epilogue: Epilogue, block: Block, accumulators: Sequenc
                 if (i, j) in shared:
                     return shared[i, j]
                 address, operand_pitch = operands[i]
+                if epilogue.operands[i] == "row":
+                    return s.load_splat(s.add(address, s.mul(row, operand_pitch)))
                 element = s.mul(block.columns[j], const(OUTPUTS[dtypes[i]]))
                 return s.load_as_float(s.add(address, s.mul(row, operand_pitch), element), dtypes[i], block.masks[j])
 

@@ -12,7 +12,7 @@ from minidnn.ir.graph import Entry, Node
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.copy import lower_copy
 from minidnn.lowering.tail import Tail, TailBuilder, dtype_name
-from minidnn.lowering.values import Array, Value, physical_order
+from minidnn.lowering.values import PLAIN, Array, Value, physical_order
 from minidnn.ops.registry import Attrs, TensorType
 from minidnn.plan.program import Argument
 from minidnn_kernels.epilogue import OUTPUTS, operand_dtype
@@ -115,6 +115,13 @@ def _padded_channels(builder: Builder, numbers: Array) -> Value:
     return builder.parameter(memory)
 
 
+def _rows(builder: Builder, value: Value, shape: tuple[int, ...]) -> Value | None:
+    """An operand of one number for each row, in the order of rows."""
+    if value.array is None and value.shape == shape:
+        return builder.as_layout(value, PLAIN)
+    return _spread(builder, value, TensorType(shape, value.type.dtype), PLAIN)
+
+
 def make_tail(builder: Builder, anchor: Anchor, weights: Weights, layout: str, channel_axis: int) -> Tail | None:
     """The tail as an epilogue, or None if the tile cannot do it."""
     shape = anchor.type.shape
@@ -133,6 +140,9 @@ def make_tail(builder: Builder, anchor: Anchor, weights: Weights, layout: str, c
             if value.array is not None:
                 return _padded_channels(builder, value.array.reshape(-1)), "channel"
             return value, "channel"
+        if dtype == "f32" and aligned[channel_axis] == 1:
+            rows = _rows(builder, value, shape[:channel_axis] + (1,) + shape[channel_axis + 1 :])
+            return None if rows is None else (rows, "row")
         spread = _spread(builder, value, TensorType(shape, value.type.dtype), layout)
         return None if spread is None else (spread, kind)
 
@@ -161,7 +171,7 @@ def tail_context(builder: Builder, tail: Tail, result: Value, columns: int) -> l
     """A microkernel's context: the output, the tail's operands beside it, its numbers; all have rows of `columns`."""
     context: list[Argument] = [result.address, columns * OUTPUTS[tail.epilogue.output]]
     for value, kind in zip(tail.operands, tail.epilogue.operands, strict=True):
-        pitch = columns * OUTPUTS[operand_dtype(kind)] if kind.startswith("tensor") else 0
+        pitch = columns * OUTPUTS[operand_dtype(kind)] if kind.startswith("tensor") else 4 * (kind == "row")
         context += [builder.address(value), pitch]
     return [*context, *tail.number_words]
 

@@ -14,8 +14,8 @@ read comes out of a product.
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from minidnn.ir.graph import Entry, Graph, Node
 from minidnn.ir.roles import input_roles
 from minidnn.ops.ranges import largest_depth
 from minidnn.passes.naming import find_anchor
+from minidnn.passes.quantize_batch import SAMPLES, carries_samples, find_batch_axes, operand_axes
 from minidnn.passes.regions import GraphView, data_inputs
 
 __all__ = ["Marks", "mark", "product_operands"]
@@ -42,6 +43,8 @@ class Marks:
         origins: for each of those the values it consists of that are quantized: itself, or what it was carried from.
         group: for each quantized value the values that have one scale with it, itself included.
         signed: quantized values that have to be int8, not uint8.
+        calibrated: whether calibration gives ranges; else they are found at run time.
+        batch_axes: for each quantized value the attribute of its quantization where ranges are found at run time.
     """
 
     products: frozenset[Node]
@@ -51,6 +54,8 @@ class Marks:
     origins: dict[Entry, tuple[Entry, ...]]
     group: dict[Entry, tuple[Entry, ...]]
     signed: frozenset[Entry]
+    calibrated: bool = True
+    batch_axes: dict[Entry, int] = field(default_factory=dict)
 
 
 def mark(graph: Graph, known: Collection[str], mode: str, excluded: Collection[Node] = (), joins: bool = True) -> Marks:
@@ -61,7 +66,8 @@ def mark(graph: Graph, known: Collection[str], mode: str, excluded: Collection[N
         known: names of the variables whose values are known: parameters.
         mode: ``full`` or ``smart``.
         excluded: operations that stay as they are.
-        joins: whether joins carry int8; they need ranges from calibration.
+        joins: whether joins carry int8; they need ranges from calibration. Without it ranges are found at run time,
+            for each sample, and only what leaves samples by themselves carries int8.
     """
     view = GraphView(graph)
     products = frozenset(n for n in view.operations if n not in excluded and _is_product(view, n, known))
@@ -87,8 +93,25 @@ def mark(graph: Graph, known: Collection[str], mode: str, excluded: Collection[N
     signed = {o for n in products for e in _right_operand(n) for o in origins[e]}
     signed |= {member for e in signed for member in group[e]}
     return Marks(
-        products, frozenset(used_tables), frozenset(carriers), frozenset(demanded), origins, group, frozenset(signed)
+        products,
+        frozenset(used_tables),
+        frozenset(carriers),
+        frozenset(demanded),
+        origins,
+        group,
+        frozenset(signed),
+        joins,
+        {} if joins else find_batch_axes(_readers(products, carriers), origins),
     )
+
+
+def _readers(products: Collection[Node], carriers: Collection[Node]) -> Iterator[tuple[Entry, int]]:
+    for node in products:
+        anchor = find_anchor(node)
+        assert anchor is not None
+        yield from zip(product_operands(node), operand_axes(anchor), strict=True)
+    for node in carriers:
+        yield from ((entry, SAMPLES) for entry in data_inputs(node))
 
 
 def product_operands(node: Node) -> list[Entry]:
@@ -133,7 +156,9 @@ def _sums_fit_int32(view: GraphView, batch_dot: Node, left: Entry) -> bool:
 
 def _carries(node: Node, joins: bool) -> bool:
     op = node.op
-    return op is not None and (op.holds(op.scale_transparent, node.attrs) or (joins and op.shares_scale))
+    if op is None or not (joins or carries_samples(node)):
+        return False
+    return op.holds(op.scale_transparent, node.attrs) or (joins and op.shares_scale)
 
 
 def _is_table(node: Node, known: Collection[str]) -> bool:

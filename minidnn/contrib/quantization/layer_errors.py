@@ -160,7 +160,12 @@ def _rounded_like(value: Array, outputs: Sequence[Array]) -> tuple[Array, ...]:
     """The float32 network's value in the form in which the int8 network hands it on."""
     if len(outputs) == 1:
         return (value,)
-    return quantize_array(value, outputs[1][0], outputs[0].dtype.name), outputs[1]
+    return quantize_array(value, _scale(outputs), outputs[0].dtype.name), outputs[1]
+
+
+def _scale(outputs: Sequence[Array]) -> Any:
+    """One number, or one for each sample."""
+    return outputs[1].reshape(()) if outputs[1].size == 1 else outputs[1]
 
 
 def _decibel(signal: float, noise: float) -> float:
