@@ -59,9 +59,10 @@ def quantize_net(
             what is no array must be the same in all batches. Or one array of samples.
         data_shapes: shapes of the inputs, one for each (tuples, or with attributes ``shape`` and ``dtype``); needed
             where there is no calib_data and the network has not run yet, or to say that optional inputs are given.
-        calib_mode: ``none``: every range is found anew at every inference; joins stay in float32. ``naive``: minimum
-            and maximum over calib_data. ``entropy``: thresholds of the least divergence. ``custom``: what
-            LayerOutputCollector says.
+        calib_mode: ``none``: ranges are found at every inference, for each sample, or for each row where a layer works
+            on rows; a sample with NaN or infinity gives NaN, and leaves its neighbours alone; joins and reshapes
+            stay in float32. ``naive``: minimum and maximum over calib_data. ``entropy``: thresholds of the least
+            divergence. ``custom``: what LayerOutputCollector says.
         num_calib_batches: how many batches of calib_data to use; None for all.
         device: a CPU; there is no other.
         LayerOutputCollector: the collector of mode ``custom``.
