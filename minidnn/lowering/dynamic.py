@@ -13,17 +13,19 @@ from minidnn.lowering.builder import Builder
 from minidnn.lowering.elementwise import add_rows_step
 from minidnn.lowering.parts import PARTS
 from minidnn.lowering.tail import QUANTIZED_OUTPUTS
-from minidnn.lowering.values import PLAIN, Array, Value
-from minidnn.ops.ranges import calibrated_scale, count_batch_axes, scale_of_range, scales_of_ranges
+from minidnn.lowering.values import PLAIN, Value
+from minidnn.ops.ranges import calibrated_scale, count_batch_axes
 from minidnn.ops.registry import TensorType
-from minidnn.plan.program import Argument, Cost, HostStep, Kernel
+from minidnn.plan.program import Argument, Cost, Kernel
 from minidnn_kernels.elementwise import ElementwiseSpec
 from minidnn_kernels.epilogue import Epilogue, Instruction
 from minidnn_kernels.extrema import ExtremaArguments, ExtremaSpec
+from minidnn_kernels.scales import ScalesArguments, ScalesSpec
 
 __all__ = ["lower_dynamic_quantize"]
 
 _PART_ELEMENTS = 16 * 1024
+_PART_ROWS = 1024
 _FLOAT32 = np.dtype(np.float32)
 
 
@@ -40,7 +42,7 @@ def lower_dynamic_quantize(
     rows, size = math.prod(data.shape[:count]), math.prod(data.shape[count:])
     extrema = _add_extrema(builder, node.name, source, rows, size)
     scale, inverse = builder.new(types[1]), builder.new(TensorType((rows,), _FLOAT32))
-    builder.host(_scale_step(node, count > 0, extrema, scale, inverse))
+    _add_scales(builder, node, count > 0, (extrema, scale, inverse))
     result = builder.new(types[0], source.layout)
     _add_quantization(builder, node, (result, source, inverse), rows, size)
     return [result, scale]
@@ -66,18 +68,21 @@ def _add_extrema(builder: Builder, name: str, source: Value, rows: int, size: in
     return extrema
 
 
-def _scale_step(node: Node, by_sample: bool, extrema: Value, scale: Value, inverse: Value) -> HostStep:
-    out_type, shape = node.attrs.out_type, scale.shape
-
-    def find_scales(arrays: Sequence[Array]) -> Sequence[Array]:
-        lows, highs = arrays[0][..., 0].min(1), arrays[0][..., 1].max(1)
-        if by_sample:
-            found = scales_of_ranges(lows, highs, out_type)
-        else:
-            found = np.full(1, scale_of_range(float(lows[0]), float(highs[0]), out_type))
-        return [found.reshape(shape), np.float32(1) / found]
-
-    return HostStep(f"{node.name}_scale", find_scales, (extrema.tensor(),), (scale.tensor(), inverse.tensor()))
+def _add_scales(builder: Builder, node: Node, by_sample: bool, tensors: tuple[Value, Value, Value]) -> None:
+    """A step for the scale of each row, and its inverse."""
+    extrema, scale, inverse = tensors
+    rows, chunks, _ = extrema.shape
+    names: dict[str, Argument] = {
+        "KERNEL": Kernel(ScalesSpec(QUANTIZED_OUTPUTS[node.attrs.out_type], by_sample)),
+        "EXTREMA": extrema.address,
+        "SCALES": scale.address,
+        "INVERSES": inverse.address,
+        "CHUNKS": chunks,
+        "ROWS": rows,
+    }
+    parts = max(1, min(PARTS, rows * chunks // _PART_ROWS))
+    cost = Cost(2 * rows * chunks, sum(t.nbytes for t in tensors))
+    builder.native(f"{node.name}_scale", "scales_loop", arguments_row(ScalesArguments(), names), parts, cost)
 
 
 def _add_quantization(builder: Builder, node: Node, tensors: tuple[Value, Value, Value], rows: int, size: int) -> None:

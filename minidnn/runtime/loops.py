@@ -29,6 +29,7 @@ LOOPS = {
     "depthwise_loop": "minidnn_kernels.depthwise_loop",
     "pool_loop": "minidnn_kernels.pooling_loop",
     "global_pool_loop": "minidnn_kernels.pooling_loop",
+    "scales_loop": "minidnn_kernels.scales_loop",
     "rows_loop": "minidnn_kernels.rows_loop",
     "transposed_loop": "minidnn_kernels.transposed_loop",
     "winograd_loop": "minidnn_kernels.winograd_loop",

@@ -211,7 +211,7 @@ def test_a_network_takes_batches_of_any_size_and_rank(first: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["dense of rows", "convolution", "depthwise convolution", "convolution by Winograd"])
-def test_ranges_of_samples_take_no_more_than_a_step_outside_kernels(name: str) -> None:
+def test_ranges_of_samples_are_found_in_kernels(name: str) -> None:
     make, shapes = NETS[name]
     qnet = quantize_net(fill(make(), *shapes), data_shapes=shapes)
     x = mx.np.array(draw(*shapes[0]))
@@ -219,7 +219,7 @@ def test_ranges_of_samples_take_no_more_than_a_step_outside_kernels(name: str) -
     with mx.profiler.profile() as profile:
         qnet(x).wait_to_read()
     kernels = [step.kernel for step in profile.steps()]
-    assert kernels.count("NumPy") == 1, kernels
+    assert "NumPy" not in kernels, kernels
 
 
 def test_errors_of_layers_without_calibration() -> None:
