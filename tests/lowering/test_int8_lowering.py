@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from int8_layers import HOST_ISAS, Layer, assert_exact, integers
+from int8_layers import HOST_ISAS, Layer, assert_exact, integers, run_on
 
 from minidnn.ir.graph import Graph, evaluate, make_fused, make_node, make_variable
 from minidnn.lowering import lower
@@ -210,3 +210,18 @@ def test_quantization_without_calibration_of_nothing_but_zeros_or_with_nan_has_s
         q, scale = execute([data])
         assert scale == 1
         np.testing.assert_array_equal(q, np.rint(np.nan_to_num(data)))
+
+
+@pytest.mark.parametrize("batch_axes", [0, 1])
+@pytest.mark.parametrize("out", ["int8", "uint8"])
+def test_ranges_that_are_not_finite_or_have_no_extent_have_the_references_scales(out: str, batch_axes: int) -> None:
+    ends = [np.nan, np.inf, -np.inf, 0.0, 1e-45, -1e-45, 1e-38, 3e38, -3e38, 1e-36, 5.0, -5.0]
+    rows = np.zeros((len(ends), 40), np.float32)
+    rows[::2] = _RNG.standard_normal((len(ends) // 2, 40))
+    rows[:, 17] = ends
+    node = make_node("quantize", "q", [make_variable("data")], {"out_type": out, "batch_axes": batch_axes})
+    graph = Graph([node[0], node[1]])
+    for data in (rows, *rows[:, None]):
+        _, results = run_on(HOST_ISAS[-1], graph, {}, {"data": data})
+        for result, wanted in zip(results, evaluate(graph, {"data": data}), strict=True):
+            np.testing.assert_array_equal(result, wanted)
