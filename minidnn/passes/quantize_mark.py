@@ -14,6 +14,7 @@ read comes out of a product.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
@@ -24,6 +25,7 @@ from minidnn.ir.roles import input_roles
 from minidnn.ops.ranges import largest_depth
 from minidnn.passes.naming import find_anchor
 from minidnn.passes.quantize_batch import SAMPLES, carries_samples, find_batch_axes, operand_axes
+from minidnn.passes.quantize_weights import MAX_DEPTH
 from minidnn.passes.regions import GraphView, data_inputs
 
 __all__ = ["Marks", "mark", "product_operands"]
@@ -119,11 +121,12 @@ def product_operands(node: Node) -> list[Entry]:
     anchor = find_anchor(node)
     assert anchor is not None
     assert anchor.op is not None and anchor.op.anchor is not None
-    count = anchor.op.anchor.factors
-    if node is anchor:
-        return list(node.inputs[:count])
-    outside = node.bind_inside(node.inputs)
-    return [outside[e] for e in anchor.inputs[:count]]
+    return [_outer(node, e) for e in anchor.inputs[: anchor.op.anchor.factors]]
+
+
+def _outer(node: Node, entry: Entry) -> Entry:
+    """What an input of an operation inside a fused node is outside; itself where nothing is fused."""
+    return entry if node.subgraph is None else node.bind_inside(node.inputs)[entry]
 
 
 def _right_operand(node: Node) -> list[Entry]:
@@ -143,15 +146,17 @@ def _is_product(view: GraphView, node: Node, known: Collection[str]) -> bool:
         return False
     if not all(view.types[e].dtype == _FLOAT32 for e in (*product_operands(node), *weights) if e in view.types):
         return False
-    return anchor.op_name != "batch_dot" or _sums_fit_int32(view, anchor, product_operands(node)[0])
+    return _sums_fit_int32(view, anchor, node)
 
 
-def _sums_fit_int32(view: GraphView, batch_dot: Node, left: Entry) -> bool:
+def _sums_fit_int32(view: GraphView, anchor: Node, node: Node) -> bool:
     """Whether int8 sums cannot wrap around: both factors of a batch_dot may be the largest numbers throughout."""
-    if left not in view.types:
-        return True
-    depth = view.types[left].shape[-2 if batch_dot.attrs.transpose_a else -1]
-    return depth <= largest_depth("uint8", "int8")
+    if anchor.op_name == "batch_dot":
+        left = product_operands(node)[0]
+        depth = view.types[left].shape[-2 if anchor.attrs.transpose_a else -1] if left in view.types else 0
+        return depth <= largest_depth("uint8", "int8")
+    weight = _outer(node, anchor.inputs[1])
+    return weight not in view.types or math.prod(view.types[weight].shape[1:]) <= MAX_DEPTH
 
 
 def _carries(node: Node, joins: bool) -> bool:

@@ -13,7 +13,7 @@ import numpy as np
 
 from minidnn.errors import OpError
 
-__all__ = ["fits_int32", "fold_affine", "quantize_bias", "quantize_weight"]
+__all__ = ["MAX_DEPTH", "fits_int32", "fold_affine", "quantize_bias", "quantize_weight"]
 
 Array = np.ndarray[Any, Any]
 
@@ -23,6 +23,8 @@ _LARGEST_FLOAT = float(np.finfo(np.float32).max)
 # Of the accumulator's 2^31: one half for the bias, one for the sum of products.
 _MAX_SUM = _MAX_BIAS = float((1 << 30) - 1)
 _MAX_DATA = 255
+# Weights of a channel of which int32 holds the sum of products even where all are as large as the largest.
+MAX_DEPTH = int(_MAX_SUM) // _MAX_DATA
 # Units in a bias without weights: float32 holds such integers, and Winograd's factors leave them within int32.
 _LONE_BIAS = float(1 << 20)
 
@@ -61,7 +63,7 @@ def quantize_weight(weight: Array, per_channel: bool = True) -> tuple[Array, Arr
     """int8 weights, and their scale for each output channel as float32 (C,): ``w = q * scale``.
 
     Args:
-        weight: (C, ...).
+        weight: (C, ...), of at most `MAX_DEPTH` weights a channel.
         per_channel: False gives all channels one scale. A channel that is rounded to zeros by the smallest normal
             scale has scale 1.
     """
@@ -69,14 +71,28 @@ def quantize_weight(weight: Array, per_channel: bool = True) -> tuple[Array, Arr
     largest = np.maximum(rows.max(1), -rows.min(1)).astype(np.float64)
     if not per_channel:
         largest = np.full_like(largest, largest.max())
-    scale = np.maximum(largest / _LIMIT, _SMALLEST_SCALE).astype(np.float32)
-    scale[largest < _SMALLEST_SCALE / 2] = 1
+    empty = largest < _SMALLEST_SCALE / 2
+    levels = np.full(len(rows), _LIMIT)
+    scale = _scale_of(largest, levels, empty)
     q = _rounded(rows, scale)
     # int32 holds any sum over fewer than 33000 elements; beyond that some channel might be too heavy.
-    while (heaviest := np.abs(q).sum(1, dtype=np.int64) * _MAX_DATA / _MAX_SUM).max() > 1:
-        scale = _enlarged(scale, heaviest)
+    while ((heaviest := _heaviest(q)) > 1)[levels > 1].any():
+        # Whole levels: the largest weight stays exact.
+        levels = np.where(heaviest > 1, np.maximum(np.floor(levels / np.maximum(heaviest, 1)), 1), levels)
+        scale = _scale_of(largest, levels, empty)
         q = _rounded(rows, scale)
     return q.reshape(weight.shape), scale
+
+
+def _heaviest(q: Array) -> Array:
+    """The largest sums of products that channels may have, as shares of what they are allowed."""
+    return np.asarray(np.abs(q).sum(1, dtype=np.int64) * _MAX_DATA / _MAX_SUM)
+
+
+def _scale_of(largest: Array, levels: Array, empty: Array) -> Array:
+    """The scales with which the largest weights of channels are so many integers."""
+    scale = np.maximum(largest / levels, _SMALLEST_SCALE).astype(np.float32)
+    return np.where(empty, np.float32(1), scale)
 
 
 def fits_int32(bias: Array, data_scale: float) -> bool:

@@ -180,6 +180,21 @@ def test_a_symbol_block_is_quantized_as_its_network_is(tmp_path: Path) -> None:
     np.testing.assert_array_equal(got, wanted)
 
 
+def test_what_was_excluded_can_be_quantized_later() -> None:
+    net, x = residual(), draw(2, 8, 6, 6)
+    data = mx.np.array(x)
+    partly = quantize(net, "naive", [x], exclude_layers=["conv2"])
+    wholly = quantize(partly, "naive", [x])
+    assert sum("convolution" in n.op_name for n in _all_operations(wholly)) == 2
+    assert not any(n.op_name == "convolution" for n in _all_operations(wholly))
+    assert_agrees(net(data), wholly(data))
+
+
+def _all_operations(qnet: Any) -> list[Any]:
+    operations = qnet.export(None)[0].operations()
+    return [inner for n in operations for inner in (n.subgraph.operations() if n.subgraph is not None else [n])]
+
+
 # ---- nested arguments -----------------------------------------------------------------------------
 
 

@@ -92,7 +92,7 @@ def test_a_network_that_meets_more_products_later_refuses_them() -> None:
         quantized(mx.np.ones((1, 2, 65_794)), mx.np.ones((1, 65_794, 3)))
 
 
-@pytest.mark.parametrize("depth", [70_000, 300_000])
+@pytest.mark.parametrize("depth", [70_000, 180_000, 300_000, 4_300_000])
 def test_dense_layers_of_any_depth_are_near_float32(depth: int) -> None:
     layer = nn.Dense(2, in_units=depth)
     layer.initialize()
