@@ -141,7 +141,7 @@ def make_tail(builder: Builder, anchor: Anchor, weights: Weights, layout: str, c
                 return _padded_channels(builder, value.array.reshape(-1)), "channel"
             return value, "channel"
         if dtype == "f32" and aligned[channel_axis] == 1:
-            rows = _rows(builder, value, shape[:channel_axis] + (1,) + shape[channel_axis + 1 :])
+            rows = _rows(builder, value, (*shape[:channel_axis], 1, *shape[channel_axis + 1 :]))
             return None if rows is None else (rows, "row")
         spread = _spread(builder, value, TensorType(shape, value.type.dtype), layout)
         return None if spread is None else (spread, kind)
