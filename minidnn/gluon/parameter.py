@@ -156,7 +156,7 @@ class Parameter:
                 stacklevel=2,
             )
             return
-        chosen = create(next((i for i in (init, self.init, default_init) if i is not None), Uniform()))
+        chosen = self._create(next((i for i in (init, self.init, default_init) if i is not None), Uniform()))
         if not self.shape_is_known and not self._allow_deferred_init:
             raise ValueError(f"Cannot initialize Parameter '{self.name}' because it has invalid shape: {self.shape}.")
         self._device = _one_device(device)
@@ -182,11 +182,30 @@ class Parameter:
             init, data = self._deferred
             if data is None:
                 assert self._shape is not None
-                data = ndarray._wrap(np.zeros(self._shape, self._dtype))
-                # A call with the parameter's own initializer in the descriptor fills whatever the name ends in.
-                init(InitDesc(self.name, {"__init__": init}), data)
+                data = self._make(init, self._shape)
             self._data = data
             self._deferred = None
+
+    def _create(self, init: str | Initializer) -> Initializer:
+        try:
+            return create(init)
+        except (TypeError, ValueError, ArithmeticError) as error:
+            raise self._named(error, init) from error
+
+    def _make(self, init: Initializer, shape: tuple[int, ...]) -> ndarray:
+        try:
+            data = ndarray._wrap(np.zeros(shape, self._dtype))
+            # A call with the parameter's own initializer in the descriptor fills whatever the name ends in.
+            init(InitDesc(self.name, {"__init__": init}), data)
+        except (TypeError, ValueError, ArithmeticError, MemoryError) as error:
+            raise self._named(error, init) from error
+        return data
+
+    def _named(self, error: Exception, init: object) -> Exception:
+        """The error of an initializer, saying whose it is."""
+        message = f"{_scoped()}Parameter {self.name!r} of shape {self._shape}: {type(init).__name__}: {error}"
+        kind = next((kind for kind in (TypeError, MemoryError) if isinstance(error, kind)), ValueError)
+        return kind(message)
 
     def concrete(self) -> ndarray:
         """The data itself, even while a network is traced.
