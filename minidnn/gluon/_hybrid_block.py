@@ -401,7 +401,8 @@ class HybridBlock(Block):
         """The graph and the parameters, as files that `SymbolBlock.imports` reads, or as they are.
 
         Args:
-            path: writes ``<path>-symbol.json`` and ``<path>-<epoch>.params`` (safetensors); None writes nothing.
+            path: writes ``<path>-symbol.json``, with all inputs, also those that `forward` does not use, and
+                ``<path>-<epoch>.params`` (safetensors), also where there are no parameters; None writes nothing.
             epoch: four digits in the file's name.
             remove_amp_cast: MXNet's; there are no such casts.
             format: ``mxnet`` writes files that MXNet 2 reads, too: its own operators and attributes, the parameters
@@ -419,7 +420,7 @@ class HybridBlock(Block):
         if format not in ("minidnn", "mxnet"):
             raise ValueError(f"format must be 'minidnn' or 'mxnet', got {format!r}")
         graph = self._latest_graph()
-        symbol = graph.symbol
+        symbol = graph.symbol.declare_inputs(graph.inputs)
         auxiliary = set(symbol.list_auxiliary_states())
         arrays = {f"{'aux' if name in auxiliary else 'arg'}:{name}": array for name, array in graph.arrays().items()}
         if path is None:
@@ -428,8 +429,6 @@ class HybridBlock(Block):
         if format == "mxnet":
             return export_mxnet(symbol_file, params_file, symbol, arrays)
         symbol.save(Path(symbol_file), remove_amp_cast=remove_amp_cast)
-        if not arrays:
-            return symbol_file, None
         serialization.save(params_file, arrays)
         return symbol_file, params_file
 

@@ -96,9 +96,10 @@ class SymbolBlock(HybridBlock):
         """
         symbol = load(symbol_file)
         names = [input_names] if isinstance(input_names, str) else list(input_names)
+        known = [node.name for node in symbol.listing() if node.is_variable]
         for name in names:
-            if name not in symbol.list_inputs():
-                raise GraphError(f"{symbol_file}: there is no input {name!r}; the graph has {symbol.list_inputs()}")
+            if name not in known:
+                raise GraphError(f"{symbol_file}: there is no input {name!r}; the graph has {known}")
         block = SymbolBlock(symbol, [var(name) for name in names])
         if param_file is not None:
             block.load_parameters(param_file, device, allow_missing, ignore_extra, True, "saved")

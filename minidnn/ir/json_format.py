@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any, Protocol
 
 import numpy as np
@@ -111,7 +112,7 @@ def _write_graph(graph: Graph, depth: int) -> dict[str, Any]:
     names: set[str] = set()
     nodes: list[dict[str, Any]] = []
     row_ptr = [0]
-    for node in graph.nodes():
+    for node in graph.listing():
         if node.name in names:
             raise GraphError(f"two nodes are named {node.name!r}")
         names.add(node.name)
@@ -120,7 +121,7 @@ def _write_graph(graph: Graph, depth: int) -> dict[str, Any]:
         row_ptr.append(row_ptr[-1] + node.num_outputs)
     return {
         "nodes": nodes,
-        "arg_nodes": [number[v] for v in graph.variables()],
+        "arg_nodes": [i for node, i in number.items() if node.is_variable],
         "node_row_ptr": row_ptr,
         "heads": [[number[e.node], e.index, 0] for e in graph.outputs],
         "attrs": VERSION,
@@ -222,7 +223,8 @@ class _Reader:
             nodes.append(node)
         if not heads:
             raise GraphError(f"{where}: 'heads' is empty: a graph needs an output")
-        return Graph(_entries(heads, nodes, f"{where}, 'heads'", len(rows)))
+        graph = Graph(_entries(heads, nodes, f"{where}, 'heads'", len(rows)))
+        return graph if depth else Graph(graph.outputs, _declared(nodes, graph))
 
     def _grow(self, count: int, where: str) -> None:
         self._count += count
@@ -297,6 +299,15 @@ def _entries(rows: Any, nodes: Sequence[Node], where: str, total: int | None) ->
             name, outputs = nodes[number].name, nodes[number].num_outputs
             raise GraphError(f"{where}: wants output {index} of node {name!r}, which has {outputs}")
         yield nodes[number][index]
+
+
+def _declared(nodes: Sequence[Node], graph: Graph) -> list[Node]:
+    """Of a file that lists variables which no output needs, these and the variables at its beginning."""
+    needed = {*graph.variables()}
+    unneeded = [node for node in nodes if node.is_variable and node not in needed]
+    if not unneeded:
+        return []
+    return [*dict.fromkeys((*takewhile(lambda node: node.is_variable, nodes), *unneeded))]
 
 
 def _check_subgraph(subgraph: Graph, inputs: int, where: str) -> None:
