@@ -6,33 +6,41 @@ from minidnn.gluon import nn
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
-from minidnn import (
-    autograd,
-    contrib,
-    device,
-    errors,
-    gluon,
-    image,
-    initializer,
-    npx,
-    numpy,
-    profiler,
-    random,
-    recordio,
-    symbol,
-    util,
-    viz,
-)
-from minidnn import device as context
-from minidnn import initializer as init
-from minidnn import numpy as np
-from minidnn import symbol as sym
-from minidnn import viz as visualization
-from minidnn.device import Context, Device, cpu, cpu_pinned, current_context, current_device, gpu, num_gpus
-from minidnn.engine import get_num_threads, set_num_threads
-from minidnn.errors import MXNetError
+try:
+    from minidnn import (
+        autograd,
+        contrib,
+        device,
+        errors,
+        gluon,
+        image,
+        initializer,
+        npx,
+        numpy,
+        profiler,
+        random,
+        recordio,
+        symbol,
+        util,
+        viz,
+    )
+    from minidnn import device as context
+    from minidnn import initializer as init
+    from minidnn import numpy as np
+    from minidnn import symbol as sym
+    from minidnn import viz as visualization
+    from minidnn.device import Context, Device, cpu, cpu_pinned, current_context, current_device, gpu, num_gpus
+    from minidnn.engine import get_num_threads, set_num_threads
+    from minidnn.errors import MXNetError
+except BaseException:
+    # Where Ctrl-C or an error ends the import, the next one begins from nothing: modules that stay would hold
+    # registries which those that are run again fill for the second time.
+    for _name in [name for name in sys.modules if name.startswith("minidnn.")]:
+        del sys.modules[_name]
+    raise
 
 __all__ = [
     "Context",

@@ -6,16 +6,18 @@ Everything that reaches a kernel passes here, and is checked here: dtype, shape 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import math
-import os
-import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
+from minidnn import settings
 from minidnn.errors import OpError, ShapeError, TypeMismatchError
+from minidnn.fork_safe import ForkSafeLock
 from minidnn.ir.debug import debug_enabled, debug_print
 from minidnn.ir.graph import Graph, make_node, make_variable
 from minidnn.ir.printing import format_graph
@@ -25,6 +27,8 @@ from minidnn.plan.program import PlanStep, describe_step
 from minidnn.runtime.profile import Profile
 from minidnn.runtime.recording import Recorder, run_on_host, start, stop
 from minidnn.runtime.threads import get_num_threads, pool, set_num_threads, start_threads
+from minidnn.uninterrupted import uninterrupted
+from minidnn_kernels.fork_lock import FORK_LOCK
 
 if TYPE_CHECKING:
     from minidnn.plan.program import Program
@@ -130,8 +134,9 @@ def _refuse_nan(name: str, array: Array) -> None:
 
     Raises:
         OpError: there are some.
+        SettingError: the variable is neither 0 nor 1.
     """
-    if os.environ.get("MINIDNN_CHECK_FINITE", "0") in ("", "0") or array.dtype.kind != "f":
+    if array.dtype.kind != "f" or not settings.CHECK_FINITE.value():
         return
     bad = array.size - int(np.isfinite(array).sum())
     if bad:
@@ -168,13 +173,28 @@ def compile_graph(graph: Graph, parameters: Mapping[str, Array], inputs: Mapping
     return CompiledGraph(_executor(folded, parameters, given, layouts), inputs)
 
 
+_COMPILER = ("minidnn.lowering", "minidnn.runtime.executor", "minidnn.runtime.library", "minidnn_kernels.peak")
+
+
+@cache
+def _load_compiler() -> None:
+    """Import what compiles and runs, at the first need: `import minidnn` needs none of it."""
+    uninterrupted(_import_compiler)
+
+
+def _import_compiler() -> None:
+    with FORK_LOCK:
+        for name in _COMPILER:
+            importlib.import_module(name)
+
+
 def _executor(
     graph: Graph,
     parameters: Mapping[str, Array],
     inputs: Mapping[str, tuple[TensorType, str]],
     layouts: Sequence[str] | None,
 ) -> Executor:
-    # The compiler is imported at the first compilation: `import minidnn` needs none of it.
+    _load_compiler()
     from minidnn.lowering import lower  # deferred: it loads the compiler
     from minidnn.runtime.executor import Executor  # deferred: it loads the compiler
     from minidnn.runtime.library import library  # deferred: it loads the compiler
@@ -192,17 +212,7 @@ def _executor(
 
 _KEPT_PROGRAMS = 512
 _programs: OrderedDict[Any, Executor] = OrderedDict()
-_programs_lock = threading.Lock()
-
-
-def _renew_lock() -> None:
-    global _programs_lock
-    _programs_lock = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    # Another thread may have held it when the process forked, and is not there to give it back.
-    os.register_at_fork(after_in_child=_renew_lock)
+_programs_lock = ForkSafeLock()
 
 
 def run_op(op: Op, attrs: Attrs, arrays: Sequence[Operand]) -> tuple[Array, ...]:
@@ -214,6 +224,7 @@ def run_op(op: Op, attrs: Attrs, arrays: Sequence[Operand]) -> tuple[Array, ...]
     Raises:
         OpError: the arrays do not fit.
     """
+    _load_compiler()
     from minidnn.lowering import has_kernel  # deferred: it loads the compiler
 
     types = tuple(a._type for a in arrays)
@@ -261,7 +272,7 @@ def _find_program(
         executor, others = kept
         current = all(a is b and a._version == v for a, (b, v) in zip(weights[1:], others, strict=True))
         return executor if current else None
-    with _programs_lock:
+    with _programs_lock.here:
         found = _programs.get(key)
         if found is not None:
             _programs.move_to_end(key)
@@ -280,7 +291,7 @@ def _keep_program(
     if weights:
         weights[0]._compiled[key] = (executor, [(w, w._version) for w in weights[1:]])
         return
-    with _programs_lock:
+    with _programs_lock.here:
         _programs[key] = executor
         while len(_programs) > _KEPT_PROGRAMS:
             _programs.popitem(last=False)
@@ -297,8 +308,8 @@ def recording(profile: _Profile) -> Iterator[_Profile]:
         RuntimeError: another is open.
     """
     recorder = Recorder(profile.runs)
-    start(recorder)
     try:
+        start(recorder)
         yield profile
     finally:
         stop(recorder)
@@ -334,26 +345,25 @@ def contiguous(array: Array) -> Array:
         return readable
     type_ = TensorType.of(readable)
     key = ("contiguous", type_)
-    with _programs_lock:
+    with _programs_lock.here:
         executor = _programs.get(key)
     if executor is None:
         variable = make_variable("in0")
         executor = _executor(Graph([variable]), {}, {"in0": (type_, _CHANNELS_LAST)}, [_PLAIN])
-        with _programs_lock:
+        with _programs_lock.here:
             _programs[key] = executor
     return executor([readable])[0]
 
 
 def info() -> dict[str, Any]:
     """What inference runs on: CPU, ISA, threads, cache folder."""
-    import llvmlite.binding as llvm
-
+    _load_compiler()
     from minidnn.runtime.library import library  # deferred: it loads the compiler
-    from minidnn_kernels.isa import host_features  # deferred: it loads the compiler
+    from minidnn_kernels.isa import host_cpu, host_features  # deferred: it loads the compiler
 
     kernels = library()
     return {
-        "cpu": llvm.get_host_cpu_name(),
+        "cpu": host_cpu(),
         "cpu_features": sorted(host_features()),
         "isa": kernels.isa.name,
         "threads": get_num_threads(),

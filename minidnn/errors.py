@@ -7,7 +7,7 @@ value, `TypeError` for a wrong type), the classes below are that exception as we
 
 from __future__ import annotations
 
-__all__ = ["DataError", "GraphError", "MXNetError", "OpError", "ShapeError", "TypeMismatchError"]
+__all__ = ["DataError", "GraphError", "MXNetError", "OpError", "SettingError", "ShapeError", "TypeMismatchError"]
 
 
 class MXNetError(Exception):
@@ -24,6 +24,10 @@ class ShapeError(OpError):
 
 class TypeMismatchError(OpError, TypeError):
     """A dtype does not fit."""
+
+
+class SettingError(MXNetError, ValueError):
+    """An environment variable, or the call that stands for it, has a value that it cannot have."""
 
 
 class GraphError(MXNetError, ValueError):

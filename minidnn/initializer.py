@@ -204,10 +204,10 @@ def create(init: str | Initializer, **kwargs: Any) -> Initializer:
             name, arguments = json.loads(init)
             kwargs = {**arguments, **kwargs}
         except (ValueError, TypeError, RecursionError):
-            raise ValueError(f"not an initializer's JSON: {init!r}") from None
+            raise ValueError(f"not an initializer's JSON: {init[:200]!r}") from None
     klass = _registry.get(str(name).lower())
     if klass is None:
-        raise ValueError(f"no initializer {name!r} is registered; there are {sorted(_registry)}")
+        raise ValueError(f"no initializer {str(name)[:200]!r} is registered; there are {sorted(_registry)}")
     return klass(**kwargs)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 
 __all__ = ["generator", "seed"]
@@ -12,6 +14,18 @@ _generator = np.random.default_rng()
 def generator() -> np.random.Generator:
     """The generator every random function of minidnn draws from."""
     return _generator
+
+
+def _renew() -> None:
+    """In a forked child: a generator in the same state, with a lock that no thread of the parent holds."""
+    global _generator
+    bits = type(_generator.bit_generator)()
+    bits.state = _generator.bit_generator.state
+    _generator = np.random.Generator(bits)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew)
 
 
 def seed(seed_state: int, device: object = "all") -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Callable
+from functools import partial
 from numbers import Number
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Self, TextIO
@@ -28,6 +29,7 @@ _WORDS = struct.Struct("<II")
 _LENGTH_BITS = 29
 _WHOLE, _FIRST, _MIDDLE, _LAST = range(4)
 _HEADER = struct.Struct("<IfQQ")
+_MAX_LINE = 1 << 16  # characters of the index
 
 
 class MXRecordIO:
@@ -224,11 +226,13 @@ class MXIndexedRecordIO(MXRecordIO):
 
     def _read_index(self) -> None:
         with Path(self.idx_path).open(encoding="utf-8", errors="replace") as lines:
-            for number, line in enumerate(lines, 1):
+            for number, line in enumerate(iter(partial(lines.readline, _MAX_LINE), ""), 1):
                 if not line.strip():
                     continue
                 try:
                     text, position = line.strip().split("\t")
+                    if len(line) == _MAX_LINE:
+                        raise ValueError(line)
                     key = self.key_type(text)
                     self.idx[key] = int(position)
                 except ValueError:

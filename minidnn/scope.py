@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from typing import Any, TypeVar
 
-__all__ = ["current_scope", "name_scope"]
+__all__ = ["current_scope", "run_in_scope"]
+
+Result = TypeVar("Result")
 
 
 class _State(threading.local):
-    def __init__(self) -> None:
-        self.names: list[str] = []
+    """What this thread is in. A change puts another tuple in place, and its end the one from before.
+
+    Both stand in one function, as ``try`` and ``finally``: Ctrl-C may come at the beginning or at the end of the
+    methods of a context manager, where nobody would take back what they have changed.
+    """
+
+    names: tuple[str, ...] = ()
 
 
 _state = _State()
 
 
-@contextmanager
-def name_scope(name: str) -> Iterator[None]:
-    """Names given inside begin with `name`; scopes nest. An empty name adds nothing."""
-    _state.names.append(name)
+def run_in_scope(name: str, function: Callable[..., Result], *args: Any) -> Result:
+    """``function(*args)``; names given inside begin with `name`. Scopes nest; an empty name adds nothing."""
+    before = _state.names
     try:
-        yield
+        _state.names = (*before, name)
+        return function(*args)
     finally:
-        _state.names.pop()
+        _state.names = before
 
 
 def current_scope() -> str:

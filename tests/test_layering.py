@@ -20,10 +20,11 @@ ROOTS = {"minidnn": Path(minidnn.__file__).parent, "minidnn_kernels": Path(minid
 LAYERS = {
     "minidnn_kernels": [],
     "minidnn.errors": [],
+    "minidnn.array_shapes": [],
     "minidnn.scope": [],
     "minidnn.text": [],
     "minidnn.ops": ["minidnn.errors"],
-    "minidnn.ir": ["minidnn.ops", "minidnn.scope", "minidnn.text"],
+    "minidnn.ir": ["minidnn.array_shapes", "minidnn.ops", "minidnn.scope", "minidnn.text"],
     "minidnn.passes": ["minidnn.ir"],
     "minidnn.interop": ["minidnn.ir", "minidnn.replacing", "minidnn.serialization"],
     "minidnn.plan": ["minidnn_kernels", "minidnn.ops"],

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import threading
 from functools import cache
 from typing import Any
 
 import llvmlite
 import llvmlite.binding as llvm
 
+from minidnn_kernels.fork_lock import FORK_LOCK
 from minidnn_kernels.isa import Isa
 
 __all__ = ["TOOLCHAIN", "Loader", "emit_asm", "emit_object"]
 
 # Object code is only good for the versions that made it.
 TOOLCHAIN = f"llvmlite-{llvmlite.__version__}-llvm-{'.'.join(map(str, llvm.llvm_version_info))}"
-
-# LLVM is not promised to be safe to enter from several threads, nor is building modules in one context.
-_LLVM_LOCK = threading.Lock()
 
 
 @cache
@@ -57,16 +54,35 @@ def emit_object(ir_text: str, isa: Isa) -> bytes:
     Raises:
         RuntimeError: LLVM refuses the IR.
     """
-    with _LLVM_LOCK:
-        module, machine = _optimized(ir_text, isa)
-        return bytes(machine.emit_object(module))
+    with FORK_LOCK:
+        return _emit_object(ir_text, isa)
 
 
 def emit_asm(ir_text: str, isa: Isa) -> str:
     """Assembly text for that ISA, on any machine: what the tests read."""
-    with _LLVM_LOCK:
-        module, machine = _optimized(ir_text, isa)
-        return str(machine.emit_assembly(module))
+    with FORK_LOCK:
+        return _emit_asm(ir_text, isa)
+
+
+# Functions of their own, so that LLVM's objects are also freed under the lock.
+def _emit_object(ir_text: str, isa: Isa) -> bytes:
+    module, machine = _optimized(ir_text, isa)
+    return bytes(machine.emit_object(module))
+
+
+def _emit_asm(ir_text: str, isa: Isa) -> str:
+    module, machine = _optimized(ir_text, isa)
+    return str(machine.emit_assembly(module))
+
+
+def _load(object_code: bytes, symbol: str) -> tuple[Any, int]:
+    """The engine that holds the code, and the address of `symbol`, 0 if there is none."""
+    _initialized()
+    machine = llvm.Target.from_default_triple().create_target_machine(codemodel="jitdefault", jit=True)
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+    engine.add_object_file(llvm.ObjectFileRef.from_data(object_code))
+    engine.finalize_object()
+    return engine, int(engine.get_function_address(symbol))
 
 
 class Loader:
@@ -81,13 +97,8 @@ class Loader:
         Raises:
             RuntimeError: the object cannot be loaded or has no such symbol.
         """
-        with _LLVM_LOCK:
-            _initialized()
-            machine = llvm.Target.from_default_triple().create_target_machine(codemodel="jitdefault", jit=True)
-            engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
-            engine.add_object_file(llvm.ObjectFileRef.from_data(object_code))
-            engine.finalize_object()
-            address = int(engine.get_function_address(symbol))
+        with FORK_LOCK:
+            engine, address = _load(object_code, symbol)
             self._engines.append(engine)
         if not address:
             raise RuntimeError(f"object code has no symbol {symbol!r}")

@@ -60,7 +60,7 @@ class OperandKind:
     Args:
         name: of the kind.
         form: ``tensor``, element by element beside the output; ``channel``, one vector for all pixels (bias,
-            scale); or ``scalar``, one number.
+            scale); ``row``, one number for all channels of a pixel (a sample's scale); or ``scalar``, one number.
         type: of its elements, which are converted to float32 as they are read.
     """
 
@@ -72,6 +72,10 @@ class OperandKind:
     def is_tensor(self) -> bool:
         return self.form == "tensor"
 
+    def pitch(self, columns: int) -> int:
+        """Bytes from a row of it to the next, where the output has rows of `columns`."""
+        return {"tensor": columns, "row": 1}.get(self.form, 0) * self.type.bytes
+
 
 def tensor_kind(type: ElementType) -> str:
     """The name of the kind of tensors of that type."""
@@ -82,7 +86,7 @@ _TENSORS = [OperandKind(tensor_kind(type), "tensor", type) for type in (FLOAT32,
 
 # By name.
 OPERAND_KINDS: dict[str, OperandKind] = {
-    kind.name: kind for kind in (*_TENSORS, OperandKind("channel", "channel"), OperandKind("scalar", "scalar"))
+    kind.name: kind for kind in (*_TENSORS, *(OperandKind(form, form) for form in ("channel", "row", "scalar")))
 }
 
 # What is stored: float32, or integers.

@@ -1,4 +1,4 @@
-"""The smallest and the largest of many float32: what an uncalibrated quantization needs to know."""
+"""The smallest and the largest of each row of float32: what an uncalibrated quantization needs to know."""
 
 from __future__ import annotations
 
@@ -21,10 +21,12 @@ ARGUMENTS = ("source", "target", "count")
 # Of `extrema_loop`.
 EXTREMA_ARGUMENTS = ArgumentRow(
     Field("kernel", "microkernel"),
-    Field("source", "float32 [count]"),
-    Field("target", "float32 [parts][2]: the minimum and the maximum of each part"),
-    Field("count", "elements in all"),
-    Field("chunk", "elements of a part"),
+    Field("source", "float32 [rows][count]"),
+    Field("target", "float32 [rows][chunks][2]: the minimum and the maximum of each chunk"),
+    Field("count", "elements of a row"),
+    Field("chunk", "elements that a call does at most"),
+    Field("chunks", "of a row"),
+    Field("rows", "in all"),
 )
 
 

@@ -11,7 +11,9 @@ from functools import cache
 
 import llvmlite.binding as llvm
 
-__all__ = ["ISAS", "Isa", "best_isa", "get_isa", "host_arch", "host_features", "host_supports"]
+from minidnn_kernels.fork_lock import FORK_LOCK
+
+__all__ = ["ISAS", "Isa", "best_isa", "get_isa", "host_arch", "host_cpu", "host_features", "host_supports"]
 
 
 @dataclass(frozen=True)
@@ -94,9 +96,17 @@ def host_arch() -> str:
 
 
 @cache
+def host_cpu() -> str:
+    """This CPU, by LLVM's name."""
+    with FORK_LOCK:
+        return str(llvm.get_host_cpu_name())
+
+
+@cache
 def host_features() -> frozenset[str]:
     """Features of this CPU that the operating system lets programs use, by LLVM's names."""
-    return frozenset(name for name, on in llvm.get_host_cpu_features().items() if on)
+    with FORK_LOCK:
+        return frozenset(name for name, on in llvm.get_host_cpu_features().items() if on)
 
 
 def host_supports(isa: Isa) -> bool:

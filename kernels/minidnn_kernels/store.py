@@ -75,9 +75,12 @@ def store_block(s: Simd, epilogue: Epilogue, block: Block, accumulators: Sequenc
             def load(i: int, j: int = j) -> Value:
                 if (i, j) in shared:
                     return shared[i, j]
-                (address, operand_pitch), type = operands[i], kinds[i].type
-                element = s.mul(block.columns[j], const(type.bytes))
-                return type.load(s, s.add(address, s.mul(row, operand_pitch), element), block.masks[j])
+                (address, operand_pitch), kind = operands[i], kinds[i]
+                address = s.add(address, s.mul(row, operand_pitch))
+                if kind.form == "row":
+                    return s.load_splat(address)
+                element = s.mul(block.columns[j], const(kind.type.bytes))
+                return kind.type.load(s, s.add(address, element), block.masks[j])
 
             made.append(_finish(s, epilogue, accumulator, load, numbers))
         # AVX2 has no instruction to narrow one vector, but does two as fast.

@@ -12,7 +12,7 @@ from typing import Any, Literal, Self
 
 from minidnn.device import takes_ctx
 from minidnn.errors import DataError
-from minidnn.gluon.calls import block_scope, observer
+from minidnn.gluon.calls import observer, run_in_block
 from minidnn.gluon.hooks import HookHandle, Hooks
 from minidnn.gluon.parameter import Devices, Init, Parameter
 from minidnn.gluon.parameter_dict import ParameterDict
@@ -284,8 +284,7 @@ class Block:
 
     def __call__(self, *args: Any) -> Any:
         """Run `forward`, with the hooks around it."""
-        with block_scope(self):
-            return self._run_forward(args)
+        return run_in_block(self, self._run_forward, args)
 
     def _run_forward(self, args: tuple[Any, ...]) -> Any:
         # Arrays have no values while they are traced, and the hooks of this call have nothing to see.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,8 +10,9 @@ from typing import Any, Literal
 
 from minidnn import engine, serialization
 from minidnn.errors import OpError
+from minidnn.fork_safe import ForkSafeLock
 from minidnn.gluon._block import Block
-from minidnn.gluon.calls import block_scope, is_outermost, observer
+from minidnn.gluon.calls import is_outermost, observer, run_in_block
 from minidnn.gluon.monitor import Callback
 from minidnn.gluon.program import BlockGraph, Program
 from minidnn.gluon.recording import Recording
@@ -52,13 +52,13 @@ class HybridBlock(Block):
         self._callback: tuple[Callback, bool] | None = None
         self._programs: dict[_Signature, Program] = {}
         self._latest_program: Program | None = None
-        self._build_lock = threading.RLock()
+        self._build_lock = ForkSafeLock()
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_programs": {}, "_latest_program": None, "_build_lock": None}
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
-        self.__dict__.update(state, _build_lock=threading.RLock())
+        self.__dict__.update(state, _build_lock=ForkSafeLock())
 
     def register_child(self, block: Block, name: str | None = None) -> None:
         """Make `block` a child.
@@ -97,20 +97,21 @@ class HybridBlock(Block):
                 arrays, spec = self._flatten_inputs(args)
                 args = unflatten(spec, iter(arrays))
             return self._call_eagerly(args)
-        with block_scope(self):
-            return self._call_compiled(args)
+        return run_in_block(self, self._call_compiled, args)
 
     def _call_eagerly(self, args: tuple[Any, ...]) -> Any:
         try:
-            with block_scope(self):
-                if any(p._data is None for p in self._reg_params.values()):
-                    self._complete_parameters(args)
-                return self._run_forward(args)
+            return run_in_block(self, self._run_complete, args)
         except OpError as error:
             # A layer called by itself has no name in a tree; its class must do.
             if self._children or not is_outermost(self):
                 raise
             raise type(error)(f"{type(self).__name__}: {error}") from None
+
+    def _run_complete(self, args: tuple[Any, ...]) -> Any:
+        if any(p._data is None for p in self._reg_params.values()):
+            self._complete_parameters(args)
+        return self._run_forward(args)
 
     def _call_compiled(self, args: tuple[Any, ...]) -> Any:
         for hook in [*self._forward_pre_hooks.values()]:
@@ -147,7 +148,7 @@ class HybridBlock(Block):
 
     def _complete_parameters(self, args: tuple[Any, ...]) -> None:
         """Shapes and values of the block's own parameters that waited for the first inputs."""
-        with self._build_lock:
+        with self._build_lock.here:
             if not all(p.shape_is_known for p in self._reg_params.values()):
                 self.infer_shape(*args)
             for parameter in self._reg_params.values():
@@ -161,7 +162,7 @@ class HybridBlock(Block):
         signature = (spec, types)
         program = self._programs.get(signature)
         if program is None or not program.is_current():
-            with self._build_lock:
+            with self._build_lock.here:
                 program = self._programs.get(signature)
                 if program is None or not program.is_current():
                     # Those go first, so that old and new packed weights never stand side by side.
@@ -193,13 +194,13 @@ class HybridBlock(Block):
         inputs = self.generate_arg_names(len(arrays))
         named = self.collect_params()
         recording = Recording(named)
-        with recording.active() as trace:
-            traced = [trace.input(name, a._type) for name, a in zip(inputs, arrays, strict=True)]
-            output = self._call_eagerly(unflatten(spec, iter(traced)))
-            outputs, output_spec = flatten(output, self._refuse_output)
-            if not outputs:
-                raise self._refuse_output(output)
-            symbol = Symbol(trace.graph(outputs).outputs)
+        trace = recording.trace
+        traced = [trace.input(name, a._type) for name, a in zip(inputs, arrays, strict=True)]
+        output = recording.run(self._call_eagerly, unflatten(spec, iter(traced)))
+        outputs, output_spec = flatten(output, self._refuse_output)
+        if not outputs:
+            raise self._refuse_output(output)
+        symbol = Symbol(trace.graph(outputs).outputs)
         met = {id(p) for p in recording.used.values()}
         self._warn_unused(symbol, inputs, [name for name, p in named.items() if id(p) not in met])
         used = set(symbol.list_inputs())
@@ -236,7 +237,7 @@ class HybridBlock(Block):
             self._latest_program = None
 
     def _clear_programs(self) -> None:
-        with self._build_lock:
+        with self._build_lock.here:
             self._programs = {}
             self._latest_program = None
 
@@ -277,10 +278,9 @@ class HybridBlock(Block):
             "forward_bulk_size": forward_bulk_size,
             "backward_bulk_size": backward_bulk_size,
         }
-        with self._build_lock:
-            self._active = active
-            self._backend, self._backend_opts = backend, {}
+        with self._build_lock.here:
             self._clear_programs()
+            self._active, self._backend, self._backend_opts = active, backend, {}
         super().hybridize(active, **flags, backend=backend)
 
     def optimize_for(
@@ -316,20 +316,27 @@ class HybridBlock(Block):
         """
         inputs = (x, *args)
         arrays, spec = self._flatten_inputs(inputs)
-        with self._build_lock:
+        with self._build_lock.here:
             chosen = _FUSED if backend is None else backend
             program = self._build_program(inputs, arrays, spec, chosen, kwargs)
-            self.hybridize(
-                True,
-                partition_if_dynamic,
-                static_alloc,
-                static_shape,
-                inline_limit,
-                forward_bulk_size,
-                backward_bulk_size,
-            )
-            self._backend, self._backend_opts = chosen, kwargs
-            self._programs[spec, tuple(a._type for a in arrays)] = self._latest_program = program
+            before = self._active, self._backend, self._backend_opts, self._programs, self._latest_program
+            try:
+                self.hybridize(
+                    True,
+                    partition_if_dynamic,
+                    static_alloc,
+                    static_shape,
+                    inline_limit,
+                    forward_bulk_size,
+                    backward_bulk_size,
+                )
+                programs = {(spec, tuple(a._type for a in arrays)): program}
+                self._backend, self._backend_opts, self._programs = chosen, kwargs, programs
+                self._latest_program = program
+            except BaseException:
+                # Ctrl-C leaves the block as it was: half of this would be a block that is compiled but not fused.
+                self._active, self._backend, self._backend_opts, self._programs, self._latest_program = before
+                raise
         program(arrays)
 
     # ---- looking in ------------------------------------------------------------------------------
@@ -352,10 +359,9 @@ class HybridBlock(Block):
             return
         arrays, spec = self._flatten_inputs(args)
         recording = Recording(self.collect_params(), shapes_only=True)
-        with recording.active() as trace:
-            names = self.generate_arg_names(len(arrays))
-            traced = [trace.input(name, a._type) for name, a in zip(names, arrays, strict=True)]
-            self._call_eagerly(unflatten(spec, iter(traced)))
+        names = self.generate_arg_names(len(arrays))
+        traced = [recording.trace.input(name, a._type) for name, a in zip(names, arrays, strict=True)]
+        recording.run(self._call_eagerly, unflatten(spec, iter(traced)))
 
     def steps(self) -> tuple[engine.PlanStep, ...]:
         """The steps of the latest plan, in the order in which they run.
@@ -395,7 +401,8 @@ class HybridBlock(Block):
         """The graph and the parameters, as files that `SymbolBlock.imports` reads, or as they are.
 
         Args:
-            path: writes ``<path>-symbol.json`` and ``<path>-<epoch>.params`` (safetensors); None writes nothing.
+            path: writes ``<path>-symbol.json``, with all inputs, also those that `forward` does not use, and
+                ``<path>-<epoch>.params`` (safetensors), also where there are no parameters; None writes nothing.
             epoch: four digits in the file's name.
             remove_amp_cast: MXNet's; there are no such casts.
             format: ``mxnet`` writes files that MXNet 2 reads, too: its own operators and attributes, the parameters
@@ -413,7 +420,7 @@ class HybridBlock(Block):
         if format not in ("minidnn", "mxnet"):
             raise ValueError(f"format must be 'minidnn' or 'mxnet', got {format!r}")
         graph = self._latest_graph()
-        symbol = graph.symbol
+        symbol = graph.symbol.declare_inputs(graph.inputs)
         auxiliary = set(symbol.list_auxiliary_states())
         arrays = {f"{'aux' if name in auxiliary else 'arg'}:{name}": array for name, array in graph.arrays().items()}
         if path is None:
@@ -422,10 +429,12 @@ class HybridBlock(Block):
         if format == "mxnet":
             return export_mxnet(symbol_file, params_file, symbol, arrays)
         symbol.save(Path(symbol_file), remove_amp_cast=remove_amp_cast)
-        if not arrays:
-            return symbol_file, None
         serialization.save(params_file, arrays)
         return symbol_file, params_file
+
+    def _latest_inputs(self) -> Spec:
+        """How the arguments of the latest program are nested."""
+        return next(spec for (spec, _), program in self._programs.items() if program is self._latest_program)
 
     def _latest_graph(self) -> BlockGraph:
         program = self._latest_program

@@ -12,7 +12,7 @@ from minidnn.errors import GraphError, ShapeError
 from minidnn.gluon._hybrid_block import HybridBlock
 from minidnn.gluon.parameter import Devices, Parameter
 from minidnn.gluon.program import BlockGraph
-from minidnn.gluon.structure import ARRAY, Spec
+from minidnn.gluon.structure import ARRAY, Spec, in_order_of, matches, unflatten
 from minidnn.ir.graph import Entry, Graph, Node
 from minidnn.ir.infer import known_types, with_types
 from minidnn.numpy.convert import as_array
@@ -47,6 +47,7 @@ class SymbolBlock(HybridBlock):
         self._symbol = outputs if isinstance(outputs, Symbol) else Group(outputs)
         self._input_names = [_variable_name(i) for i in ([inputs] if isinstance(inputs, Symbol) else inputs)]
         given = {name[4:] if name.startswith(("arg:", "aux:")) else name: p for name, p in (params or {}).items()}
+        self._structure: tuple[Spec, Spec] | None = None
         auxiliary = set(self._symbol.list_auxiliary_states())
         for variable in self._symbol.variables():
             if variable.name not in self._input_names:
@@ -55,6 +56,19 @@ class SymbolBlock(HybridBlock):
                 )
         if given:
             raise ValueError(f"{set(given)} params are unused by the model.")
+
+    def _set_structure(self, inputs: Spec, output: Spec) -> None:
+        """From now on take and give what the block did that was traced: nested, with None, numbers and strings.
+
+        The arrays alone, one after the other, are taken as well.
+        """
+        self._structure = inputs, output
+
+    def _argument_names(self) -> list[str]:
+        """Names of the arguments of a call, which are nested where the traced block's were."""
+        if self._structure is None or len(self._structure[0].children) == len(self._input_names):
+            return list(self._input_names)
+        return [f"argument {i}" for i in range(len(self._structure[0].children))]
 
     @staticmethod
     @takes_ctx
@@ -82,9 +96,10 @@ class SymbolBlock(HybridBlock):
         """
         symbol = load(symbol_file)
         names = [input_names] if isinstance(input_names, str) else list(input_names)
+        known = [node.name for node in symbol.listing() if node.is_variable]
         for name in names:
-            if name not in symbol.list_inputs():
-                raise GraphError(f"{symbol_file}: there is no input {name!r}; the graph has {symbol.list_inputs()}")
+            if name not in known:
+                raise GraphError(f"{symbol_file}: there is no input {name!r}; the graph has {known}")
         block = SymbolBlock(symbol, [var(name) for name in names])
         if param_file is not None:
             block.load_parameters(param_file, device, allow_missing, ignore_extra, True, "saved")
@@ -101,6 +116,19 @@ class SymbolBlock(HybridBlock):
         """Complete the parameters' shapes from inputs like these."""
         arrays, _ = self._flatten_inputs(args)
         self._check_types(arrays)
+
+    def _flatten_inputs(self, args: tuple[Any, ...]) -> tuple[list[ndarray], Spec]:
+        if self._structure is None:
+            return super()._flatten_inputs(args)
+        wanted = self._structure[0]
+        arrays, spec = super()._flatten_inputs(in_order_of(wanted, args))
+        flat = Spec(tuple, None, (ARRAY,) * len(arrays))
+        if not matches(spec, wanted) and not matches(spec, flat):
+            raise ValueError(
+                f"{self._own_label()}: the arguments must be nested, and beside arrays have the values, "
+                f"as when the network was traced: {wanted.describe()}, got {spec.describe()}"
+            )
+        return arrays, flat
 
     def _check_types(self, arrays: Sequence[ndarray]) -> None:
         """Whether the inputs fit the graph and its parameters; sets the shapes that follow from them."""
@@ -131,9 +159,13 @@ class SymbolBlock(HybridBlock):
         return self._make_graph(self._symbol)
 
     def _make_graph(self, symbol: Symbol) -> BlockGraph:
-        count = len(symbol)
-        output = ARRAY if count == 1 else Spec(list, None, (ARRAY,) * count)
-        return BlockGraph(symbol, tuple(self._input_names), self._reg_params, {}, output)
+        return BlockGraph(symbol, tuple(self._input_names), self._reg_params, {}, self._output_spec())
+
+    def _output_spec(self) -> Spec:
+        if self._structure is not None:
+            return self._structure[1]
+        count = len(self._symbol)
+        return ARRAY if count == 1 else Spec(list, None, (ARRAY,) * count)
 
     def _latest_graph(self) -> BlockGraph:
         return self._own_graph() if self._latest_program is None else super()._latest_graph()
@@ -144,8 +176,7 @@ class SymbolBlock(HybridBlock):
         self._check_types(arrays)
         feed = {name: parameter.data() for name, parameter in self._reg_params.items()}
         feed |= dict(zip(self._input_names, arrays, strict=True))
-        outputs = _replay(self._symbol, feed)
-        return outputs[0] if len(outputs) == 1 else outputs
+        return unflatten(self._output_spec(), iter(_replay(self._symbol, feed)))
 
 
 def _replay(graph: Graph, feed: Mapping[str, ndarray]) -> list[ndarray]:

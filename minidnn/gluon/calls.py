@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from minidnn.scope import name_scope
+from minidnn.scope import run_in_scope
 
-__all__ = ["Callee", "Observer", "block_scope", "is_outermost", "observe", "observer"]
+__all__ = ["Callee", "Observer", "is_outermost", "observer", "run_in_block", "run_observed"]
 
 
 class Callee(Protocol):
@@ -24,24 +23,24 @@ Observer = Callable[[Any, Any], None]
 
 
 class _State(threading.local):
-    def __init__(self) -> None:
-        self.blocks: list[Callee] = []
-        self.observer: Observer | None = None
+    """What this thread is in; see `minidnn.scope`."""
+
+    blocks: tuple[Callee, ...] = ()
+    observer: Observer | None = None
 
 
 _state = _State()
 
 
-@contextmanager
-def block_scope(block: Callee) -> Iterator[None]:
-    """While `block` runs: names and errors inside carry its name within the block that called it."""
-    name = _path(_state.blocks[-1], block) if _state.blocks else ""
-    _state.blocks.append(block)
+def run_in_block(block: Callee, function: Callable[..., Any], *args: Any) -> Any:
+    """``function(*args)``; names and errors inside carry the name of `block` within the block that called it."""
+    before = _state.blocks
+    name = _path(before[-1], block) if before else ""
     try:
-        with name_scope(name):
-            yield
+        _state.blocks = (*before, block)
+        return run_in_scope(name, function, *args)
     finally:
-        _state.blocks.pop()
+        _state.blocks = before
 
 
 def _path(caller: Callee, block: Callee) -> str:
@@ -67,14 +66,14 @@ def observer() -> Observer | None:
     return _state.observer
 
 
-@contextmanager
-def observe(callback: Observer) -> Iterator[None]:
-    """Call `callback(block, output)` after every block's forward, children first.
+def run_observed(callback: Observer, function: Callable[..., Any], *args: Any) -> Any:
+    """``function(*args)``, with ``callback(block, output)`` after every block's forward, children first.
 
     Meanwhile blocks run their own `forward`, hybridized or not, so that none is hidden in a compiled program.
     """
-    before, _state.observer = _state.observer, callback
+    before = _state.observer
     try:
-        yield
+        _state.observer = callback
+        return function(*args)
     finally:
         _state.observer = before

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import warnings
 from collections.abc import Sequence
 from typing import Any, Literal, NoReturn
@@ -11,6 +10,7 @@ import numpy as np
 
 from minidnn.device import Device, current_device, takes_ctx
 from minidnn.errors import DataError, MXNetError, ShapeError
+from minidnn.fork_safe import ForkSafeLock
 from minidnn.gluon.recording import current_recording
 from minidnn.initializer import InitDesc, Initializer, Uniform, create
 from minidnn.numpy.convert import as_array
@@ -24,7 +24,7 @@ Devices = Device | Sequence[Device] | None
 Init = str | Initializer | None
 
 # Initialization is rare; one lock for all keeps blocks picklable and two threads from drawing one weight twice.
-_initializing = threading.RLock()
+_initializing = ForkSafeLock()
 
 
 class DeferredInitializationError(MXNetError):
@@ -156,7 +156,7 @@ class Parameter:
                 stacklevel=2,
             )
             return
-        chosen = create(next((i for i in (init, self.init, default_init) if i is not None), Uniform()))
+        chosen = self._create(next((i for i in (init, self.init, default_init) if i is not None), Uniform()))
         if not self.shape_is_known and not self._allow_deferred_init:
             raise ValueError(f"Cannot initialize Parameter '{self.name}' because it has invalid shape: {self.shape}.")
         self._device = _one_device(device)
@@ -171,7 +171,7 @@ class Parameter:
         Raises:
             ShapeError: the shape is still unknown.
         """
-        with _initializing:
+        with _initializing.here:
             if self._deferred is None:
                 return
             if not self.shape_is_known:
@@ -182,11 +182,30 @@ class Parameter:
             init, data = self._deferred
             if data is None:
                 assert self._shape is not None
-                data = ndarray._wrap(np.zeros(self._shape, self._dtype))
-                # A call with the parameter's own initializer in the descriptor fills whatever the name ends in.
-                init(InitDesc(self.name, {"__init__": init}), data)
+                data = self._make(init, self._shape)
             self._data = data
             self._deferred = None
+
+    def _create(self, init: str | Initializer) -> Initializer:
+        try:
+            return create(init)
+        except (TypeError, ValueError, ArithmeticError) as error:
+            raise self._named(error, init) from error
+
+    def _make(self, init: Initializer, shape: tuple[int, ...]) -> ndarray:
+        try:
+            data = ndarray._wrap(np.zeros(shape, self._dtype))
+            # A call with the parameter's own initializer in the descriptor fills whatever the name ends in.
+            init(InitDesc(self.name, {"__init__": init}), data)
+        except (TypeError, ValueError, ArithmeticError, MemoryError) as error:
+            raise self._named(error, init) from error
+        return data
+
+    def _named(self, error: Exception, init: object) -> Exception:
+        """The error of an initializer, saying whose it is."""
+        message = f"{_scoped()}Parameter {self.name!r} of shape {self._shape}: {type(init).__name__}: {error}"
+        kind = next((kind for kind in (TypeError, MemoryError) if isinstance(error, kind)), ValueError)
+        return kind(message)
 
     def concrete(self) -> ndarray:
         """The data itself, even while a network is traced.

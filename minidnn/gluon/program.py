@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import operator
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from minidnn import engine
+from minidnn.fork_safe import ForkSafeLock
 from minidnn.gluon._block import Block, structure_version
 from minidnn.gluon.monitor import Callback, Monitor
 from minidnn.gluon.parameter import Parameter
@@ -66,7 +66,7 @@ class Program:
         self._block = block
         self._tree = _tree_of(block)
         self._structure = structure_version()
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
         self._run: engine.CompiledGraph | None = None
         self._monitor: Monitor | None = None
 
@@ -90,7 +90,7 @@ class Program:
 
     def compile(self) -> engine.CompiledGraph:
         """Compile it, if that has not been done."""
-        with self._lock:
+        with self._lock.here:
             if self._run is None:
                 # Kernels of eager calls hold packed weights too; together with the program's they would stand twice.
                 for array in self._arrays:
@@ -110,7 +110,7 @@ class Program:
 
     def run_monitored(self, arrays: Sequence[ndarray], callback: Callback, monitor_all: bool) -> list[ndarray]:
         """The outputs, flat, computed node by node; `callback` sees each array."""
-        with self._lock:
+        with self._lock.here:
             if self._monitor is None:
                 self._monitor = Monitor(self.graph.symbol, {n: _data(a) for n, a in self._values.items()})
         feed = {self.graph.inputs[i]: _data(arrays[i]) for i in self._positions}

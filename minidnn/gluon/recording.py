@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -55,15 +54,14 @@ class Recording:
         self._names = {id(parameter): name for name, parameter in names.items()}
         self._shapes_only = shapes_only
 
-    @contextmanager
-    def active(self) -> Iterator[Trace[ndarray]]:
-        """Record in this thread; parameters give traced arrays meanwhile."""
-        _state.recordings.append(self)
+    def run(self, function: Callable[..., Any], *args: Any) -> Any:
+        """``function(*args)``, recorded; parameters give traced arrays meanwhile."""
+        before = _state.recordings
         try:
-            with self.trace as trace:
-                yield trace
+            _state.recordings = (*before, self)
+            return self.trace.run(function, *args)
         finally:
-            _state.recordings.pop()
+            _state.recordings = before
 
     def parameter(self, parameter: Recordable) -> ndarray:
         """The traced array that stands for the parameter.
@@ -101,8 +99,9 @@ def _describe(init: str | Initializer | None) -> str | None:
 
 
 class _State(threading.local):
-    def __init__(self) -> None:
-        self.recordings: list[Recording] = []
+    """What this thread is in; see `minidnn.scope`."""
+
+    recordings: tuple[Recording, ...] = ()
 
 
 _state = _State()

@@ -16,7 +16,7 @@ import numpy as np
 from minidnn.numpy.convert import as_array
 from minidnn.numpy.multiarray import ndarray
 
-__all__ = ["ARRAY", "Spec", "flatten", "unflatten"]
+__all__ = ["ARRAY", "Spec", "flatten", "in_order_of", "matches", "unflatten"]
 
 _STATIC = (type(None), bool, int, float, str)
 
@@ -34,6 +34,17 @@ class Spec:
     kind: type
     value: Any = None
     children: tuple[Spec, ...] = ()
+
+    def describe(self) -> str:
+        """The nesting as Python writes it, for messages."""
+        inside = [child.describe() for child in self.children]
+        if self.kind is ndarray:
+            return "array"
+        if issubclass(self.kind, dict):
+            return "{" + ", ".join(f"{key!r}: {text}" for key, text in zip(self.value, inside, strict=True)) + "}"
+        if issubclass(self.kind, (tuple, list)):
+            return ("[{}]" if issubclass(self.kind, list) else "({})").format(", ".join(inside))
+        return repr(self.value)
 
 
 ARRAY = Spec(ndarray)
@@ -79,3 +90,26 @@ def unflatten(spec: Spec, arrays: Iterator[ndarray]) -> Any:
         # A named tuple takes its fields one by one.
         return spec.kind(*children) if hasattr(spec.kind, "_fields") else spec.kind(children)
     return spec.value
+
+
+def in_order_of(spec: Spec, value: Any) -> Any:
+    """The value with every dict's keys in the order that `spec` has them in, where they are the same keys."""
+    children = spec.children
+    if isinstance(value, dict) and issubclass(spec.kind, dict) and set(value) == set(spec.value):
+        return {key: in_order_of(child, value[key]) for key, child in zip(spec.value, children, strict=True)}
+    if type(value) in (list, tuple) and issubclass(spec.kind, (list, tuple)) and len(value) == len(children):
+        return type(value)(in_order_of(child, item) for child, item in zip(children, value, strict=True))
+    return value
+
+
+def matches(spec: Spec, other: Spec) -> bool:
+    """Whether a value of the one nesting can stand for one of the other: lists and tuples are alike."""
+    if spec.kind is ndarray or other.kind is ndarray:
+        return spec.kind is other.kind
+    families = [next((f for f in (dict, (list, tuple)) if issubclass(s.kind, f)), None) for s in (spec, other)]
+    return (
+        families[0] == families[1]
+        and spec.value == other.value
+        and len(spec.children) == len(other.children)
+        and all(map(matches, spec.children, other.children))
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from minidnn.gluon.calls import observe
+from minidnn.gluon.calls import run_observed
 from minidnn.numpy.multiarray import ndarray
 
 __all__ = ["print_summary"]
@@ -33,8 +33,7 @@ def print_summary(block: Callable[..., Any], inputs: tuple[Any, ...]) -> None:
         total += count
         rows.append((f"{type(layer).__name__}-{len(rows)}", _shapes(output), count))
 
-    with observe(note):
-        block(*inputs)
+    run_observed(note, block, *inputs)
     thin, thick = "-" * 80, "=" * 80
     lines = [thin, _ROW.format("Layer (type)", "Output Shape", "Param #"), thick]
     lines += [_ROW.format(*row) for row in rows]

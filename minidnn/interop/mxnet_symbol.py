@@ -36,11 +36,11 @@ def to_mxnet_json(graph: Graph, parameters: Collection[str]) -> str:
     Raises:
         GraphError: a node that MXNet has no operator for; the message names it.
     """
-    graph = graph.rewrite(_unfuse).rewrite(_take_apart)
+    graph = Graph(graph.rewrite(_unfuse).rewrite(_take_apart).outputs, graph.declared)
     number: dict[Node, int] = {}
     nodes: list[dict[str, Any]] = []
     row_ptr = [0]
-    for node in graph.nodes():
+    for node in graph.listing():
         number[node] = len(nodes)
         inputs = [[number[e.node], e.index, 0] for e in node.inputs]
         if node.op is None:
@@ -52,7 +52,7 @@ def to_mxnet_json(graph: Graph, parameters: Collection[str]) -> str:
         row_ptr.append(row_ptr[-1] + outputs)
     whole = {
         "nodes": nodes,
-        "arg_nodes": [number[v] for v in graph.variables()],
+        "arg_nodes": [i for node, i in number.items() if node.is_variable],
         "node_row_ptr": row_ptr,
         "heads": [[number[e.node], e.index, 0] for e in graph.outputs],
         "attrs": VERSION,

@@ -130,14 +130,21 @@ class Entry:
 
 
 class Graph:
-    """Some outputs, and everything they are computed from. Immutable."""
+    """Some outputs, and everything they are computed from. Immutable.
 
-    __slots__ = ("_order", "outputs")
+    Args:
+        outputs: the outputs.
+        declared: variables that a file lists first, in this order, whether or not an output needs them.
+    """
 
+    __slots__ = ("_order", "declared", "outputs")
+
+    declared: tuple[Node, ...]
     outputs: tuple[Entry, ...]
 
-    def __init__(self, outputs: Iterable[Entry]) -> None:
+    def __init__(self, outputs: Iterable[Entry], declared: Iterable[Node] = ()) -> None:
         self.outputs = tuple(outputs)
+        self.declared = tuple(declared)
         self._order: tuple[Node, ...] | None = None
 
     def nodes(self) -> tuple[Node, ...]:
@@ -145,6 +152,13 @@ class Graph:
         if self._order is None:
             self._order = tuple(_topological(self.outputs))
         return self._order
+
+    def listing(self) -> tuple[Node, ...]:
+        """All nodes as a file lists them: the declared variables, and `nodes` without them."""
+        first = {node.name: node for node in self.declared}
+        first.update({node.name: node for node in self.variables() if node.name in first})
+        front = dict.fromkeys(first.values())
+        return (*front, *(node for node in self.nodes() if node not in front))
 
     def variables(self) -> tuple[Node, ...]:
         return tuple(n for n in self.nodes() if n.is_variable)

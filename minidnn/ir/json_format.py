@@ -13,13 +13,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any, Protocol
 
 import numpy as np
 
 from minidnn.errors import DataError, GraphError, OpError
 from minidnn.ir.graph import FUSED, Entry, Graph, Node, make_fused, make_node, make_variable
-from minidnn.ir.literals import format_literal, format_text, parse_literal
+from minidnn.ir.json_checks import field, is_text, shown, want
+from minidnn.ir.json_hints import hints_to_strings, is_hint, read_hints
+from minidnn.ir.literals import format_literal
 from minidnn.ops.registry import Attrs, Op, get_op
 
 __all__ = [
@@ -42,15 +45,10 @@ _MAX_INPUTS = 4 * MAX_NODES
 _MAX_NESTING = 4
 _MAX_ATTRIBUTE = 1 << 16
 _MAX_OUTPUTS = 1 << 16
-_MAX_RANK = 32
 VERSION = {"is_np_shape": ["int", 1], "mxnet_version": ["int", 20000]}
 
 # MXNet notes it at every node; it says where a profile lists the node.
 _PROFILER = "__profiler_scope__"
-
-# mshadow's type codes, which MXNet writes as a variable's __dtype__.
-_DTYPE_OF_CODE = dict(enumerate(("float32", "float64", "float16", "uint8", "int32", "int8", "int64", "bool")))
-_CODE_OF_DTYPE = {name: code for code, name in _DTYPE_OF_CODE.items()}
 
 
 @dataclass(frozen=True)
@@ -107,12 +105,6 @@ def attrs_to_strings(op: Op, attrs: Attrs) -> dict[str, str]:
     return {name: _attr_to_string(kinds[name], value) for name, value in attrs.items()}
 
 
-def hints_to_strings(node: Node) -> dict[str, str]:
-    """The hints of a node as the strings of its JSON; those of a fused node are attributes like any other."""
-    bare = node.subgraph is not None
-    return {key if bare else f"__{key}__": _hint_to_string(key, value) for key, value in node.hints.items()}
-
-
 def _write_graph(graph: Graph, depth: int) -> dict[str, Any]:
     if depth > _MAX_NESTING:
         raise GraphError(f"fused nodes are nested more than {_MAX_NESTING} deep")
@@ -120,7 +112,7 @@ def _write_graph(graph: Graph, depth: int) -> dict[str, Any]:
     names: set[str] = set()
     nodes: list[dict[str, Any]] = []
     row_ptr = [0]
-    for node in graph.nodes():
+    for node in graph.listing():
         if node.name in names:
             raise GraphError(f"two nodes are named {node.name!r}")
         names.add(node.name)
@@ -129,7 +121,7 @@ def _write_graph(graph: Graph, depth: int) -> dict[str, Any]:
         row_ptr.append(row_ptr[-1] + node.num_outputs)
     return {
         "nodes": nodes,
-        "arg_nodes": [number[v] for v in graph.variables()],
+        "arg_nodes": [i for node, i in number.items() if node.is_variable],
         "node_row_ptr": row_ptr,
         "heads": [[number[e.node], e.index, 0] for e in graph.outputs],
         "attrs": VERSION,
@@ -169,13 +161,6 @@ def _attr_to_string(kind: str, value: Any) -> str:
     if kind == "dtype":
         return str(np.dtype(value).name)
     return format_literal(value) if kind == "tree" else str(value)
-
-
-def _hint_to_string(key: str, value: Any) -> str:
-    if key == "dtype":
-        name: str = np.dtype(value).name
-        return str(_CODE_OF_DTYPE.get(name, name))
-    return format_text(value)
 
 
 # ---- reading ------------------------------------------------------------------------------------
@@ -222,9 +207,9 @@ class _Reader:
     def read_graph(self, fields: Any, where: str, depth: int) -> Graph:
         if depth > _MAX_NESTING:
             raise DataError(f"{where}: subgraphs are nested more than {_MAX_NESTING} deep")
-        _want(isinstance(fields, dict), f"{where} must be an object with 'nodes' and 'heads'", fields)
-        rows = _field(fields, "nodes", list, where)
-        heads = _field(fields, "heads", list, where)
+        want(isinstance(fields, dict), f"{where} must be an object with 'nodes' and 'heads'", fields)
+        rows = field(fields, "nodes", list, where)
+        heads = field(fields, "heads", list, where)
         if depth == 0:
             self._zero_is_unknown = not _has_np_shapes(fields)
         self._grow(len(rows), where)
@@ -238,7 +223,8 @@ class _Reader:
             nodes.append(node)
         if not heads:
             raise GraphError(f"{where}: 'heads' is empty: a graph needs an output")
-        return Graph(_entries(heads, nodes, f"{where}, 'heads'", len(rows)))
+        graph = Graph(_entries(heads, nodes, f"{where}, 'heads'", len(rows)))
+        return graph if depth else Graph(graph.outputs, _declared(nodes, graph))
 
     def _grow(self, count: int, where: str) -> None:
         self._count += count
@@ -246,24 +232,24 @@ class _Reader:
             raise DataError(f"{where}: more than {MAX_NODES} nodes are refused")
 
     def _read_node(self, row: Any, nodes: Sequence[Node], where: str, depth: int) -> Node:
-        _want(isinstance(row, dict), f"{where} must be an object", row)
-        name = _field(row, "name", str, where)
-        _want(0 < len(name) <= _MAX_ATTRIBUTE and _is_text(name), f"{where}: 'name' must be a short text", name)
-        where = f"{where} ({_shown(name)})"
-        op_name = _field(row, "op", str, where)
+        want(isinstance(row, dict), f"{where} must be an object", row)
+        name = field(row, "name", str, where)
+        want(0 < len(name) <= _MAX_ATTRIBUTE and is_text(name), f"{where}: 'name' must be a short text", name)
+        where = f"{where} ({shown(name)})"
+        op_name = field(row, "op", str, where)
         strings = _strings(row, where)
-        entries = _field(row, "inputs", list, where)
+        entries = field(row, "inputs", list, where)
         self._inputs += len(entries)
         if self._inputs > _MAX_INPUTS:
             raise DataError(f"{where}: more than {_MAX_INPUTS} inputs of nodes are refused")
         inputs = list(_entries(entries, nodes, where, None))
         subgraphs = row.get("subgraphs", [])
-        _want(isinstance(subgraphs, list), f"{where}: 'subgraphs' must be a list", subgraphs)
-        hints = {key[2:-2]: value for key, value in strings.items() if _is_hint(key) and key != _PROFILER}
-        attrs = {key: value for key, value in strings.items() if not _is_hint(key)}
+        want(isinstance(subgraphs, list), f"{where}: 'subgraphs' must be a list", subgraphs)
+        hints = {key[2:-2]: value for key, value in strings.items() if is_hint(key) and key != _PROFILER}
+        attrs = {key: value for key, value in strings.items() if not is_hint(key)}
         if op_name == "null":
-            _want(not inputs, f"{where}: a variable has no inputs", inputs)
-            known = _read_hints(hints | attrs, where)
+            want(not inputs, f"{where}: a variable has no inputs", inputs)
+            known = read_hints(hints | attrs, where)
             if self._zero_is_unknown and known.get("shape"):
                 known["shape"] = tuple(n or -1 for n in known["shape"])
             return make_variable(name, **known).node
@@ -275,12 +261,12 @@ class _Reader:
         except (OpError, GraphError) as error:
             raise GraphError(f"{where}: {error}") from None
         if op is FUSED:
-            _want(len(subgraphs) == 1, f"{where}: a fused node has one subgraph", len(subgraphs))
+            want(len(subgraphs) == 1, f"{where}: a fused node has one subgraph", len(subgraphs))
             subgraph = self.read_graph(subgraphs[0], where, depth + 1)
             _check_subgraph(subgraph, len(inputs), where)
-            return make_fused(name, inputs, subgraph, _read_hints(hints | attrs, where))
-        _want(not subgraphs, f"{where}: only a fused node has subgraphs", len(subgraphs))
-        return _read_operation(op, name, call.inputs, call.attrs, _read_hints(hints, where), where)
+            return make_fused(name, inputs, subgraph, read_hints(hints | attrs, where))
+        want(not subgraphs, f"{where}: only a fused node has subgraphs", len(subgraphs))
+        return _read_operation(op, name, call.inputs, call.attrs, read_hints(hints, where), where)
 
 
 def _read_operation(
@@ -290,7 +276,7 @@ def _read_operation(
         made = op.make_attrs(attrs)
         # The operator builds the list of its inputs' names: not for any number that a file may hold.
         if made.get("num_args", 0) > len(inputs):
-            raise GraphError(f"num_args is {_shown(made.num_args)}, but the node has {len(inputs)} inputs")
+            raise GraphError(f"num_args is {shown(made.num_args)}, but the node has {len(inputs)} inputs")
         node = make_node(op, name, inputs, made)
         outputs = node.num_outputs
     except (OpError, GraphError) as error:
@@ -304,7 +290,7 @@ def _entries(rows: Any, nodes: Sequence[Node], where: str, total: int | None) ->
     """Entries from ``[node, output]`` or ``[node, output, version]``; only earlier nodes may be meant."""
     for row in rows:
         is_pair = isinstance(row, list) and len(row) in (2, 3) and all(type(n) is int for n in row)
-        _want(is_pair, f"{where}: an input must be [node, output, version]", row)
+        want(is_pair, f"{where}: an input must be [node, output, version]", row)
         number, index = row[0], row[1]
         if not 0 <= number < len(nodes):
             hint = "an input must come before its user; the graph has a cycle, or its nodes are out of order"
@@ -313,6 +299,15 @@ def _entries(rows: Any, nodes: Sequence[Node], where: str, total: int | None) ->
             name, outputs = nodes[number].name, nodes[number].num_outputs
             raise GraphError(f"{where}: wants output {index} of node {name!r}, which has {outputs}")
         yield nodes[number][index]
+
+
+def _declared(nodes: Sequence[Node], graph: Graph) -> list[Node]:
+    """Of a file that lists variables which no output needs, these and the variables at its beginning."""
+    needed = {*graph.variables()}
+    unneeded = [node for node in nodes if node.is_variable and node not in needed]
+    if not unneeded:
+        return []
+    return [*dict.fromkeys((*takewhile(lambda node: node.is_variable, nodes), *unneeded))]
 
 
 def _check_subgraph(subgraph: Graph, inputs: int, where: str) -> None:
@@ -325,14 +320,14 @@ def _check_subgraph(subgraph: Graph, inputs: int, where: str) -> None:
 def _strings(row: Mapping[str, Any], where: str) -> dict[str, str]:
     """The attributes; MXNet called them ``param`` and ``attr`` once."""
     strings: dict[str, str] = {}
-    for field in ("param", "attr", "attrs"):
-        some = row.get(field, {})
-        _want(isinstance(some, dict), f"{where}: {field!r} must be an object", some)
+    for key in ("param", "attr", "attrs"):
+        some = row.get(key, {})
+        want(isinstance(some, dict), f"{where}: {key!r} must be an object", some)
         strings.update(some)
     for key, text in strings.items():
-        _want(isinstance(text, str), f"{where}: attribute {_shown(key)} must be a string", text)
+        want(isinstance(text, str), f"{where}: attribute {shown(key)} must be a string", text)
         if len(text) > _MAX_ATTRIBUTE:
-            raise DataError(f"{where}: attribute {_shown(key)} has {len(text)} characters, at most {_MAX_ATTRIBUTE}")
+            raise DataError(f"{where}: attribute {shown(key)} has {len(text)} characters, at most {_MAX_ATTRIBUTE}")
     return strings
 
 
@@ -341,50 +336,3 @@ def _has_np_shapes(fields: Mapping[str, Any]) -> bool:
     attrs = fields.get("attrs")
     flag = attrs.get("is_np_shape") if isinstance(attrs, dict) else None
     return isinstance(flag, list) and len(flag) == 2 and bool(flag[1])
-
-
-def _is_hint(key: str) -> bool:
-    return len(key) > 4 and key.startswith("__") and key.endswith("__")
-
-
-def _read_hints(strings: Mapping[str, str], where: str) -> dict[str, Any]:
-    hints: dict[str, Any] = {key: parse_literal(text) for key, text in strings.items()}
-    if "shape" in hints:
-        shape = hints["shape"]
-        is_shape = isinstance(shape, tuple) and len(shape) <= _MAX_RANK
-        is_shape = is_shape and all(n is None or (type(n) is int and abs(n) < 1 << 63) for n in shape)
-        _want(is_shape or shape is None, f"{where}: '__shape__' must be a tuple of integers", strings["shape"])
-    if "dtype" in hints:
-        code = hints["dtype"]
-        try:
-            hints["dtype"] = np.dtype(_DTYPE_OF_CODE[code] if type(code) is int else strings["dtype"])
-        except (KeyError, TypeError, ValueError):
-            raise DataError(f"{where}: '__dtype__' must be a dtype, got {_shown(strings['dtype'])}") from None
-    return hints
-
-
-def _is_text(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _field(row: Mapping[str, Any], key: str, kind: type, where: str) -> Any:
-    if key not in row:
-        raise DataError(f"{where}: {key!r} is missing")
-    _want(isinstance(row[key], kind), f"{where}: {key!r} must be a {kind.__name__}", row[key])
-    return row[key]
-
-
-def _want(holds: bool, wanted: str, got: Any) -> None:
-    if not holds:
-        raise DataError(f"{wanted}, got {_shown(got)}")
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, (dict, list)):
-        return f"a {type(value).__name__} of {len(value)}"
-    text = ascii(value)
-    return text if len(text) <= 80 else text[:77] + "..."

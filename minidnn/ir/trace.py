@@ -1,8 +1,8 @@
 """Tracing: operators applied to arrays without data are written down as a graph.
 
-    with Trace(ndarray) as trace:
-        x = trace.input("data", TensorType((1, 3, 8, 8), np.dtype("float32")))
-        y = net.forward(x)
+    trace = Trace(ndarray)
+    x = trace.input("data", TensorType((1, 3, 8, 8), np.dtype("float32")))
+    y = trace.run(net.forward, x)
     graph = trace.graph([y])
 
 What a `Trace` knows beside the graph are the concrete arrays it needs: the parameters by name, and the
@@ -12,8 +12,7 @@ constants, arrays that met traced ones on the way. Of the arrays it knows what `
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
-from types import TracebackType
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, Self, TypeVar
 
 from minidnn.errors import GraphError, MXNetError
@@ -25,8 +24,9 @@ __all__ = ["Trace", "Traceable", "current_trace", "no_data", "trace_of"]
 
 
 class _State(threading.local):
-    def __init__(self) -> None:
-        self.traces: list[Trace[Any]] = []
+    """What this thread is in; see `minidnn.scope`."""
+
+    traces: tuple[Trace[Any], ...] = ()
 
 
 _state = _State()
@@ -57,6 +57,7 @@ class Traceable:
 
 
 Array = TypeVar("Array", bound=Traceable)
+Result = TypeVar("Result")
 
 
 def current_trace() -> Trace[Any] | None:
@@ -83,7 +84,7 @@ def trace_of(arrays: Sequence[Traceable]) -> Trace[Any] | None:
 
 
 class Trace(Generic[Array]):
-    """A graph in the making; a context manager that records while it is entered.
+    """A graph in the making.
 
     Args:
         array: the class of the arrays it gives.
@@ -102,16 +103,14 @@ class Trace(Generic[Array]):
         self._constant_of: dict[tuple[int, int], tuple[Array, Entry]] = {}
         self._aliased: set[Entry] = set()
 
-    def __enter__(self) -> Self:
-        _state.traces.append(self)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
-    ) -> None:
-        # A generator that was left half-way may have entered more in between; all of it ends here.
-        while _state.traces and _state.traces.pop() is not self:
-            pass
+    def run(self, function: Callable[..., Result], *args: Any) -> Result:
+        """``function(*args)``, recorded. Traces nest."""
+        before = _state.traces
+        try:
+            _state.traces = (*before, self)
+            return function(*args)
+        finally:
+            _state.traces = before
 
     def input(self, name: str, type_: TensorType) -> Array:
         """A variable of the graph, as an array without data.

@@ -12,7 +12,7 @@ from minidnn.ir.graph import Entry, Node
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.copy import lower_copy
 from minidnn.lowering.tail import Tail, TailBuilder, operand_type
-from minidnn.lowering.values import Array, Value, physical_order
+from minidnn.lowering.values import PLAIN, Array, Value, physical_order
 from minidnn.ops.registry import Attrs, TensorType
 from minidnn.plan.program import Argument
 from minidnn_kernels.element_type import FLOAT32, INT32
@@ -119,6 +119,13 @@ def _padded_channels(builder: Builder, numbers: Array) -> Value:
     return builder.parameter(memory)
 
 
+def _rows(builder: Builder, value: Value, shape: tuple[int, ...]) -> Value | None:
+    """An operand of one number for each row, in the order of rows."""
+    if value.array is None and value.shape == shape:
+        return builder.as_layout(value, PLAIN)
+    return _spread(builder, value, TensorType(shape, value.type.dtype), PLAIN)
+
+
 def make_tail(builder: Builder, anchor: Anchor, weights: Weights, layout: str, channel_axis: int) -> Tail | None:
     """The tail as an epilogue, or None if the tile cannot do it."""
     shape = anchor.type.shape
@@ -137,6 +144,9 @@ def make_tail(builder: Builder, anchor: Anchor, weights: Weights, layout: str, c
             if value.array is not None:
                 return _padded_channels(builder, value.array.reshape(-1)), "channel"
             return value, "channel"
+        if type is FLOAT32 and aligned[channel_axis] == 1:
+            rows = _rows(builder, value, (*shape[:channel_axis], 1, *shape[channel_axis + 1 :]))
+            return None if rows is None else (rows, "row")
         spread = _spread(builder, value, TensorType(shape, value.type.dtype), layout)
         return None if spread is None else (spread, kind)
 
@@ -165,8 +175,7 @@ def tail_context(builder: Builder, tail: Tail, result: Value, columns: int) -> l
     """A microkernel's context: the output, the tail's operands beside it, its numbers; all have rows of `columns`."""
     operands: list[Argument] = []
     for value, kind in zip(tail.operands, tail.epilogue.kinds, strict=True):
-        pitch = columns * kind.type.bytes if kind.is_tensor else 0
-        operands += OPERAND.fill(address=builder.address(value), pitch=pitch)
+        operands += OPERAND.fill(address=builder.address(value), pitch=kind.pitch(columns))
     pitch = columns * tail.epilogue.output_type.bytes
     return CONTEXT.fill(output=result.address, pitch=pitch, operands=operands, numbers=tail.number_words)
 

@@ -184,7 +184,9 @@ class TailBuilder:
             factor = self.channel(known * channels, node.attrs.axis)
         else:
             factor = self.load(scale)
-            if channels is not None and factor is not None:
+            if channels is not None and channels.size == 1 and factor is not None:
+                factor = self.apply("multiply_scalar", factor, numbers=(float(np.float32(channels.reshape(-1)[0])),))
+            elif channels is not None and factor is not None:
                 made = self.channel(channels, node.attrs.axis)
                 factor = None if made is None else self.apply("multiply", factor, made)
         if factor is None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 
+from minidnn import settings
 from minidnn.lowering.anchor import Anchor, tail_bytes, tail_context
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.cost_model import winograd_cycles
@@ -47,7 +47,7 @@ class Winograd:
     def fits(self, product: Product) -> bool:
         window = product.window
         slides = window.kernel == (3, 3) and window.stride == window.dilate == (1, 1) and product.groups == 1
-        if not slides or os.environ.get("MINIDNN_WINOGRAD") == "0":
+        if not slides or not settings.WINOGRAD.value():
             return False
         if self.scheme not in schemes_for(product.isa, product.data.name):
             return False

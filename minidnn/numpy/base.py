@@ -163,8 +163,10 @@ class ArrayBase(Traceable):
             if value._data is None:
                 assert value._entry is not None
                 raise no_data(value._entry, "writing in place into an array that is not traced")
-            np.copyto(self._data, value._data, casting=casting)
-            self._buffer.version += 1
+            try:
+                np.copyto(self._data, value._data, casting=casting)
+            finally:
+                self._buffer.version += 1  # also after Ctrl-C: what was written has been written
             return self
         assert self._entry is not None and self._trace is not None
         if self._trace.may_be_aliased(self._entry):

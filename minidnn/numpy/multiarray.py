@@ -236,8 +236,10 @@ class ndarray(ArrayMethods):
             raise no_data(self._entry, "writing to elements")
         if isinstance(value, ndarray):
             value = value._read("writing a traced array into a concrete one")
-        self._data[to_numpy_key(key)] = value
-        self._buffer.version += 1
+        try:
+            self._data[to_numpy_key(key)] = value
+        finally:
+            self._buffer.version += 1
 
     def fill(self, value: Any) -> None:
         """Write `value` to every element."""

@@ -1,11 +1,14 @@
 """Operators on 8-bit integers: quantize, dequantize, requantize, and products that are exact in int32.
 
-A quantized tensor is a pair: integers q, int8 or uint8, and one float32 scale; ``real = q * scale``. There is no
-zero point: int8 is symmetric around zero, uint8 begins at zero. Weights are int8 with a scale for every output
-channel, the ``channel_scale`` of `dequantize`.
+A quantized tensor is a pair: integers q, int8 or uint8, and a float32 scale; ``real = q * scale``. The scale is one
+number of shape (1,), or where ranges are found at run time one for each index of some leading axes: for each sample, so
+that none depends on its neighbours. Its shape is that of the data with 1 for all other axes. There is no zero point:
+int8 is symmetric around zero, uint8 begins at zero. Weights are int8 with a scale for every output channel, the
+``channel_scale`` of `dequantize`.
 
 Every reference is exact, bit for bit what a kernel has to give: sums of products are taken modulo 2^32 as int32
-arithmetic takes them, everything else is single float32 operations in the order written here.
+arithmetic takes them, everything else is single float32 operations in the order written here. Weights are quantized so
+that no sum wraps around; a batch_dot of more products than int32 holds the sum of is refused.
 """
 
 from __future__ import annotations
@@ -18,7 +21,14 @@ import numpy as np
 
 from minidnn.errors import OpError, ShapeError, TypeMismatchError
 from minidnn.ops.checks import FLOAT32, normalize_axis, want_dtype, want_filled, want_shape
-from minidnn.ops.ranges import QUANTIZED_RANGES, calibrated_scale, scale_of_range
+from minidnn.ops.ranges import (
+    QUANTIZED_RANGES,
+    calibrated_scale,
+    count_batch_axes,
+    largest_depth,
+    scale_of_range,
+    scales_of_ranges,
+)
 from minidnn.ops.registry import Attr, Attrs, Op, TensorType, get_op, list_ops, register
 from minidnn.ops.traits import AnchorTraits, EpilogueStep, step
 
@@ -31,8 +41,8 @@ _BYTES = frozenset({_INT8, np.dtype(np.uint8)})
 _INTEGERS = _BYTES | {_INT32}
 
 
-def quantize_array(data: Array, scale: np.float32, out_type: str) -> Array:
-    """float32 numbers as multiples of `scale`: rounded half to even, saturated; NaN is 0."""
+def quantize_array(data: Array, scale: np.float32 | Array, out_type: str) -> Array:
+    """float32 numbers as multiples of `scale`: rounded half to even, saturated; 0 for NaN in either."""
     low, high = QUANTIZED_RANGES[out_type]
     with np.errstate(invalid="ignore", over="ignore"):
         q = np.rint(data * (np.float32(1) / scale))
@@ -40,24 +50,28 @@ def quantize_array(data: Array, scale: np.float32, out_type: str) -> Array:
     return np.clip(q, low, high, out=q).astype(out_type)
 
 
-def _runtime_scale(data: Array, out_type: str) -> np.float32:
-    return scale_of_range(float(data.min()), float(data.max()), out_type)
+def _runtime_scale(attrs: Attrs, data: Array) -> Array:
+    """Found from the data: of shape (1,), or with an axis for each of the data's."""
+    count = count_batch_axes(attrs.batch_axes, data.ndim)
+    if count == 0:
+        return np.full(1, scale_of_range(float(data.min()), float(data.max()), attrs.out_type), np.float32)
+    rest = tuple(range(count, data.ndim))
+    return scales_of_ranges(data.min(axis=rest, keepdims=True), data.max(axis=rest, keepdims=True), attrs.out_type)
 
 
 def _quantize(attrs: Attrs, data: Array) -> tuple[Array, Array]:
-    scale = calibrated_scale(attrs)
-    if scale is None:
-        scale = _runtime_scale(data, attrs.out_type)
-    return quantize_array(data, scale, attrs.out_type), np.full(1, scale, np.float32)
+    known = calibrated_scale(attrs)
+    scale = _runtime_scale(attrs, data) if known is None else np.full(1, known, np.float32)
+    return quantize_array(data, scale.reshape(()) if scale.size == 1 else scale, attrs.out_type), scale
 
 
 def _dequantize(attrs: Attrs, data: Array, scale: Array, channel_scale: Array | None = None) -> Array:
+    factor = scale.reshape(()) if scale.size == 1 else scale
     with np.errstate(over="ignore", invalid="ignore"):
-        if channel_scale is None:
-            return np.asarray(data.astype(np.float32) * scale)
-        factor = scale * channel_scale
-        if factor.size > 1:
-            factor = factor.reshape(-1, *(1,) * (data.ndim - attrs.axis % data.ndim - 1))
+        if channel_scale is not None:
+            trailing = data.ndim - attrs.axis % data.ndim - 1 if channel_scale.size > 1 else 0
+            factor = factor * channel_scale.reshape(-1, *(1,) * trailing)
+            factor = factor.reshape(()) if factor.size == 1 else factor
         return np.asarray(data.astype(np.float32) * factor)
 
 
@@ -67,10 +81,12 @@ def _requantize(attrs: Attrs, data: Array, scale: Array, channel_scale: Array | 
 
 def _want_scales(op: str, attrs: Attrs, types: Sequence[TensorType]) -> None:
     data, scale = types[:2]
+    shapes = scale.shape, data.shape
     if data.dtype not in _INTEGERS:
         raise TypeMismatchError(f"{op}: data must be int8, uint8 or int32, got {data}")
     want_dtype(op, "scale", scale, FLOAT32, "every scale")
-    want_shape(op, "scale", scale, (1,), "one number for the tensor")
+    if scale.ndim != data.ndim or scale.shape[-1] != 1 or any(n not in (1, m) for n, m in zip(*shapes, strict=True)):
+        want_shape(op, "scale", scale, (1,), f"one number for the tensor, or some leading axes of data {data.shape}")
     if attrs.per_channel:
         channel_scale = types[2]
         want_dtype(op, "channel_scale", channel_scale, FLOAT32, "every scale")
@@ -83,7 +99,9 @@ def _want_scales(op: str, attrs: Attrs, types: Sequence[TensorType]) -> None:
 
 
 def _quantized_pair(attrs: Attrs, data: TensorType) -> list[TensorType]:
-    return [TensorType(data.shape, np.dtype(attrs.out_type)), TensorType((1,), FLOAT32)]
+    count = count_batch_axes(attrs.batch_axes, data.ndim) if calibrated_scale(attrs) is None else 0
+    scale = data.shape[:count] + (1,) * (data.ndim - count) if count else (1,)
+    return [TensorType(data.shape, np.dtype(attrs.out_type)), TensorType(scale, FLOAT32)]
 
 
 def _check_range(op: str) -> Any:
@@ -124,6 +142,9 @@ _RANGE_ATTRS = (
     Attr("out_type", "str", "int8", choices=tuple(QUANTIZED_RANGES)),
     Attr("min_calib_range", "float", None),
     Attr("max_calib_range", "float", None),
+    # Leading axes each index of which has a range of its own, where ranges are found at run time; negative: all but so
+    # many at the end.
+    Attr("batch_axes", "int", 0),
 )
 _SCALE_ATTRS = (Attr("axis", "int", 1), Attr("per_channel", "bool", False))
 
@@ -184,7 +205,19 @@ def _infer_product(name: str, float_op: Op, attrs: Attrs, types: Sequence[Tensor
         if t.dtype != _INT32:
             raise TypeMismatchError(f"{name}: {label} must be int32, got {t}")
     (shape,) = (t.shape for t in float_op.infer(attrs, [_as_float(t) for t in types]))
+    if float_op.name == "batch_dot":
+        _want_depth(name, types[0].shape[-2 if attrs.transpose_a else -1], types)
     return [TensorType(shape, _INT32)]
+
+
+def _want_depth(name: str, depth: int, types: Sequence[TensorType]) -> None:
+    """Factors without weights may have any numbers."""
+    limit = largest_depth(*(t.dtype.name for t in types))
+    if depth > limit:
+        raise ShapeError(
+            f"{name}: sums of {depth} products of {types[0].dtype} by {types[1].dtype} may exceed int32, which holds "
+            f"those of {limit}; shapes are {types[0].shape} and {types[1].shape}"
+        )
 
 
 def _exact(float_op: Op, attrs: Attrs, *arrays: Array) -> Array:

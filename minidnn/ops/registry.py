@@ -118,8 +118,19 @@ def _to_str(value: Any) -> str:
 
 
 def _to_dtype(value: Any) -> np.dtype[Any]:
-    dtype: np.dtype[Any] = np.dtype(value)
+    try:
+        dtype: np.dtype[Any] = np.dtype(value)
+    except SyntaxError:  # NumPy parses a list of fields
+        raise ValueError(value) from None
+    if dtype.kind not in "biufc":
+        raise ValueError(value)
     return dtype
+
+
+def _shown(value: Any) -> str:
+    """A value that may come from a file, fit for a message."""
+    text = repr(value)
+    return text if len(text) <= 120 else text[:117] + "..."
 
 
 _CONVERTERS: dict[str, Callable[[Any], Any]] = {
@@ -163,13 +174,13 @@ class Attr:
         try:
             result = _CONVERTERS[self.kind](value)
         except (ValueError, TypeError, OverflowError):
-            raise OpError(f"{op}: attribute {self.name!r} must be a {self.kind}, got {value!r}") from None
+            raise OpError(f"{op}: attribute {self.name!r} must be a {self.kind}, got {_shown(value)}") from None
         if self.choices is not None and result not in self.choices:
-            raise OpError(f"{op}: attribute {self.name!r} must be one of {list(self.choices)}, got {value!r}")
+            raise OpError(f"{op}: attribute {self.name!r} must be one of {list(self.choices)}, got {_shown(value)}")
         if self.low is not None:
             numbers = result if isinstance(result, tuple) else (result,)
             if any(n is not None and n < self.low for n in numbers):
-                raise OpError(f"{op}: attribute {self.name!r} must be at least {self.low}, got {value!r}")
+                raise OpError(f"{op}: attribute {self.name!r} must be at least {self.low}, got {_shown(value)}")
         return result
 
 

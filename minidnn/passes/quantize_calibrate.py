@@ -25,7 +25,7 @@ def calibrate(quantized: QuantizedGraph, ranges: Mapping[str, tuple[float, float
     """
 
     def change(node: Node, inputs: tuple[Entry, ...]) -> Sequence[Entry] | None:
-        if node.op_name not in QUANTIZING:
+        if node.op_name not in QUANTIZING or node.name not in quantized.ranges:
             return None
         planned = quantized.ranges[node.name]
         low, high = _range(planned, ranges)

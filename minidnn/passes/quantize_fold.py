@@ -18,7 +18,7 @@ from minidnn.ir.graph import Entry, Graph, Node, make_fused, make_like, make_nod
 from minidnn.ops.ranges import calibrated_scale
 from minidnn.passes.legality import can_be_epilogue, is_elementwise
 from minidnn.passes.naming import find_anchor
-from minidnn.passes.quantize_weights import quantize_bias
+from minidnn.passes.quantize_weights import fits_int32, quantize_bias
 from minidnn.passes.quantized_graph import QUANTIZING, ProductParameters, QuantizedGraph
 from minidnn.passes.regions import Region, fuse_region
 
@@ -40,12 +40,13 @@ def fold_bias(quantized: QuantizedGraph) -> QuantizedGraph:
         scale = _data_scale(node, inputs, parameters)
         if scale is None:
             return None
+        numbers = parameters[names.bias].reshape(-1).astype(np.float64)
+        if not fits_int32(numbers, float(scale)):
+            return None
         bias, weight, weight_scale = quantize_bias(
-            parameters.pop(names.bias).reshape(-1).astype(np.float64),
-            parameters[names.weight],
-            parameters[names.scale],
-            float(scale),
+            numbers, parameters[names.weight], parameters[names.scale], float(scale)
         )
+        del parameters[names.bias]
         parameters[names.weight], parameters[names.scale] = weight, weight_scale
         name = names.bias.replace("bias_float32", "bias_int32")
         parameters[name] = bias
@@ -67,7 +68,8 @@ def _data_scale(node: Node, inputs: Sequence[Entry], parameters: Mapping[str, Ar
     dequantize = next(n for n in node.subgraph.operations() if _is_integer_product(n.inputs[0].node))
     source = node.bind_inside(inputs)[dequantize.inputs[1]].node
     if source.is_variable:
-        return np.float32(parameters[source.name][0])
+        scale = parameters[source.name]
+        return np.float32(scale.reshape(-1)[0]) if scale.size == 1 else None
     return calibrated_scale(source.attrs) if source.op_name in QUANTIZING else None
 
 

@@ -17,6 +17,7 @@ from minidnn.ir.infer import known_types
 from minidnn.ops.traits import AnchorTraits
 from minidnn.passes.fold_batch_norm import normalizes_channels
 from minidnn.passes.naming import find_anchor
+from minidnn.passes.quantize_batch import SAMPLES, keeps_scale
 from minidnn.passes.quantize_mark import Marks, product_operands
 from minidnn.passes.quantize_weights import fold_affine, quantize_weight
 from minidnn.passes.quantized_graph import PlannedRange, ProductParameters, QuantizedGraph, layer_output
@@ -118,7 +119,8 @@ class _Inserter:
         is_uint8 = free and all(e in self._nonnegative for e in group)
         by_calibration = free and (self._dtype == "uint8" or all(e.node.is_variable for e in group))
         name = self._name(f"{_stem(entry)}_{op}")
-        node = make_node(op, name, inputs, {**attrs, "out_type": "uint8" if is_uint8 else "int8"})
+        axes = self._marks.batch_axes.get(entry, 0 if self._marks.calibrated else SAMPLES)
+        node = make_node(op, name, inputs, {**attrs, "out_type": "uint8" if is_uint8 else "int8", "batch_axes": axes})
         layers = tuple(layer_output(e) for e in group)
         self._ranges[name] = PlannedRange(layers, by_calibration and not is_uint8)
         return node[0], node[1]
@@ -142,8 +144,11 @@ class _Inserter:
         integers = {e: q for e, (q, _) in zip(data, pairs, strict=True)}
         inputs = tuple(integers[e] if e in integers else self._float(e) for e in node.inputs)
         new = Node(node.op, self._name(f"quantized_{node.name}"), node.attrs, inputs, hints=node.hints)
+        scale = pairs[0][1]
+        if not self._marks.calibrated and not scale.node.is_variable and not keeps_scale(node):
+            scale = Node(node.op, self._name(f"{node.name}_scale"), node.attrs, (scale,))[0]
         for i in range(node.num_outputs):
-            self._int8[node[i]] = new[i], pairs[0][1]
+            self._int8[node[i]] = new[i], scale
 
     def _insert_table(self, node: Node) -> None:
         assert node.op is not None
@@ -170,8 +175,10 @@ class _Inserter:
             names = ProductParameters(weight.node.name, scale.node.name, bias.node.name if bias else None)
         attrs = {**anchor.attrs, "no_bias": True} if "no_bias" in anchor.attrs else anchor.attrs
         product = make_node(traits.integer, f"quantized_{anchor.name}", inputs, attrs)
-        scaling = {"axis": traits.channel_axis, "per_channel": True}
-        if bias is None and not tail:
+        scaling: Mapping[str, Any] = {"axis": traits.channel_axis, "per_channel": True}
+        if not self._marks.calibrated:
+            scales, scaling = self._sample_scales(anchor, scales, scaling)
+        if bias is None and not tail and self._marks.calibrated:
             name = self._insert_bare(node, product, scales, scaling)
         else:
             region = [product, make_node("dequantize", f"{anchor.name}_dequantize", [product[0], *scales], scaling)]
@@ -185,6 +192,18 @@ class _Inserter:
             name = self._insert_fused(node, region)
         if names is not None:
             self._products[name] = names
+
+    def _sample_scales(
+        self, anchor: Node, scales: list[Entry], scaling: Mapping[str, Any]
+    ) -> tuple[list[Entry], Mapping[str, Any]]:
+        """Scales with an axis for each of the product's, one for all that both factors of a batch_dot bring."""
+        if anchor.op_name == "batch_dot":
+            name = self._name(f"{anchor.name}_scale")
+            return [make_node("multiply", name, scales)[0]], {"per_channel": False}
+        if anchor.op_name == "fully_connected" and anchor.attrs.flatten and not scales[0].node.is_variable:
+            name = self._name(f"{anchor.name}_scale")
+            return [make_node("flatten", name, scales[:1])[0], *scales[1:]], scaling
+        return scales, scaling
 
     def _insert_fused(self, node: Node, region: Region) -> str:
         inside = set(region)

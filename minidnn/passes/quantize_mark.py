@@ -14,14 +14,18 @@ read comes out of a product.
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+import math
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from minidnn.ir.graph import Entry, Graph, Node
 from minidnn.ir.roles import input_roles
+from minidnn.ops.ranges import largest_depth
 from minidnn.passes.naming import find_anchor
+from minidnn.passes.quantize_batch import SAMPLES, carries_samples, find_batch_axes, operand_axes
+from minidnn.passes.quantize_weights import MAX_DEPTH
 from minidnn.passes.regions import GraphView, data_inputs
 
 __all__ = ["Marks", "mark", "product_operands"]
@@ -41,6 +45,8 @@ class Marks:
         origins: for each of those the values it consists of that are quantized: itself, or what it was carried from.
         group: for each quantized value the values that have one scale with it, itself included.
         signed: quantized values that have to be int8, not uint8.
+        calibrated: whether calibration gives ranges; else they are found at run time.
+        batch_axes: for each quantized value the attribute of its quantization where ranges are found at run time.
     """
 
     products: frozenset[Node]
@@ -50,6 +56,8 @@ class Marks:
     origins: dict[Entry, tuple[Entry, ...]]
     group: dict[Entry, tuple[Entry, ...]]
     signed: frozenset[Entry]
+    calibrated: bool = True
+    batch_axes: dict[Entry, int] = field(default_factory=dict)
 
 
 def mark(graph: Graph, known: Collection[str], mode: str, excluded: Collection[Node] = (), joins: bool = True) -> Marks:
@@ -60,7 +68,8 @@ def mark(graph: Graph, known: Collection[str], mode: str, excluded: Collection[N
         known: names of the variables whose values are known: parameters.
         mode: ``full`` or ``smart``.
         excluded: operations that stay as they are.
-        joins: whether joins carry int8; they need ranges from calibration.
+        joins: whether joins carry int8; they need ranges from calibration. Without it ranges are found at run time,
+            for each sample, and only what leaves samples by themselves carries int8.
     """
     view = GraphView(graph)
     products = frozenset(n for n in view.operations if n not in excluded and _is_product(view, n, known))
@@ -86,8 +95,25 @@ def mark(graph: Graph, known: Collection[str], mode: str, excluded: Collection[N
     signed = {o for n in products for e in _right_operand(n) for o in origins[e]}
     signed |= {member for e in signed for member in group[e]}
     return Marks(
-        products, frozenset(used_tables), frozenset(carriers), frozenset(demanded), origins, group, frozenset(signed)
+        products,
+        frozenset(used_tables),
+        frozenset(carriers),
+        frozenset(demanded),
+        origins,
+        group,
+        frozenset(signed),
+        joins,
+        {} if joins else find_batch_axes(_readers(products, carriers), origins),
     )
+
+
+def _readers(products: Collection[Node], carriers: Collection[Node]) -> Iterator[tuple[Entry, int]]:
+    for node in products:
+        anchor = find_anchor(node)
+        assert anchor is not None
+        yield from zip(product_operands(node), operand_axes(anchor), strict=True)
+    for node in carriers:
+        yield from ((entry, SAMPLES) for entry in data_inputs(node))
 
 
 def product_operands(node: Node) -> list[Entry]:
@@ -95,11 +121,12 @@ def product_operands(node: Node) -> list[Entry]:
     anchor = find_anchor(node)
     assert anchor is not None
     assert anchor.op is not None and anchor.op.anchor is not None
-    count = anchor.op.anchor.factors
-    if node is anchor:
-        return list(node.inputs[:count])
-    outside = node.bind_inside(node.inputs)
-    return [outside[e] for e in anchor.inputs[:count]]
+    return [_outer(node, e) for e in anchor.inputs[: anchor.op.anchor.factors]]
+
+
+def _outer(node: Node, entry: Entry) -> Entry:
+    """What an input of an operation inside a fused node is outside; itself where nothing is fused."""
+    return entry if node.subgraph is None else node.bind_inside(node.inputs)[entry]
 
 
 def _right_operand(node: Node) -> list[Entry]:
@@ -117,12 +144,26 @@ def _is_product(view: GraphView, node: Node, known: Collection[str]) -> bool:
     weights = [e for e, role in zip(node.inputs, input_roles(node), strict=True) if role.is_parameter]
     if not all(e.node.is_variable and e.node.name in known for e in weights):
         return False
-    return all(view.types[e].dtype == _FLOAT32 for e in (*product_operands(node), *weights) if e in view.types)
+    if not all(view.types[e].dtype == _FLOAT32 for e in (*product_operands(node), *weights) if e in view.types):
+        return False
+    return _sums_fit_int32(view, anchor, node)
+
+
+def _sums_fit_int32(view: GraphView, anchor: Node, node: Node) -> bool:
+    """Whether int8 sums cannot wrap around: both factors of a batch_dot may be the largest numbers throughout."""
+    if anchor.op_name == "batch_dot":
+        left = product_operands(node)[0]
+        depth = view.types[left].shape[-2 if anchor.attrs.transpose_a else -1] if left in view.types else 0
+        return depth <= largest_depth("uint8", "int8")
+    weight = _outer(node, anchor.inputs[1])
+    return weight not in view.types or math.prod(view.types[weight].shape[1:]) <= MAX_DEPTH
 
 
 def _carries(node: Node, joins: bool) -> bool:
     op = node.op
-    return op is not None and (op.holds(op.scale_transparent, node.attrs) or (joins and op.shares_scale))
+    if op is None or not (joins or carries_samples(node)):
+        return False
+    return op.holds(op.scale_transparent, node.attrs) or (joins and op.shares_scale)
 
 
 def _is_table(node: Node, known: Collection[str]) -> bool:

@@ -1,7 +1,8 @@
 """The numbers of a quantized layer: int8 weights with a scale per output channel, and the bias in int32.
 
 What comes out is what int32 accumulators can hold: a channel whose bias or whose largest possible sum would come near
-2^31 gets a larger scale, so that it is rounded more coarsely instead of wrapping around.
+2^31 gets a larger scale, so that it is rounded more coarsely instead of wrapping around. A channel whose weights are
+all zero (a pruned filter, or a batch normalization with gamma = 0) is its bias alone, and has the scale that fits it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import numpy as np
 
 from minidnn.errors import OpError
 
-__all__ = ["fold_affine", "quantize_bias", "quantize_weight"]
+__all__ = ["MAX_DEPTH", "fits_int32", "fold_affine", "quantize_bias", "quantize_weight"]
 
 Array = np.ndarray[Any, Any]
 
@@ -22,6 +23,10 @@ _LARGEST_FLOAT = float(np.finfo(np.float32).max)
 # Of the accumulator's 2^31: one half for the bias, one for the sum of products.
 _MAX_SUM = _MAX_BIAS = float((1 << 30) - 1)
 _MAX_DATA = 255
+# Weights of a channel of which int32 holds the sum of products even where all are as large as the largest.
+MAX_DEPTH = int(_MAX_SUM) // _MAX_DATA
+# Units in a bias without weights: float32 holds such integers, and Winograd's factors leave them within int32.
+_LONE_BIAS = float(1 << 20)
 
 # Elements that are computed at a time: a large dense layer in float64 would take several times its memory.
 _BLOCK = 1 << 20
@@ -58,32 +63,53 @@ def quantize_weight(weight: Array, per_channel: bool = True) -> tuple[Array, Arr
     """int8 weights, and their scale for each output channel as float32 (C,): ``w = q * scale``.
 
     Args:
-        weight: (C, ...).
-        per_channel: False gives all channels one scale. A channel of zeros has scale 1.
+        weight: (C, ...), of at most `MAX_DEPTH` weights a channel.
+        per_channel: False gives all channels one scale. A channel that is rounded to zeros by the smallest normal
+            scale has scale 1.
     """
     rows = weight.reshape(len(weight), -1)
     largest = np.maximum(rows.max(1), -rows.min(1)).astype(np.float64)
     if not per_channel:
         largest = np.full_like(largest, largest.max())
-    scale = (largest / _LIMIT).astype(np.float32)
-    scale[scale < _SMALLEST_SCALE] = 1
+    empty = largest < _SMALLEST_SCALE / 2
+    levels = np.full(len(rows), _LIMIT)
+    scale = _scale_of(largest, levels, empty)
     q = _rounded(rows, scale)
     # int32 holds any sum over fewer than 33000 elements; beyond that some channel might be too heavy.
-    while (heaviest := np.abs(q).sum(1, dtype=np.int64) * _MAX_DATA / _MAX_SUM).max() > 1:
-        scale = _enlarged(scale, heaviest)
+    while ((heaviest := _heaviest(q)) > 1)[levels > 1].any():
+        # Whole levels: the largest weight stays exact.
+        levels = np.where(heaviest > 1, np.maximum(np.floor(levels / np.maximum(heaviest, 1)), 1), levels)
+        scale = _scale_of(largest, levels, empty)
         q = _rounded(rows, scale)
     return q.reshape(weight.shape), scale
+
+
+def _heaviest(q: Array) -> Array:
+    """The largest sums of products that channels may have, as shares of what they are allowed."""
+    return np.asarray(np.abs(q).sum(1, dtype=np.int64) * _MAX_DATA / _MAX_SUM)
+
+
+def _scale_of(largest: Array, levels: Array, empty: Array) -> Array:
+    """The scales with which the largest weights of channels are so many integers."""
+    scale = np.maximum(largest / levels, _SMALLEST_SCALE).astype(np.float32)
+    return np.where(empty, np.float32(1), scale)
+
+
+def fits_int32(bias: Array, data_scale: float) -> bool:
+    """Whether `quantize_bias` can represent this bias: some float32 scale of the weights is large enough for it."""
+    return bool(np.abs(bias).max() <= _LARGEST_FLOAT / 2 * _MAX_BIAS * data_scale)
 
 
 def quantize_bias(bias: Array, weight: Array, weight_scale: Array, data_scale: float) -> tuple[Array, Array, Array]:
     """int32 bias in units of the accumulator, with the weights and scales that it fits to.
 
     Args:
-        bias: (C,) real numbers.
+        bias: (C,) real numbers for which `fits_int32` holds.
         weight: (C, ...) int8.
         weight_scale: (C,).
         data_scale: the scale of the data.
     """
+    weight_scale = _with_lone_biases(bias, weight, weight_scale, data_scale)
     unit = weight_scale.astype(np.float64) * data_scale
     excess = np.abs(bias) / unit / _MAX_BIAS
     if excess.max() > 1:
@@ -93,6 +119,17 @@ def quantize_bias(bias: Array, weight: Array, weight_scale: Array, data_scale: f
         weight, weight_scale = _rounded(rows, larger).reshape(weight.shape), larger
         unit = weight_scale.astype(np.float64) * data_scale
     return np.rint(bias / unit).astype(np.int32), weight, weight_scale
+
+
+def _with_lone_biases(bias: Array, weight: Array, weight_scale: Array, data_scale: float) -> Array:
+    """The scales, those of channels without weights chosen by the bias, which is all that they scale."""
+    alone = (bias != 0) & ~weight.reshape(len(weight), -1).any(1)
+    if not alone.any():
+        return weight_scale
+    unit = np.maximum(np.abs(bias[alone]) / _LONE_BIAS, _SMALLEST_SCALE)
+    scale = weight_scale.copy()
+    scale[alone] = np.clip(unit / data_scale, _SMALLEST_SCALE, _LARGEST_FLOAT)
+    return scale
 
 
 def _rounded(rows: Array, scale: Array) -> Array:

@@ -10,7 +10,7 @@ import numpy as np
 
 from minidnn.ir.graph import Entry, Graph
 
-__all__ = ["QUANTIZING", "PlannedRange", "ProductParameters", "QuantizedGraph", "layer_output"]
+__all__ = ["QUANTIZING", "PlannedRange", "ProductParameters", "QuantizedGraph", "is_quantized", "layer_output"]
 
 # Operators with a range.
 QUANTIZING = frozenset({"quantize", "requantize"})
@@ -64,3 +64,13 @@ def layer_output(entry: Entry) -> str:
     if entry.node.is_variable:
         return entry.node.name
     return f"{entry.node.name}_output{entry.index if entry.node.num_outputs > 1 else ''}"
+
+
+def is_quantized(graph: Graph) -> bool:
+    """Whether there are int8 operations in a graph."""
+    return any(
+        n.op_name in QUANTIZING
+        or n.op_name.startswith(("quantized_", "dequantize"))
+        or (n.subgraph is not None and is_quantized(n.subgraph))
+        for n in graph.operations()
+    )

@@ -1,9 +1,12 @@
-"""Object code on disk, content-addressed, private to its owner.
+"""Object code on disk, content-addressed, private to its owner, and bounded.
 
 An entry is one file named by the hash of everything that determines its content. It begins with the hash
-of what follows, so a damaged or truncated entry is noticed and compiled anew. Entries are written to a
+of what follows, so a damaged or truncated entry is noticed and compiled again. Entries are written to a
 temporary file and renamed, so a reader sees all of one or nothing. Cached code is executed: a folder that
 anyone else can write to, or that belongs to someone else, is not used.
+
+Using an entry sets its time of modification. When the folder has grown beyond its limit, entries go that were
+used longest ago. Any number of processes may do all this at once: an entry that has gone is compiled again.
 """
 
 from __future__ import annotations
@@ -11,71 +14,137 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
+import secrets
 import stat
 import sys
-import tempfile
+import time
+from collections.abc import Iterator
 from pathlib import Path
+
+from minidnn import settings
 
 __all__ = ["CodeCache", "default_folder"]
 
 _DIGEST_BYTES = 32
+_ENTRY = re.compile(r"[0-9a-f]{64}\.o")
+_TEMPORARY = re.compile(r"[0-9a-f]{64}\.[0-9a-f]{16}\.tmp")
+
+# Seconds after which a temporary file has no writer any more.
+_ABANDONED = 3600.0
+# The folder is measured when this part of the limit has been written since the last time, and an eviction leaves
+# so much room twice: one process never exceeds the limit, several by this part each.
+_STEP = 1 / 16
+# Seconds between two notes that an entry is used: when it is to go, no more than the hour matters.
+_NOTE_INTERVAL = 60.0
 
 
-def default_folder() -> Path:
-    """``MINIDNN_CACHE_DIR``, else ``minidnn`` in the user's cache folder."""
-    explicit = os.environ.get("MINIDNN_CACHE_DIR")
-    if explicit:
-        return Path(explicit)
+def default_folder() -> Path | None:
+    """``MINIDNN_CACHE_DIR``, else ``minidnn`` in the user's cache folder; None where the user has no home."""
+    explicit = settings.CACHE_DIR.value()
+    if explicit is not None:
+        return explicit
     if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or str(Path.home() / "AppData" / "Local")
+        base, below = os.environ.get("LOCALAPPDATA", ""), ("AppData", "Local")
     elif sys.platform == "darwin":
-        base = str(Path.home() / "Library" / "Caches")
+        base, below = "", ("Library", "Caches")
     else:
-        base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "minidnn"
+        base, below = os.environ.get("XDG_CACHE_HOME", ""), (".cache",)
+    # The XDG specification: a relative path is invalid and is ignored.
+    folder = Path(base) if Path(base).is_absolute() else settings.user_folder(*below)
+    return None if folder is None else folder / "minidnn"
 
 
 class CodeCache:
-    """A folder of entries. Where the folder cannot be had safely, the cache is off: `folder` is None."""
+    """A folder of entries. Where the folder cannot be had safely, the cache is off: `folder` is None.
 
-    def __init__(self, folder: Path | None) -> None:
-        self.folder = folder if folder is not None and _is_private(folder) else None
+    Args:
+        folder: made if need be; None: no cache.
+        limit: bytes that the entries may take together; 0: no cache.
+    """
+
+    def __init__(self, folder: Path | None, limit: int = settings.CACHE_BYTES.default) -> None:
+        self.folder = _private(folder) if folder is not None and limit > 0 else None
+        self._limit = limit
+        self._unmeasured = float(limit)  # bytes written since the folder was measured
 
     def read(self, key: str) -> bytes | None:
         """The entry of that key (hexadecimal), or None if there is none or it is damaged."""
         if self.folder is None:
             return None
+        path = self.folder / f"{key}.o"
         try:
-            content = (self.folder / f"{key}.o").read_bytes()
+            content = path.read_bytes()
         except OSError:
             return None
         digest, payload = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
-        return payload if hashlib.sha256(payload).digest() == digest else None
+        if hashlib.sha256(payload).digest() != digest:
+            return None
+        _note_use(path)
+        return payload
 
     def write(self, key: str, payload: bytes) -> None:
         """Store an entry; a full or read-only disk costs the next process its time, not this one its life."""
-        if self.folder is None:
+        if self.folder is None or len(payload) > self._limit // 2:
             return
+        temporary = self.folder / f"{key}.{secrets.token_hex(8)}.tmp"
         with contextlib.suppress(OSError):
-            handle, name = tempfile.mkstemp(dir=self.folder, suffix=".tmp")
             try:
-                with os.fdopen(handle, "wb") as file:
-                    file.write(hashlib.sha256(payload).digest() + payload)
-                Path(name).replace(self.folder / f"{key}.o")
-            except OSError:
-                Path(name).unlink(missing_ok=True)
-                raise
+                temporary.touch(0o600, exist_ok=False)
+                temporary.write_bytes(hashlib.sha256(payload).digest() + payload)
+                temporary.replace(self.folder / f"{key}.o")
+            finally:
+                temporary.unlink(missing_ok=True)
+        self._unmeasured += len(payload) + _DIGEST_BYTES
+        if self._unmeasured >= self._limit * _STEP:
+            self._unmeasured = 0
+            self._evict(self.folder)
+
+    def _evict(self, folder: Path) -> None:
+        """Remove what was used longest ago, if the entries take more than they may."""
+        entries = list(_entries(folder))
+        total = sum(size for _, size, _ in entries)
+        if total <= self._limit * (1 - _STEP):
+            return
+        for _, size, path in sorted(entries):
+            if total <= self._limit * (1 - 2 * _STEP):
+                return
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+                total -= size
 
 
-def _is_private(folder: Path) -> bool:
-    """Whether the folder is there (made if need be) and only its owner, who is us, can write to it."""
+def _entries(folder: Path) -> Iterator[tuple[float, int, Path]]:
+    """When each entry was used last, its size and its path. Removes what writers have left that were killed."""
+    with contextlib.suppress(OSError), os.scandir(folder) as files:
+        for file in files:
+            if not _ENTRY.fullmatch(file.name) and not _TEMPORARY.fullmatch(file.name):
+                continue
+            with contextlib.suppress(OSError):
+                status = file.stat(follow_symlinks=False)
+                if file.name.endswith(".o"):
+                    yield status.st_mtime, status.st_size, Path(file.path)
+                elif time.time() - status.st_mtime > _ABANDONED:
+                    Path(file.path).unlink(missing_ok=True)
+
+
+def _note_use(path: Path) -> None:
+    with contextlib.suppress(OSError):  # a folder that can only be read is never evicted from either
+        if abs(time.time() - path.stat().st_mtime) > _NOTE_INTERVAL:
+            os.utime(path)
+
+
+def _private(folder: Path) -> Path | None:
+    """The absolute path of the folder, made if need be, if only its owner, who is us, can write to it; else None."""
     try:
+        folder = folder.absolute()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = folder.lstat()
-    except OSError:
-        return False
+    except (OSError, ValueError):
+        return None
     if not stat.S_ISDIR(status.st_mode):
-        return False
-    if not hasattr(os, "getuid"):
-        return True
-    return status.st_uid == os.getuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+        return None
+    ours = not hasattr(os, "getuid") or (
+        status.st_uid == os.getuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    )
+    return folder if ours else None

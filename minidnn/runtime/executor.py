@@ -68,20 +68,19 @@ class Executor:
 
     def __call__(self, inputs: Sequence[Array]) -> list[Array]:
         """Outputs for inputs; these must have the program's types and strides, which the caller has checked."""
-        if recording.current is not None:
-            return self.record(inputs, recording.current)
-        # Taking from a list and giving back is one operation each: a lock would be held for ever in a process
-        # that is forked while another thread holds it.
+        recorder = recording.current
+        if recorder is not None:
+            return self.record(inputs, recorder)
+        # Taking from a list and giving back is one operation each: it needs no lock. A context comes back from a run
+        # that has come to its end; what an interrupt or an error has left half changed is not used again.
         try:
             context = self._idle.pop()
         except IndexError:
             context = _Context(self, self.program)
         outputs = [_new_output(t) for t in self.program.outputs]
-        try:
-            context.run(inputs, outputs, self._pool)
-        finally:
-            context.release_arrays()
-            self._idle.append(context)
+        context.run(inputs, outputs, self._pool)
+        context.release_arrays()
+        self._idle.append(context)
         return outputs
 
     def record(self, inputs: Sequence[Array], recorder: Recorder) -> list[Array]:
@@ -93,11 +92,9 @@ class Executor:
         except IndexError:
             context = _Context(self, self.program, single_steps=True)
         outputs = [_new_output(t) for t in self.program.outputs]
-        try:
-            recorder.add(self.program, context.run(inputs, outputs, self._pool, timed=True))
-        finally:
-            context.release_arrays()
-            idle.append(context)
+        recorder.add(self.program, context.run(inputs, outputs, self._pool, timed=True))
+        context.release_arrays()
+        idle.append(context)
         return outputs
 
 

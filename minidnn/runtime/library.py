@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import threading
 from collections.abc import Callable, Iterable
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 
 import minidnn_kernels
+from minidnn import settings
+from minidnn.errors import SettingError
+from minidnn.fork_safe import ForkSafeLock
 from minidnn.plan import layout
 from minidnn.plan.program import KernelSpec
 from minidnn.runtime.code_cache import CodeCache, default_folder
 from minidnn.runtime.loops import compile_loops
+from minidnn.uninterrupted import uninterrupted
+from minidnn_kernels.codegen import TOOLCHAIN, Loader, emit_object
 from minidnn_kernels.isa import Isa, best_isa, get_isa, host_supports
 
 __all__ = ["Library", "chosen_isa", "library"]
@@ -25,14 +28,19 @@ def chosen_isa() -> Isa:
     """The ISA kernels are made for: ``MINIDNN_ISA``, else the best this machine has.
 
     Raises:
-        ValueError: ``MINIDNN_ISA`` names no ISA, or one this machine does not have.
+        SettingError: ``MINIDNN_ISA`` names no ISA, or one this machine does not have.
     """
-    wanted = os.environ.get("MINIDNN_ISA")
+    wanted = settings.ISA.value()
     if not wanted:
         return best_isa()
-    isa = get_isa(wanted)
+    try:
+        isa = get_isa(wanted)
+    except ValueError as error:
+        raise SettingError(f"{settings.ISA.name}: {error}") from None
     if not host_supports(isa):
-        raise ValueError(f"MINIDNN_ISA={wanted}: this machine does not have {sorted(isa.requires)} on {isa.arch}")
+        raise SettingError(
+            f"{settings.ISA.name}={wanted}: this machine does not have {sorted(isa.requires)} on {isa.arch}"
+        )
     return isa
 
 
@@ -48,17 +56,18 @@ def _sources_digest() -> str:
 
 
 class Library:
-    """Addresses of compiled kernels. Safe to use from many threads; what is compiled stays for good."""
+    """Addresses of compiled kernels. Safe to use from many threads; what is compiled stays for good.
+
+    Compiling and loading are not interrupted: Ctrl-C ends the wait for them, and the next call finds them done.
+    """
 
     def __init__(self, isa: Isa, cache: CodeCache) -> None:
-        from minidnn_kernels.codegen import Loader  # deferred: it loads LLVM
-
         self.isa = isa
         self.cache = cache
         self.compiled = 0
         self._addresses: dict[str, int] = {}
         self._names: dict[int, str] = {}
-        self._lock = threading.Lock()
+        self._loading = ForkSafeLock()
         self._loader = Loader()
 
     def microkernel(self, spec: KernelSpec) -> int:
@@ -71,13 +80,10 @@ class Library:
 
     def prepare_loops(self, names: Iterable[str]) -> None:
         """Compile those loops that were never compiled, together: `loop` finds them from then on."""
-        missing = [
-            name
-            for name in sorted(set(names))
-            if _loop_key(name) not in self._addresses and self.cache.read(self._entry(_loop_key(name))) is None
-        ]
+        unloaded = [name for name in sorted(set(names)) if _loop_key(name) not in self._addresses]
+        missing = [name for name in unloaded if self.cache.read(self._entry(_loop_key(name))) is None]
         if len(missing) > 1:
-            for name, ir_text in compile_loops(missing).items():
+            for name, ir_text in uninterrupted(lambda: compile_loops(missing)).items():
                 self._address(_loop_key(name), name, lambda ir_text=ir_text: ir_text)  # type: ignore[misc]
 
     def name_of(self, address: int) -> str:
@@ -86,25 +92,22 @@ class Library:
 
     def _address(self, key: str, symbol: str, emit: Callable[[], str]) -> int:
         address = self._addresses.get(key)
-        if address is not None:
-            return address
-        with self._lock:
+        return uninterrupted(lambda: self._load(key, symbol, emit)) if address is None else address
+
+    def _load(self, key: str, symbol: str, emit: Callable[[], str]) -> int:
+        with self._loading.here:
             if key not in self._addresses:
                 address = self._loader.load(self._object(key, emit), symbol)
-                self._addresses[key] = address
                 self._names[address] = symbol
+                self._addresses[key] = address
             return self._addresses[key]
 
     def _entry(self, key: str) -> str:
         """The name of a cache entry: a hash of all that the code depends on."""
-        from minidnn_kernels.codegen import TOOLCHAIN  # deferred: it loads LLVM
-
         content = f"{TOOLCHAIN}\n{_sources_digest()}\n{self.isa!r}\n{key}"
         return hashlib.sha256(content.encode()).hexdigest()
 
     def _object(self, key: str, emit: Callable[[], str]) -> bytes:
-        from minidnn_kernels.codegen import emit_object  # deferred: it loads LLVM
-
         name = self._entry(key)
         found = self.cache.read(name)
         if found is None:
@@ -122,4 +125,4 @@ def _loop_key(name: str) -> str:
 @cache
 def library() -> Library:
     """The library of this process, for the chosen ISA and the user's cache folder."""
-    return Library(chosen_isa(), CodeCache(default_folder()))
+    return Library(chosen_isa(), CodeCache(default_folder(), settings.CACHE_BYTES.value()))

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 
 from minidnn.child_interpreter import child_command, child_environment, has_interpreter
+from minidnn_kernels.fork_lock import FORK_LOCK
 
 __all__ = ["LOOPS", "compile_loops"]
 
@@ -28,6 +29,7 @@ LOOPS = {
     "depthwise_loop": "minidnn_kernels.depthwise_loop",
     "pool_loop": "minidnn_kernels.pooling_loop",
     "global_pool_loop": "minidnn_kernels.pooling_loop",
+    "scales_loop": "minidnn_kernels.scales_loop",
     "rows_loop": "minidnn_kernels.rows_loop",
     "transposed_loop": "minidnn_kernels.transposed_loop",
     "winograd_loop": "minidnn_kernels.winograd_loop",
@@ -46,9 +48,10 @@ def compile_loops(names: Sequence[str]) -> dict[str, str]:
 
 
 def _compile_here(names: Sequence[str]) -> dict[str, str]:
-    from minidnn_kernels.numba_loops import loop_ir  # deferred: it loads Numba
+    with FORK_LOCK:
+        from minidnn_kernels.numba_loops import loop_ir  # deferred: it loads Numba
 
-    return {name: loop_ir(getattr(importlib.import_module(LOOPS[name]), name), name) for name in names}
+        return {name: loop_ir(getattr(importlib.import_module(LOOPS[name]), name), name) for name in names}
 
 
 def _compile_in_child(names: Sequence[str]) -> dict[str, str] | None:

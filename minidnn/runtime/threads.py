@@ -1,8 +1,8 @@
 """Helper threads, and the number of threads a run uses.
 
 A helper is a Python thread that spends its life in native code, without the interpreter's lock: it works
-on posted jobs, spins for a moment when there is none, and then sleeps on a semaphore until the next run
-wakes it. Calls from many Python threads at once are fine: one has the helpers, the others work alone.
+on posted jobs, spins for a moment when there is none, and then sleeps until the next run wakes it. Calls from
+many Python threads at once are fine: one has the helpers, the others work alone.
 """
 
 from __future__ import annotations
@@ -11,11 +11,18 @@ import ctypes
 import os
 import threading
 from collections.abc import Callable
+from queue import SimpleQueue
 
 import numpy as np
 
+from minidnn import settings
+from minidnn.errors import SettingError
+from minidnn.fork_safe import ForkSafeLock
 from minidnn.plan.layout import LINE_BYTES, SLOT_WORDS
 from minidnn.runtime.placement import Placement
+from minidnn.settings import quoted
+from minidnn.uninterrupted import uninterrupted
+from minidnn_kernels.fork_lock import FORK_LOCK
 
 __all__ = ["ThreadPool", "get_num_threads", "pool", "set_num_threads", "start_threads"]
 
@@ -25,22 +32,11 @@ NativeLoop = Callable[[int, int, int, int], None]
 # two inferences in a loop, shorter than anybody would notice on an idle machine.
 _PATIENCE = 40_000
 
-_MOST_THREADS = 1024
-
 
 def _available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _default_threads() -> int:
-    text = os.environ.get("MINIDNN_NUM_THREADS", "")
-    if not text:
-        return _available_cores()
-    if not text.isdecimal() or not 1 <= int(text) <= _MOST_THREADS:
-        raise ValueError(f"MINIDNN_NUM_THREADS must be an integer from 1 to {_MOST_THREADS}, got {text!r}")
-    return int(text)
 
 
 def aligned_words(count: int) -> np.ndarray:
@@ -51,8 +47,18 @@ def aligned_words(count: int) -> np.ndarray:
     return memory[skip : skip + count]
 
 
+class _Helper:
+    """A helper thread as others see it: its number, and where it waits to be woken."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.bell: SimpleQueue[None] = SimpleQueue()
+
+
 class ThreadPool:
     """The helpers of this process.
+
+    An interrupt may end any call here: helpers are started where none comes, and the rest changes one thing at a time.
 
     Args:
         load_loops: gives the native `run_loop` and `help_loop`; called at the first run.
@@ -62,40 +68,36 @@ class ThreadPool:
         self._load_loops = load_loops
         self._loops: tuple[NativeLoop, NativeLoop] | None = None
         self._threads: int | None = None
+        self._starting = ForkSafeLock()
         self._reset()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._reset)
 
     def _reset(self) -> None:
         """Forget helpers: at the start, and in a forked child, where only the forking thread lives on."""
-        self._lock = threading.Lock()
-        self._wake = threading.Semaphore(0)
-        self._helpers = 0
+        self._helpers: list[_Helper] = []
         self._helper_ids: list[int] = []
+        self._asleep: set[_Helper] = set()
         self._placement = Placement()
-        self._sleeping = 0
         self._slot = aligned_words(SLOT_WORDS)
 
     @property
     def threads(self) -> int:
         if self._threads is None:
-            self._threads = _default_threads()
+            self._threads = settings.NUM_THREADS.value() or _available_cores()
         return self._threads
 
     @threads.setter
     def threads(self, count: int) -> None:
-        if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= _MOST_THREADS:
-            raise ValueError(f"the number of threads must be an integer from 1 to {_MOST_THREADS}, got {count!r}")
+        if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= settings.MOST_THREADS:
+            most = settings.MOST_THREADS
+            raise SettingError(f"the number of threads must be an integer from 1 to {most}, got {quoted(count)}")
         self._threads = count
 
     def start(self) -> None:
         """Start the helpers, if they have not been started; they inherit this thread's niceness."""
-        if self._loops is None:
-            with self._lock:
-                if self._loops is None:
-                    self._loops = self._load_loops()
-        if self.threads - 1 > self._helpers:
-            self._start(self.threads - 1)
+        if self._loops is None or len(self._helpers) < self.threads - 1:
+            uninterrupted(self._start)
 
     def run(self, job: int) -> None:
         """Run the job at that address on this thread and the helpers; returns when it is done."""
@@ -104,35 +106,50 @@ class ThreadPool:
         helpers = self.threads - 1
         if helpers:
             self._placement.avoid_this_core(self._helper_ids)
-            if self._sleeping:
-                self._wake.release(min(self._sleeping, helpers))
+            if self._asleep:
+                self._wake(helpers)
         self._loops[0](self._slot.ctypes.data, job, helpers, 0)
 
-    def _start(self, wanted: int) -> None:
-        with self._lock:
-            while self._helpers < wanted:
-                number = self._helpers + 1
-                thread = threading.Thread(target=self._help, args=(number,), name=f"minidnn-{number}", daemon=True)
-                try:
-                    thread.start()
-                except RuntimeError:
-                    return  # the system gives no more threads: those there are do the work
-                self._helpers = number
-                if thread.native_id is not None:
-                    self._helper_ids.append(thread.native_id)
+    def _wake(self, most: int) -> None:
+        """Wake those of the first `most` helpers that sleep and have not been told to wake yet."""
+        for helper in tuple(self._asleep):
+            if helper.number <= most and helper.bell.empty():
+                helper.bell.put(None)
+
+    def _start(self) -> None:
+        with self._starting.here:
+            if self._loops is None:
+                self._loops = self._load_loops()
+            wanted = self.threads - 1
+            if wanted <= len(self._helpers):
+                return
+            while len(self._helpers) < wanted and self._start_helper(_Helper(len(self._helpers) + 1)):
+                pass
             self._placement.forget()
 
-    def _help(self, number: int) -> None:
+    def _start_helper(self, helper: _Helper) -> bool:
+        """Whether the system gives a thread for it; where it does not, those there are do the work."""
+        name = f"minidnn-{helper.number}"
+        thread = threading.Thread(target=self._help, args=(helper,), name=name, daemon=True)
+        self._helpers.append(helper)  # before, so that no other gets its number, whatever happens
+        try:
+            thread.start()
+        except RuntimeError:
+            self._helpers.remove(helper)
+            return False
+        if thread.native_id is not None:
+            self._helper_ids.append(thread.native_id)
+        return True
+
+    def _help(self, helper: _Helper) -> None:
         assert self._loops is not None
-        lock, wake, slot, loop = self._lock, self._wake, self._slot.ctypes.data, self._loops[1]
+        asleep, slot, loop = self._asleep, self._slot.ctypes.data, self._loops[1]
         while True:
-            if number < self.threads:
-                loop(slot, _PATIENCE, number, 0)
-            with lock:
-                self._sleeping += 1
-            wake.acquire()
-            with lock:
-                self._sleeping -= 1
+            if helper.number < self.threads:
+                loop(slot, _PATIENCE, helper.number, 0)
+            asleep.add(helper)
+            helper.bell.get()
+            asleep.discard(helper)
 
 
 def native_loop(address: int) -> NativeLoop:
@@ -142,7 +159,8 @@ def native_loop(address: int) -> NativeLoop:
 
 
 def _load_loops() -> tuple[NativeLoop, NativeLoop]:
-    from minidnn.runtime.library import library  # deferred: it loads LLVM
+    with FORK_LOCK:
+        from minidnn.runtime.library import library  # deferred: it loads LLVM
 
     return native_loop(library().loop("run_loop")), native_loop(library().loop("help_loop"))
 
@@ -159,7 +177,7 @@ def set_num_threads(count: int) -> None:
     """Use `count` threads for inference from now on (default: ``MINIDNN_NUM_THREADS``, else the cores).
 
     Raises:
-        ValueError: not an integer from 1 to 1024.
+        SettingError: not an integer from 1 to 1024.
     """
     pool.threads = count
 

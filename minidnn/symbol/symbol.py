@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +41,8 @@ class Symbol(Arithmetic):
 
     __slots__ = ("_json",)
 
-    def __init__(self, outputs: Any) -> None:
-        super().__init__(outputs)
+    def __init__(self, outputs: Any, declared: Iterable[Node] = ()) -> None:
+        super().__init__(outputs, declared)
         self._json: str | None = None
 
     # ---- what is in it ---------------------------------------------------------------------------
@@ -159,6 +159,13 @@ class Symbol(Arithmetic):
         return listed(arguments), listed(self.outputs), listed([v[0] for v in auxiliary])
 
     # ---- files -----------------------------------------------------------------------------------
+
+    def declare_inputs(self, names: Sequence[str]) -> Symbol:
+        """The symbol whose file lists these inputs, in this order, though no output may need some of them."""
+        known = {variable.name: variable for variable in self.variables()}
+        if all(name in known for name in names):
+            return self
+        return Symbol(self.outputs, [known.get(name) or make_variable(name).node for name in names])
 
     def tojson(self, remove_amp_cast: bool = True) -> str:
         """The graph as MXNet's symbol JSON. `remove_amp_cast` is MXNet's; there are no such casts here."""
@@ -352,7 +359,8 @@ def load(fname: str | os.PathLike[str]) -> Symbol:
 
 def fromjson(json_str: str) -> Symbol:
     """The symbol that a JSON text describes; see `load`."""
-    return Symbol(from_json(json_str, MXNET).outputs)
+    graph = from_json(json_str, MXNET)
+    return Symbol(graph.outputs, graph.declared)
 
 
 load_json = fromjson

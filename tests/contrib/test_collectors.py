@@ -19,6 +19,7 @@ from minidnn.contrib.quantization import (
     kl_threshold,
 )
 from minidnn.contrib.quantization.entropy import kl_divergences
+from minidnn.contrib.quantization.spikes import find_spikes, without_spikes
 
 Array = np.ndarray[Any, Any]
 
@@ -262,3 +263,60 @@ def test_mse_is_no_worse_than_any_other_threshold() -> None:
     best = min(error(t) for t in np.linspace(0.5, np.abs(data).max(), 400))
     assert error(threshold) <= best * 1.01
     assert threshold < np.abs(data).max()
+
+
+# ---- many equal numbers ---------------------------------------------------------------------------
+
+SPIKES: dict[str, Any] = {
+    "half zeros": lambda r, n: np.where(r.random(n) < 0.5, 0, r.standard_normal(n)),
+    "mostly zeros": lambda r, n: np.where(r.random(n) < 0.95, 0, r.standard_normal(n)),
+    "black borders of normalized images": lambda r, n: np.where(r.random(n) < 0.3, -2.1, r.standard_normal(n)),
+    "grey borders": lambda r, n: np.where(r.random(n) < 0.3, 0.7, r.standard_normal(n)),
+    "a rare ReLU": lambda r, n: np.maximum(r.standard_normal(n) - 2, 0),
+    "a ReLU6": lambda r, n: np.clip(3 * r.standard_normal(n), 0, 6),
+    "probabilities": lambda r, n: r.dirichlet(np.full(100, 0.1), n // 100).reshape(-1),
+    "bytes": lambda r, n: r.integers(0, 256, n) / 255,
+    "black with one pixel": lambda r, n: np.eye(1, n, 5)[0],
+    "two numbers": lambda r, n: r.choice([-0.3, 1.0], n),
+    "zeros and an outlier": lambda r, n: np.concatenate([np.zeros(n), r.standard_normal(n // 4), [90.0]]),
+}
+
+
+def rounding_error(data: Array, threshold: float, levels: int) -> float:
+    step = threshold / levels
+    return float(np.square(np.clip(np.rint(data / step), -levels, levels) * step - data).mean())
+
+
+@pytest.mark.parametrize("blank", [False, True], ids=["one batch", "blank batches"])
+@pytest.mark.parametrize("dtype", ["auto", "int8", "uint8"])
+@pytest.mark.parametrize("name", SPIKES)
+def test_entropy_of_many_equal_numbers_is_about_as_good_as_minimum_and_maximum(
+    name: str, dtype: str, blank: bool
+) -> None:
+    data = SPIKES[name](np.random.default_rng(3), 40_000).astype(np.float32)
+    batches = [np.zeros(30_000), data, np.zeros(30_000)] if blank else [data]
+    _, threshold = collected(EntropyCollector(dtype), *batches)
+    levels = 255 if data.min() >= 0 and dtype != "int8" else 127
+    least = rounding_error(data.astype(np.float64), float(np.abs(data).max()), levels)
+    # Numbers that the largest magnitude says exactly have to be said to a histogram's resolution.
+    resolution = (np.abs(data).max() / 8001) ** 2
+    assert rounding_error(data.astype(np.float64), threshold, levels) <= 2.1 * least + resolution
+
+
+@pytest.mark.parametrize("name", ["normal", "laplace", "outliers", "uniform", "one sided"])
+def test_entropy_without_equal_numbers_is_that_of_the_published_algorithm(name: str) -> None:
+    data = DISTRIBUTIONS[name](np.random.default_rng(5)).astype(np.float32)
+    histogram = Histogram()
+    histogram.add(data)
+    wanted = kl_threshold(histogram.counts, histogram.threshold, 511 if data.min() >= 0 else 255)
+    assert collected(EntropyCollector(), data)[1] == wanted
+
+
+def test_a_spike_is_a_bin_that_sticks_out() -> None:
+    smooth = np.random.default_rng(0).poisson(1000 * np.exp(-(np.linspace(-3, 3, 401) ** 2) / 2))
+    assert not find_spikes(smooth).any()
+    spiked = smooth.copy()
+    spiked[[0, 200, 333]] = 50_000
+    assert np.flatnonzero(find_spikes(spiked)).tolist() == [0, 200, 333]
+    np.testing.assert_allclose(without_spikes(spiked), smooth, atol=120)
+    assert not find_spikes(np.bincount([0, 400, 7], minlength=401)[:401] + smooth).any()

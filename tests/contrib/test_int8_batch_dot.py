@@ -11,7 +11,8 @@ import pytest
 import minidnn as mx
 from minidnn import npx
 from minidnn.contrib.quantization import quantize_net
-from minidnn.gluon import HybridBlock
+from minidnn.errors import ShapeError
+from minidnn.gluon import HybridBlock, nn
 
 
 class Product(HybridBlock):
@@ -71,3 +72,32 @@ def test_sums_beyond_what_float32_holds_take_the_other_way() -> None:
         with mx.profiler.profile() as profile:
             quantized(*factors).wait_to_read()
         assert any("igemm" in step.kernel for step in profile.steps()) == kernel
+
+
+@pytest.mark.parametrize("mode", ["none", "naive", "entropy"])
+@pytest.mark.parametrize("transposed", [(False, False), (True, False), (False, True)])
+@pytest.mark.parametrize("depth", [65_793, 65_794, 140_000])
+def test_sums_that_int32_would_not_hold_stay_in_float32(depth: int, transposed: tuple[bool, bool], mode: str) -> None:
+    factors = [mx.np.ones((1, depth, 2) if transposed[0] else (1, 2, depth))]
+    factors += [mx.np.ones((1, 3, depth) if transposed[1] else (1, depth, 3))]
+    quantized = quantize_net(Product(*transposed), calib_mode=mode, calib_data=[tuple(factors)])
+    np.testing.assert_allclose(quantized(*factors).asnumpy(), depth / 2, rtol=0.01)
+    assert any("int8" in str(n.attrs) for n in quantized.export(None)[0].operations()) == (depth == 65_793)
+
+
+def test_a_network_that_meets_more_products_later_refuses_them() -> None:
+    product = Product(False, False)
+    quantized = quantize_net(product, calib_mode="naive", calib_data=[(mx.np.ones((1, 2, 9)), mx.np.ones((1, 9, 3)))])
+    with pytest.raises(ShapeError, match="sums of 65794 products of uint8 by int8 may exceed int32"):
+        quantized(mx.np.ones((1, 2, 65_794)), mx.np.ones((1, 65_794, 3)))
+
+
+@pytest.mark.parametrize("depth", [70_000, 180_000, 300_000, 4_300_000])
+def test_dense_layers_of_any_depth_are_near_float32(depth: int) -> None:
+    layer = nn.Dense(2, in_units=depth)
+    layer.initialize()
+    layer.weight.set_data(mx.np.ones((2, depth)))
+    x = mx.np.ones((3, depth))
+    for mode in ("none", "naive"):
+        got = quantize_net(layer, calib_mode=mode, calib_data=[x])(x).asnumpy()
+        np.testing.assert_allclose(got, depth, rtol=0.01)

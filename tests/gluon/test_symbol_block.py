@@ -93,14 +93,15 @@ def test_other_shapes_are_compiled_when_they_come(tmp_path: Path) -> None:
         block(array(1, 3, 9, 5))
 
 
-def test_a_net_without_parameters_has_no_parameter_file(tmp_path: Path) -> None:
+def test_a_net_without_parameters_has_an_empty_parameter_file(tmp_path: Path) -> None:
     net = nn.Activation("relu")
     net.hybridize()
     net(mx.np.ones(2))
     symbol_file, params_file = net.export(tmp_path / "relu")
-    assert params_file is None
-    assert [p.name for p in tmp_path.iterdir()] == ["relu-symbol.json"]
-    assert gluon.SymbolBlock.imports(symbol_file, "data")(mx.np.array([-1.0, 2.0])).tolist() == [0, 2]
+    assert sorted(map(str, tmp_path.iterdir())) == [params_file, symbol_file]
+    assert mx.npx.load(params_file) == {}
+    for params in (None, params_file):
+        assert gluon.SymbolBlock.imports(symbol_file, "data", params)(mx.np.array([-1.0, 2.0])).tolist() == [0, 2]
 
 
 def test_constants_and_shared_parameters_travel_along(tmp_path: Path) -> None:

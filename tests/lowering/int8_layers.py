@@ -43,6 +43,7 @@ class Layer:
         out: ``int32`` sums, ``float32``, or quantized ``int8`` / ``uint8``.
         scale, residual_scale: of the data and of the residual.
         limit: the upper end of the output's range.
+        by_sample: whether each sample has a scale of its own, which is given.
     """
 
     data: tuple[int, int, int, int]
@@ -56,6 +57,7 @@ class Layer:
     scale: float = 0.0037
     residual_scale: float = 0.021
     limit: float = 2.5
+    by_sample: bool = False
 
     def node(self) -> tuple[Graph, dict[str, Array], dict[str, tuple[int, ...]]]:
         """The graph of one fused node, its parameters, and the shape of what it is given beside the data."""
@@ -97,7 +99,9 @@ class Layer:
         size = (self.data[2] + 2 * self.pad[0] - self.kernel) // self.stride + 1
         width = (self.data[3] + 2 * self.pad[1] - self.kernel) // self.stride + 1
         shapes = {"residual": (self.data[0], self.filters, size, width)} if self.residual else {}
-        known = {name: parameters[name] for name in names if name in parameters}
+        if self.by_sample:
+            shapes["scale"] = (self.data[0], 1, 1, 1)
+        known = {name: parameters[name] for name in names if name in parameters and name not in shapes}
         return Graph([node[i] for i in range(len(outputs))]), known, shapes
 
     def feed(self, signed: bool) -> dict[str, Array]:
@@ -105,6 +109,9 @@ class Layer:
         feed = {"data": integers(self.data, signed)}
         _, _, shapes = self.node()
         for name, shape in shapes.items():
+            if name == "scale":
+                feed[name] = _RNG.uniform(1e-3, 9e-3, shape).astype(np.float32)
+                continue
             whole = self.residual == "int8"
             feed[name] = integers(shape, False) if whole else _RNG.standard_normal(shape).astype(np.float32)
         return feed

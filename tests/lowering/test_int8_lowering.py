@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from int8_layers import HOST_ISAS, Layer, assert_exact, integers
+from int8_layers import HOST_ISAS, Layer, assert_exact, integers, run_on
 
 from minidnn.ir.graph import Graph, evaluate, make_fused, make_node, make_variable
 from minidnn.lowering import lower
@@ -32,6 +32,11 @@ LAYERS = {
     "depthwise 3x3 with residual": Layer((1, 33, 10, 9), 33, kernel=3, pad=(1, 1), groups=33, residual="int8"),
     "depthwise 5x5 stride 2": Layer((2, 30, 10, 9), 30, kernel=5, stride=2, pad=(2, 2), groups=30, out="int32"),
     "grouped": Layer((1, 24, 10, 9), 36, kernel=3, pad=(1, 1), groups=4, out="int8"),
+    "scales of samples": Layer((3, 16, 9, 11), 35, kernel=3, pad=(1, 1), out="float32", by_sample=True),
+    "scales of samples, 1x1": Layer((3, 30, 5, 7), 33, residual="float32", out="int8", by_sample=True),
+    "scales of samples, depthwise": Layer((3, 33, 10, 9), 33, kernel=3, pad=(1, 1), groups=33, by_sample=True),
+    "scales of samples, by Winograd": Layer((3, 32, 14, 14), 40, kernel=3, pad=(1, 1), by_sample=True),
+    "a scale of one sample": Layer((1, 16, 5, 5), 16, out="float32", by_sample=True),
     "sums": Layer((1, 21, 4, 5), 17, kernel=2, out="int32"),
 }
 
@@ -173,16 +178,23 @@ def test_average_between_integers_is_one_pooling_step(window: dict[str, object],
     np.testing.assert_array_equal(results[1], wanted[1])
 
 
-@pytest.mark.parametrize("shape", [(1,), (3, 5), (2, 7, 33, 19), (1, 3, 224, 224)])
+@pytest.mark.parametrize("batch_axes", [0, 1, -1, -2])
+@pytest.mark.parametrize("layout", ["plain", "channels_last"])
+@pytest.mark.parametrize("shape", [(1,), (3, 5), (3, 6, 50_001), (2, 7, 33, 19), (1, 3, 224, 224), (4, 3, 1, 1)])
 @pytest.mark.parametrize("out", ["int8", "uint8"])
-def test_quantization_without_calibration_finds_its_range(shape: tuple[int, ...], out: str) -> None:
+def test_quantization_without_calibration_finds_its_ranges(
+    shape: tuple[int, ...], out: str, layout: str, batch_axes: int
+) -> None:
     data = _RNG.standard_normal(shape).astype(np.float32)
-    node = make_node("quantize", "quantized", [make_variable("data")], {"out_type": out})
+    data[-1] *= 100
+    node = make_node("quantize", "quantized", [make_variable("data")], {"out_type": out, "batch_axes": batch_axes})
     graph = Graph([node[0], node[1]])
     library = Library(next(i for i in ISAS if i.name == HOST_ISAS[-1]), CodeCache(default_folder()))
-    program = lower(graph, {}, {"data": (TensorType.of(data), "plain")}, ["plain", "plain"], library.isa)
+    layout = layout if len(shape) > 2 else "plain"
+    program = lower(graph, {}, {"data": (TensorType.of(data), layout)}, ["plain", "plain"], library.isa)
     assert sum(isinstance(s, NativeStep) for s in program.steps) >= 2
-    results = Executor(program, library, pool)([data])
+    given = data if layout == "plain" else np.moveaxis(np.ascontiguousarray(np.moveaxis(data, 1, -1)), -1, 1)
+    results = Executor(program, library, pool)([given])
     for result, wanted in zip(results, evaluate(graph, {"data": data}), strict=True):
         np.testing.assert_array_equal(result, wanted)
 
@@ -198,3 +210,18 @@ def test_quantization_without_calibration_of_nothing_but_zeros_or_with_nan_has_s
         q, scale = execute([data])
         assert scale == 1
         np.testing.assert_array_equal(q, np.rint(np.nan_to_num(data)))
+
+
+@pytest.mark.parametrize("batch_axes", [0, 1])
+@pytest.mark.parametrize("out", ["int8", "uint8"])
+def test_ranges_that_are_not_finite_or_have_no_extent_have_the_references_scales(out: str, batch_axes: int) -> None:
+    ends = [np.nan, np.inf, -np.inf, 0.0, 1e-45, -1e-45, 1e-38, 3e38, -3e38, 1e-36, 5.0, -5.0]
+    rows = np.zeros((len(ends), 40), np.float32)
+    rows[::2] = _RNG.standard_normal((len(ends) // 2, 40))
+    rows[:, 17] = ends
+    node = make_node("quantize", "q", [make_variable("data")], {"out_type": out, "batch_axes": batch_axes})
+    graph = Graph([node[0], node[1]])
+    for data in (rows, *rows[:, None]):
+        _, results = run_on(HOST_ISAS[-1], graph, {}, {"data": data})
+        for result, wanted in zip(results, evaluate(graph, {"data": data}), strict=True):
+            np.testing.assert_array_equal(result, wanted)

@@ -15,7 +15,7 @@ from minidnn.errors import GraphError, MXNetError, OpError, ShapeError
 from minidnn.ir.graph import evaluate
 from minidnn.ir.trace import Trace, current_trace, trace_of
 from minidnn.ops import TensorType
-from minidnn.scope import current_scope, name_scope
+from minidnn.scope import current_scope, run_in_scope
 from minidnn.symbol.symbol import Symbol
 
 SHAPE = (2, 3, 4)
@@ -24,8 +24,8 @@ FLOAT = onp.dtype(onp.float32)
 
 
 def record(forward: Callable[..., Any], shape: tuple[int, ...] = SHAPE) -> tuple[Symbol, Trace, list[np.ndarray]]:
-    with Trace(np.ndarray) as trace:
-        out = forward(trace.input("data", TensorType(shape, FLOAT)))
+    trace = Trace(np.ndarray)
+    out = trace.run(forward, trace.input("data", TensorType(shape, FLOAT)))
     outputs = list(out) if isinstance(out, (list, tuple)) else [out]
     return Symbol(trace.graph(outputs).outputs), trace, outputs
 
@@ -139,12 +139,16 @@ def names(symbol: Symbol) -> list[str]:
 
 def test_nodes_are_named_by_scope_and_operator() -> None:
     def forward(x: Any) -> Any:
-        with name_scope("features"), name_scope("0"):
+        def inner(x: Any) -> Any:
             assert current_scope() == "features.0"
-            y = npx.relu(npx.relu(x))
-        with name_scope(""):
+            return npx.relu(npx.relu(x))
+
+        def unnamed(y: Any) -> Any:
             assert current_scope() == ""
             return npx.relu(y) + 1
+
+        y = run_in_scope("features", run_in_scope, "0", inner, x)
+        return run_in_scope("", unnamed, y)
 
     symbol, _, _ = record(forward)
     assert names(symbol) == ["data", "features.0_relu", "features.0_relu_1", "relu", "add_scalar"]
@@ -152,8 +156,8 @@ def test_nodes_are_named_by_scope_and_operator() -> None:
 
 
 def test_scopes_end_with_an_error() -> None:
-    with pytest.raises(ZeroDivisionError), name_scope("a"):
-        _ = 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        run_in_scope("a", lambda: 1 / 0)
     assert current_scope() == ""
 
 
@@ -192,29 +196,31 @@ def test_constants_are_copied_in_the_state_they_are_met_in() -> None:
 
 
 def test_names_are_not_given_twice() -> None:
-    with Trace(np.ndarray) as trace:
+    trace = Trace(np.ndarray)
+    trace.input("x", TensorType((1,), FLOAT))
+    with pytest.raises(GraphError, match="input name 'x' is taken"):
         trace.input("x", TensorType((1,), FLOAT))
-        with pytest.raises(GraphError, match="input name 'x' is taken"):
-            trace.input("x", TensorType((1,), FLOAT))
-        with pytest.raises(GraphError, match="parameter name 'x' is taken"):
-            trace.parameter("x", np.ones(1))
+    with pytest.raises(GraphError, match="parameter name 'x' is taken"):
+        trace.parameter("x", np.ones(1))
 
 
 # ---- errors ------------------------------------------------------------------------------------------
 
 
 def test_an_error_names_the_layer_eagerly_and_while_tracing() -> None:
+    def convolve(x: Any) -> Any:
+        return npx.convolution(x, np.ones((8, 5, 3)), kernel=3, num_filter=8, no_bias=True)
+
     def forward(x: Any) -> Any:
-        with name_scope("features"), name_scope("3"):
-            return npx.convolution(x, np.ones((8, 5, 3)), kernel=3, num_filter=8, no_bias=True)
+        return run_in_scope("features", run_in_scope, "3", convolve, x)
 
     message = r"^features\.3: convolution: data has 3 channels but weight \(8, 5, 3\) is made for 5"
     with pytest.raises(ShapeError, match=message):
         record(forward)
     with pytest.raises(ShapeError, match=message):
         forward(np.array(HOST))
-    with name_scope("act"), pytest.raises(OpError, match=r"^act: activation: attribute 'act_type' must be one of"):
-        npx.activation(np.ones(2), "rellu")
+    with pytest.raises(OpError, match=r"^act: activation: attribute 'act_type' must be one of"):
+        run_in_scope("act", npx.activation, np.ones(2), "rellu")
 
 
 READERS: list[Callable[[Any], Any]] = [
@@ -300,37 +306,45 @@ def test_a_traced_array_ends_with_its_trace() -> None:
     _, _, outputs = record(lambda x: x + 1)
     with pytest.raises(GraphError, match="outside the trace it belongs to"):
         _ = outputs[0] + 1
-    with Trace(np.ndarray), pytest.raises(GraphError, match="outside the trace it belongs to"):
-        _ = outputs[0] + 1
-    with Trace(np.ndarray) as other, pytest.raises(GraphError, match="output 0 belongs to another trace"):
-        other.graph(outputs)
+    with pytest.raises(GraphError, match="outside the trace it belongs to"):
+        Trace(np.ndarray).run(lambda: outputs[0] + 1)
+    with pytest.raises(GraphError, match="output 0 belongs to another trace"):
+        Trace(np.ndarray).graph(outputs)
     with pytest.raises(GraphError, match="output 0 of a traced function must be an array, got str"):
         Trace(np.ndarray).graph(["text"])  # type: ignore[list-item]
 
 
 def test_traces_nest_and_end_with_an_error() -> None:
-    with Trace(np.ndarray) as outer:
-        with Trace(np.ndarray) as inner:
-            assert current_trace() is inner
+    outer, inner = Trace(np.ndarray), Trace(np.ndarray)
+
+    def nested() -> None:
+        assert inner.run(current_trace) is inner
         assert current_trace() is outer
-        with pytest.raises(ZeroDivisionError), Trace(np.ndarray):
-            _ = 1 / 0
+        with pytest.raises(ZeroDivisionError):
+            inner.run(lambda: 1 / 0)
         assert current_trace() is outer
+
+    outer.run(nested)
     assert current_trace() is None
 
 
 def test_concrete_arrays_are_computed_while_tracing() -> None:
-    with Trace(np.ndarray):
+    def compute() -> None:
         assert (np.ones(2) + 1).tolist() == [2, 2]
         assert trace_of([np.ones(2)]) is None
+
+    Trace(np.ndarray).run(compute)
 
 
 def test_each_thread_traces_for_itself() -> None:
     seen: list[Any] = []
-    with Trace(np.ndarray), name_scope("here"):
+
+    def start() -> None:
         thread = threading.Thread(
             target=lambda: seen.append((current_trace(), current_scope(), (np.ones(1) + 1).item()))
         )
         thread.start()
         thread.join()
+
+    Trace(np.ndarray).run(run_in_scope, "here", start)
     assert seen == [(None, "", 2.0)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from fractions import Fraction
 from typing import Any
 
@@ -205,3 +206,74 @@ def test_an_embedding_of_integers_picks_rows() -> None:
     got = reference("embedding", np.float32([[4, 0]]), table, input_dim=5, output_dim=3)
     assert got.dtype == np.int8
     np.testing.assert_array_equal(got, table[[[4, 0]]])
+
+
+@pytest.mark.parametrize("out_type", ["int8", "uint8"])
+@pytest.mark.parametrize(
+    ("batch_axes", "shape", "scales"),
+    [
+        (1, (4, 3, 2), (4, 1, 1)),
+        (-1, (4, 3, 2), (4, 3, 1)),
+        (-2, (4, 3, 2), (4, 1, 1)),
+        (2, (4, 3, 2, 2), (4, 3, 1, 1)),
+        (1, (5,), (5,)),
+        (-1, (5,), (1,)),
+        (-3, (4, 3), (1,)),
+        (9, (2, 2), (2, 2)),
+    ],
+)
+def test_leading_axes_may_have_ranges_of_their_own(
+    batch_axes: int, shape: tuple[int, ...], scales: tuple[int, ...], out_type: str
+) -> None:
+    sizes = np.float32(100) ** np.arange(shape[0], dtype=np.float32)
+    data = normal(*shape) * sizes.reshape(-1, *(1,) * (len(shape) - 1))
+    assert infer("quantize", tensor(*shape), batch_axes=batch_axes)[1] == tensor(*scales)
+    q, scale = reference("quantize", data, out_type=out_type, batch_axes=batch_axes)
+    assert scale.shape == scales
+    rows = data.reshape(scale.size, -1)
+    for row, own, got in zip(rows, scale.reshape(-1), q.reshape(scale.size, -1), strict=True):
+        alone, alone_scale = reference("quantize", row, out_type=out_type)
+        assert own == alone_scale[0]
+        np.testing.assert_array_equal(got, alone)
+    if scale.shape[-1] == 1:
+        np.testing.assert_array_equal(reference("dequantize", q, scale), q.astype(np.float32) * scale)
+
+
+def test_a_calibrated_range_is_one_for_all() -> None:
+    data = normal(3, 4)
+    got = reference("quantize", data, batch_axes=1, min_calib_range=-1.0, max_calib_range=2.0)
+    for one, other in zip(got, quantize(data, -1.0, 2.0), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_sample_that_is_not_finite_becomes_nan_by_itself(bad: float) -> None:
+    data = np.float32([[1.0, -2.0], [bad, 3.0], [0.0, 0.0], [1e-44, 0.0]])
+    q, scale = reference("quantize", data, batch_axes=1)
+    assert np.isnan(scale[1, 0]) and q[1].tolist() == [0, 0]
+    assert scale[0, 0] == np.float32(2) / np.float32(127) and scale[2:].reshape(-1).tolist() == [1.0, 1.0]
+    assert np.isnan(reference("dequantize", q, scale)[1]).all()
+
+
+def test_scales_of_samples_go_with_those_of_channels() -> None:
+    sums = integers(2, 3, 4).astype(np.int32) * 1000
+    scale, channels = np.float32([0.1, 3.0]).reshape(2, 1, 1), np.float32([0.3, 7e-3, 11.0])
+    got = reference("dequantize", sums, scale, channels, per_channel=True)
+    for n, c in itertools.product(range(2), range(3)):
+        factor = np.float32(scale[n, 0, 0] * channels[c])
+        np.testing.assert_array_equal(got[n, c], sums[n, c].astype(np.float32) * factor)
+    with pytest.raises(ShapeError, match=r"scale must have shape \(1,\)"):
+        infer("dequantize", tensor(2, 3, dtype="int8"), tensor(2))
+    with pytest.raises(ShapeError, match=r"scale must have shape \(1,\)"):
+        infer("dequantize", tensor(2, 3, dtype="int8"), tensor(3, 1))
+    with pytest.raises(ShapeError, match=r"scale must have shape \(1,\)"):
+        infer("dequantize", tensor(2, 3, dtype="int8"), tensor(1, 3))
+
+
+@pytest.mark.parametrize(("types", "depth"), [(("uint8", "int8"), 65_793), (("int8", "int8"), 131_071)])
+def test_a_batch_dot_of_more_products_than_int32_holds_is_refused(types: tuple[str, str], depth: int) -> None:
+    left, right = tensor(1, 2, depth, dtype=types[0]), tensor(1, depth, 3, dtype=types[1])
+    assert infer("quantized_batch_dot", left, right) == tensor(1, 2, 3, dtype="int32")
+    left, right = tensor(1, 2, depth + 1, dtype=types[0]), tensor(1, 3, depth + 1, dtype=types[1])
+    with pytest.raises(ShapeError, match=f"sums of {depth + 1} products of {types[0]} by {types[1]} may exceed int32"):
+        infer("quantized_batch_dot", left, right, transpose_b=True)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from minidnn.errors import OpError
-from minidnn.passes.quantize_weights import fold_affine, quantize_bias, quantize_weight
+from minidnn.passes.quantize_weights import fits_int32, fold_affine, quantize_bias, quantize_weight
 
 RNG = np.random.default_rng(3)
 
@@ -81,3 +81,36 @@ def test_sums_over_very_many_elements_fit_into_int32() -> None:
     q, scale = quantize_weight(weight)
     assert np.abs(q.astype(np.int64)).sum() * 255 < 1 << 30
     np.testing.assert_allclose(q * scale, weight, rtol=0.02)
+
+
+@pytest.mark.parametrize("tiny", [0.0, 1e-45, 1e-39, 1e-36, 1e-20])
+@pytest.mark.parametrize("data_scale", [1e-30, 1e-3, 1.0, 1e4])
+def test_a_bias_without_weights_to_speak_of_is_represented_well(tiny: float, data_scale: float) -> None:
+    weight, scale = quantize_weight(np.stack([np.full(3, tiny), np.ones(3)]))
+    bias = np.array([0.4, 0.25])
+    q, _, new_scale = quantize_bias(bias, weight, scale, data_scale)
+    got = q.astype(np.float32) * (np.float32(data_scale) * new_scale)
+    assert got[0] == pytest.approx(bias[0], rel=1e-5)
+    # What has weights keeps its scale, unless the bias is too large for it.
+    assert data_scale < 1e-3 or new_scale[1] == scale[1]
+
+
+@pytest.mark.parametrize("bias", [1e-44, -1e-38, 3e-30, 1e-9, -0.7, 1e20, 3e38])
+def test_a_bias_alone_may_have_any_size(bias: float) -> None:
+    weight, scale = quantize_weight(np.zeros((2, 4)), per_channel=False)
+    for data_scale in (1e-30, 1e-6, 1.0, 1e30):
+        if not fits_int32(np.array([bias]), data_scale):
+            assert bias > 1e19 and data_scale == 1e-30
+            continue
+        q, _, new_scale = quantize_bias(np.array([bias, 0.0]), weight, scale, data_scale)
+        assert np.isfinite(new_scale).all() and new_scale[1] == 1
+        got = float(q[0]) * float(new_scale[0]) * data_scale
+        # Down to what the smallest normal scale can say.
+        assert got == pytest.approx(bias, rel=1e-5, abs=1.2e-38 * max(data_scale, 1))
+
+
+def test_weights_near_the_smallest_scale_keep_what_it_can_say() -> None:
+    weight = np.array([[1e-37, -5e-38, 2e-37]])
+    q, scale = quantize_weight(weight)
+    assert scale[0] == np.finfo(np.float32).tiny
+    np.testing.assert_allclose(q * scale.astype(np.float64)[0], weight, atol=float(scale[0]) / 2)

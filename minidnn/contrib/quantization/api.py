@@ -10,7 +10,7 @@ import numpy as np
 
 from minidnn.contrib.quantization.collector import CalibrationCollector
 from minidnn.contrib.quantization.data import CalibrationData, zeros_like_shapes
-from minidnn.contrib.quantization.network import FusedNetwork, count_inputs, fuse_block, fuse_symbol, make_block
+from minidnn.contrib.quantization.network import FusedNetwork, fuse_block, fuse_symbol, input_names, make_block
 from minidnn.contrib.quantization.stages import Options, Stages, make_collector, run_stages
 from minidnn.device import Device, cpu, takes_ctx
 from minidnn.errors import OpError
@@ -53,13 +53,16 @@ def quantize_net(
         exclude_layers: names of operations, fused or not, or of blocks, that stay in float32.
         exclude_layers_match: likewise, all whose name has one of these texts in it.
         exclude_operators: operators that stay in float32: ``convolution``, or MXNet's ``Convolution``.
-        calib_data: batches: a DataLoader, a list, a generator; each an array, or a list or tuple of arrays, in which
-            the network's inputs come first and labels are left out. Or one array of samples.
+        calib_data: batches: anything that can be iterated (a DataLoader, a list, a generator); each an array, or a list
+            or tuple in which the network's arguments come first and labels are left out, or a dict of them by name.
+            An argument is what the network takes: arrays nested in lists, tuples and dicts, None, numbers, strings;
+            what is no array must be the same in all batches. Or one array of samples.
         data_shapes: shapes of the inputs, one for each (tuples, or with attributes ``shape`` and ``dtype``); needed
             where there is no calib_data and the network has not run yet, or to say that optional inputs are given.
-        calib_mode: ``none``: every range is found anew at every inference; joins stay in float32. ``naive``: minimum
-            and maximum over calib_data. ``entropy``: thresholds of the least divergence. ``custom``: what
-            LayerOutputCollector says.
+        calib_mode: ``none``: ranges are found at every inference, for each sample, or for each row where a layer works
+            on rows; a sample with NaN or infinity gives NaN, and leaves its neighbours alone; joins and reshapes
+            stay in float32. ``naive``: minimum and maximum over calib_data. ``entropy``: thresholds of the least
+            divergence. ``custom``: what LayerOutputCollector says.
         num_calib_batches: how many batches of calib_data to use; None for all.
         device: a CPU; there is no other.
         LayerOutputCollector: the collector of mode ``custom``.
@@ -69,12 +72,15 @@ def quantize_net(
         TypeError: an argument is of a wrong type.
         ValueError: an option that does not exist; ``custom`` without a collector; calibration without data; no way
             to know the shapes. `DataError`, `OpError` and `GraphError` are such, too:
-        DataError: calib_data is empty, has too few inputs, has NaN or infinity, or leads to them in some layer.
+        DataError: calib_data is empty, has too few inputs or others from batch to batch, has NaN or infinity, or leads
+            to them in some layer.
         OpError: batches do not fit the network; a collector gave no range for a layer, or an impossible one; weights
             with NaN or infinity.
-        GraphError: there is nothing to quantize.
+        GraphError: the network is int8 already.
 
-    A layer that gives zeros only, or the same tiny number, has scale 1; so has a channel whose weights are zero.
+    A network without a convolution, dense layer or batch_dot that is not excluded stays in float32; so does a batch_dot
+    of more products than int32 holds the sum of. A layer that gives zeros only, or the same tiny number, has scale 1;
+    so has a channel whose weights and bias are zero.
     """
     options = Options(
         quantized_dtype,
@@ -88,7 +94,8 @@ def quantize_net(
     network_, stages = _run_net(
         network, options, calib_data, data_shapes, num_calib_batches, device, LayerOutputCollector, logger
     )
-    return make_block(Symbol(stages.quantized.graph.outputs), network_.inputs, stages.quantized.parameters)
+    made = stages.quantized
+    return make_block(Symbol(made.graph.outputs), network_.inputs, made.parameters, network_.structure)
 
 
 def quantization_stages(network: HybridBlock, **options: Any) -> Stages:
@@ -118,12 +125,12 @@ def _run_net(
     _check_device(device)
     collector = make_collector(options, LayerOutputCollector, calib_data, logger)
     described = None if data_shapes is None else zeros_like_shapes(data_shapes)
-    inputs = count_inputs(network) if described is None else len(described)
-    data = None if calib_data is None else CalibrationData(calib_data, inputs, num_calib_batches)
-    example = described if data is None else data.first
+    names = input_names(network, None if described is None else len(described))
+    data = None if calib_data is None else CalibrationData(calib_data, names, num_calib_batches)
+    example = described if data is None else data.first.arguments
     try:
         fused = fuse_block(network, example)
-    except OpError as error:
+    except (OpError, TypeError) as error:
         if data is None:
             raise
         raise type(error)(f"calib_data does not fit the network: {error}") from None
@@ -173,7 +180,7 @@ def quantize_model(
     _check_device(device)
     names = [data_names] if isinstance(data_names, str) else list(data_names)
     collector = make_collector(options, LayerOutputCollector, calib_data, logger)
-    data = None if calib_data is None else CalibrationData(calib_data, len(names), num_calib_batches)
+    data = None if calib_data is None else CalibrationData(calib_data, names, num_calib_batches)
     parameters = {**arg_params, **(aux_params or {})}
     fused = fuse_symbol(sym, parameters, names, None if data is None else data.first)
     made = run_stages(fused, options, data, collector, logger).quantized

@@ -47,7 +47,7 @@ def collect_ranges(
         block.register_op_hook(observe)
     for number, batch in enumerate(data.with_progress()):
         try:
-            named = dict(zip(network.inputs, batch, strict=True))
+            named = dict(zip(network.inputs, batch.arrays, strict=True))
             for name, array in named.items():
                 observe(name, "null", array)
             if block is not None:

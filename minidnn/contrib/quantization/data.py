@@ -4,18 +4,32 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from minidnn.errors import DataError
+from minidnn.gluon.structure import Spec, flatten, in_order_of, matches
 from minidnn.numpy.convert import as_array
 from minidnn.numpy.multiarray import ndarray
 
 __all__ = ["Batch", "CalibrationData", "zeros_like_shapes"]
 
-Batch = tuple[ndarray, ...]
+
+@dataclass(frozen=True)
+class Batch:
+    """What a network is called with.
+
+    Args:
+        arguments: of `forward`: arrays, or nested lists, tuples and dicts of them, None, numbers and strings.
+        arrays: those in it, in order.
+    """
+
+    arguments: tuple[Any, ...]
+    arrays: tuple[ndarray, ...]
+
 
 # Samples of a plain array that are run at a time.
 _SAMPLES = 32
@@ -26,33 +40,30 @@ class CalibrationData:
 
     Args:
         source: an array of samples along its first axis, which is cut into batches of 32; or any iterable of
-            batches: a DataLoader, a list, a generator. A batch is an array, a list or tuple of arrays, or has them
-            as its attribute ``data``. Arrays beyond the network's inputs are labels, and left out.
-        inputs: the number of the network's inputs.
+            batches: a DataLoader, a list, a generator. A batch is an array; a list or tuple, or has one as its
+            attribute ``data``, whose items are the network's arguments; or a dict that has them by their names, or
+            is the only one. What comes behind the arguments are labels, and left out.
+        inputs: the names of the network's arguments.
         limit: the largest number of batches; None for all.
 
     Raises:
         TypeError: `source` or a batch is something else.
         ValueError: `limit` is not a positive integer.
-        DataError: there are no batches, or one has too few arrays.
+        DataError: there are no batches, or one has too few arguments, or others than the first.
     """
 
-    def __init__(self, source: Any, inputs: int, limit: int | None = None) -> None:
+    def __init__(self, source: Any, inputs: Sequence[str], limit: int | None = None) -> None:
         if limit is not None and (isinstance(limit, bool) or not isinstance(limit, (int, np.integer)) or limit < 1):
             raise ValueError(f"num_calib_batches must be a positive integer or None, got {limit!r}")
         self._inputs = inputs
+        self._spec: Spec | None = None
         self._count: int | None = None
         if isinstance(source, (ndarray, np.ndarray)):
             self._source = _slices(source)
             self._count = -(-len(source) // _SAMPLES) if np.ndim(source) else 0
-        elif isinstance(source, Iterable) and not isinstance(source, (str, bytes, dict)):
-            self._source = iter(source)
-            self._count = len(source) if isinstance(source, Sized) else None
         else:
-            raise TypeError(
-                "calib_data must be a DataLoader, an array or any iterable of batches, "
-                f"got {type(source).__name__}: {source!r:.80}"
-            )
+            self._source = _iterate(source)
+            self._count = _length(source)
         if limit is not None:
             self._source = itertools.islice(self._source, int(limit))
             self._count = None if self._count is None else min(self._count, int(limit))
@@ -75,17 +86,66 @@ class CalibrationData:
     def _take(self, number: int, batch: Any) -> Batch:
         if batch is None:
             raise DataError("calib_data is empty: there is no batch to calibrate with")
-        arrays = getattr(batch, "data", batch) if not isinstance(batch, (ndarray, np.ndarray)) else [batch]
-        if not isinstance(arrays, (list, tuple)):
+        items = self._items(number, batch)
+        if len(items) < len(self._inputs):
+            raise DataError(
+                f"batch {number} of calib_data has {len(items)} arrays; the network has {len(self._inputs)} inputs"
+            )
+        arguments = tuple(_converted(number, i, item) for i, item in enumerate(items[: len(self._inputs)]))
+        if self._spec is not None:
+            arguments = in_order_of(self._spec, arguments)
+        arrays, spec = _flatten(number, arguments)
+        if not arrays:
+            # Numbers in lists are values beside arrays; alone they are arrays written down.
+            arguments = tuple(_array(number, i, item) for i, item in enumerate(arguments))
+            arrays, spec = _flatten(number, arguments)
+        if self._spec is None:
+            self._spec = spec
+        elif not matches(self._spec, spec):
+            raise DataError(
+                f"batch {number} of calib_data must be nested, and beside arrays have the values, as batch 0: "
+                f"{self._spec.describe()}, got {spec.describe()}"
+            )
+        for position, array in enumerate(arrays):
+            _check(number, position, array)
+        return Batch(arguments, tuple(arrays))
+
+    def _items(self, number: int, batch: Any) -> Sequence[Any]:
+        """The arguments, and what else a batch has behind them."""
+        if hasattr(batch, "__array__"):
+            return [batch]
+        if isinstance(batch, Mapping):
+            named = all(name in batch for name in self._inputs)
+            return [batch[name] for name in self._inputs] if named else [batch]
+        items = getattr(batch, "data", batch)
+        if hasattr(items, "__array__"):
+            return [items]
+        if not isinstance(items, (list, tuple)):
             raise TypeError(
-                f"batch {number} of calib_data must be an array, or a list or tuple of arrays, "
+                f"batch {number} of calib_data must be an array, or a list, tuple or dict of arrays, "
                 f"got {type(batch).__name__}"
             )
-        if len(arrays) < self._inputs:
-            raise DataError(
-                f"batch {number} of calib_data has {len(arrays)} arrays; the network has {self._inputs} inputs"
-            )
-        return tuple(_checked(number, i, array) for i, array in enumerate(arrays[: self._inputs]))
+        return items
+
+
+def _iterate(source: Any) -> Iterator[Any]:
+    try:
+        if isinstance(source, (str, bytes, Mapping)):
+            raise TypeError
+        return iter(source)
+    except TypeError:
+        raise TypeError(
+            "calib_data must be a DataLoader, an array or any iterable of batches, "
+            f"got {type(source).__name__}: {source!r:.80}"
+        ) from None
+
+
+def _length(source: Any) -> int | None:
+    """How many batches there are, if that can be said: it is for the progress bar alone, and no reason to fail."""
+    try:
+        return len(source)
+    except Exception:
+        return None
 
 
 def _slices(array: ndarray | np.ndarray[Any, Any]) -> Iterator[Any]:
@@ -94,21 +154,39 @@ def _slices(array: ndarray | np.ndarray[Any, Any]) -> Iterator[Any]:
     return (array[i : i + _SAMPLES] for i in range(0, len(array), _SAMPLES))
 
 
-def _checked(number: int, position: int, value: Any) -> ndarray:
+def _flatten(number: int, arguments: tuple[Any, ...]) -> tuple[list[ndarray], Spec]:
+    return flatten(arguments, lambda value: TypeError(f"batch {number} of calib_data: {value!r:.80} is no array"))
+
+
+def _converted(number: int, position: int, value: Any) -> Any:
+    """An argument with all that is no array of ours, no value and no container made an array."""
+    if isinstance(value, (ndarray, np.generic, str, bool, int, float, type(None))):
+        return value
+    if isinstance(value, dict):
+        return {key: _converted(number, position, item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        items = [_converted(number, position, item) for item in value]
+        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+    return _array(number, position, value)
+
+
+def _array(number: int, position: int, value: Any) -> ndarray:
     try:
-        array = as_array(value)
+        return as_array(value)
     except (TypeError, ValueError) as error:
         raise TypeError(
             f"batch {number} of calib_data: input {position} must be an array, got {type(value).__name__}: {error}"
         ) from None
+
+
+def _check(number: int, position: int, array: ndarray) -> None:
     if array.size == 0:
         raise DataError(f"batch {number} of calib_data: input {position} is empty, of shape {array.shape}")
     if array.dtype.kind == "f" and not np.isfinite(np.asarray(array)).all():
         raise DataError(f"batch {number} of calib_data: input {position} has NaN or infinity")
-    return array
 
 
-def zeros_like_shapes(shapes: Any) -> Batch:
+def zeros_like_shapes(shapes: Any) -> tuple[ndarray, ...]:
     """Zeros of the shapes that the user lists: tuples, or objects with ``shape`` and perhaps ``dtype``.
 
     Raises:

@@ -6,6 +6,11 @@ bins; Q is the histogram within it merged to as many bins as there are integers,
 bins where P is not zero. Both are smoothed: bins of zero get 0.0001, the others give it. The threshold with the
 smallest divergence of Q from P is taken.
 
+The method is made for distributions with long tails. It says nothing where many numbers are equal: Q spreads a spike
+over the bins that are merged with it, so the threshold with the fewest merged bins wins, whatever it cuts off. There
+the threshold is taken only if its error is not clearly worse than that of the largest magnitude; else the one of the
+histogram without its spikes, and if that is no better, the largest magnitude.
+
 MXNet computes every candidate's P and Q bin by bin, some 10^8 steps a layer. Here everything but the logarithms of Q
 comes from prefix sums, 255 numbers a candidate:
 
@@ -24,6 +29,8 @@ from typing import Any
 import numpy as np
 
 from minidnn.contrib.quantization.histogram import Histogram, HistogramCollector
+from minidnn.contrib.quantization.rounding import count_levels, squared_errors
+from minidnn.contrib.quantization.spikes import find_spikes, without_spikes
 
 __all__ = ["EntropyCollector", "kl_divergences", "kl_threshold"]
 
@@ -31,10 +38,14 @@ Array = np.ndarray[Any, Any]
 
 _SMOOTHING = 1e-4
 _SMALL_COUNTS = 64
+# A sum of squared errors that is clearly worse than another.
+_CLEARLY_WORSE = 2.0
 
 
 class EntropyCollector(HistogramCollector):
     """Thresholds that lose the least information, by histograms of 8001 bins: ``calib_mode='entropy'``.
+
+    Where many numbers of a layer are equal, no threshold is clearly worse than the largest magnitude.
 
     Args:
         quantized_dtype: ``int8``, ``uint8`` or ``auto``; unless it is ``int8``, layers without negative numbers are
@@ -50,8 +61,20 @@ class EntropyCollector(HistogramCollector):
         self.quantized_dtype = quantized_dtype
 
     def find_threshold(self, histogram: Histogram) -> float:
-        levels = 511 if histogram.low >= 0 and self.quantized_dtype != "int8" else 255
-        return kl_threshold(histogram.counts, histogram.threshold, levels)
+        largest_integer = count_levels(histogram, self.quantized_dtype)
+        levels = 2 * largest_integer + 1
+        found = kl_threshold(histogram.counts, histogram.threshold, levels)
+        if not find_spikes(histogram.counts).any():
+            return found
+        largest = max(abs(histogram.low), abs(histogram.high))
+
+        def is_clearly_worse(threshold: float) -> bool:
+            error, least = squared_errors(histogram, np.array([threshold, largest]), largest_integer)
+            return bool(error > _CLEARLY_WORSE * least)
+
+        if is_clearly_worse(found):
+            found = kl_threshold(without_spikes(histogram.counts), histogram.threshold, levels)
+        return largest if is_clearly_worse(found) else found
 
 
 def kl_threshold(counts: Array, threshold: float, levels: int = 255) -> float:

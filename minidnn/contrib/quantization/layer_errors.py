@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from minidnn.contrib.quantization.data import CalibrationData
-from minidnn.contrib.quantization.network import FusedNetwork, count_inputs, fuse_block, make_block
+from minidnn.contrib.quantization.network import FusedNetwork, fuse_block, input_names, make_block
 from minidnn.errors import GraphError
 from minidnn.gluon.block import HybridBlock, SymbolBlock
 from minidnn.ir.graph import Node
@@ -80,8 +80,8 @@ def layer_errors(net: HybridBlock, qnet: SymbolBlock, data: Any) -> LayerErrors:
         raise TypeError(f"net must be a HybridBlock, got {type(net).__name__}")
     if not isinstance(qnet, SymbolBlock):
         raise TypeError(f"qnet must be a SymbolBlock made by quantize_net, got {type(qnet).__name__}")
-    batches = CalibrationData(data, max(count_inputs(net), len(qnet._input_names)))
-    fused = fuse_block(net, batches.first)
+    batches = CalibrationData(data, input_names(net, len(qnet._argument_names())))
+    fused = fuse_block(net, batches.first.arguments)
     graph = qnet._own_graph()
     operations = {node.name for node in fused.symbol.operations()}
     layers = {n: name for n in graph.symbol.operations() if (name := _layer(n)) is not None}
@@ -92,8 +92,8 @@ def layer_errors(net: HybridBlock, qnet: SymbolBlock, data: Any) -> LayerErrors:
     parameters = {name: np.asarray(array) for name, array in graph.arrays().items()}
     sums = {name: np.zeros(3) for name in layers.values()}
     for batch in batches:
-        wanted = _run_float(fused, batch)
-        inputs = {name: np.asarray(array) for name, array in zip(fused.inputs, batch, strict=True)}
+        wanted = _run_float(fused, batch.arrays)
+        inputs = {name: np.asarray(array) for name, array in zip(fused.inputs, batch.arrays, strict=True)}
         _add_errors(graph.symbol, layers, {**parameters, **inputs}, wanted, sums)
     errors = [LayerError(name, _decibel(s, own), _decibel(s, total)) for name, (s, own, total) in sums.items()]
     return LayerErrors(tuple(sorted(errors, key=lambda e: (e.own, e.accumulated))))
@@ -160,7 +160,12 @@ def _rounded_like(value: Array, outputs: Sequence[Array]) -> tuple[Array, ...]:
     """The float32 network's value in the form in which the int8 network hands it on."""
     if len(outputs) == 1:
         return (value,)
-    return quantize_array(value, outputs[1][0], outputs[0].dtype.name), outputs[1]
+    return quantize_array(value, _scale(outputs), outputs[0].dtype.name), outputs[1]
+
+
+def _scale(outputs: Sequence[Array]) -> Any:
+    """One number, or one for each sample."""
+    return outputs[1].reshape(()) if outputs[1].size == 1 else outputs[1]
 
 
 def _decibel(signal: float, noise: float) -> float:

@@ -12,11 +12,12 @@ import numpy as np
 from minidnn.contrib.quantization.data import Batch
 from minidnn.errors import GraphError
 from minidnn.gluon.block import HybridBlock, SymbolBlock
+from minidnn.gluon.structure import Spec
 from minidnn.numpy.multiarray import ndarray
 from minidnn.passes import fold_constants
 from minidnn.symbol.symbol import Symbol, var
 
-__all__ = ["FusedNetwork", "count_inputs", "fuse_block", "fuse_symbol", "make_block"]
+__all__ = ["FusedNetwork", "fuse_block", "fuse_symbol", "input_names", "make_block"]
 
 Array = np.ndarray[Any, Any]
 
@@ -31,39 +32,43 @@ class FusedNetwork:
         symbol: the graph.
         inputs: names of its inputs, in order.
         parameters: values of all other variables, by name; arrays of the network itself, not copies.
+        structure: how the block's arguments and what it gives are nested; None for a symbol.
     """
 
     symbol: Symbol
     inputs: tuple[str, ...]
     parameters: Mapping[str, Array]
+    structure: tuple[Spec, Spec] | None = None
 
 
-def fuse_block(network: HybridBlock, inputs: Batch | None) -> FusedNetwork:
+def fuse_block(network: HybridBlock, arguments: tuple[Any, ...] | None) -> FusedNetwork:
     """The network for inputs like these; its own state stays as it is.
 
     Args:
         network: initialized, or to be initialized with the first batch.
-        inputs: of the shapes it is to run on; None takes those it has run on last.
+        arguments: of the shapes it is to run on; None takes those it has run on last.
 
     Raises:
         ValueError: there are no inputs, and it has not run as a compiled program.
         OpError: the inputs do not fit; the message names the layer.
     """
-    if inputs is None:
+    if arguments is None:
         try:
             graph = network._latest_graph()
+            spec = network._latest_inputs()
         except RuntimeError:
             raise ValueError(
                 "the shapes of the inputs are not known: give data_shapes or calib_data, "
                 "or run the hybridized network once before"
             ) from None
     else:
-        arrays, spec = network._flatten_inputs(inputs)
-        with network._build_lock:
+        arrays, spec = network._flatten_inputs(arguments)
+        with network._build_lock.here:
             graph = network._trace_graph(arrays, spec)
     values = graph.arrays()
     symbol = graph.symbol.optimize_for(_BACKEND, args=values)
-    return _without_constants(symbol, graph.inputs, {name: np.asarray(array) for name, array in values.items()})
+    parameters = {name: np.asarray(array) for name, array in values.items()}
+    return _without_constants(symbol, graph.inputs, parameters, (spec, graph.output))
 
 
 def fuse_symbol(
@@ -82,7 +87,7 @@ def fuse_symbol(
     if missing:
         raise GraphError(f"variable {missing[0]!r} is neither among the data names {list(inputs)} nor a parameter")
     arrays = {name: np.asarray(parameters[name]) for name in names if name not in inputs}
-    given = dict(zip(inputs, batch or (), strict=False))
+    given = {} if batch is None else dict(zip(inputs, batch.arrays, strict=False))
     fused = symbol.optimize_for(
         _BACKEND,
         args=arrays,
@@ -93,23 +98,40 @@ def fuse_symbol(
     return _without_constants(fused, tuple(inputs), arrays)
 
 
-def _without_constants(symbol: Symbol, inputs: tuple[str, ...], parameters: Mapping[str, Array]) -> FusedNetwork:
+def _without_constants(
+    symbol: Symbol,
+    inputs: tuple[str, ...],
+    parameters: Mapping[str, Array],
+    structure: tuple[Spec, Spec] | None = None,
+) -> FusedNetwork:
     """The network with a parameter wherever something is computed from parameters alone: a weight to quantize."""
     folded, values = fold_constants(symbol, parameters)
-    return FusedNetwork(Symbol(folded.outputs), inputs, values)
+    return FusedNetwork(Symbol(folded.outputs), inputs, values, structure)
 
 
-def count_inputs(network: HybridBlock) -> int:
-    """How many arrays `forward` needs: its parameters without a default, at least one."""
+def input_names(network: HybridBlock, count: int | None = None) -> list[str]:
+    """The names of the arguments of `forward`: the first `count`, or those without a default, at least one."""
     if isinstance(network, SymbolBlock):
-        return len(network._input_names)
+        return network._argument_names()
     parameters = inspect.signature(network.forward).parameters.values()
-    needed = [p for p in parameters if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    return max(len(needed), 1)
+    named = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    if count is None:
+        count = max(sum(p.default is p.empty for p in named), 1)
+    names = [p.name for p in named][:count]
+    # Further arguments of ``*args`` have no names.
+    return names + [f"*{i}" for i in range(len(names), count)]
 
 
-def make_block(symbol: Symbol, inputs: Sequence[str], parameters: Mapping[str, Array | ndarray]) -> SymbolBlock:
+def make_block(
+    symbol: Symbol,
+    inputs: Sequence[str],
+    parameters: Mapping[str, Array | ndarray],
+    structure: tuple[Spec, Spec] | None = None,
+) -> SymbolBlock:
     """The graph as a block that runs; parameters that it has not are left out."""
     used = set(symbol.list_inputs())
     values = {name: array for name, array in parameters.items() if name in used}
-    return SymbolBlock(symbol, [var(name) for name in inputs], values)
+    block = SymbolBlock(symbol, [var(name) for name in inputs], values)
+    if structure is not None:
+        block._set_structure(*structure)
+    return block

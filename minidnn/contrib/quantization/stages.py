@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,10 +17,11 @@ from minidnn.ir.debug import debug_print
 from minidnn.ir.printing import format_graph
 from minidnn.ir.verify import verify_if_asked
 from minidnn.passes.quantize_calibrate import calibrate
+from minidnn.passes.quantize_constants import constant_ranges, quantize_constants
 from minidnn.passes.quantize_fold import fold_bias, fold_types
 from minidnn.passes.quantize_insert import insert
 from minidnn.passes.quantize_mark import mark
-from minidnn.passes.quantized_graph import QuantizedGraph
+from minidnn.passes.quantized_graph import QuantizedGraph, is_quantized
 from minidnn.symbol.symbol import Symbol
 
 __all__ = ["Options", "Stages", "make_collector", "run_stages"]
@@ -86,7 +86,7 @@ def run_stages(
     """All stages.
 
     Raises:
-        GraphError: no operation of the network can be quantized.
+        GraphError: the network is int8 already.
         DataError, OpError: the data or what the collector made of it does not do; the message names the layer.
     """
     excluded = find_excluded(
@@ -94,23 +94,21 @@ def run_stages(
     )
     known = network.parameters.keys()
     marks = mark(network.symbol, known, options.quantize_mode, excluded, joins=collector is not None)
-    if not marks.products:
-        raise GraphError(
-            "there is nothing to quantize: the network has no convolution, dense layer or batch_dot in float32 "
-            f"with known weights that is not excluded; its operations are {_operators(network.symbol, excluded)}"
-        )
+    if not marks.products and is_quantized(network.symbol):
+        raise GraphError("there is nothing to quantize: the network is int8 already")
     per_channel = options.quantize_granularity == "channel-wise"
     stage = inserted = insert(network.symbol, network.parameters, marks, options.quantized_dtype, per_channel)
     _show("insert", inserted)
     calibrated = None
     if collector is not None and data is not None:
-        layers = inserted.layers()
+        known_ranges = constant_ranges(inserted.layers(), network.parameters)
+        layers = [layer for layer in inserted.layers() if layer not in known_ranges]
         if logger:
             logger.info("Collecting ranges of %d layers", len(layers))
-        ranges = collect_ranges(network, layers, data, collector)
-        stage = calibrated = calibrate(inserted, ranges)
+        ranges = collect_ranges(network, layers, data, collector) if layers else {}
+        stage = calibrated = calibrate(inserted, {**ranges, **known_ranges})
         _show("calibrate", calibrated)
-    quantized = fold_types(fold_bias(stage))
+    quantized = fold_types(fold_bias(quantize_constants(stage)))
     _show("fold", quantized)
     if logger:
         total = len(network.symbol.operations())
@@ -142,10 +140,6 @@ def make_collector(
     if mode == "custom":
         return custom  # type: ignore[no-any-return]
     return NaiveCollector(logger) if mode == "naive" else EntropyCollector(options.quantized_dtype, logger=logger)
-
-
-def _operators(symbol: Symbol, excluded: Collection[Any]) -> list[str]:
-    return sorted({n.op_name if n.subgraph is None else n.name for n in symbol.operations() if n not in excluded})
 
 
 def _show(name: str, stage: QuantizedGraph) -> None:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 import numpy as np
 
 from minidnn.contrib.quantization.histogram import Histogram, HistogramCollector
+from minidnn.contrib.quantization.rounding import count_levels, magnitudes, squared_errors
 
 __all__ = ["MSECollector", "PercentileCollector"]
-
-Array = np.ndarray[Any, Any]
 
 _CANDIDATES = 200
 
@@ -35,12 +33,12 @@ class PercentileCollector(HistogramCollector):
         self.percentile = percentile
 
     def find_threshold(self, histogram: Histogram) -> float:
-        magnitudes, counts = _magnitudes(histogram)
+        numbers, counts = magnitudes(histogram)
         wanted = self.percentile / 100 * counts.sum()
         found = int(np.searchsorted(np.cumsum(counts), wanted * (1 - 1e-12)))
         width = 2 * histogram.threshold / len(histogram.counts)
         largest = max(abs(histogram.low), abs(histogram.high))
-        return float(min(magnitudes[min(found, len(counts) - 1)] + width / 2, largest))
+        return float(min(numbers[min(found, len(counts) - 1)] + width / 2, largest))
 
 
 class MSECollector(HistogramCollector):
@@ -59,20 +57,7 @@ class MSECollector(HistogramCollector):
         self.quantized_dtype = quantized_dtype
 
     def find_threshold(self, histogram: Histogram) -> float:
-        levels = 255 if histogram.low >= 0 and self.quantized_dtype != "int8" else 127
-        magnitudes, counts = _magnitudes(histogram)
         largest = max(abs(histogram.low), abs(histogram.high))
         candidates = largest * np.arange(1, _CANDIDATES + 1) / _CANDIDATES
-        steps = (candidates / levels)[:, None]
-        rounded = np.minimum(np.rint(magnitudes / steps), levels) * steps
-        errors = np.square(rounded - magnitudes) @ counts
+        errors = squared_errors(histogram, candidates, count_levels(histogram, self.quantized_dtype))
         return float(candidates[np.argmin(errors)])
-
-
-def _magnitudes(histogram: Histogram) -> tuple[Array, Array]:
-    """The middle of each bin from zero on, and how many numbers have that magnitude."""
-    middle = len(histogram.counts) // 2
-    counts = histogram.counts[middle:].astype(np.float64)
-    counts[1:] += histogram.counts[:middle][::-1]
-    width = 2 * histogram.threshold / len(histogram.counts)
-    return np.arange(middle + 1) * width, counts

@@ -6,6 +6,7 @@ import math
 import os
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from minidnn.numpy.multiarray import ndarray
 __all__ = ["ImageFolderDataset", "ImageListDataset", "ImageRecordDataset", "list_folder", "read_list"]
 
 _Transform = Callable[[Any, Any], Any]
+_MAX_LINE = 1 << 20  # characters of a list: a path, and hundreds of thousands of labels
 EXTENSIONS = (".jpg", ".jpeg", ".png")
 
 
@@ -157,10 +159,12 @@ def read_list(path: Path) -> list[tuple[int, list[float], str]]:
     """
     entries = []
     with path.open(encoding="utf-8", errors="surrogateescape") as lines:
-        for number, line in enumerate(lines, 1):
+        for number, line in enumerate(iter(partial(lines.readline, _MAX_LINE), ""), 1):
             if not line.strip():
                 continue
             where = f"{path}: line {number}"
+            if len(line) == _MAX_LINE:
+                raise DataError(f"{where} has {_MAX_LINE} characters or more")
             index, *labels, name = line.rstrip("\r\n").split("\t") if line.count("\t") > 1 else ["", ""]
             if not name or not labels:
                 raise DataError(f"{where} must be an index, labels and a path with tabs between, got {line[:80]!r}")

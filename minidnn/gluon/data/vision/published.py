@@ -26,7 +26,8 @@ _Transform = Callable[[Any, Any], Any]
 _Bytes = np.ndarray[Any, Any]
 _DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile, tarfile.TarError)
 _MOST = 1 << 20  # samples of MNIST: far more than there are, and no memory's end
-_LARGEST = 1 << 30  # bytes of a file in an archive
+_LARGEST = 1 << 29  # bytes of a file of CIFAR, in an archive or not
+_MOST_MEMBERS = 1000  # of an archive
 
 
 class _PublishedDataset(Dataset):
@@ -125,6 +126,27 @@ def _name(archive: Path, member: tarfile.TarInfo) -> str:
     return path.name
 
 
+def _members(archive: Path, tar: tarfile.TarFile) -> dict[str, tarfile.TarInfo]:
+    """The files of an archive by the last part of their paths; it is read no further than its first bad member.
+
+    Raises:
+        DataError: there are too many of them, or one is too large, has a bad path, or the name of another one.
+    """
+    members: dict[str, tarfile.TarInfo] = {}
+    for number, member in enumerate(tar):
+        name = _name(archive, member)
+        if member.size > _LARGEST:
+            raise DataError(f"{archive}: {name} has {member.size} bytes; more than {_LARGEST} are refused")
+        if number == _MOST_MEMBERS:
+            raise DataError(f"{archive}: more than {_MOST_MEMBERS} members are refused")
+        if not member.isfile():
+            continue
+        if name in members:
+            raise DataError(f"{archive}: {name} is in it twice")
+        members[name] = member
+    return members
+
+
 class CIFAR10(_PublishedDataset):
     """Photos of ten kinds of things, 32 × 32 × 3: 50000 to train, 10000 to test.
 
@@ -162,24 +184,28 @@ class CIFAR10(_PublishedDataset):
             raise DataError(f"{self._root}: {name}: truncated: {len(data)} bytes are not a multiple of {size}")
         return np.frombuffer(data, np.uint8).reshape(-1, size)
 
+    def _bytes(self, path: Path) -> bytes:
+        with path.open("rb") as file:
+            data = file.read(_LARGEST + 1)
+        if len(data) > _LARGEST:
+            raise DataError(f"{path}: more than {_LARGEST} bytes are refused")
+        return data
+
     def _contents(self) -> list[tuple[str, bytes]]:
         names = self._files[self._train]
         for folder in (self._root, self._root / self._unpacked):
             paths = [folder / name for name in names]
             if all(path.is_file() for path in paths):
-                return [(path.name, path.read_bytes()) for path in paths]
+                return [(path.name, self._bytes(path)) for path in paths]
         archive = self._root / self._archive
         if not archive.is_file():
             raise self._missing(self._archive, "the CIFAR page of Alex Krizhevsky")
         try:
             with tarfile.open(archive) as tar:
-                members = {_name(archive, member): member for member in tar if member.isfile()}
+                members = _members(archive, tar)
                 lacking = [name for name in names if name not in members]
                 if lacking:
                     raise DataError(f"{archive}: {', '.join(lacking)} is not in it")
-                too_large = [name for name in names if members[name].size > _LARGEST]
-                if too_large:
-                    raise DataError(f"{archive}: {too_large[0]} has {members[too_large[0]].size} bytes")
                 files = [(name, tar.extractfile(members[name])) for name in names]
                 return [(name, file.read()) for name, file in files if file is not None]
         except _DAMAGED as error:

@@ -1,0 +1,76 @@
+"""From the extrema of a row of float32 to the scale of its int8 form, and the inverse that it is multiplied with."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from minidnn_kernels.arguments import ArgumentRow, Field
+from minidnn_kernels.element_type import FLOAT32
+from minidnn_kernels.epilogue import QUANTIZED_LIMITS
+from minidnn_kernels.isa import Isa
+from minidnn_kernels.simd import F32, I32, Simd, Value, const, new_function
+
+__all__ = ["ARGUMENTS", "SCALES_ARGUMENTS", "ScalesSpec"]
+
+# extrema: address of float32 pairs, minimum and maximum of each chunk of a row
+# scale:   address of the row's scale
+# inverse: address of its inverse
+# chunks:  of the row, at least one
+ARGUMENTS = ("extrema", "scale", "inverse", "chunks")
+
+# The smallest normal number: its reciprocal is finite.
+_SMALLEST_SCALE = 2.0**-126
+
+
+# Of `scales_loop`.
+SCALES_ARGUMENTS = ArgumentRow(
+    Field("kernel", "microkernel"),
+    Field("extrema", "float32 [rows][chunks][2]"),
+    Field("scales", "float32 [rows]"),
+    Field("inverses", "float32 [rows]"),
+    Field("chunks", "of a row"),
+    Field("rows", "in all"),
+)
+
+
+@dataclass(frozen=True)
+class ScalesSpec:
+    """The scale with which the largest integers of `output`, ``s8`` or ``u8``, are the ends of the range.
+
+    A range without extent has scale 1. One that is not finite has scale NaN where rows are samples, `by_sample`,
+    else 1.
+    """
+
+    output: str
+    by_sample: bool
+
+    @property
+    def name(self) -> str:
+        return f"f32_scales_{self.output}{'_by_sample' if self.by_sample else ''}"
+
+    def emit(self, isa: Isa) -> str:
+        """LLVM IR of the kernel, one function of `ARGUMENTS`."""
+        module, function, builder = new_function(self.name, ARGUMENTS)
+        s = Simd(builder, isa)
+        extrema, scale, inverse, chunks = function.args
+        with s.loop(const(0), chunks, 1, [s.splat(math.inf), s.splat(-math.inf)]) as loop:
+            pair = s.add(extrema, s.mul(loop.index, const(2 * FLOAT32.bytes)))
+            low, high = s.load_splat(pair), s.load_splat(s.add(pair, const(FLOAT32.bytes)))
+            loop.next = [s.binary("minimum", loop.values[0], low), s.binary("maximum", loop.values[1], high)]
+        found = self._scale(s, *loop.results)
+        for address, vector in ((scale, found), (inverse, builder.fdiv(s.splat(1.0), found))):
+            number = builder.extract_element(vector, I32(0))
+            builder.store(number, s.pointer(address, F32), align=FLOAT32.bytes)
+        builder.ret_void()
+        return str(module)
+
+    def _scale(self, s: Simd, low: Value, high: Value) -> Value:
+        ends = [s.unary("fabs", low), s.unary("fabs", high)]
+        threshold = s.binary("maximum", *ends) if self.output == "s8" else s.binary("maximum", high, s.splat(0.0))
+        scale = s.builder.fdiv(threshold, s.splat(QUANTIZED_LIMITS[self.output][1]))
+        usable = s.where(">=", scale, s.splat(_SMALLEST_SCALE), scale, s.splat(1.0))
+        otherwise = s.splat(math.nan if self.by_sample else 1.0)
+        for end in ends if self.by_sample else [scale]:
+            usable = s.where("<", end, s.splat(math.inf), usable, otherwise)
+        return usable
