@@ -189,7 +189,7 @@ class Parameter:
     def _create(self, init: str | Initializer) -> Initializer:
         try:
             return create(init)
-        except (TypeError, ValueError, ArithmeticError) as error:
+        except (TypeError, ValueError, ArithmeticError, LookupError) as error:
             raise self._named(error, init) from error
 
     def _make(self, init: Initializer, shape: tuple[int, ...]) -> ndarray:
@@ -197,7 +197,7 @@ class Parameter:
             data = ndarray._wrap(np.zeros(shape, self._dtype))
             # A call with the parameter's own initializer in the descriptor fills whatever the name ends in.
             init(InitDesc(self.name, {"__init__": init}), data)
-        except (TypeError, ValueError, ArithmeticError, MemoryError) as error:
+        except (TypeError, ValueError, ArithmeticError, LookupError, MemoryError) as error:
             raise self._named(error, init) from error
         return data
 

@@ -140,7 +140,7 @@ _SAME: dict[str, _Row] = {
         ("_npi_copy", "_copy", "identity", "BlockGrad", "_npx_stop_gradient", "make_loss"),
         None,
         IF_ALL,
-        traits={"is_identity": True, "keeps_order": True, "scale_transparent": True},
+        traits={"is_identity": True, "keeps_order": True, "scale_transparent": True, "keeps_samples": True},
     ),
 }
 

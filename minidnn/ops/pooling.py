@@ -145,6 +145,7 @@ register(
         mxnet=("Pooling", "_npx_pooling"),
         check=_check,
         scale_transparent=lambda attrs: attrs.pool_type == "max",
+        keeps_samples=True,
         int8_in_full_mode=True,
         nonnegative=IF_ALL,
     )

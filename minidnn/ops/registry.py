@@ -268,7 +268,11 @@ class Op:
         is_identity: whether it gives its input back, wherever the dtype stays the same.
         keeps_order: whether all elements stay in row-major order, so that only the shape changes.
         scale_transparent: whether it does the same with the integers of a quantized tensor, whose scale stays.
-        shares_scale: likewise, for several tensors that have to have one scale.
+        keeps_samples: of such an operator, whether each index of the result's first axis comes from the same one of
+            the data alone.
+        moves_axes: and whether the result's axes are others than the data's, so that scales of samples take the same
+            way as the data.
+        shares_scale: as `scale_transparent`, for several tensors that have to have one scale.
         int8_in_full_mode: whether MXNet's quantization mode ``full`` has it read int8 where it can.
         table: the input of which it gives rows; empty if there is none.
         auxiliary: those parameters that hold running statistics.
@@ -295,6 +299,8 @@ class Op:
     is_identity: bool = False
     keeps_order: bool | Condition = False
     scale_transparent: bool | Condition = False
+    keeps_samples: bool | Condition = False
+    moves_axes: bool = False
     shares_scale: bool = False
     int8_in_full_mode: bool = False
     table: str = ""

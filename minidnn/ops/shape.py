@@ -187,6 +187,8 @@ register(
         mxnet=("Flatten", "flatten", "_npx_batch_flatten"),
         keeps_order=True,
         scale_transparent=True,
+        keeps_samples=True,
+        moves_axes=True,
         nonnegative=IF_ALL,
     )
 )
@@ -218,6 +220,8 @@ register(
         kind="shape",
         mxnet=("_npi_transpose", "transpose"),
         scale_transparent=True,
+        keeps_samples=lambda attrs: bool(attrs.axes) and attrs.axes[0] == 0,
+        moves_axes=True,
         nonnegative=IF_ALL,
     )
 )
@@ -291,6 +295,8 @@ register(
         mxnet=("_npi_expand_dims", "expand_dims"),
         keeps_order=True,
         scale_transparent=True,
+        keeps_samples=lambda attrs: attrs.axis > 0,
+        moves_axes=True,
         nonnegative=IF_ALL,
     )
 )
@@ -317,6 +323,8 @@ register(
         mxnet=("_npi_squeeze", "squeeze"),
         keeps_order=True,
         scale_transparent=True,
+        keeps_samples=lambda attrs: bool(attrs.axis) and min(attrs.axis) > 0,
+        moves_axes=True,
         nonnegative=IF_ALL,
     )
 )

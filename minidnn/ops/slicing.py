@@ -69,6 +69,7 @@ register(
         kind="shape",
         mxnet=("slice_axis",),
         scale_transparent=True,
+        keeps_samples=lambda attrs: attrs.axis > 0,
         nonnegative=IF_ALL,
     )
 )
@@ -168,6 +169,7 @@ register(
         outputs=lambda attrs: attrs.sections or len(attrs.indices),
         check=_check_split,
         scale_transparent=True,
+        keeps_samples=lambda attrs: attrs.axis > 0 and not attrs.squeeze_axis,
         nonnegative=IF_ALL,
     )
 )
@@ -339,6 +341,7 @@ register(
         mxnet=("_npi_pad",),
         check=_check_pad,
         scale_transparent=_pad_carries_scale,
+        keeps_samples=lambda attrs: tuple(attrs.pad_width[0]) == (0, 0),
         nonnegative=_pad_sign,
     )
 )

@@ -10,33 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from minidnn.ir.graph import Entry, Node
 
-__all__ = ["SAMPLES", "carries_samples", "find_batch_axes", "keeps_scale", "operand_axes"]
+__all__ = ["SAMPLES", "find_batch_axes", "operand_axes"]
 
 # Values of the attribute ``batch_axes``: the first axis; all but the last; all but the last two.
 SAMPLES, _ROWS, _MATRICES = 1, -1, -2
-
-
-def carries_samples(node: Node) -> bool:
-    """Whether an operation that carries int8 leaves each sample by itself, as the same index of the first axis."""
-    a, op = node.attrs, node.op_name
-    if op == "pad":
-        return tuple(a.pad_width[0]) == (0, 0)
-    if op == "transpose":
-        return bool(a.axes) and bool(a.axes[0] == 0)
-    if op == "expand_dims":
-        return bool(a.axis > 0)
-    if op == "squeeze":
-        return bool(a.axis) and min(a.axis) > 0
-    if op == "split":
-        return bool(a.axis > 0) and not a.squeeze_axis
-    if op == "slice_axis":
-        return bool(a.axis > 0)
-    return op in ("flatten", "pooling")
-
-
-def keeps_scale(node: Node) -> bool:
-    """Whether the scales of such an operation's result are those of its data as they are; if not, they are carried."""
-    return node.op_name in ("pad", "pooling", "slice_axis", "split")
 
 
 def operand_axes(anchor: Node) -> tuple[int, ...]:

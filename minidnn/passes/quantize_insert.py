@@ -17,7 +17,7 @@ from minidnn.ir.infer import known_types
 from minidnn.ops.traits import AnchorTraits
 from minidnn.passes.fold_batch_norm import normalizes_channels
 from minidnn.passes.naming import find_anchor
-from minidnn.passes.quantize_batch import SAMPLES, keeps_scale
+from minidnn.passes.quantize_batch import SAMPLES
 from minidnn.passes.quantize_mark import Marks, product_operands
 from minidnn.passes.quantize_weights import fold_affine, quantize_weight
 from minidnn.passes.quantized_graph import PlannedRange, ProductParameters, QuantizedGraph, layer_output
@@ -145,7 +145,8 @@ class _Inserter:
         inputs = tuple(integers[e] if e in integers else self._float(e) for e in node.inputs)
         new = Node(node.op, self._name(f"quantized_{node.name}"), node.attrs, inputs, hints=node.hints)
         scale = pairs[0][1]
-        if not self._marks.calibrated and not scale.node.is_variable and not keeps_scale(node):
+        assert node.op is not None
+        if not self._marks.calibrated and not scale.node.is_variable and node.op.moves_axes:
             scale = Node(node.op, self._name(f"{node.name}_scale"), node.attrs, (scale,))[0]
         for i in range(node.num_outputs):
             self._int8[node[i]] = new[i], scale

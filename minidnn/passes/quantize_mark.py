@@ -24,7 +24,7 @@ from minidnn.ir.graph import Entry, Graph, Node
 from minidnn.ir.roles import input_roles
 from minidnn.ops.ranges import largest_depth
 from minidnn.passes.naming import find_anchor
-from minidnn.passes.quantize_batch import SAMPLES, carries_samples, find_batch_axes, operand_axes
+from minidnn.passes.quantize_batch import SAMPLES, find_batch_axes, operand_axes
 from minidnn.passes.quantize_weights import MAX_DEPTH
 from minidnn.passes.regions import GraphView, data_inputs
 
@@ -161,7 +161,7 @@ def _sums_fit_int32(view: GraphView, anchor: Node, node: Node) -> bool:
 
 def _carries(node: Node, joins: bool) -> bool:
     op = node.op
-    if op is None or not (joins or carries_samples(node)):
+    if op is None or not (joins or op.holds(op.keeps_samples, node.attrs)):
         return False
     return op.holds(op.scale_transparent, node.attrs) or (joins and op.shares_scale)
 

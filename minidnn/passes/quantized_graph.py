@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from minidnn.ir.graph import Entry, Graph
+from minidnn.ir.graph import Entry, Graph, Node
 
 __all__ = ["QUANTIZING", "PlannedRange", "ProductParameters", "QuantizedGraph", "is_quantized", "layer_output"]
 
@@ -69,8 +69,10 @@ def layer_output(entry: Entry) -> str:
 def is_quantized(graph: Graph) -> bool:
     """Whether there are int8 operations in a graph."""
     return any(
-        n.op_name in QUANTIZING
-        or n.op_name.startswith(("quantized_", "dequantize"))
-        or (n.subgraph is not None and is_quantized(n.subgraph))
+        is_quantized(n.subgraph) if n.subgraph is not None else n.op_name in QUANTIZING or _is_integer_product(n)
         for n in graph.operations()
     )
+
+
+def _is_integer_product(node: Node) -> bool:
+    return node.op is not None and node.op.anchor is not None and node.op.anchor.is_integer

@@ -115,10 +115,6 @@ WITH_CONSTANTS: dict[str, tuple[Callable[[], Any], Any]] = {
         ),
         draw(2, 8, 6, 6),
     ),
-    "data of a dense layer": (
-        lambda: Call(lambda b, x: x + b.one(mx.np.array(draw(2, 8))), one=nn.Dense(4, in_units=8)),
-        draw(2, 4),
-    ),
     "a parameter as a factor": (
         lambda: Call(lambda b, x: mx.npx.batch_dot(x, b.weight.data()), weight=gluon.Parameter("w", shape=(2, 8, 4))),
         draw(2, 3, 8),

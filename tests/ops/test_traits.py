@@ -22,18 +22,19 @@ _ATTRS: dict[str, list[dict[str, Any]]] = {
     "hard_sigmoid": [{}, {"alpha": 1.0, "beta": -2.0}],
     "reshape": [{"newshape": (-1, 4)}, {"newshape": (-1, 4), "order": "F"}],
     "npx_reshape": [{"newshape": (-1, 4)}, {"newshape": (-5, -4)}],
-    "transpose": [{}],
+    "transpose": [{}, {"axes": (0, 2, 1)}, {"axes": (1, 0, 2)}],
     "moveaxis": [{"source": (0,), "destination": (1,)}],
-    "expand_dims": [{"axis": 1}],
+    "expand_dims": [{"axis": axis} for axis in (0, 1, 3, -1, -4)],
     "broadcast_to": [{"shape": (3, 2, 4, 6)}],
     "slice": [{"begin": (0, 1), "end": (2, 3), "step": (1, 2)}],
-    "slice_axis": [{"axis": 1, "begin": 1}],
-    "split": [{"sections": 2, "axis": 0}],
+    "slice_axis": [{"axis": axis, "begin": 1} for axis in (0, 1, -3)],
+    "split": [{"sections": 2, "axis": axis} for axis in (0, 1, -3)],
     "repeat": [{"repeats": 2}],
     "tile": [{"reps": (2, 1)}],
     "roll": [{"shift": (1,)}],
     "pad": [
-        {"pad_width": 1, "mode": mode, "constant_values": value, "reflect_type": kind}
+        {"pad_width": width, "mode": mode, "constant_values": value, "reflect_type": kind}
+        for width in (1, ((0, 0), (1, 0), (2, 1)))
         for mode in ("constant", "edge", "reflect", "symmetric")
         for value in (0.0, -1.0, 1.0)
         for kind in ("even", "odd")
@@ -122,6 +123,20 @@ def test_what_carries_a_scale_does_the_same_with_integers(name: str, attrs: Attr
     for q, real in zip(integers, floats, strict=True):
         assert q.dtype == np.int8
         np.testing.assert_array_equal(q * scale, real)
+
+
+@pytest.mark.parametrize(
+    ("name", "attrs"),
+    cases(lambda op, attrs: op.holds(op.scale_transparent, attrs) and op.holds(op.keeps_samples, attrs)),
+)
+def test_what_keeps_samples_carries_a_scale_for_each(name: str, attrs: Attrs) -> None:
+    op = get_op(name)
+    data = np.random.default_rng(0).integers(-127, 128, _SHAPE).astype(np.int8)
+    scale = np.float32([0.25, 8.0]).reshape(2, 1, 1)
+    carried = op.compute(attrs, scale)[0] if op.moves_axes else scale
+    for q, real in zip(op.compute(attrs, data), op.compute(attrs, data * scale), strict=True):
+        assert q.ndim == carried.ndim and len(q) == len(carried) == 2
+        np.testing.assert_array_equal(q * carried, real)
 
 
 @pytest.mark.parametrize(("name", "attrs"), cases(lambda op, attrs: op.decomposition is not None))
