@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import importlib
 import math
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -17,14 +16,15 @@ import numpy as np
 
 from minidnn import settings
 from minidnn.errors import OpError, ShapeError, TypeMismatchError
-from minidnn.fork_safe import ForkSafeLock
 from minidnn.ir.debug import debug_enabled, debug_print
 from minidnn.ir.graph import Graph, make_node, make_variable
 from minidnn.ir.printing import format_graph
 from minidnn.ops.registry import Attrs, Op, TensorType
 from minidnn.passes.fold_constants import fold_constants
 from minidnn.plan.program import PlanStep, describe_step
+from minidnn.runtime.arenas import Arenas
 from minidnn.runtime.profile import Profile
+from minidnn.runtime.program_cache import Owner, ProgramCache
 from minidnn.runtime.recording import Recorder, run_on_host, start, stop
 from minidnn.runtime.threads import get_num_threads, pool, set_num_threads, start_threads
 from minidnn.uninterrupted import uninterrupted
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from minidnn.runtime.executor import Executor
 
 __all__ = [
+    "Arenas",
     "CompiledGraph",
     "PlanStep",
     "Profile",
@@ -153,7 +154,13 @@ def _checked(name: str, type_: TensorType, array: Array) -> Array:
     return contiguous(array)
 
 
-def compile_graph(graph: Graph, parameters: Mapping[str, Array], inputs: Mapping[str, TensorType]) -> CompiledGraph:
+def compile_graph(
+    graph: Graph,
+    parameters: Mapping[str, Array],
+    inputs: Mapping[str, TensorType],
+    versions: Mapping[str, int] | None = None,
+    arenas: Arenas | None = None,
+) -> CompiledGraph:
     """Compile a graph.
 
     Args:
@@ -161,16 +168,21 @@ def compile_graph(graph: Graph, parameters: Mapping[str, Array], inputs: Mapping
         parameters: its weights, by variable name; packed copies are made of them. What is computed from them alone
             is computed here, once.
         inputs: the types of its inputs, by variable name, in the order of the arrays of a call.
+        versions: a number of each parameter that changes when it is written to; those that have one share their packed
+            copies with other graphs.
+        arenas: memory for temporaries that several graphs use in turns; by default the graph has its own.
 
     Raises:
         OpError: shapes or dtypes do not fit; the message names the node.
     """
-    folded, parameters = fold_constants(graph, parameters)
+    folded, known = fold_constants(graph, parameters)
     if folded is not graph:
         debug_print("passes", "after fold_constants", lambda: format_graph(folded))
     layouts = [_PLAIN] * len(folded.outputs)
     given = {name: (type_, _PLAIN) for name, type_ in inputs.items()}
-    return CompiledGraph(_executor(folded, parameters, given, layouts), inputs)
+    # What was computed here is known to nobody else, whatever its name is.
+    same = {name: version for name, version in (versions or {}).items() if known.get(name) is parameters[name]}
+    return CompiledGraph(_executor(folded, known, given, layouts, same, arenas), inputs)
 
 
 _COMPILER = ("minidnn.lowering", "minidnn.runtime.executor", "minidnn.runtime.library", "minidnn_kernels.peak")
@@ -193,6 +205,8 @@ def _executor(
     parameters: Mapping[str, Array],
     inputs: Mapping[str, tuple[TensorType, str]],
     layouts: Sequence[str] | None,
+    versions: Mapping[str, int] | None,
+    arenas: Arenas | None,
 ) -> Executor:
     _load_compiler()
     from minidnn.lowering import lower  # deferred: it loads the compiler
@@ -201,18 +215,51 @@ def _executor(
     from minidnn_kernels.codegen import emit_asm  # deferred: it loads the compiler
 
     kernels = library()
-    program = lower(graph, parameters, inputs, layouts, kernels.isa)
+    program = lower(graph, parameters, inputs, layouts, kernels.isa, versions)
     debug_print("plan", f"{len(program.steps)} steps for {kernels.isa.name}", lambda: str(program))
     for spec in program.kernels() if debug_enabled("asm") else ():
         debug_print("asm", spec.name, lambda spec=spec: emit_asm(spec.emit(kernels.isa), kernels.isa))  # type: ignore[misc]
-    return Executor(program, kernels, pool)
+    return Executor(program, kernels, pool, arenas)
 
 
 # --- eager operators: one node each, through the same kernels ---------------------------------------
 
-_KEPT_PROGRAMS = 512
-_programs: OrderedDict[Any, Executor] = OrderedDict()
-_programs_lock = ForkSafeLock()
+# Programs that are kept, and bytes of their tables.
+_programs = ProgramCache(1024, 192 << 20)
+_arenas = Arenas(256 << 20)
+_without_weights = Owner()
+# Sets of other weights, of which one that comes first in an operator keeps programs.
+_OWNERS = 4
+
+
+class _WeightOwner(Owner):
+    """Programs of weights: hung on the first of them, they die with it, or when it is written to."""
+
+    __slots__ = ("_others",)
+
+    def __init__(self, others: Sequence[Operand]) -> None:
+        super().__init__()
+        self._others = [(other, other._version) for other in others]
+
+    def is_current(self, others: Sequence[Operand]) -> bool:
+        """Whether the other weights are the same, and have not been written to either."""
+        for other, (known, version) in zip(others, self._others, strict=True):
+            if other is not known or other._version != version:
+                return False
+        return True
+
+
+def _owner_of(weights: Sequence[Operand]) -> Owner:
+    if not weights:
+        return _without_weights
+    first, *others = weights
+    owners, key = first._compiled, tuple(map(id, others))
+    owner = owners.get(key)
+    if owner is None or not owner.is_current(others):
+        owner = owners[key] = _WeightOwner(others)
+        for older in [*owners][:-_OWNERS]:
+            owners.pop(older, None)
+    return owner
 
 
 def run_op(op: Op, attrs: Attrs, arrays: Sequence[Operand]) -> tuple[Array, ...]:
@@ -239,14 +286,16 @@ def run_op(op: Op, attrs: Attrs, arrays: Sequence[Operand]) -> tuple[Array, ...]
     moving = [i for i in range(len(arrays)) if i not in weights]
     read = [_readable(data[i]) for i in moving]
     layouts = tuple(_layout(a) for a in read)
-    executor = _find_program(op, attrs, types, layouts, [arrays[i] for i in weights])
+    owner, key = _owner_of([arrays[i] for i in weights]), _key(op, attrs, types, layouts)
+    executor = _programs.find(owner, key)
     if executor is None:
         variables = [make_variable(f"in{i}") for i in range(len(arrays))]
         node = make_node(op, op.name, variables, attrs)
         graph = Graph([node[i] for i in range(node.num_outputs)])
         inputs = {f"in{i}": (types[i], layout) for i, layout in zip(moving, layouts, strict=True)}
-        executor = _executor(graph, {f"in{i}": data[i] for i in weights}, inputs, None)
-        _keep_program(op, attrs, types, layouts, [arrays[i] for i in weights], executor)
+        versions = {f"in{i}": arrays[i]._version for i in weights}
+        executor = _executor(graph, {f"in{i}": data[i] for i in weights}, inputs, None, versions, _arenas)
+        _programs.keep(owner, key, executor)
     return tuple(executor(read))
 
 
@@ -254,47 +303,6 @@ def _key(op: Op, attrs: Attrs, types: tuple[TensorType, ...], layouts: tuple[str
     # 0.0 and -0.0 are equal, but dividing by them is not the same.
     signs = tuple(math.copysign(1.0, v) for v in attrs.values() if isinstance(v, float) and v == 0)
     return (op.name, attrs, signs, types, layouts)
-
-
-def _find_program(
-    op: Op,
-    attrs: Attrs,
-    types: tuple[TensorType, ...],
-    layouts: tuple[str, ...],
-    weights: Sequence[Operand],
-) -> Executor | None:
-    key = _key(op, attrs, types, layouts)
-    if weights:
-        # Weights are packed into the program, so it belongs to the first of them, and dies with it.
-        kept = weights[0]._compiled.get(key)
-        if kept is None:
-            return None
-        executor, others = kept
-        current = all(a is b and a._version == v for a, (b, v) in zip(weights[1:], others, strict=True))
-        return executor if current else None
-    with _programs_lock.here:
-        found = _programs.get(key)
-        if found is not None:
-            _programs.move_to_end(key)
-        return found
-
-
-def _keep_program(
-    op: Op,
-    attrs: Attrs,
-    types: tuple[TensorType, ...],
-    layouts: tuple[str, ...],
-    weights: Sequence[Operand],
-    executor: Executor,
-) -> None:
-    key = _key(op, attrs, types, layouts)
-    if weights:
-        weights[0]._compiled[key] = (executor, [(w, w._version) for w in weights[1:]])
-        return
-    with _programs_lock.here:
-        _programs[key] = executor
-        while len(_programs) > _KEPT_PROGRAMS:
-            _programs.popitem(last=False)
 
 
 # --- profiles --------------------------------------------------------------------------------------
@@ -345,13 +353,12 @@ def contiguous(array: Array) -> Array:
         return readable
     type_ = TensorType.of(readable)
     key = ("contiguous", type_)
-    with _programs_lock.here:
-        executor = _programs.get(key)
+    executor = _programs.find(_without_weights, key)
     if executor is None:
         variable = make_variable("in0")
-        executor = _executor(Graph([variable]), {}, {"in0": (type_, _CHANNELS_LAST)}, [_PLAIN])
-        with _programs_lock.here:
-            _programs[key] = executor
+        given = {"in0": (type_, _CHANNELS_LAST)}
+        executor = _executor(Graph([variable]), {}, given, [_PLAIN], {}, _arenas)
+        _programs.keep(_without_weights, key, executor)
     return executor([readable])[0]
 
 

@@ -15,7 +15,10 @@ from minidnn import engine
 from minidnn.engine import CompiledGraph, compile_graph, contiguous
 from minidnn.errors import GraphError, OpError, ShapeError, TypeMismatchError
 from minidnn.ir.graph import Graph, evaluate, make_node, make_variable
+from minidnn.lowering import lower
 from minidnn.ops.registry import TensorType, get_op
+from minidnn.plan.program import Program
+from minidnn.runtime.program_cache import Owner, ProgramCache
 
 Array = np.ndarray[Any, Any]
 
@@ -227,11 +230,108 @@ def test_programs_of_a_weight_go_with_it() -> None:
     assert gone() is None
 
 
-def test_programs_without_weights_are_kept_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "_KEPT_PROGRAMS", 5)
+@pytest.fixture
+def lowered(monkeypatch: pytest.MonkeyPatch) -> list[Program]:
+    """The programs that are made from here on; none of those from before are found."""
+    made: list[Program] = []
+
+    def note(*args: Any) -> Program:
+        made.append(lower(*args))
+        return made[-1]
+
+    monkeypatch.setattr("minidnn.lowering.lower", note)
+    monkeypatch.setattr(engine, "_programs", ProgramCache(8, 1 << 20))
+    monkeypatch.setattr(engine, "_without_weights", Owner())
+    return made
+
+
+def test_programs_are_kept_within_bounds(lowered: list[Program]) -> None:
+    w, b = mx.np.ones((4, 3)), mx.np.zeros((4,))
     for n in range(1, 20):
         mx.npx.relu(mx.np.ones((n,)))
-    assert len(engine._programs) <= 5
+        np.testing.assert_array_equal(_dense(mx.np.ones((n, 3)), w, b), 3)
+    assert len(lowered) == 38
+    assert len(engine._programs) <= 8
+
+
+def test_tables_of_programs_are_kept_within_bounds(lowered: list[Program]) -> None:
+    """Large images have large tables of which pixel meets which."""
+    w, largest = mx.np.ones((2, 16, 3, 3)), 0
+    for n in range(64, 114):
+        mx.npx.convolution(mx.np.ones((1, 16, n, n)), w, kernel=(3, 3), num_filter=2, no_bias=True)
+        kept = {id(c): c.nbytes for p in _kept_programs() for c in p.own_constants}
+        largest = max(largest, sum(kept.values()))
+    assert sum(c.nbytes for p in lowered for c in p.own_constants) > 2 << 20
+    assert largest <= 1 << 20
+
+
+def _kept_programs() -> list[Program]:
+    return [entry.executor.program for entry in engine._programs._alive().values()]
+
+
+def _dot_of(x: mx.np.ndarray, w: mx.np.ndarray) -> mx.np.ndarray:
+    return mx.npx.fully_connected(x, w, num_hidden=w.shape[0], no_bias=True, flatten=False)
+
+
+def _convolve(x: mx.np.ndarray, w: mx.np.ndarray, groups: int = 1) -> mx.np.ndarray:
+    attrs = {"kernel": (3, 3), "pad": (1, 1), "num_filter": w.shape[0], "num_group": groups, "no_bias": True}
+    return mx.npx.convolution(x, w, **attrs)
+
+
+_WEIGHTED: dict[str, tuple[tuple[int, ...], Callable[[int], tuple[int, ...]], Callable[..., Any]]] = {
+    "dense": ((40, 70), lambda n: (n, 70), _dot_of),
+    "convolution": ((24, 8, 3, 3), lambda n: (1, 8, n, 9), _convolve),
+    "Winograd": ((64, 64, 3, 3), lambda n: (1, 64, 20, 20 + n), _convolve),
+    "depthwise": ((24, 1, 3, 3), lambda n: (1, 24, n, 9), lambda x, w: _convolve(x, w, 24)),
+    "few channels": ((24, 3, 3, 3), lambda n: (1, 3, n, 9), _convolve),
+}
+
+
+@pytest.mark.parametrize("kind", _WEIGHTED)
+def test_programs_of_many_shapes_share_packed_weights(lowered: list[Program], kind: str) -> None:
+    shape, data, call = _WEIGHTED[kind]
+    weights = [mx.np.array(_normal(*shape, seed=i)) for i in range(2)]
+    fresh = [mx.np.array(w.asnumpy()) for w in weights]
+    held: set[int] = set()
+    for n in range(1, 15):
+        for w, other in zip(weights, fresh, strict=True):
+            x = mx.np.array(_normal(*data(n), seed=n))
+            actual = call(x, w).asnumpy()
+            held |= {id(c) for i, c in enumerate(lowered[-1].constants) if i in lowered[-1].lent and c.size >= w.size}
+            np.testing.assert_array_equal(actual, call(x, mx.np.array(other.asnumpy())).asnumpy())
+    # A tile's panels are of one to four vectors.
+    assert len(held) <= 2 * 4
+
+
+def test_packed_weights_follow_what_is_written_to_them() -> None:
+    w = mx.np.array(_normal(40, 70))
+    for n in range(1, 8):
+        x = _normal(n, 70, seed=n)
+        w[n] = n
+        w[:, 3] += 1
+        np.testing.assert_allclose(_dot_of(mx.np.array(x), w).asnumpy(), x @ w.asnumpy().T, rtol=1e-4, atol=1e-4)
+
+
+def test_weights_that_are_computed_for_each_call_are_let_go() -> None:
+    x, before = mx.np.ones((3, 70)), len(engine._programs)
+    for i in range(30):
+        w = mx.np.full((40, 70), float(i))
+        np.testing.assert_array_equal(_dot_of(x, w).asnumpy(), 70 * i)
+    del w
+    gc.collect()
+    assert len(engine._programs) <= before + 1
+
+
+def test_many_biases_of_one_weight_are_let_go() -> None:
+    x, w = mx.np.ones((2, 3)), mx.np.ones((4, 3))
+    gone = []
+    for i in range(20):
+        b = mx.np.full((4,), float(i))
+        np.testing.assert_array_equal(_dense(x, w, b), 3 + i)
+        gone.append(weakref.ref(b))
+    del b
+    gc.collect()
+    assert sum(reference() is not None for reference in gone) <= 4
 
 
 def test_attributes_tell_programs_apart() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from minidnn import engine, serialization
+from minidnn.engine import Arenas
 from minidnn.errors import OpError
 from minidnn.fork_safe import ForkSafeLock
 from minidnn.gluon._block import Block
@@ -41,7 +42,7 @@ class HybridBlock(Block):
     A program is built anew when a parameter, its values or the tree of blocks have changed.
     """
 
-    # Programs hold packed weights of their own: with more signatures than this, the oldest one goes.
+    # With more signatures than this, the oldest program goes.
     _max_programs = 16
 
     def __init__(self) -> None:
@@ -53,12 +54,13 @@ class HybridBlock(Block):
         self._programs: dict[_Signature, Program] = {}
         self._latest_program: Program | None = None
         self._build_lock = ForkSafeLock()
+        self._arenas = Arenas()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_programs": {}, "_latest_program": None, "_build_lock": None}
+        return {**self.__dict__, "_programs": {}, "_latest_program": None, "_build_lock": None, "_arenas": None}
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
-        self.__dict__.update(state, _build_lock=ForkSafeLock())
+        self.__dict__.update(state, _build_lock=ForkSafeLock(), _arenas=Arenas())
 
     def register_child(self, block: Block, name: str | None = None) -> None:
         """Make `block` a child.
@@ -187,7 +189,7 @@ class HybridBlock(Block):
         if backend is not None:
             symbol = graph.symbol.optimize_for(backend, args=graph.arrays(), **options)
             graph = BlockGraph(symbol, graph.inputs, graph.parameters, graph.constants, graph.output)
-        return Program(self, graph, [a._type for a in arrays])
+        return Program(self, graph, [a._type for a in arrays], self._arenas)
 
     def _trace_graph(self, arrays: Sequence[ndarray], spec: Spec) -> BlockGraph:
         """Trace `forward`."""
@@ -240,6 +242,7 @@ class HybridBlock(Block):
         with self._build_lock.here:
             self._programs = {}
             self._latest_program = None
+            self._arenas = Arenas()
 
     # ---- compiling -------------------------------------------------------------------------------
 

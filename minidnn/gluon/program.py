@@ -52,10 +52,13 @@ class Program:
         block: whose graph it is.
         graph: the graph.
         types: the types of the inputs.
+        arenas: memory for temporaries, shared by the block's programs.
     """
 
-    def __init__(self, block: Block, graph: BlockGraph, types: Sequence[TensorType]) -> None:
-        self.graph = graph
+    def __init__(
+        self, block: Block, graph: BlockGraph, types: Sequence[TensorType], arenas: engine.Arenas | None = None
+    ) -> None:
+        self.graph, self._arenas = graph, arenas
         used = set(graph.symbol.list_inputs())
         self._positions = [i for i, name in enumerate(graph.inputs) if name in used]
         self._types = {graph.inputs[i]: types[i] for i in self._positions}
@@ -92,11 +95,12 @@ class Program:
         """Compile it, if that has not been done."""
         with self._lock.here:
             if self._run is None:
-                # Kernels of eager calls hold packed weights too; together with the program's they would stand twice.
+                # Kernels of eager calls hold packed weights too, maybe packed in another way than the program's.
                 for array in self._arrays:
                     array._compiled.clear()
+                versions = {name: array._version for name, array in self._values.items()}
                 values = {name: _data(array) for name, array in self._values.items()}
-                self._run = engine.compile_graph(self.graph.symbol, values, self._types)
+                self._run = engine.compile_graph(self.graph.symbol, values, self._types, versions, self._arenas)
             return self._run
 
     def steps(self) -> tuple[engine.PlanStep, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,7 @@ from minidnn_kernels.element_type import FLOAT32, INT32
 from minidnn_kernels.epilogue import tensor_kind
 from minidnn_kernels.store import CONTEXT, OPERAND
 
-__all__ = ["Anchor", "Weights", "fold", "make_tail", "tail_bytes", "tail_context"]
+__all__ = ["Anchor", "Origin", "Weights", "fold", "make_tail", "tail_bytes", "tail_context"]
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,29 @@ class Anchor:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """What weights are made of, for programs that make the same: the parameters, and the steps from them on."""
+
+    sources: tuple[Array, ...]
+    steps: tuple[Hashable, ...]
+
+    @staticmethod
+    def of(arrangement: str, *parameters: Array | None) -> Origin:
+        """Those parameters that there are, arranged in a way that tells apart what the shape of a matrix does not."""
+        return Origin(tuple(array for array in parameters if array is not None), (arrangement,))
+
+    def then(self, step: Hashable, sources: Sequence[Array] = ()) -> Origin:
+        """With one more step, of more parameters."""
+        return Origin((*self.sources, *sources), (*self.steps, step))
+
+
+@dataclass(frozen=True)
 class Weights:
     """Weights [groups, taps, depth, columns per group] and bias (columns,), batch norm folded in.
 
     No matrix where the right operand is not known yet. `rest` is what is left of the tail, behind `result`. Integers
-    have no bias in the tail: `start` is what their sums start from, int32 (columns,).
+    have no bias in the tail: `start` is what their sums start from, int32 (columns,). Where the origin of all that is
+    not known, it is None.
     """
 
     matrix: Array | None
@@ -60,9 +78,19 @@ class Weights:
     rest: tuple[Node, ...]
     result: Entry | None
     start: Array | None = None
+    origin: Origin | None = None
+
+    def pack(self, builder: Builder, form: Hashable, make: Callable[[], Array]) -> Array:
+        """What `make` makes of matrix and start, shared by programs; `form` says what that is."""
+        assert self.matrix is not None
+        if self.origin is None:
+            return make()
+        return builder.share((form, self.origin.steps, self.matrix.shape), self.origin.sources, make)
 
 
-def fold(anchor: Anchor, matrix: Array, bias: Array | None, channel_axis: int) -> Weights:
+def fold(
+    anchor: Anchor, matrix: Array, bias: Array | None, channel_axis: int, origin: Origin | None = None
+) -> Weights:
     """Fold the batch norm that directly follows the anchor, if there is one, into weights and bias.
 
     A batch norm is ``x * scale + shift`` for each output channel, so it is the same convolution with
@@ -71,22 +99,24 @@ def fold(anchor: Anchor, matrix: Array, bias: Array | None, channel_axis: int) -
     assert anchor.outside is not None or not anchor.tail
     following = anchor.tail[0] if anchor.tail else None
     affine = None if following is None or following.op is None else following.op.affine
+    unfolded = Weights(matrix, bias, anchor.tail, anchor.entry, origin=origin)
     if following is None or affine is None or following.inputs[0] != anchor.entry:
-        return Weights(matrix, bias, anchor.tail, anchor.entry)
+        return unfolded
     if affine.axis(following.attrs) % anchor.type.ndim != channel_axis:
-        return Weights(matrix, bias, anchor.tail, anchor.entry)
+        return unfolded
     if sum(anchor.entry in node.inputs for node in anchor.tail) > 1:
-        return Weights(matrix, bias, anchor.tail, anchor.entry)
+        return unfolded
     assert anchor.outside is not None
     parameters = [anchor.outside[e].array for e in following.inputs[1:]]
     known = [p for p in parameters if p is not None]
     if len(known) < len(parameters):
-        return Weights(matrix, bias, anchor.tail, anchor.entry)
+        return unfolded
     scale, shift = affine.numbers(following.attrs, known)
     groups, columns = matrix.shape[0], matrix.shape[3]
     folded = (matrix * scale.astype(np.float32).reshape(groups, 1, 1, columns)).astype(np.float32, copy=False)
     new_bias = shift if bias is None else bias * scale + shift
-    return Weights(folded, new_bias.astype(np.float32), anchor.tail[1:], following[0])
+    origin = None if origin is None else origin.then((following.op_name, following.attrs), known)
+    return Weights(folded, new_bias.astype(np.float32), anchor.tail[1:], following[0], origin=origin)
 
 
 def _spread(builder: Builder, value: Value, type: TensorType, layout: str) -> Value | None:
@@ -102,7 +132,9 @@ def _spread(builder: Builder, value: Value, type: TensorType, layout: str) -> Va
         return None
     if value.array is not None and value.shape == type.shape:
         order = physical_order(type.ndim, layout)
-        return Value(type, builder.constant(np.ascontiguousarray(value.array.transpose(order))), layout)
+        array = value.array
+        written = builder.share(("broadcast", order), [array], lambda: np.ascontiguousarray(array.transpose(order)))
+        return Value(type, builder.constant(written), layout)
     source = builder.as_layout(value, value.layout)
     missing = type.ndim - len(source.shape)
     strides = (0,) * missing + tuple(s if n > 1 else 0 for s, n in zip(source.strides, source.shape, strict=True))

@@ -88,7 +88,8 @@ class Builder(Steps):
             strides = strides_of(value.shape, value.type.dtype.itemsize, layout)
             tensors.append(Tensor(value.type, Address(buffer), strides))
         steps, arena = plan_memory(self._steps, self._temporaries, placed)
-        return Program(tuple(steps), tuple(self._constants), arena, tuple(self._inputs), tuple(tensors))
+        lent = frozenset(i for i, constant in enumerate(self._constants) if id(constant) in self._lent)
+        return Program(tuple(steps), tuple(self._constants), arena, tuple(self._inputs), tuple(tensors), lent)
 
     def _size(self, value: Value) -> int:
         return self._temporaries[value.address.buffer.index]

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from functools import lru_cache
 
 import numpy as np
 
 from minidnn.lowering.anchor import tail_bytes, tail_context
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.cost_model import depthwise_cycles
-from minidnn.lowering.geometry import Window, tap_pixels
+from minidnn.lowering.geometry import TABLES, Window, tap_pixels
 from minidnn.lowering.parts import PARTS
 from minidnn.lowering.product import Product
 from minidnn.lowering.tail import Tail
@@ -58,13 +57,10 @@ def _add_step(builder: Builder, product: Product, tail: Tail) -> Value:
     data, spec = anchor.inputs[0], replace(_spec(product), epilogue=tail.epilogue)
     source = builder.as_layout(data, CHANNELS_LAST)
     result = builder.new(anchor.result, CHANNELS_LAST)
-    table, starts = _strips(window, spec.pixels, spec.columns)
+    form = ("strips", window, spec.pixels, spec.columns)
+    table, starts = TABLES.share(form, (), lambda: _strips(window, spec.pixels, spec.columns))
     strips = len(starts)
-    lanes = builder.isa.lanes
-    packed = np.zeros((window.taps + 1, -(-channels // lanes) * lanes), np.float32)
-    packed[:-1, :channels] = product.matrix[:, :, 0, 0].T
-    if product.weights.start is not None:
-        packed[-1, :channels].view(np.int32)[:] = product.weights.start
+    packed = product.weights.pack(builder, "depthwise", lambda: _pack(product, builder.isa.lanes))
     operations = 2 * images * window.pixels * window.taps * channels
     blocks = max(1, min(PARTS, operations // _PART_OPERATIONS, strips))
     block_strips = -(-strips // blocks)
@@ -91,7 +87,15 @@ def _add_step(builder: Builder, product: Product, tail: Tail) -> Value:
     return result
 
 
-@lru_cache(maxsize=64)
+def _pack(product: Product, lanes: int) -> Array:
+    """Float32 [taps + 1, channels rounded up to whole vectors]; of integers, the last row is the int32 start."""
+    packed = np.zeros((product.window.taps + 1, -(-product.groups // lanes) * lanes), np.float32)
+    packed[:-1, : product.groups] = product.matrix[:, :, 0, 0].T
+    if product.weights.start is not None:
+        packed[-1, : product.groups].view(np.int32)[:] = product.weights.start
+    return packed
+
+
 def _strips(window: Window, pixels: int, columns: int) -> tuple[Array, Array]:
     """Input pixels int32 [strips, outer taps * columns], and the first output pixel int32 [strips].
 

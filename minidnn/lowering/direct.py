@@ -61,7 +61,9 @@ def _add_step(builder: Builder, product: Product, tail: Tail, source: Value, mat
     tiling = choose_tiling(isa, product.images, window.pixels, taps, steps, groups, columns, dot.fits)
     start = product.weights.start
     starts = None if start is None else start.reshape(groups, columns)
-    packed = pack_for_dot(matrix, starts, tiling.vectors * isa.lanes, dot, isa.lanes)
+    width = tiling.vectors * isa.lanes
+    form = ("panels", taps, width, name, product.data.name)
+    packed = product.weights.pack(builder, form, lambda: pack_for_dot(matrix, starts, width, dot, isa.lanes))
     count, pitch = packed.shape[1:]
     panels = Panels(builder.constant(packed), count, pitch, count * pitch, 0, steps)
     source = _with_room(builder, source, dot.row_bytes(steps) > depth * product.data.bytes)

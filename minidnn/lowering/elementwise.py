@@ -159,7 +159,8 @@ def _broadcastable(builder: Builder, value: Value, aligned: tuple[int, ...], lay
     if value.array is not None:
         array = value.array.reshape(aligned)
         order = physical_order(len(aligned), layout)
-        packed = np.ascontiguousarray(array.transpose(order))
+        form = ("broadcast", aligned, order)
+        packed = builder.share(form, [value.array], lambda: np.ascontiguousarray(array.transpose(order)))
         return Value(TensorType(aligned, value.type.dtype), builder.constant(packed), layout)
     plain = builder.as_layout(value, PLAIN)
     reshaped = Value(TensorType(aligned, value.type.dtype), plain.address, PLAIN)

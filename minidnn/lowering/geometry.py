@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
 from minidnn.errors import ShapeError
 from minidnn.lowering.values import Array
+from minidnn.plan.shared_arrays import SharedArrays
 
-__all__ = ["Window", "pixel_table", "tap_pixels"]
+__all__ = ["TABLES", "Window", "pixel_table", "tap_pixels"]
+
+# Tables of geometries, shared by all layers of the same one.
+TABLES = SharedArrays()
 
 
 @dataclass(frozen=True)
@@ -57,12 +60,16 @@ def tap_pixels(window: Window) -> Array:
     return np.where(valid, flat, -1).astype(np.int32)
 
 
-@lru_cache(maxsize=256)
 def pixel_table(window: Window, rows: int) -> Array:
     """`tap_pixels` cut into strips of `rows` output pixels: int32 [strips, taps, rows].
 
-    The last strip repeats the last pixel. Shared by every layer of the same geometry.
+    The last strip repeats the last pixel.
     """
+    (table,) = TABLES.share(("pixels", window, rows), (), lambda: (_cut_strips(window, rows),))
+    return table
+
+
+def _cut_strips(window: Window, rows: int) -> Array:
     table = tap_pixels(window)
     strips = -(-window.pixels // rows)
     chosen = np.minimum(np.arange(strips * rows), window.pixels - 1)

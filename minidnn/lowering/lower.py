@@ -82,6 +82,7 @@ def lower(
     inputs: Mapping[str, tuple[TensorType, str]],
     output_layouts: Sequence[str] | None,
     isa: Isa,
+    versions: Mapping[str, int] | None = None,
 ) -> Program:
     """The program that computes `graph`.
 
@@ -91,6 +92,8 @@ def lower(
         inputs: types and layouts of what a run is given, in order.
         output_layouts: layout of each output; None leaves each in the layout its last step gives.
         isa: what kernels are chosen for.
+        versions: numbers that change when a parameter is written to; packed weights are shared by programs that have
+            the same parameters, those with a version.
 
     Raises:
         OpError: shapes or dtypes do not fit; the message names the node.
@@ -103,7 +106,11 @@ def lower(
         if node.is_variable:
             if node.name not in given and node.name not in parameters:
                 raise GraphError(f"variable {node.name!r} is neither an input nor a parameter")
-            value = given[node.name] if node.name in given else builder.parameter(parameters[node.name])
+            value = (
+                given[node.name]
+                if node.name in given
+                else builder.given(parameters[node.name], (versions or {}).get(node.name))
+            )
             values[node[0]] = value
             continue
         for i, value in enumerate(_lower_node(builder, node, [values[e] for e in node.inputs])):

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from minidnn.lowering.algorithms import lower_product
-from minidnn.lowering.anchor import Anchor, Weights, fold, make_tail
+from minidnn.lowering.anchor import Anchor, Origin, Weights, fold, make_tail
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.copy import lower_copy
 from minidnn.lowering.geometry import Window
@@ -59,10 +59,11 @@ def _known_parameters(anchor: Anchor) -> tuple[Array, Array | None] | None:
 
 def _weights(anchor: Anchor, matrix: Array, bias: Array | None, channel_axis: int) -> Weights:
     """The bias of float32 is the tail's, and batch norm is folded; that of integers is what their sums start from."""
+    origin = Origin.of("outputs first", anchor.inputs[1].array, bias)
     if matrix.dtype == FLOAT32.dtype:
-        return fold(anchor, matrix, bias, channel_axis)
+        return fold(anchor, matrix, bias, channel_axis, origin)
     start = np.zeros(matrix.shape[0] * matrix.shape[3], INT32.dtype) if bias is None else bias
-    return Weights(matrix, None, anchor.tail, anchor.entry, start)
+    return Weights(matrix, None, anchor.tail, anchor.entry, start, origin)
 
 
 def absorb_padding(anchor: Anchor) -> tuple[Anchor, tuple[int, ...]]:
@@ -120,7 +121,8 @@ def _lower_product(builder: Builder, anchor: Anchor, transpose_a: bool, transpos
     depth = left.shape[-2] if transpose_a else left.shape[-1]
     if right.type.ndim == 2 and right.array is not None:
         window = Window((rows,), (rows,), (1,), (1,), (1,), (0,))
-        weights = fold(anchor, right.array.reshape(1, 1, depth, columns), None, anchor.type.ndim - 1)
+        matrix, origin = right.array.reshape(1, 1, depth, columns), Origin.of("inputs first", right.array)
+        weights = fold(anchor, matrix, None, anchor.type.ndim - 1, origin)
         return lower_product(builder, anchor, weights, window, 1, PLAIN)
     tail = make_tail(builder, anchor, Weights(None, None, anchor.tail, anchor.entry), PLAIN, anchor.type.ndim - 1)
     if tail is None:

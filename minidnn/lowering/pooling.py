@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 
 import numpy as np
 
 from minidnn.ir.graph import Entry, Node
 from minidnn.lowering.builder import Builder
-from minidnn.lowering.geometry import Window, tap_pixels
+from minidnn.lowering.geometry import TABLES, Window, tap_pixels
 from minidnn.lowering.parts import PARTS
 from minidnn.lowering.tail import operand_type
 from minidnn.lowering.values import CHANNELS_LAST, PLAIN, Array, Value
@@ -96,12 +95,11 @@ def add_pooling(
     return result
 
 
-@lru_cache(maxsize=64)
 def _taps(window: Window) -> Array:
-    return tap_pixels(window)
+    (table,) = TABLES.share(("taps", window), (), lambda: (tap_pixels(window),))
+    return table
 
 
-@lru_cache(maxsize=64)
 def _factors(attrs: Attrs, window: Window, scale: float) -> Array:
     """What each output pixel's sum is multiplied by, float32 [pixels].
 

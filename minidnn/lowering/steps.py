@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import cache
 
 import numpy as np
@@ -11,9 +11,14 @@ from minidnn.lowering.memory import TEMPORARY
 from minidnn.lowering.values import PLAIN, Array, Value
 from minidnn.ops.registry import TensorType
 from minidnn.plan.program import Address, Argument, Buffer, Cost, HostStep, Loop, NativeStep, Tensor
+from minidnn.plan.shared_arrays import SharedArrays
 from minidnn_kernels.isa import Isa
 
 __all__ = ["Steps"]
+
+
+# Weights as kernels read them, of all programs.
+_WEIGHTS = SharedArrays()
 
 
 class Steps:
@@ -28,6 +33,8 @@ class Steps:
 
     def __init__(self, isa: Isa) -> None:
         self.isa = isa
+        self._versions: dict[int, int] = {}
+        self._lent: dict[int, Array] = {}
         self.results: dict[str, TensorType] = {}
         self._steps: list[NativeStep | HostStep] = []
         self._constants: list[Array] = []
@@ -49,6 +56,25 @@ class Steps:
             self._constant_by_id[id(array)] = known
         return known
 
+    def share(self, form: Hashable, sources: Sequence[Array], make: Callable[[], Array]) -> Array:
+        """What `make` makes of `sources`, once for all programs; `form` tells apart what is made of the same sources.
+
+        Unless all sources are parameters of known versions, and there are some, it is for this program alone.
+        """
+        versions = [self._versions.get(id(source)) for source in sources]
+        if not sources or None in versions:
+            return make()
+        (made,) = _WEIGHTS.share((form, *versions, self.isa.name), sources, lambda: (make(),))
+        self._lent[id(made)] = made
+        return made
+
+    def given(self, array: Array, version: int | None) -> Value:
+        """A parameter of the graph: the array is the caller's. The version changes with its numbers, if it is known."""
+        self._lent[id(array)] = array
+        if version is not None:
+            self._versions[id(array)] = version
+        return self.parameter(array)
+
     def parameter(self, array: Array) -> Value:
         """A value whose numbers are known; they become a constant of the program only if a step reads them."""
         return Value(TensorType.of(array), Address(Buffer("parameter", -1)), PLAIN, array)
@@ -60,7 +86,8 @@ class Steps:
         array = value.array
         if array.flags.c_contiguous and array.dtype.isnative and array.ctypes.data % array.dtype.itemsize == 0:
             return self.constant(array)
-        return self.constant(np.ascontiguousarray(array, array.dtype.newbyteorder("=")))
+        dtype = array.dtype.newbyteorder("=")
+        return self.constant(self.share("contiguous", [array], lambda: np.ascontiguousarray(array, dtype)))
 
     def zeros(self, count: int) -> Address:
         """The address of `count` float32 zeros: what padding points at."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 import numpy as np
 
@@ -11,7 +10,7 @@ from minidnn import settings
 from minidnn.lowering.anchor import Anchor, tail_bytes, tail_context
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.cost_model import winograd_cycles
-from minidnn.lowering.geometry import Window, tap_pixels
+from minidnn.lowering.geometry import TABLES, Window, tap_pixels
 from minidnn.lowering.product import Product
 from minidnn.lowering.tail import Tail
 from minidnn.lowering.values import CHANNELS_LAST, Array, Value
@@ -61,8 +60,9 @@ class Winograd:
 
     def lower(self, builder: Builder, product: Product, tail: Tail) -> Value:
         plan = make_plan(self.scheme, product)
-        weights = _pack(plan, product.kernels, product.weights.start, builder.isa.lanes)
-        return _add_step(builder, product.anchor, plan, tail, weights, product.window)
+        start, lanes, form = product.weights.start, builder.isa.lanes, (plan.scheme, plan.vectors)
+        packed = product.weights.pack(builder, form, lambda: _pack(plan, product.kernels, start, lanes))
+        return _add_step(builder, product.anchor, plan, tail, packed, product.window)
 
 
 def _pack(plan: WinogradPlan, kernels: Array, bias: Array | None, lanes: int) -> Array:
@@ -83,7 +83,7 @@ def _add_step(
     pixel_pitch = channels * kind.bytes
     width = plan.vectors * builder.isa.lanes
     tile = TileSpec(plan.rows, plan.vectors, Epilogue(output=scheme.sums.name), data=scheme.element.name)
-    input_table, output_table = _tables(scheme, window)
+    input_table, output_table = TABLES.share(("blocks", scheme, window), (), lambda: _tables(scheme, window))
     row = WINOGRAD_ARGUMENTS.fill(
         input_kernel=Kernel(InputTransform(scheme, kind.name)),
         tile=Kernel(tile),
@@ -119,7 +119,6 @@ def _add_step(
     return result
 
 
-@lru_cache(maxsize=64)
 def _tables(scheme: Scheme, window: Window) -> tuple[Array, Array]:
     """Input pixels int32 [blocks, products], -1 in the padding; output pixels [blocks, pixels], -1 beyond the edge."""
     edge, size = (scheme.output,) * 2, (scheme.input,) * 2

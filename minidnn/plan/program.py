@@ -164,6 +164,7 @@ class Program:
         constants: packed weights and tables, read-only, shared by all runs.
         arena_bytes: size of the one buffer all temporaries lie in.
         inputs, outputs: types and strides of what a run takes and gives.
+        lent: numbers of constants that are parameters, or shared with other programs.
     """
 
     steps: tuple[NativeStep | HostStep, ...]
@@ -171,6 +172,12 @@ class Program:
     arena_bytes: int
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
+    lent: frozenset[int] = frozenset()
+
+    @property
+    def own_constants(self) -> list[np.ndarray[Any, Any]]:
+        """Those that go with the program."""
+        return [constant for i, constant in enumerate(self.constants) if i not in self.lent]
 
     @property
     def row_arguments(self) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Blocks"]
+__all__ = ["Blocks", "size_class"]
 
 Array = np.ndarray[Any, Any]
 
@@ -22,6 +22,12 @@ def _count_sole_reference() -> int:
     """What `sys.getrefcount` says of an object that one local variable refers to: a matter of Python's version."""
     block = np.empty(0, np.uint8)
     return sys.getrefcount(block)
+
+
+def size_class(size: int) -> int:
+    """The size, rounded up to one of eight sizes in each power of two: what is about as large can use a block again."""
+    step = 1 << max(0, size.bit_length() - 4)
+    return -(-size // step) * step
 
 
 class Blocks:

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from minidnn.plan.layout import ALIGNMENT, COUNTER_WORDS, JOB_WORDS, LINE_BYTES, ROW_ARGUMENTS
-from minidnn.plan.program import Argument, HostStep, Kernel, Loop, NativeStep, Program, Tensor
+from minidnn.plan.program import Address, Argument, HostStep, Kernel, Loop, NativeStep, Program, Tensor
 from minidnn.runtime import recording
-from minidnn.runtime.blocks import Blocks
+from minidnn.runtime.arenas import Arena, Arenas
+from minidnn.runtime.blocks import Blocks, size_class
 from minidnn.runtime.library import Library
 from minidnn.runtime.recording import Recorder, Span
 from minidnn.runtime.threads import ThreadPool, aligned_words
@@ -27,15 +28,8 @@ _BLOCKS = Blocks(256 << 20)
 Array = np.ndarray[Any, Any]
 
 
-def aligned_bytes(size: int) -> Array:
-    """Uninitialized bytes that begin on a multiple of `ALIGNMENT`."""
-    memory = np.empty(size + ALIGNMENT, np.uint8)
-    skip = -memory.ctypes.data % ALIGNMENT
-    return memory[skip : skip + size]
-
-
-def _new_output(tensor: Tensor) -> Array:
-    block = _BLOCKS.take(tensor.type.nbytes + ALIGNMENT)
+def _new_output(tensor: Tensor, size: int) -> Array:
+    block = _BLOCKS.take(size)
     skip = -block.ctypes.data % ALIGNMENT
     array: Array = np.ndarray(tensor.type.shape, tensor.type.dtype, block, skip, tensor.strides)
     return array
@@ -44,15 +38,23 @@ def _new_output(tensor: Tensor) -> Array:
 class Executor:
     """A program ready to run, from any number of Python threads at once.
 
+    Args:
+        program: what to run.
+        library: has the kernels.
+        pool: the threads that work.
+        arenas: memory for temporaries, which programs that share it use in turns.
+
     Raises:
         RuntimeError: a kernel could not be compiled.
     """
 
-    def __init__(self, program: Program, library: Library, pool: ThreadPool) -> None:
+    def __init__(self, program: Program, library: Library, pool: ThreadPool, arenas: Arenas | None = None) -> None:
         self.program = program
+        self.arenas = Arenas() if arenas is None else arenas
         self._library = library
         self._pool = pool
         self._idle: list[_Context] = []
+        self._outputs = [(t, size_class(t.type.nbytes + ALIGNMENT)) for t in program.outputs]
         # Compile now, not at the first run.
         library.prepare_loops([*_DRIVER_LOOPS, *(s.loop.name for s in program.steps if isinstance(s, NativeStep))])
         for step in program.steps:
@@ -77,7 +79,7 @@ class Executor:
             context = self._idle.pop()
         except IndexError:
             context = _Context(self, self.program)
-        outputs = [_new_output(t) for t in self.program.outputs]
+        outputs = [_new_output(t, size) for t, size in self._outputs]
         context.run(inputs, outputs, self._pool)
         context.release_arrays()
         self._idle.append(context)
@@ -91,7 +93,7 @@ class Executor:
             context = idle.pop()
         except IndexError:
             context = _Context(self, self.program, single_steps=True)
-        outputs = [_new_output(t) for t in self.program.outputs]
+        outputs = [_new_output(t, size) for t, size in self._outputs]
         recorder.add(self.program, context.run(inputs, outputs, self._pool, timed=True))
         context.release_arrays()
         idle.append(context)
@@ -99,7 +101,7 @@ class Executor:
 
 
 class _Context:
-    """Memory of one run: the arena, the tables, and where in them addresses of inputs and outputs stand.
+    """The tables of one run, and where in them stand addresses of what is there only for a run: inputs, outputs, arena.
 
     Args:
         executor: finds the kernels.
@@ -108,10 +110,11 @@ class _Context:
     """
 
     def __init__(self, executor: Executor, program: Program, single_steps: bool = False) -> None:
-        self._program = program
+        self._program, self._arenas = program, executor.arenas
         # Room behind: an int8 kernel reads whole groups of channels, the last one maybe beyond the end.
-        self._arena = aligned_bytes(program.arena_bytes + ALIGNMENT)
-        self._arrays: dict[tuple[str, int], Array] = {("arena", 0): self._arena}
+        self._arena_bytes = _aligned(program.arena_bytes + ALIGNMENT, LINE_BYTES) if program.arena_bytes else 0
+        self._thread_bytes = _aligned(program.scratch_bytes, LINE_BYTES)
+        self._arrays: dict[tuple[str, int], Array] = {}
         for i, constant in enumerate(program.constants):
             self._arrays["constant", i] = constant
         self._patches: list[tuple[int, int, tuple[str, int], int]] = []  # table, position, buffer, offset
@@ -119,7 +122,8 @@ class _Context:
         self._segments: list[int | HostStep] = []
         self._jobs: list[Array] = []
         self._counters: list[Array] = []  # only to keep them alive
-        self._scratch_threads = 0
+        self._in_arena: list[tuple[Array, Array, Array]] = []  # table, positions, offsets
+        self._placed = (0, 0)
         stretch: list[NativeStep] = []
         for step in program.steps:
             if isinstance(step, NativeStep):
@@ -140,12 +144,18 @@ class _Context:
         table = aligned_words(len(steps) * words)
         counters = aligned_words(len(steps) * COUNTER_WORDS)
         number = len(self._tables)
+        in_arena: dict[int, int] = {}
         for s, step in enumerate(steps):
             row = s * words
             table[row] = executor.resolve(step.loop)
             table[row + 1] = step.parts
             for a, argument in enumerate(step.arguments, row + ROW_ARGUMENTS):
-                table[a] = self._value(executor, argument, number, a)
+                if isinstance(argument, Address) and argument.buffer.kind == "arena":
+                    in_arena[a] = argument.offset
+                else:
+                    table[a] = self._value(executor, argument, number, a)
+        if in_arena:
+            self._in_arena.append((table, np.array([*in_arena]), np.array([*in_arena.values()])))
         job = aligned_words(JOB_WORDS)
         job[:4] = (table.ctypes.data, len(steps), words, counters.ctypes.data)
         self._tables.append(table)
@@ -168,23 +178,21 @@ class _Context:
         self, inputs: Sequence[Array], outputs: Sequence[Array], pool: ThreadPool, timed: bool = False
     ) -> tuple[Span, ...]:
         """Compute the outputs; with `timed`, gives when each segment began and ended."""
+        arena = self._take_arena(pool.threads)
         for i, array in enumerate(inputs):
             self._arrays["input", i] = array
         for i, array in enumerate(outputs):
             self._arrays["output", i] = array
         for table, position, buffer, offset in self._patches:
             self._tables[table][position] = self._arrays[buffer].ctypes.data + offset
-        if pool.threads > self._scratch_threads:
-            self._make_scratch(pool.threads)
-        if not timed:
-            for segment in self._segments:
-                self._run_segment(segment, pool)
-            return ()
         spans = []
         for segment in self._segments:
-            begin = time.perf_counter()
+            begin = time.perf_counter() if timed else 0.0
             self._run_segment(segment, pool)
-            spans.append((begin, time.perf_counter()))
+            if timed:
+                spans.append((begin, time.perf_counter()))
+        if arena is not None:
+            self._arenas.give_back(arena)
         return tuple(spans)
 
     def _run_segment(self, segment: int | HostStep, pool: ThreadPool) -> None:
@@ -195,16 +203,24 @@ class _Context:
         for tensor, result in zip(segment.outputs, results, strict=True):
             self._view(tensor)[...] = result
 
-    def _make_scratch(self, threads: int) -> None:
-        """Scratch memory for that many threads."""
-        size = -(-self._program.scratch_bytes // LINE_BYTES) * LINE_BYTES
-        self._scratch = aligned_bytes(size * threads)
-        self._scratch_threads = threads
-        for job in self._jobs:
-            job[4:7] = (self._scratch.ctypes.data, size, threads)
+    def _take_arena(self, threads: int) -> Arena | None:
+        """An arena, with scratch memory for that many threads behind it, if one is needed; the tables lead to it."""
+        size, begin, arena = self._arena_bytes + self._thread_bytes * threads, 0, None
+        if size:
+            arena = self._arenas.take(size)
+            begin = arena.address
+            self._arrays["arena", 0] = arena.memory
+        if (begin, threads) != self._placed:
+            for table, positions, offsets in self._in_arena:
+                table[positions] = offsets + begin
+            for job in self._jobs:
+                job[4:7] = (begin + self._arena_bytes, self._thread_bytes, threads)
+            self._placed = (begin, threads)
+        return arena
 
     def release_arrays(self) -> None:
-        """Forget the caller's arrays, so that a resting context keeps no memory of theirs alive."""
+        """Forget the caller's arrays and the arena, so that a resting context keeps no memory of others alive."""
+        self._arrays.pop(("arena", 0), None)
         for kind, tensors in (("input", self._program.inputs), ("output", self._program.outputs)):
             for i in range(len(tensors)):
                 self._arrays.pop((kind, i), None)
@@ -214,6 +230,10 @@ class _Context:
         memory = _bytes_of(self._arrays[buffer.kind, buffer.index])
         view: Array = np.ndarray(tensor.type.shape, tensor.type.dtype, memory, offset, tensor.strides)
         return view
+
+
+def _aligned(size: int, alignment: int) -> int:
+    return -(-size // alignment) * alignment
 
 
 def _bytes_of(array: Array) -> Array:

@@ -26,9 +26,9 @@ def compilations(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     compiled: list[Any] = []
     compile_graph = programs.engine.compile_graph
 
-    def note(graph: Any, parameters: Any, inputs: Any) -> Any:
+    def note(graph: Any, *args: Any) -> Any:
         compiled.append(graph)
-        return compile_graph(graph, parameters, inputs)
+        return compile_graph(graph, *args)
 
     monkeypatch.setattr(programs.engine, "compile_graph", note)
     return compiled
@@ -111,6 +111,40 @@ def test_the_number_of_programs_is_bounded(compilations: list[Any]) -> None:
         assert net(mx.np.ones((n,))).shape == (n,)
     assert len(net._programs) == net._max_programs
     assert len(compilations) == 39
+
+
+def test_programs_of_all_signatures_share_packed_weights_and_memory() -> None:
+    net = residual()
+    inputs = [array(1, 4, 5 + n, 7) for n in range(6)]
+    expected = [net(x) for x in inputs]
+    net.optimize_for(inputs[0])
+    for x, y in zip(inputs, expected, strict=True):
+        close(net(x), y)
+    compiled = [p.compile().program for p in net._programs.values()]
+    assert len(compiled) == 6
+    lent = {id(c): c.nbytes for p in compiled for i, c in enumerate(p.constants) if i in p.lent}
+    once = sum(compiled[0].constants[i].nbytes for i in compiled[0].lent)
+    # As many packings as a tile has widths, not one for each signature.
+    assert sum(lent.values()) <= 4 * once
+    assert len(net._arenas._idle) == 1
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_shared_weights_follow_what_is_written_to_them(fused: bool) -> None:
+    net, sizes = residual(), range(5, 10)
+    net.hybridize(backend="MINIDNN" if fused else None)
+    for n in sizes:
+        net(array(1, 4, n, 7))
+        for i, parameter in enumerate(net.collect_params().values()):
+            if i % 2:
+                parameter.data()[:] = parameter.data() * 0.9 + 0.05
+            else:
+                parameter.set_data(parameter.data() * 1.1)
+        x = array(1, 4, n + 1, 7)
+        y = net(x)
+        net.hybridize(False)
+        close(y, net(x))
+        net.hybridize(backend="MINIDNN" if fused else None)
 
 
 def test_a_child_alone_has_its_own_program(compilations: list[Any]) -> None:

@@ -80,9 +80,12 @@ def test_tails_of_convolutions_hold_no_number(op_name: str, kernel: int, groups:
 @pytest.mark.parametrize(("kernel", "groups"), [(1, 1), (3, 19)], ids=["tile", "depthwise"])
 def test_int8_layers_of_any_scales_share_their_kernels(kernel: int, groups: int, out: str) -> None:
     layer = Layer((1, 19, 9, 8), 19, kernel=kernel, groups=groups, residual="int8", out=out)
+    # How integers are multiplied is chosen by the weights.
+    weights = {"weight": layer.node()[1]["weight"]}
     seen = []
     for made in (layer, replace(layer, scale=0.0051, residual_scale=0.017, limit=3.25)):
         graph, parameters, _ = made.node()
+        parameters.update(weights)
         program = assert_exact(library().isa.name, graph, parameters, made.feed(False))
         seen.append(program.kernels())
     assert seen[0] == seen[1]
