@@ -278,12 +278,19 @@ def _convolve(x: mx.np.ndarray, w: mx.np.ndarray, groups: int = 1) -> mx.np.ndar
     return mx.npx.convolution(x, w, **attrs)
 
 
+def _deconvolve(x: mx.np.ndarray, w: mx.np.ndarray, stride: int = 2) -> mx.np.ndarray:
+    attrs = {"kernel": w.shape[2:], "stride": (stride,) * 2, "pad": (1, 1), "num_filter": w.shape[1], "no_bias": True}
+    return mx.npx.deconvolution(x, w, **attrs)
+
+
 _WEIGHTED: dict[str, tuple[tuple[int, ...], Callable[[int], tuple[int, ...]], Callable[..., Any]]] = {
     "dense": ((40, 70), lambda n: (n, 70), _dot_of),
     "convolution": ((24, 8, 3, 3), lambda n: (1, 8, n, 9), _convolve),
     "Winograd": ((64, 64, 3, 3), lambda n: (1, 64, 20, 20 + n), _convolve),
     "depthwise": ((24, 1, 3, 3), lambda n: (1, 24, n, 9), lambda x, w: _convolve(x, w, 24)),
     "few channels": ((24, 3, 3, 3), lambda n: (1, 3, n, 9), _convolve),
+    "phases": ((24, 8, 4, 4), lambda n: (1, 24, n, 9), _deconvolve),
+    "flipped": ((24, 24, 3, 3), lambda n: (1, 24, n, 9), lambda x, w: _deconvolve(x, w, 1)),
 }
 
 
@@ -301,6 +308,13 @@ def test_programs_of_many_shapes_share_packed_weights(lowered: list[Program], ki
             np.testing.assert_array_equal(actual, call(x, mx.np.array(other.asnumpy())).asnumpy())
     # A tile's panels are of one to four vectors.
     assert len(held) <= 2 * 4
+
+
+def test_one_weight_in_different_operators_is_packed_for_each() -> None:
+    """A convolution, and a transposed one with the same shapes: as many numbers, in another order."""
+    x, w = mx.np.array(_normal(1, 24, 7, 9)), mx.np.array(_normal(24, 24, 3, 3))
+    for call in (_convolve, lambda x, w: _deconvolve(x, w, 1), _deconvolve):
+        np.testing.assert_array_equal(call(x, w).asnumpy(), call(x, mx.np.array(w.asnumpy())).asnumpy())
 
 
 def test_packed_weights_follow_what_is_written_to_them() -> None:

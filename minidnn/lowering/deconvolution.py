@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from minidnn.lowering.anchor import Anchor, fold, make_tail
+from minidnn.lowering.anchor import Anchor, Origin, fold, make_tail
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.geometry import Window
 from minidnn.lowering.matmul import lower_window
@@ -34,11 +34,12 @@ def lower_deconvolution(builder: Builder, anchor: Anchor) -> Value | None:
     groups = anchor.attrs.num_group
     depth, columns = weight.shape[0] // groups, weight.shape[1]
     matrix = weight.reshape(groups, depth, columns, -1).transpose(0, 3, 1, 2)
-    weights = fold(anchor, matrix, bias, 1)
+    weights = fold(anchor, matrix, bias, 1, Origin.of("transposed", weight, bias))
     assert weights.matrix is not None
     anchor, axes = _find_axes(anchor)
     if all(axis.stride == 1 for axis in axes):
-        flipped = replace(weights, matrix=weights.matrix[:, ::-1])
+        origin = None if weights.origin is None else weights.origin.then("flipped")
+        flipped = replace(weights, matrix=weights.matrix[:, ::-1], origin=origin)
         return lower_window(builder, anchor, flipped, _flipped_window(axes))
     if any(axis.num_phases > _MAX_PHASES for axis in axes):
         return None
@@ -46,7 +47,7 @@ def lower_deconvolution(builder: Builder, anchor: Anchor) -> Value | None:
     tail = make_tail(builder, anchor, weights, CHANNELS_LAST, 1)
     if tail is None or phases.max_taps + 1 > MAX_POINTERS:
         return None
-    return add_phase_step(builder, anchor, tail, weights.matrix, phases)
+    return add_phase_step(builder, anchor, tail, weights, phases)
 
 
 def _find_axes(anchor: Anchor) -> tuple[Anchor, list[Axis]]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minidnn.lowering.anchor import Anchor, tail_bytes, tail_context
+from minidnn.lowering.anchor import Anchor, Weights, tail_bytes, tail_context
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.phases import Axis, Phase
 from minidnn.lowering.tail import Tail
@@ -58,8 +58,10 @@ class Phases:
         return math.prod(sum(phase.count * len(phase.taps) for phase in phases) for phases in self.of_axis)
 
 
-def add_phase_step(builder: Builder, anchor: Anchor, tail: Tail, matrix: Array, phases: Phases) -> Value:
-    """The step itself, for weights [groups, taps, depth, columns] with taps in the kernel's order."""
+def add_phase_step(builder: Builder, anchor: Anchor, tail: Tail, weights: Weights, phases: Phases) -> Value:
+    """The step itself, for weights with taps in the kernel's order."""
+    matrix = weights.matrix
+    assert matrix is not None
     groups, _, depth, columns = matrix.shape
     images, channels = anchor.inputs[0].shape[:2]
     depthwise = depth == columns == 1 < groups
@@ -71,7 +73,8 @@ def add_phase_step(builder: Builder, anchor: Anchor, tail: Tail, matrix: Array, 
         builder.isa, images * groups, phases.count, phases.max_pixels, phases.max_taps, depth, columns, operations
     )
     width = tiling.vectors * builder.isa.lanes
-    packed = _pack(matrix, phases, width)
+    form = ("phases", depthwise, width, tuple(tuple(p.taps for p in of_axis) for of_axis in phases.of_axis))
+    packed = weights.pack(builder, form, lambda: _pack(matrix, phases, width))
     source = builder.as_layout(anchor.inputs[0], CHANNELS_LAST)
     result = builder.new(anchor.result, CHANNELS_LAST)
     described: list[Argument] = []
