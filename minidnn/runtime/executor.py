@@ -27,6 +27,8 @@ _BLOCKS = Blocks(256 << 20)
 
 Array = np.ndarray[Any, Any]
 
+_NOTHING: Array = np.empty(0, np.uint8)
+
 
 def _new_output(tensor: Tensor, size: int) -> Array:
     block = _BLOCKS.take(size)
@@ -209,7 +211,8 @@ class _Context:
         if size:
             arena = self._arenas.take(size)
             begin = arena.address
-            self._arrays["arena", 0] = arena.memory
+        # Tensors without elements lie in an arena even where there is none.
+        self._arrays["arena", 0] = _NOTHING if arena is None else arena.memory
         if (begin, threads) != self._placed:
             for table, positions, offsets in self._in_arena:
                 table[positions] = offsets + begin
