@@ -88,9 +88,7 @@ class Weights:
         return builder.share((form, self.origin.steps, self.matrix.shape), self.origin.sources, make)
 
 
-def fold(
-    anchor: Anchor, matrix: Array, bias: Array | None, channel_axis: int, origin: Origin | None = None
-) -> Weights:
+def fold(anchor: Anchor, matrix: Array, bias: Array | None, channel_axis: int, origin: Origin | None = None) -> Weights:
     """Fold the batch norm that directly follows the anchor, if there is one, into weights and bias.
 
     A batch norm is ``x * scale + shift`` for each output channel, so it is the same convolution with
