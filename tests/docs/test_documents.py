@@ -83,7 +83,7 @@ def test_the_stages_on_the_page_are_the_compilers() -> None:
     shown, made = (text.split(ASSEMBLY) for text in (page, filled(page)))
     assert shown[0] == made[0]
     for text in (shown[1], made[1]):
-        assert "u8_igemm_14x2v__multiply_quantize_u8" in text
+        assert "u8_igemm_14x2v__multiply_multiply_scalar_u8" in text
         assert text.count("vpdpbusd") > 8
 
 
