@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-from minidnn.random import generator
+from minidnn.generator import generator
 
 __all__ = [
     "Bilinear",

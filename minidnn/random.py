@@ -1,39 +1,24 @@
-"""The random number generator behind the initializers and ``mx.np.random``."""
+"""``mx.random``: the seed of the random number generator behind the initializers and ``mx.np.random``."""
 
 from __future__ import annotations
 
-import os
-
-import numpy as np
+from minidnn.errors import MXNetError
+from minidnn.generator import generator, restart
+from minidnn.ir import trace as tracing
 
 __all__ = ["generator", "seed"]
 
-_generator = np.random.default_rng()
-
-
-def generator() -> np.random.Generator:
-    """The generator every random function of minidnn draws from."""
-    return _generator
-
-
-def _renew() -> None:
-    """In a forked child: a generator in the same state, with a lock that no thread of the parent holds."""
-    global _generator
-    bits = type(_generator.bit_generator)()
-    bits.state = _generator.bit_generator.state
-    _generator = np.random.Generator(bits)
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew)
-
 
 def seed(seed_state: int, device: object = "all") -> None:
-    """Start the one generator anew; the same seed gives the same numbers.
+    """Restart the process's generator; the same seed gives the same numbers, eager and compiled.
 
     Args:
         seed_state: any integer; negative ones are taken modulo 2**64.
-        device: accepted for MXNet's sake; there is one generator.
+        device: accepted for MXNet's sake; all devices share one generator.
+
+    Raises:
+        MXNetError: a network is being traced: the seed would be set then, and never when it runs.
     """
-    global _generator
-    _generator = np.random.default_rng(int(seed_state) % 2**64)
+    if tracing.current_trace() is not None:
+        raise MXNetError("random.seed cannot be traced: call it outside forward()")
+    restart(int(seed_state))

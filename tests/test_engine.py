@@ -153,7 +153,7 @@ def test_a_graph_that_does_not_fit_its_types_is_refused_by_node() -> None:
     with pytest.raises(ShapeError, match=r"node 'conv': convolution: data must have 4 dimensions"):
         _convolution((2, 3, 8))
     with pytest.raises(ShapeError, match=r"node 'conv': convolution: data must not be empty"):
-        _convolution((0, 3, 8, 9))
+        _convolution((2, 3, 0, 9))
     with pytest.raises(ShapeError, match=r"node 'conv': convolution: kernel .* does not fit"):
         _convolution((1, 3, 8, 2))
 

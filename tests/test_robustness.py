@@ -56,7 +56,6 @@ every_way = pytest.mark.parametrize("way", ["eager", "hybridized", "optimized"])
         ((1, 3, 8, 8, 1), "float32", r"conv1: .*4 dimensions \(N, C, H, W\), got 5"),
         ((), "float32", r"conv1: .*4 dimensions"),
         ((1, 4, 8, 8), "float32", r"conv1: .*data has 4 channels but weight \(8, 3, 3, 3\) is made for 3"),
-        ((0, 3, 8, 8), "float32", r"conv1: .*data must not be empty"),
         ((1, 0, 8, 8), "float32", r"conv1: .*data must not be empty"),
         ((1, 3, 0, 8), "float32", r"conv1: .*data must not be empty"),
         ((1, 3, 2, 2), "float32", r"conv1: .*kernel \(3, 3\).*does not fit"),

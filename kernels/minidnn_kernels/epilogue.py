@@ -191,7 +191,7 @@ def _leaky(s: Simd, x: Value, slope: Value) -> Value:
 
 
 def _elu(s: Simd, x: Value, alpha: Value) -> Value:
-    grown = s.builder.fmul(alpha, s.builder.fsub(vm.exp(s, x), s.splat(1.0)))
+    grown = s.builder.fmul(alpha, vm.expm1_negative(s, x))
     return s.where("<", x, s.splat(0.0), grown, x)
 
 
@@ -202,17 +202,15 @@ def _selu(s: Simd, x: Value) -> Value:
 
 def _gelu(s: Simd, x: Value) -> Value:
     # D. Hendrycks and K. Gimpel, Gaussian Error Linear Units, 2016: x · Φ(x).
-    b = s.builder
-    half = b.fmul(x, s.splat(0.5))
-    return s.fma(half, vm.erf(s, b.fmul(x, s.splat(math.sqrt(0.5)))), half)
+    return s.builder.fmul(x, vm.normal_cdf(s, x))
 
 
 def _gelu_tanh(s: Simd, x: Value) -> Value:
-    # The same paper's approximation: x / 2 · (1 + tanh(sqrt(2 / π) · (x + 0.044715 x³))).
+    # The same paper's approximation: x / 2 · (1 + tanh(u)) = x · sigmoid(2 u), u = sqrt(2 / π) · (x + 0.044715 x³).
     b = s.builder
-    inner = b.fmul(x, s.fma(b.fmul(x, x), s.splat(0.044715 * math.sqrt(2 / math.pi)), s.splat(math.sqrt(2 / math.pi))))
-    half = b.fmul(x, s.splat(0.5))
-    return s.fma(half, vm.tanh(s, inner), half)
+    factor = math.sqrt(8 / math.pi)
+    inner = b.fmul(x, s.fma(b.fmul(x, x), s.splat(0.044715 * factor), s.splat(factor)))
+    return b.fmul(x, vm.sigmoid(s, inner))
 
 
 def _silu(s: Simd, x: Value) -> Value:

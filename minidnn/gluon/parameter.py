@@ -13,6 +13,7 @@ from minidnn.errors import DataError, MXNetError, ShapeError
 from minidnn.fork_safe import ForkSafeLock
 from minidnn.gluon.recording import current_recording
 from minidnn.initializer import InitDesc, Initializer, Uniform, create
+from minidnn.ir.trace import untraced
 from minidnn.numpy.convert import as_array
 from minidnn.numpy.multiarray import ndarray
 from minidnn.scope import current_scope
@@ -196,7 +197,7 @@ class Parameter:
         try:
             data = ndarray._wrap(np.zeros(shape, self._dtype))
             # A call with the parameter's own initializer in the descriptor fills whatever the name ends in.
-            init(InitDesc(self.name, {"__init__": init}), data)
+            untraced(init, InitDesc(self.name, {"__init__": init}), data)
         except (TypeError, ValueError, ArithmeticError, LookupError, MemoryError) as error:
             raise self._named(error, init) from error
         return data

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from minidnn.errors import GraphError
+from minidnn.ops.random import DISTRIBUTIONS
 from minidnn.ops.registry import get_op, list_ops
 
 __all__ = ["RULES", "Rule", "rule_for", "rule_of_op", "supported", "translate_attrs"]
@@ -47,6 +48,7 @@ _CONVOLUTION = {"cudnn_off": "0", "cudnn_tune": "None", "workspace": "1024"}
 _SOFTMAX = {"dtype": "None", "temperature": "None"}
 _INITIAL = {"initial": "None"}
 _AXIS = {"axis": "None"}
+_DEVICE = {"ctx": "cpu"}
 # The texts by which MXNet says that an attribute is not used.
 _UNUSED = frozenset({"None", "()", "[]", "", "0", "False"})
 
@@ -89,6 +91,28 @@ RULES = {
         Rule("mish", "mish"),
         Rule("hard_sigmoid", "hard_sigmoid"),
         Rule("l2_normalization", "L2Normalization"),
+        *(
+            Rule(
+                f"random_{name}",
+                backend=_DEVICE,
+                written=dict.fromkeys(parameters, "None"),
+                defaults={mxnet: {"scale": "1.0"} for mxnet in ("_npi_exponential", "_npi_rayleigh")},
+            )
+            for name, (parameters, _) in DISTRIBUTIONS.items()
+        ),
+        *(
+            Rule(f"random_{name}_n", backend=_DEVICE, written=dict.fromkeys(DISTRIBUTIONS[name][0], "None"))
+            for name in ("uniform", "normal")
+        ),
+        Rule("random_bernoulli", backend=_DEVICE, written={"prob": "None", "logit": "None"}),
+        Rule(
+            "random_randint",
+            backend=_DEVICE,
+            renamed={"shape": "size"},
+            defaults={name: {"dtype": "int32"} for name in ("_npi_random_randint", "_random_randint")},
+        ),
+        Rule("random_multinomial", absent={"pvals": "None"}),
+        Rule("random_choice", backend=_DEVICE, written={"size": "None"}),
     )
 }
 

@@ -8,6 +8,7 @@ need no case of their own.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -56,6 +57,7 @@ class Node:
             what a pass wants to tell a reader (``with_bn``, ``with_act``, ...) of a fused node.
         inner_inputs: of a fused node, the variables that stand for its inputs in `subgraph`, in order; one that
             the subgraph does not read is a variable all the same.
+        serial: position in the order in which nodes were made; random operations of a graph run in this order.
     """
 
     op: Op | None
@@ -65,6 +67,7 @@ class Node:
     subgraph: Graph | None = None
     hints: Attrs = field(default=NO_ATTRS)
     inner_inputs: tuple[Node, ...] = ()
+    serial: int = field(default_factory=itertools.count().__next__)
 
     @property
     def is_variable(self) -> bool:
@@ -148,9 +151,18 @@ class Graph:
         self._order: tuple[Node, ...] | None = None
 
     def nodes(self) -> tuple[Node, ...]:
-        """All nodes, inputs before users: depth first from the outputs, in order of inputs."""
+        """All nodes, inputs before users: depth first from the outputs, in order of inputs.
+
+        Random operations come in the order in which they were made, so that a seed gives the same numbers
+        whatever order their results are used in.
+        """
         if self._order is None:
-            self._order = tuple(_topological(self.outputs))
+            order = tuple(_topological(self.outputs))
+            draws = [n for n in order if n.op is not None and n.op.is_random]
+            in_turn = sorted(draws, key=lambda n: n.serial)
+            if draws != in_turn:
+                order = tuple(_topological([*(n[0] for n in in_turn), *self.outputs]))
+            self._order = order
         return self._order
 
     def listing(self) -> tuple[Node, ...]:

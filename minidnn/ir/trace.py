@@ -20,13 +20,13 @@ from minidnn.ir.graph import Entry, Graph, Node, make_variable
 from minidnn.ops.registry import Attrs, Op, TensorType
 from minidnn.scope import current_scope
 
-__all__ = ["Trace", "Traceable", "current_trace", "no_data", "trace_of"]
+__all__ = ["Trace", "Traceable", "current_trace", "no_data", "trace_of", "untraced"]
 
 
 class _State(threading.local):
-    """What this thread is in; see `minidnn.scope`."""
+    """What this thread is in; see `minidnn.scope`. None is a trace that is paused."""
 
-    traces: tuple[Trace[Any], ...] = ()
+    traces: tuple[Trace[Any] | None, ...] = ()
 
 
 _state = _State()
@@ -61,8 +61,18 @@ Result = TypeVar("Result")
 
 
 def current_trace() -> Trace[Any] | None:
-    """The innermost trace that is recording in this thread."""
+    """The innermost trace that is recording in this thread; None if there is none, or it is paused."""
     return _state.traces[-1] if _state.traces else None
+
+
+def untraced(function: Callable[..., Result], *args: Any) -> Result:
+    """``function(*args)``, computed and not recorded: for what a network has to have before it is traced."""
+    before = _state.traces
+    try:
+        _state.traces = (*before, None)
+        return function(*args)
+    finally:
+        _state.traces = before
 
 
 def trace_of(arrays: Sequence[Traceable]) -> Trace[Any] | None:

@@ -14,7 +14,7 @@ import numpy as np
 from minidnn import engine
 from minidnn.errors import MXNetError, OpError, ShapeError, TypeMismatchError
 from minidnn.ir.graph import Entry
-from minidnn.ir.trace import Trace, Traceable, no_data, trace_of
+from minidnn.ir.trace import Trace, Traceable, current_trace, no_data, trace_of
 from minidnn.ops.checks import DTYPES
 from minidnn.ops.registry import Attrs, Op, TensorType, get_op
 from minidnn.scope import current_scope
@@ -203,6 +203,8 @@ def apply(array: type[Array], op_name: str, inputs: Sequence[Any], attrs: Mappin
         arrays = [_as_input(array, op_name, i, x) for i, x in enumerate(inputs)]
         made = op.make_attrs(attrs)
         trace = trace_of(arrays)
+        if trace is None and op.is_random:
+            trace = current_trace()
         return trace.record(op, made, arrays) if trace is not None else _run(array, op, made, arrays)
     except OpError as error:
         scope = current_scope()

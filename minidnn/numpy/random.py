@@ -1,16 +1,23 @@
-"""`mx.np.random`: random arrays. One generator serves all; `seed` starts it anew."""
+"""`mx.np.random`: random arrays. One generator serves all; `seed` restarts it.
+
+While a network is traced, each call becomes an operation of its graph: every run draws new numbers.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
+from minidnn import dispatch
+from minidnn.errors import MXNetError
+from minidnn.generator import generator
+from minidnn.ir import trace as tracing
 from minidnn.numpy.base import deliver
 from minidnn.numpy.convert import Shape, as_array, as_shape, check_device, is_scalar, own, to_numpy
 from minidnn.numpy.multiarray import ndarray
-from minidnn.random import generator, seed
+from minidnn.random import seed
 
 __all__ = [
     "beta",
@@ -42,13 +49,32 @@ __all__ = [
 Size = Shape | None
 
 
-def _draw(name: str, parameters: tuple[Any, ...], size: Size, dtype: Any, device: Any, out: ndarray | None) -> ndarray:
+def draw(op: str, parameters: Mapping[str, Any], size: Size, dtype: Any, device: Any, out: ndarray | None) -> ndarray:
+    """Numbers of a distribution of the registry.
+
+    Args:
+        op: the operator.
+        parameters: numbers become attributes, arrays and lists inputs.
+        size: shape of the result; None: that of `out`, or the common shape of the parameters.
+        dtype: of the result.
+        device: a CPU.
+        out: receives the result where it is given.
+
+    Raises:
+        OpError: a parameter is outside its domain, or does not fit `size`.
+    """
     check_device(device)
     if size is None and out is not None:
         size = out.shape
-    shape = None if size is None else as_shape(size)
-    numbers = getattr(generator(), name)(*to_numpy(parameters), size=shape)
-    return deliver(own(np.asarray(numbers).astype(dtype or np.float32)), out)
+    scalars = {name: value for name, value in parameters.items() if is_scalar(value)}
+    arrays = [exact(value) for name, value in parameters.items() if name not in scalars]
+    result = dispatch.invoke_one(op, *arrays, **scalars, size=None if size is None else as_shape(size), dtype=dtype)
+    return deliver(result, out)
+
+
+def exact(values: Any) -> ndarray:
+    """`values` as an array; lists as float64, in which their numbers are exact."""
+    return as_array(values, None if isinstance(values, (ndarray, np.ndarray)) else np.float64)
 
 
 def uniform(
@@ -61,7 +87,7 @@ def uniform(
     ctx: Any = None,
 ) -> ndarray:
     """Evenly distributed over [low, high); float32 by default."""
-    return _draw("uniform", (low, high), size, dtype, device or ctx, out)
+    return draw("random_uniform", {"low": low, "high": high}, size, dtype, device or ctx, out)
 
 
 def normal(
@@ -74,7 +100,7 @@ def normal(
     ctx: Any = None,
 ) -> ndarray:
     """Normally distributed with mean `loc` and standard deviation `scale`; float32 by default."""
-    return _draw("normal", (loc, scale), size, dtype, device or ctx, out)
+    return draw("random_normal", {"loc": loc, "scale": scale}, size, dtype, device or ctx, out)
 
 
 def lognormal(
@@ -87,7 +113,7 @@ def lognormal(
     ctx: Any = None,
 ) -> ndarray:
     """Numbers whose logarithm is normally distributed."""
-    return _draw("lognormal", (mean, sigma), size, dtype, device or ctx, out)
+    return draw("random_lognormal", {"mean": mean, "sigma": sigma}, size, dtype, device or ctx, out)
 
 
 def laplace(
@@ -100,7 +126,7 @@ def laplace(
     ctx: Any = None,
 ) -> ndarray:
     """Laplace's distribution."""
-    return _draw("laplace", (loc, scale), size, dtype, device or ctx, out)
+    return draw("random_laplace", {"loc": loc, "scale": scale}, size, dtype, device or ctx, out)
 
 
 def gamma(
@@ -113,22 +139,22 @@ def gamma(
     ctx: Any = None,
 ) -> ndarray:
     """The gamma distribution."""
-    return _draw("gamma", (shape, scale), size, dtype, device or ctx, out)
+    return draw("random_gamma", {"shape": shape, "scale": scale}, size, dtype, device or ctx, out)
 
 
 def beta(a: Any, b: Any, size: Size = None, dtype: Any = None, device: Any = None, ctx: Any = None) -> ndarray:
     """The beta distribution."""
-    return _draw("beta", (a, b), size, dtype, device or ctx, None)
+    return draw("random_beta", {"a": a, "b": b}, size, dtype, device or ctx, None)
 
 
 def chisquare(df: Any, size: Size = None, dtype: Any = None, device: Any = None, ctx: Any = None) -> ndarray:
     """The chi-square distribution."""
-    return _draw("chisquare", (df,), size, dtype, device or ctx, None)
+    return draw("random_chisquare", {"df": df}, size, dtype, device or ctx, None)
 
 
 def f(dfnum: Any, dfden: Any, size: Size = None, device: Any = None, ctx: Any = None) -> ndarray:
     """Fisher's F distribution."""
-    return _draw("f", (dfnum, dfden), size, None, device or ctx, None)
+    return draw("random_f", {"dfnum": dfnum, "dfden": dfden}, size, None, device or ctx, None)
 
 
 def _two(name: str, doc: str) -> Callable[..., ndarray]:
@@ -140,7 +166,7 @@ def _two(name: str, doc: str) -> Callable[..., ndarray]:
         out: ndarray | None = None,
         ctx: Any = None,
     ) -> ndarray:
-        return _draw(name, (loc, scale), size, None, device or ctx, out)
+        return draw(f"random_{name}", {"loc": loc, "scale": scale}, size, None, device or ctx, out)
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = doc
@@ -155,19 +181,19 @@ def exponential(
     scale: Any = 1.0, size: Size = None, device: Any = None, out: ndarray | None = None, ctx: Any = None
 ) -> ndarray:
     """The exponential distribution."""
-    return _draw("exponential", (scale,), size, None, device or ctx, out)
+    return draw("random_exponential", {"scale": scale}, size, None, device or ctx, out)
 
 
 def rayleigh(
     scale: Any = 1.0, size: Size = None, device: Any = None, out: ndarray | None = None, ctx: Any = None
 ) -> ndarray:
     """Rayleigh's distribution."""
-    return _draw("rayleigh", (scale,), size, None, device or ctx, out)
+    return draw("random_rayleigh", {"scale": scale}, size, None, device or ctx, out)
 
 
 def _one(name: str, doc: str) -> Callable[..., ndarray]:
     def function(a: Any, size: Size = None, device: Any = None, out: ndarray | None = None, ctx: Any = None) -> ndarray:
-        return _draw(name, (a,), size, None, device or ctx, out)
+        return draw(f"random_{name}", {"a": a}, size, None, device or ctx, out)
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = doc
@@ -200,20 +226,20 @@ def randint(
 ) -> ndarray:
     """Integers in [low, high), or in [0, low) without `high`; int64 by default."""
     low, high = (0, low) if high is None else (low, high)
-    return _draw("integers", (low, high), size, dtype or np.int64, device or ctx, out)
+    return draw("random_randint", {"low": low, "high": high}, size, dtype, device or ctx, out)
 
 
 def multinomial(n: int, pvals: Any, size: Size = None) -> ndarray:
     """How often each outcome occurs in `n` draws, int64."""
-    exact = np.asarray(to_numpy(pvals), np.float64)
-    return _draw("multinomial", (n, exact), size, np.int64, None, None)
+    return dispatch.invoke_one("random_multinomial", exact(pvals), n=n, size=None if size is None else as_shape(size))
 
 
 def multivariate_normal(
     mean: Any, cov: Any, size: Size = None, check_valid: Any = None, tol: float | None = None
 ) -> ndarray:
     """Normally distributed vectors with that mean and covariance matrix."""
-    return _draw("multivariate_normal", (mean, cov), size, None, None, None)
+    shape = None if size is None else as_shape(size)
+    return dispatch.invoke_one("random_multivariate_normal", exact(mean), exact(cov), size=shape)
 
 
 def choice(
@@ -225,31 +251,44 @@ def choice(
     out: ndarray | None = None,
     ctx: Any = None,
 ) -> ndarray:
-    """Elements of a vector, or of ``range(a)``, drawn at random.
+    """Elements of an array along its first axis, or of ``range(a)``, drawn at random.
 
     Args:
-        a: a vector, or a number.
+        a: an array, or a number.
         size: shape of the result.
         replace: whether an element can be drawn more than once.
         p: the probability of each element.
         device, ctx: a CPU.
         out: receives the result where it is given.
+
+    Raises:
+        OpError: `a` is empty, has too few elements to draw without replacement, or others than `p`.
     """
     check_device(device or ctx)
-    source = int(a) if is_scalar(a) else np.asarray(as_array(a))
-    odds = None if p is None else np.asarray(to_numpy(p), np.float64)
-    # Probabilities that came as float32 do not add up to one in float64.
-    odds = odds if odds is None else odds / odds.sum()
+    source = None if is_scalar(a) else as_array(a)
+    count = int(a) if source is None else len(source)
     shape = None if size is None else as_shape(size)
-    return deliver(own(np.asarray(generator().choice(source, shape, replace, odds))), out)
+    odds = [] if p is None else [exact(p)]
+    where = dispatch.invoke_one("random_choice", *odds, a=count, size=shape, replace=replace, weighted=p is not None)
+    return deliver(where if source is None else dispatch.invoke_one("take", source, where, axis=0), out)
 
 
-def shuffle(x: ndarray) -> None:
-    """Put the slices along the first axis into random order, in place."""
-    x[...] = generator().permutation(to_numpy(x))
+def shuffle(x: Any) -> None:
+    """Put the slices along the first axis into random order, in place.
+
+    Raises:
+        MXNetError: the network is being traced, and `x` is none of its intermediate results: every run would have to
+            shuffle the same memory.
+    """
+    if not isinstance(x, ndarray):
+        x[...] = generator().permutation(to_numpy(x))
+        return
+    if tracing.current_trace() is not None and x._entry is None:
+        raise MXNetError("random.shuffle of an array outside the network cannot be traced; use random.permutation")
+    x._assign(dispatch.invoke_one("random_shuffle", x))
 
 
 def permutation(x: Any) -> ndarray:
     """The slices along the first axis, or the numbers below `x`, in random order."""
-    source = int(x) if is_scalar(x) else np.asarray(as_array(x))
-    return own(generator().permutation(source))
+    source = own(np.arange(int(x))) if is_scalar(x) else as_array(x)
+    return dispatch.invoke_one("random_shuffle", source)

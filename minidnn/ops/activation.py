@@ -96,11 +96,16 @@ register(
 )
 
 
+# NumPy has none.
+_erfc = np.vectorize(math.erfc, otypes=[np.float64])
+
+
 def _gelu(x: Array, approximation: str) -> Any:
     """Hendrycks and Gimpel, Gaussian Error Linear Units (2016): x·Φ(x), or its tanh approximation."""
     if approximation == "tanh":
-        return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
-    return 0.5 * x * (1 + _unary("erf")(x / math.sqrt(2)))
+        # (1 + tanh(u)) / 2 = sigmoid(2 u), in which nothing cancels.
+        return x * _unary("sigmoid")(math.sqrt(8 / math.pi) * (x + 0.044715 * x**3))
+    return 0.5 * x * _erfc(x.astype(np.float64) / -math.sqrt(2))
 
 
 register(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 from typing import Any
 
@@ -45,11 +45,11 @@ def want_min_rank(op: str, name: str, t: TensorType, rank: int) -> None:
         raise ShapeError(f"{op}: {name} must have at least {rank} dimension{'s' * (rank > 1)}, got {t.ndim}: {t}")
 
 
-def want_filled(op: str, name: str, t: TensorType) -> None:
-    """A computation over nothing has no result: no dimension may be zero."""
-    if 0 in t.shape:
-        where = "an empty batch" if t.shape[0] == 0 else f"dimension {t.shape.index(0)} of size zero"
-        raise ShapeError(f"{op}: {name} must not be empty, got {where}: {t}")
+def want_filled(op: str, name: str, t: TensorType, axes: Iterable[int]) -> None:
+    """`axes` are those whose elements are combined: none may be of size zero. Others may, and leave an empty result."""
+    for axis in axes:
+        if t.shape[axis] == 0:
+            raise ShapeError(f"{op}: {name} must not be empty, got dimension {axis} of size zero: {t}")
 
 
 def want_float(op: str, name: str, t: TensorType) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -65,7 +66,7 @@ def _at_tap(weight: Array, tap: tuple[int, ...]) -> Array:
 def _check_common(op: str, attrs: Attrs, types: Sequence[TensorType]) -> None:
     data, weight = types[:2]
     want_rank(op, "data", data, len(attrs.kernel) + 2, f"({', '.join(attrs.layout)})")
-    want_filled(op, "data", data)
+    want_filled(op, "data", data, range(1, data.ndim))
     want_float(op, "data", data)
     for name, t in zip(("weight", "bias"), types[1:], strict=False):
         want_dtype(op, name, t, data.dtype, "data")
@@ -136,7 +137,7 @@ def _convolution(attrs: Attrs, data: Array, weight: Array, bias: Array | None = 
             slice(t * d, t * d + (o - 1) * s + 1, s)
             for t, d, o, s in zip(tap, attrs.dilate, out_spatial, attrs.stride, strict=True)
         )
-        x = padded[(slice(None), slice(None), *window)].reshape(batch, groups, per_group, -1)
+        x = padded[(slice(None), slice(None), *window)].reshape(batch, groups, per_group, out.shape[-1])
         at_tap = _at_tap(w, tap)
         out += at_tap @ x if per_group > 1 else at_tap * x
     if bias is not None:
@@ -193,7 +194,9 @@ def _deconvolution(attrs: Attrs, data: Array, weight: Array, bias: Array | None 
         inputs: tuple[Any, ...] = (..., *(inputs for inputs, _ in windows))
         outputs: tuple[Any, ...] = (..., *(outputs for _, outputs in windows))
         seen, target = x[inputs], out[outputs]
-        product = np.swapaxes(_at_tap(w, tap), 1, 2) @ seen.reshape(batch, groups, channels // groups, -1)
+        product = np.swapaxes(_at_tap(w, tap), 1, 2) @ seen.reshape(
+            batch, groups, channels // groups, math.prod(seen.shape[3:])
+        )
         target += product.reshape(target.shape)
     if bias is not None:
         out += bias.astype(dtype, copy=False).reshape(-1, *(1,) * len(spatial))

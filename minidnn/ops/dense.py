@@ -33,7 +33,7 @@ def _dense_shapes(attrs: Attrs, data: TensorType) -> dict[str, tuple[int, ...]]:
 def _infer_dense(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
     op, data = "fully_connected", types[0]
     want_min_rank(op, "data", data, 2 if attrs.flatten else 1)
-    want_filled(op, "data", data)
+    want_filled(op, "data", data, range(1, data.ndim) if attrs.flatten else [data.ndim - 1])
     want_float(op, "data", data)
     shapes = _dense_shapes(attrs, data)
     for (name, shape), t in zip(shapes.items(), types[1:], strict=True):
@@ -46,7 +46,7 @@ def _infer_dense(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
 
 def _dense(attrs: Attrs, data: Array, weight: Array, bias: Array | None = None) -> Array:
     x, w = _widened(data, weight)
-    out = (x.reshape(len(x), -1) if attrs.flatten else x) @ w.T
+    out = (x.reshape(len(x), w.shape[1]) if attrs.flatten else x) @ w.T
     return out if bias is None else out + bias.astype(out.dtype, copy=False)
 
 
@@ -70,7 +70,6 @@ register(
 
 def _want_factors(op: str, types: Sequence[TensorType]) -> None:
     for name, t in zip(("lhs", "rhs"), types, strict=True):
-        want_filled(op, name, t)
         want_float(op, name, t)
     want_dtype(op, "rhs", types[1], types[0].dtype, "lhs")
 

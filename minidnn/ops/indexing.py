@@ -125,10 +125,11 @@ register(
 def _infer_pick(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
     op, (data, index) = "pick", types
     want_min_rank(op, "data", data, 1)
-    want_filled(op, "data", data)
     _want_indices(op, "index", index)
     axis = normalize_axis(op, attrs.axis, data.ndim)
     dropped = data.shape[:axis] + data.shape[axis + 1 :]
+    if 0 not in dropped:
+        want_filled(op, "data", data, [axis])
     kept = (*data.shape[:axis], 1, *data.shape[axis + 1 :])
     if index.shape not in (dropped, kept):
         raise ShapeError(f"{op}: index must have shape {dropped} or {kept} for data {data.shape}, got {index.shape}")
@@ -199,7 +200,6 @@ register(
 def _infer_topk(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
     op, data = "topk", types[0]
     want_min_rank(op, "data", data, 1)
-    want_filled(op, "data", data)
     if attrs.dtype not in DTYPES or attrs.dtype == BOOL:
         raise TypeMismatchError(f"{op}: dtype must be integer or float, got {attrs.dtype}")
     size = data.size if attrs.axis is None else data.shape[normalize_axis(op, attrs.axis, data.ndim)]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from minidnn.errors import OpError, ShapeError, TypeMismatchError
-from minidnn.ops.checks import FLOATS, normalize_axis, want_filled, want_float, want_min_rank, want_shape
+from minidnn.ops.checks import FLOATS, normalize_axis, want_float, want_min_rank, want_shape
 from minidnn.ops.registry import Attr, Attrs, Op, TensorType, register
 from minidnn.ops.traits import ALWAYS, IF_ALL, ChannelAffine, step
 
@@ -23,7 +24,6 @@ def _widened(x: Array) -> Array:
 
 def _want_data(op: str, data: TensorType, rank: int) -> None:
     want_min_rank(op, "data", data, rank)
-    want_filled(op, "data", data)
     want_float(op, "data", data)
 
 
@@ -117,6 +117,8 @@ register(
 
 
 def _standardized(x: Array, axes: tuple[int, ...], eps: float) -> Array:
+    if not x.size:
+        return x
     mean = x.mean(axes, keepdims=True, dtype=np.float64)
     var = np.square(x - mean).mean(axes, keepdims=True)
     return np.asarray((x - mean) / np.sqrt(var + eps))
@@ -163,7 +165,7 @@ def _infer_group_norm(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorT
 
 def _group_norm(attrs: Attrs, data: Array, gamma: Array, beta: Array) -> Array:
     """Wu and He (2018)."""
-    grouped = data.reshape(data.shape[0], attrs.num_groups, -1)
+    grouped = data.reshape(data.shape[0], attrs.num_groups, math.prod(data.shape[1:]) // attrs.num_groups)
     out = _standardized(grouped, (2,), attrs.eps).reshape(data.shape)
     return out * _along(gamma, 1, data.ndim) + _along(beta, 1, data.ndim)
 
@@ -269,6 +271,8 @@ def _infer_softmax(op: str) -> Callable[[Attrs, Sequence[TensorType]], list[Tens
 def _log_softmax(x: Array, axis: int, temperature: float | None, keep: Array | None) -> Array:
     """log(softmax(x)), shifted by the maximum so that no exponential overflows; -inf where `keep` is false."""
     x = _widened(x).astype(np.float64)
+    if not x.size:
+        return x
     if keep is not None:
         x = np.where(keep, x, -np.inf)
     with np.errstate(all="ignore"):

@@ -62,7 +62,7 @@ def _infer(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
         raise ShapeError(f"{op}: data must have 3, 4 or 5 dimensions ({', '.join(LAYOUTS.values())}), got {data}")
     layout = attrs.layout or LAYOUTS[rank]
     want_rank(op, "data", data, len(layout), f"({', '.join(layout)})")
-    want_filled(op, "data", data)
+    want_filled(op, "data", data, range(2, data.ndim))
     if attrs.pool_type == "max":
         if data.dtype not in DTYPES or data.dtype == BOOL:
             raise TypeMismatchError(f"{op}: data must be integer or float, got {data}")

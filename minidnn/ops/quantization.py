@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from minidnn.errors import OpError, ShapeError, TypeMismatchError
-from minidnn.ops.checks import FLOAT32, normalize_axis, want_dtype, want_filled, want_shape
+from minidnn.ops.checks import FLOAT32, normalize_axis, want_dtype, want_shape
 from minidnn.ops.ranges import (
     QUANTIZED_RANGES,
     calibrated_scale,
@@ -53,10 +53,13 @@ def quantize_array(data: Array, scale: np.float32 | Array, out_type: str) -> Arr
 def _runtime_scale(attrs: Attrs, data: Array) -> Array:
     """Found from the data: of shape (1,), or with an axis for each of the data's."""
     count = count_batch_axes(attrs.batch_axes, data.ndim)
+    # Every range has a zero in it, also one of no elements.
     if count == 0:
-        return np.full(1, scale_of_range(float(data.min()), float(data.max()), attrs.out_type), np.float32)
+        low, high = float(data.min(initial=0)), float(data.max(initial=0))
+        return np.full(1, scale_of_range(low, high, attrs.out_type), np.float32)
     rest = tuple(range(count, data.ndim))
-    return scales_of_ranges(data.min(axis=rest, keepdims=True), data.max(axis=rest, keepdims=True), attrs.out_type)
+    low, high = (f(data, axis=rest, keepdims=True, initial=0) for f in (np.min, np.max))
+    return scales_of_ranges(low, high, attrs.out_type)
 
 
 def _quantize(attrs: Attrs, data: Array) -> tuple[Array, Array]:
@@ -119,7 +122,6 @@ def _infer_quantize(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorTyp
     data = types[0]
     if data.dtype != FLOAT32:
         raise TypeMismatchError(f"quantize: data must be float32, got {data}")
-    want_filled("quantize", "data", data)
     return _quantized_pair(attrs, data)
 
 
@@ -130,7 +132,6 @@ def _infer_dequantize(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorT
 
 def _infer_requantize(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
     _want_scales("requantize", attrs, types)
-    want_filled("requantize", "data", types[0])
     return _quantized_pair(attrs, types[0])
 
 

@@ -23,7 +23,7 @@ def _reduced(op: str, attrs: Attrs, data: TensorType, needs_elements: bool) -> t
     """The shape of the result."""
     axes = normalize_axes(op, attrs.axis, data.ndim)
     if needs_elements and any(data.shape[axis] == 0 for axis in axes):
-        raise ShapeError(f"{op}: there is no {op} over no elements, got {data}, axis={attrs.axis}")
+        raise ShapeError(f"zero-size reduction: {op} has no identity, got {data}, axis={attrs.axis}")
     if attrs.keepdims:
         return tuple(1 if i in axes else n for i, n in enumerate(data.shape))
     return tuple(n for i, n in enumerate(data.shape) if i not in axes)
@@ -96,22 +96,22 @@ def _register_reduction(
 
 
 def _moment(function: Callable[..., Any]) -> Callable[..., Any]:
-    """var or std; with too few elements the result is nan, as NumPy says it, without its warning."""
+    """mean, var or std; with too few elements the result is nan, as NumPy says it, without its warning."""
 
-    def reference(x: Array, axis: Any, keepdims: bool, dtype: Any, ddof: int) -> Any:
+    def reference(x: Array, axis: Any, keepdims: bool, **options: Any) -> Any:
         count = x.size if axis is None else int(np.prod([x.shape[a] for a in axis], dtype=np.int64))
-        if count <= ddof:
-            return np.sum(x, axis=axis, keepdims=keepdims, dtype=dtype) * np.nan
-        return function(x, axis=axis, keepdims=keepdims, dtype=dtype, ddof=ddof)
+        if count <= options.get("ddof", 0):
+            return np.sum(x, axis=axis, keepdims=keepdims, dtype=np.float64) * np.nan
+        return function(x, axis=axis, keepdims=keepdims, **options)
 
     return reference
 
 
 _register_reduction("sum", np.sum, _wide, (_DTYPE,))
 _register_reduction("prod", np.prod, _wide, (_DTYPE,))
-_register_reduction("mean", np.mean, float_of, (_DTYPE,), needs_elements=True)
-_register_reduction("var", _moment(np.var), float_of, (_DTYPE, Attr("ddof", "int", 0, low=0)), True, ALWAYS)
-_register_reduction("std", _moment(np.std), float_of, (_DTYPE, Attr("ddof", "int", 0, low=0)), True, ALWAYS)
+_register_reduction("mean", _moment(np.mean), float_of, (_DTYPE,))
+_register_reduction("var", _moment(np.var), float_of, (_DTYPE, Attr("ddof", "int", 0, low=0)), nonnegative=ALWAYS)
+_register_reduction("std", _moment(np.std), float_of, (_DTYPE, Attr("ddof", "int", 0, low=0)), nonnegative=ALWAYS)
 _register_reduction("max", np.max, lambda t: t, needs_elements=True)
 _register_reduction("min", np.min, lambda t: t, needs_elements=True)
 _register_reduction("any", np.any, lambda t: BOOL, nonnegative=ALWAYS)
@@ -130,7 +130,7 @@ def _register_position(name: str, function: Callable[..., Any]) -> None:
             shape = (*data.shape[:axis], *((1,) if attrs.keepdims else ()), *data.shape[axis + 1 :])
             empty = data.shape[axis] == 0
         if empty:
-            raise ShapeError(f"{name}: there is no {name} of no elements, got {data}")
+            raise ShapeError(f"zero-size reduction: {name} has no identity, got {data}, axis={attrs.axis}")
         return [TensorType(shape, INT64)]
 
     register(

@@ -18,21 +18,42 @@ __all__ = ["npx_reshape_shape"]
 Array = np.ndarray[Any, Any]
 
 
+# What stands for a size of zero while a -1 is looked for: a prime, larger than any size there can be.
+_ZERO = (1 << 127) - 1
+
+
+def _marked(shape: Sequence[int]) -> list[int]:
+    return [n or _ZERO for n in shape]
+
+
 def _inferred(op: str, data: TensorType, shape: Sequence[int]) -> tuple[int, ...]:
     """`shape` with its one -1, if there is one, replaced by what is left over."""
     known = math.prod(n for n in shape if n != -1)
-    wrong = ShapeError(
-        f"{op}: data of shape {data.shape} ({data.size} elements) does not fit into shape {tuple(shape)}"
-    )
     if -1 in shape:
         if list(shape).count(-1) > 1:
             raise ShapeError(f"{op}: only one dimension can be -1, got {tuple(shape)}")
-        if known == 0 or data.size % known:
-            raise wrong
-        return tuple(data.size // known if n == -1 else n for n in shape)
-    if known != data.size:
-        raise wrong
-    return tuple(shape)
+        if known == 0 and data.size == 0:
+            return _left_over(op, data, _marked(data.shape), _marked(shape))
+        if known and data.size % known == 0:
+            return tuple(data.size // known if n == -1 else n for n in shape)
+    elif known == data.size:
+        return tuple(shape)
+    raise _misfit(op, data, shape)
+
+
+def _left_over(op: str, data: TensorType, source: Sequence[int], shape: Sequence[int]) -> tuple[int, ...]:
+    """`shape` with its -1 replaced, where both shapes have sizes of zero, which are marked: zeros cancel.
+
+    So a batch of nothing keeps its other dimensions: (0, 3, 4) becomes (0, 12) by (0, -1).
+    """
+    rest, misfit = divmod(math.prod(source), math.prod(n for n in shape if n != -1))
+    if misfit:
+        raise _misfit(op, data, [n % _ZERO for n in shape])
+    return tuple((rest if n == -1 else n) % _ZERO for n in shape)
+
+
+def _misfit(op: str, data: TensorType, shape: Sequence[int]) -> ShapeError:
+    return ShapeError(f"{op}: data of shape {data.shape} ({data.size} elements) does not fit into shape {tuple(shape)}")
 
 
 def _check_newshape(op: str, low: int) -> Any:
@@ -53,7 +74,7 @@ register(
     Op(
         "reshape",
         _infer_reshape,
-        lambda attrs, x: x.reshape(attrs.newshape, order=attrs.order),
+        lambda attrs, x: x.reshape(_inferred("reshape", TensorType.of(x), attrs.newshape), order=attrs.order),
         ("data",),
         attrs=(Attr("newshape", "ints"), _ORDER),
         kind="shape",
@@ -76,8 +97,19 @@ def npx_reshape_shape(data: TensorType, newshape: Sequence[int], reverse: bool =
     Raises:
         ShapeError: the codes do not fit the shape.
     """
+    result = _follow_codes(data, data.shape, newshape, reverse)
+    if data.size == 0 and -1 in result and 0 in result:
+        source = _marked(data.shape)
+        shape = _left_over("npx_reshape", data, source, _marked(_follow_codes(data, source, newshape, reverse)))
+    else:
+        shape = _inferred("npx_reshape", data, result)
+    return shape[::-1] if reverse else shape
+
+
+def _follow_codes(data: TensorType, sizes: Sequence[int], newshape: Sequence[int], reverse: bool) -> list[int]:
+    """What the codes make of `sizes`, but for a -1; with `reverse`, from the back."""
     op = "npx_reshape"
-    source = data.shape[::-1] if reverse else data.shape
+    source = tuple(sizes)[::-1] if reverse else tuple(sizes)
     codes = list(newshape)[::-1] if reverse else list(newshape)
     result: list[int] = []
     position = i = 0
@@ -112,8 +144,7 @@ def npx_reshape_shape(data: TensorType, newshape: Sequence[int], reverse: bool =
         else:
             result.extend(_split(data, newshape, take(1, code)[0], codes[i : i + 2]))
             i += 2
-    shape = _inferred(op, data, result)
-    return shape[::-1] if reverse else shape
+    return result
 
 
 def _split(data: TensorType, newshape: Sequence[int], size: int, parts: Sequence[int]) -> tuple[int, int]:

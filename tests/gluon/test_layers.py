@@ -253,7 +253,7 @@ def test_a_layer_refuses_arguments_when_it_is_made(make: Make, message: str) -> 
         (lambda: nn.Dense(3, in_units=5), (2, 4), r"weight must have shape \(3, 4\)"),
         (lambda: nn.MaxPool2D(), (3, 8, 8), "MaxPool2D: pooling: data must have 4 dimensions"),
         (lambda: nn.GroupNorm(4), (2, 6, 3), "GroupNorm: group_norm: num_groups"),
-        (lambda: nn.Dense(3), (0, 4), "must not be empty, got an empty batch"),
+        (lambda: nn.MaxPool1D(), (2, 4, 0), "must not be empty, got dimension 2 of size zero"),
         (lambda: nn.PReLU(in_channels=3), (2, 4, 5), r"gamma \(3,\) does not broadcast"),
         (lambda: nn.PixelShuffle2D(2), (1, 6, 2, 2), "PixelShuffle2D: npx_reshape"),
     ],

@@ -151,7 +151,7 @@ REFUSED: list[tuple[type[Exception], str, tuple[Any, ...], dict[str, Any]]] = [
     ),
     (ShapeError, r"reaches over 3 elements and does not fit .* 2 \+ 2·0", (tensor(1, 3, 2, 9), tensor(4, 3, 3, 3)), {}),
     (ShapeError, "reaches over 9 elements", (tensor(1, 3, 8, 8), tensor(4, 3, 3, 3)), {"dilate": (4, 4)}),
-    (ShapeError, "must not be empty, got an empty batch", (tensor(0, 3, 8, 8), tensor(4, 3, 3, 3)), {}),
+    (ShapeError, "must not be empty, got dimension 1 of size zero", (tensor(2, 0, 8, 8), tensor(4, 0, 3, 3)), {}),
     (ShapeError, "dimension 2 of size zero", (tensor(1, 3, 0, 8), tensor(4, 3, 3, 3)), {"pad": (5, 5)}),
     (
         TypeMismatchError,

@@ -41,8 +41,8 @@ def test_fully_connected_refuses() -> None:
         infer("fully_connected", tensor(2, 3, 4), tensor(7, 4), num_hidden=7, no_bias=True)
     with pytest.raises(ShapeError, match=r"bias must have shape \(7,\)"):
         infer("fully_connected", tensor(2, 4), tensor(7, 4), tensor(4), num_hidden=7)
-    with pytest.raises(ShapeError, match="data must not be empty, got an empty batch"):
-        infer("fully_connected", tensor(0, 4), tensor(7, 4), num_hidden=7, no_bias=True)
+    with pytest.raises(ShapeError, match="data must not be empty, got dimension 1 of size zero"):
+        infer("fully_connected", tensor(2, 0), tensor(7, 0), num_hidden=7, no_bias=True)
     with pytest.raises(ShapeError, match="data must have at least 2 dimensions, got 1"):
         infer("fully_connected", tensor(4), tensor(7, 4), num_hidden=7, no_bias=True)
     with pytest.raises(TypeMismatchError, match="data must be float16, float32 or float64, got int64"):
@@ -111,7 +111,5 @@ def test_dot_sums_the_last_with_the_last_but_one(left: tuple[int, ...], right: t
 def test_products_refuse(op: str) -> None:
     with pytest.raises(ShapeError, match="the summed dimensions differ, 4 and 5"):
         infer(op, tensor(3, 4), tensor(5, 4))
-    with pytest.raises(ShapeError, match="rhs must not be empty"):
-        infer(op, tensor(3, 4), tensor(4, 0))
     with pytest.raises(TypeMismatchError, match="lhs must be float16"):
         infer(op, tensor(3, 4, dtype="int32"), tensor(4, 5, dtype="int32"))

@@ -110,9 +110,14 @@ def test_long_sums_are_not_rounded_on_the_way() -> None:
 
 def test_sums_over_nothing_are_zero_and_extremes_are_refused() -> None:
     assert reference("sum", np.ones((0, 3), np.float32), axis=0).tolist() == [0, 0, 0]
-    for name in ("max", "mean", "var", "argmax"):
-        with pytest.raises(ShapeError, match=f"{name}: there is no {name}"):
+    assert reference("prod", np.ones((0, 3), np.float32)).tolist() == 1
+    for name in ("mean", "var", "std"):
+        assert np.isnan(reference(name, np.ones((0, 3), np.float32), axis=0)).tolist() == [True] * 3
+        assert reference(name, np.ones((0, 3), np.float32), axis=1).shape == (0,)
+    for name in ("max", "min", "argmax", "argmin"):
+        with pytest.raises(ShapeError, match=f"zero-size reduction: {name} has no identity"):
             infer(name, tensor(0, 3), axis=0)
+        assert infer(name, tensor(0, 3), axis=1).shape == (0,)
 
 
 def test_axes_are_checked() -> None:

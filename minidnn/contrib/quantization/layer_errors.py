@@ -138,6 +138,10 @@ def _add_errors(
         if node.is_variable:
             real[node[0]] = ideal[node[0]] = feed[node.name]
             continue
+        if node.op is not None and node.op.is_random:
+            # Both networks get the same numbers: what differs is the quantization's doing alone.
+            real[node[0]] = ideal[node[0]] = wanted[node.name]
+            continue
         outputs = node.compute([real[e] for e in node.inputs])
         own = node.compute([ideal[e] for e in node.inputs])
         real.update({node[i]: a for i, a in enumerate(outputs)})

@@ -1,0 +1,173 @@
+"""A call of every operator of the registry on a batch: shapes of its inputs, and its attributes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from minidnn.ops import get_op, list_ops
+
+__all__ = ["SAMPLES", "Sample"]
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Inputs of one call.
+
+    Args:
+        op: the operator.
+        data: shapes of the inputs that have a batch, without the batch, which is their first axis.
+        others: shapes of the other inputs, which follow.
+        attrs: the attributes; ``batch`` stands for the size of the batch.
+        dtypes: of the inputs; float32 where nothing is said.
+        high: integers are below it.
+    """
+
+    op: str
+    data: tuple[tuple[int, ...], ...] = ((4, 6),)
+    others: tuple[tuple[int, ...], ...] = ()
+    attrs: dict[str, Any] = field(default_factory=dict)
+    dtypes: tuple[str, ...] = ()
+    high: int = 4
+
+    def arrays(self, batch: int) -> list[Array]:
+        """The inputs for a batch; those of a smaller batch are the first of a larger one's."""
+        rng = np.random.default_rng(1)
+        shapes = [(8, *shape) for shape in self.data] + list(self.others)
+        result = []
+        for i, shape in enumerate(shapes):
+            dtype = np.dtype(self.dtypes[i] if i < len(self.dtypes) else "float32")
+            values = rng.uniform(0.1, 0.9, shape) if dtype.kind == "f" else rng.integers(0, self.high, shape)
+            result.append(np.asarray(values[:batch] if i < len(self.data) else values, dtype))
+        return result
+
+    def attributes(self, batch: int) -> dict[str, Any]:
+        def filled(value: Any) -> Any:
+            if isinstance(value, tuple):
+                return tuple(map(filled, value))
+            return batch if value == "batch" else value
+
+        return {name: filled(value) for name, value in self.attrs.items()}
+
+
+_IMAGE, _SCALE = ((4, 6, 6),), ((1,),)
+_PAIR = ((4, 6), (4, 6))
+_CONVOLUTION: dict[str, Any] = {"kernel": (3, 3), "num_filter": 8}
+_BYTES = ("uint8", "int8", "int32")
+
+_OTHERS = [
+    Sample("activation", attrs={"act_type": "relu"}),
+    Sample("leaky_relu", attrs={"act_type": "leaky"}),
+    Sample("leaky_relu", ((4, 6),), ((4,),), {"act_type": "prelu"}),
+    Sample("where", (*_PAIR, (4, 6))),
+    Sample("cast", attrs={"dtype": "int32"}),
+    Sample("clip", attrs={"a_min": 0.2, "a_max": 0.5}),
+    Sample("arccosh", attrs={}),
+    *(Sample(f"bitwise_{op}", _PAIR, dtypes=("int32", "int32")) for op in ("and", "or", "xor")),
+    *(Sample(f"bitwise_{op}_scalar", attrs={"scalar": 3}, dtypes=("int32",)) for op in ("and", "or", "xor")),
+    Sample("bitwise_not", dtypes=("int32",)),
+    Sample("convolution", _IMAGE, ((8, 4, 3, 3), (8,)), _CONVOLUTION),
+    Sample("convolution", _IMAGE, ((8, 4, 1, 1),), {"kernel": (1, 1), "num_filter": 8, "no_bias": True}),
+    Sample(
+        "convolution", _IMAGE, ((4, 1, 3, 3),), {"kernel": (3, 3), "num_filter": 4, "num_group": 4, "no_bias": True}
+    ),
+    Sample("convolution", ((4, 9),), ((8, 4, 3),), {"kernel": (3,), "num_filter": 8, "no_bias": True}),
+    Sample("deconvolution", _IMAGE, ((4, 8, 3, 3),), {**_CONVOLUTION, "stride": (2, 2)}),
+    Sample("quantized_convolution", _IMAGE, ((8, 4, 3, 3), (8,)), _CONVOLUTION, _BYTES),
+    Sample("fully_connected", ((4, 6),), ((5, 24), (5,)), {"num_hidden": 5}),
+    Sample("fully_connected", ((4, 6),), ((5, 6),), {"num_hidden": 5, "flatten": False, "no_bias": True}),
+    Sample("quantized_fully_connected", ((4, 6),), ((5, 24), (5,)), {"num_hidden": 5}, _BYTES),
+    Sample("batch_dot", ((4, 6), (6, 5))),
+    Sample("batch_dot", ((6, 4), (5, 6)), attrs={"transpose_a": True, "transpose_b": True}),
+    Sample("quantized_batch_dot", ((4, 6), (6, 5)), dtypes=("uint8", "int8")),
+    Sample("matmul", ((4, 6),), ((6, 5),)),
+    Sample("dot", ((4, 6),), ((6, 5),)),
+    *(Sample("pooling", _IMAGE, attrs={"kernel": (2, 2), "pool_type": kind}) for kind in ("max", "avg", "sum")),
+    *(Sample("pooling", _IMAGE, attrs={"global_pool": True, "pool_type": kind}) for kind in ("max", "avg", "sum")),
+    Sample("batch_norm", _IMAGE, ((4,),) * 4),
+    Sample("layer_norm", ((4, 6),), ((6,), (6,))),
+    Sample("layer_norm", ((4, 6),), ((4,), (4,)), {"axis": 1}),
+    Sample("group_norm", _IMAGE, ((4,), (4,)), {"num_groups": 2}),
+    Sample("instance_norm", _IMAGE, ((4,), (4,))),
+    *(Sample("l2_normalization", _IMAGE, attrs={"mode": mode}) for mode in ("instance", "channel", "spatial")),
+    *(Sample(name, attrs={"axis": axis}) for name in ("softmax", "log_softmax") for axis in (-1, 1)),
+    Sample("softmax", ((4,), ()), attrs={"use_length": True}, dtypes=("float32", "int32")),
+    *(Sample(name, _PAIR, dtypes=("float32", "bool")) for name in ("masked_softmax", "masked_log_softmax")),
+    *(
+        Sample(name, attrs={"axis": axis, "keepdims": keep})
+        for name in ("sum", "prod", "mean", "var", "std", "max", "min", "any", "all", "argmax", "argmin")
+        for axis, keep in ((1, False), (-1, True))
+    ),
+    Sample("sum", _IMAGE, attrs={"axis": (2, 3)}),
+    Sample("arange_like", attrs={"axis": 1}),
+    Sample("quantize"),
+    Sample("quantize", attrs={"min_calib_range": 0.0, "max_calib_range": 1.0, "out_type": "uint8"}),
+    Sample("dequantize", ((4, 6),), _SCALE, dtypes=("int8",)),
+    Sample("dequantize", ((4, 6),), ((1,), (4,)), {"per_channel": True}, ("int32",)),
+    Sample("requantize", ((4, 6),), _SCALE, dtypes=("int32",)),
+    Sample("embedding", ((4,),), ((7, 3),), {"input_dim": 7, "output_dim": 3}, ("int32",)),
+    Sample("gather_nd", ((4, 6),), ((1, 0),), dtypes=("float32", "int32")),
+    Sample("one_hot", ((4,),), attrs={"depth": 5}, dtypes=("int32",)),
+    Sample("pick", ((4,), ()), dtypes=("float32", "int32")),
+    Sample("take", ((4, 6),), ((3,),), {"axis": 1}, ("float32", "int32")),
+    *(Sample("topk", attrs={"k": 2, "ret_typ": kind}) for kind in ("value", "indices", "mask", "both")),
+    Sample("sequence_mask", ((4, 6), ()), attrs={"use_sequence_length": True, "axis": 1}),
+    Sample("shape_array"),
+    Sample("broadcast_to", ((1, 6),), attrs={"shape": ("batch", 4, 6)}),
+    Sample("broadcast_like", ((1, 6), (4, 6))),
+    Sample("concatenate", _PAIR, attrs={"num_args": 2, "axis": 1}),
+    Sample("stack", _PAIR, attrs={"num_args": 2, "axis": 1}),
+    Sample("expand_dims", attrs={"axis": 1}),
+    Sample("flip", attrs={"axis": 1}),
+    Sample("moveaxis", attrs={"source": (2,), "destination": (1,)}),
+    Sample("npx_reshape", attrs={"newshape": (-2, -1)}),
+    Sample("npx_reshape", _IMAGE, attrs={"newshape": (-2, -1, -2, -2)}),
+    Sample("npx_reshape", _IMAGE, attrs={"newshape": (-2, -6, 2, -1, -5)}),
+    Sample("npx_reshape", _IMAGE, attrs={"newshape": (-5, -1)}),
+    Sample("npx_reshape", _IMAGE, attrs={"newshape": (-1, 6), "reverse": True}),
+    Sample("reshape", attrs={"newshape": ("batch", -1)}),
+    Sample("reshape", attrs={"newshape": (-1, 3, 2)}),
+    Sample("reshape", attrs={"newshape": (6, "batch", -1)}),
+    Sample("reshape_like", ((4, 6), (6, 4))),
+    Sample("pad", attrs={"pad_width": ((0, 0), (1, 2), (0, 0))}),
+    *(Sample("pad", attrs={"pad_width": ((0, 0), (1, 2), (0, 1)), "mode": mode}) for mode in ("edge", "reflect")),
+    Sample("repeat", attrs={"repeats": 2, "axis": 1}),
+    Sample("tile", attrs={"reps": (1, 2, 1)}),
+    Sample("roll", attrs={"shift": (1,), "axis": (1,)}),
+    Sample("slice", attrs={"begin": (None, 1), "end": (None, 3), "step": (None, None)}),
+    Sample("slice_axis", attrs={"axis": 1, "begin": 1, "end": 3}),
+    Sample("slice_like", ((4, 6), (2, 6))),
+    Sample("split", attrs={"sections": 2, "axis": 1}),
+    Sample("squeeze", ((1, 6),), attrs={"axis": (1,)}),
+    Sample("swapaxes", attrs={"dim1": 1, "dim2": 2}),
+    Sample("transpose", attrs={"axes": (0, 2, 1)}),
+    Sample("random_choice", (), attrs={"a": 5, "size": ("batch", 3)}),
+    Sample("random_multinomial", (), ((1,),), {"n": 3, "size": ("batch",)}),
+    Sample("random_multivariate_normal", (), ((1,), (1, 1)), {"size": ("batch",)}),
+    Sample("random_randint", (), attrs={"low": 0, "high": 5, "size": ("batch", 3)}),
+    Sample("random_uniform", ((3,),), attrs={"low": 0.0, "size": ("batch", 3)}),
+    Sample("random_uniform_n", (), ((3,),), {"low": 0.0, "size": ("batch",)}),
+    Sample("random_normal_n", (), ((3,),), {"loc": 0.0, "size": ("batch",)}),
+    Sample("random_bernoulli", ((3,),)),
+    Sample("random_shuffle"),
+]
+# Not tried by themselves.
+_LEFT_OUT = frozenset({"fused"})
+
+
+def _sampled_by_form() -> list[Sample]:
+    """One call of each elementwise operator and each distribution that is not listed."""
+    listed = {sample.op for sample in _OTHERS} | _LEFT_OUT
+    found = []
+    for op in map(get_op, list_ops()):
+        scalar = {"scalar": 2} if any(a.name == "scalar" for a in op.attrs) else {}
+        if op.name not in listed:
+            found.append(Sample(op.name, ((4, 6),) * len(op.input_names(op.make_attrs(scalar))), (), scalar))
+    return found
+
+
+SAMPLES = [*_OTHERS, *_sampled_by_form()]
