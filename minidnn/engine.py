@@ -39,6 +39,7 @@ __all__ = [
     "CompiledGraph",
     "PlanStep",
     "Profile",
+    "check_settings",
     "compile_graph",
     "contiguous",
     "get_num_threads",
@@ -362,6 +363,20 @@ def contiguous(array: Array) -> Array:
     return executor([readable])[0]
 
 
+def check_settings() -> None:
+    """Look at every setting that the environment has.
+
+    Raises:
+        SettingError: one has a value that it cannot have, or names an ISA that this machine does not have.
+    """
+    settings.check_settings()
+    if settings.ISA.value():
+        _load_compiler()
+        from minidnn.runtime.library import chosen_isa  # deferred: it loads the compiler
+
+        chosen_isa()
+
+
 def info() -> dict[str, Any]:
     """What inference runs on: CPU, ISA, threads, cache folder."""
     _load_compiler()
@@ -369,11 +384,14 @@ def info() -> dict[str, Any]:
     from minidnn_kernels.isa import host_cpu, host_features  # deferred: it loads the compiler
 
     kernels = library()
+    cache = kernels.cache
     return {
         "cpu": host_cpu(),
         "cpu_features": sorted(host_features()),
         "isa": kernels.isa.name,
         "threads": get_num_threads(),
         "threading": "own helper threads, parts taken from a counter",
-        "cache_folder": str(kernels.cache.folder) if kernels.cache.folder else "off (no private folder)",
+        "cache_folder": "off (no private folder)" if cache.folder is None else str(cache.folder),
+        "cache_limit_bytes": cache.limit,
+        "settings": settings.in_environment(),
     }

@@ -30,6 +30,9 @@ __all__ = [
     "WINOGRAD",
     "Setting",
     "check_settings",
+    "expand_user",
+    "home_folder",
+    "in_environment",
     "quoted",
     "user_folder",
 ]
@@ -117,12 +120,12 @@ def _topics(text: str) -> frozenset[str]:
     return frozenset(DEBUG_TOPICS) if "all" in topics else topics
 
 
-def _folder(text: str) -> Path:
-    path = Path(text)
+def expand_user(path: str | os.PathLike[str]) -> Path:
+    """The path with the user's home for ``~``; as it is where there is no home."""
     try:
-        return path.expanduser()
-    except RuntimeError:  # whose home `~` is cannot be found out
-        return path
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
 
 
 _SWITCH = "0 or 1"
@@ -147,7 +150,7 @@ CACHE_DIR = Setting(
     _NOT_SET,
     "the folder of compiled code (default: minidnn in the user's cache folder)",
     "a folder",
-    _folder,
+    expand_user,
 )
 CACHE_BYTES = Setting(
     "MINIDNN_CACHE_BYTES",
@@ -161,14 +164,14 @@ HOME = Setting(
     _NOT_SET,
     "the folder in which `models` has weights that were put there by hand (default: ~/.minidnn)",
     "a folder",
-    _folder,
+    expand_user,
 )
 MXNET_HOME = Setting(
     "MXNET_HOME",
     _NOT_SET,
     "the folder in which MXNet keeps models and data sets (default: ~/.mxnet)",
     "a folder",
-    _folder,
+    expand_user,
 )
 DEBUG: Setting[frozenset[str]] = Setting(
     "MINIDNN_DEBUG",
@@ -203,6 +206,18 @@ def check_settings() -> None:
     """
     for setting in SETTINGS:
         setting.value()
+
+
+def in_environment() -> list[str]:
+    """``NAME=value`` of each variable of ours that the environment has; those that mean nothing say so."""
+    known = {setting.name for setting in SETTINGS}
+    names = sorted(name for name in os.environ if name in known or name.startswith("MINIDNN_"))
+    return [f"{name}={os.environ[name]}{'' if name in known else ' (not a setting)'}" for name in names]
+
+
+def home_folder(setting: Setting[Path | None], name: str) -> Path:
+    """The folder of a setting; by default the folder `name` in the user's home, below ``~`` if there is none."""
+    return setting.value() or user_folder(name) or Path("~", name)
 
 
 def user_folder(*below: str) -> Path | None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from minidnn.cli import accuracy, bench, demo, im2rec, info, profile, quantize, viz
+from minidnn.engine import check_settings
 from minidnn.errors import MXNetError
 
 __all__ = ["main"]
@@ -52,6 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = _make_parser().parse_args(argv)
     try:
+        check_settings()
         return int(arguments.run(arguments))
     except (MXNetError, ImportError, OSError) as error:
         print(f"minidnn: error: {error}", file=sys.stderr)

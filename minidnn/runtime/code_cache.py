@@ -65,7 +65,7 @@ class CodeCache:
 
     def __init__(self, folder: Path | None, limit: int = settings.CACHE_BYTES.default) -> None:
         self.folder = _private(folder) if folder is not None and limit > 0 else None
-        self._limit = limit
+        self.limit = limit
         self._unmeasured = float(limit)  # bytes written since the folder was measured
 
     def read(self, key: str) -> bytes | None:
@@ -85,7 +85,7 @@ class CodeCache:
 
     def write(self, key: str, payload: bytes) -> None:
         """Store an entry; a full or read-only disk costs the next process its time, not this one its life."""
-        if self.folder is None or len(payload) > self._limit // 2:
+        if self.folder is None or len(payload) > self.limit // 2:
             return
         temporary = self.folder / f"{key}.{secrets.token_hex(8)}.tmp"
         with contextlib.suppress(OSError):
@@ -96,7 +96,7 @@ class CodeCache:
             finally:
                 temporary.unlink(missing_ok=True)
         self._unmeasured += len(payload) + _DIGEST_BYTES
-        if self._unmeasured >= self._limit * _STEP:
+        if self._unmeasured >= self.limit * _STEP:
             self._unmeasured = 0
             self._evict(self.folder)
 
@@ -104,10 +104,10 @@ class CodeCache:
         """Remove what was used longest ago, if the entries take more than they may."""
         entries = list(_entries(folder))
         total = sum(size for _, size, _ in entries)
-        if total <= self._limit * (1 - _STEP):
+        if total <= self.limit * (1 - _STEP):
             return
         for _, size, path in sorted(entries):
-            if total <= self._limit * (1 - 2 * _STEP):
+            if total <= self.limit * (1 - 2 * _STEP):
                 return
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)

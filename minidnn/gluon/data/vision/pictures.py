@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from minidnn import image, recordio
+from minidnn import image, recordio, settings
 from minidnn.errors import DataError
 from minidnn.gluon.data.dataset import Dataset, RecordFileDataset
 from minidnn.numpy.multiarray import ndarray
@@ -88,7 +88,7 @@ class ImageFolderDataset(_FileDataset):
 
     def __init__(self, root: str | os.PathLike[str], flag: int = 1, transform: _Transform | None = None) -> None:
         self._flag, self._transform = flag, transform
-        self.synsets, self.items = list_folder(Path(root).expanduser())
+        self.synsets, self.items = list_folder(settings.expand_user(root))
 
 
 def list_folder(root: Path) -> tuple[list[str], list[tuple[str, Any]]]:
@@ -133,7 +133,7 @@ class ImageListDataset(_FileDataset):
         if imglist is None:
             raise ValueError("imglist must be the path of a .lst file, or a list")
         self._flag = flag
-        folder = Path(root).expanduser()
+        folder = settings.expand_user(root)
         if isinstance(imglist, (str, os.PathLike)):
             listing = folder / imglist
             entries = [(labels, path) for _, labels, path in read_list(listing if listing.exists() else Path(imglist))]

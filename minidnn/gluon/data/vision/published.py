@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from minidnn import settings
 from minidnn.errors import DataError
 from minidnn.gluon.data.dataset import Dataset
 from minidnn.numpy.multiarray import ndarray
@@ -41,8 +42,8 @@ class _PublishedDataset(Dataset):
     def __init__(
         self, root: str | os.PathLike[str] | None = None, train: bool = True, transform: _Transform | None = None
     ) -> None:
-        home = Path(os.environ.get("MXNET_HOME") or Path.home() / ".mxnet")
-        self._root = home / "datasets" / self._folder if root is None else Path(root).expanduser()
+        home = settings.home_folder(settings.MXNET_HOME, ".mxnet")
+        self._root = home / "datasets" / self._folder if root is None else settings.expand_user(root)
         self._train, self._transform = train, transform
         self._data, self._label = self._read()
 

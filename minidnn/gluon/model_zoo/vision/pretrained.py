@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from minidnn import settings
 from minidnn.errors import DataError
 from minidnn.gluon.model_zoo import hub
 
@@ -33,9 +34,8 @@ def check_classes(options: Mapping[str, Any]) -> None:
 def models_folder(root: str | os.PathLike[str] | None = None) -> Path:
     """Where files with weights are looked for: `root`, else ``models`` in ``MINIDNN_HOME`` or in ``~/.minidnn``."""
     if root is not None:
-        return Path(root).expanduser()
-    home = os.environ.get("MINIDNN_HOME")
-    return (Path(home) if home else Path.home() / ".minidnn") / "models"
+        return settings.expand_user(root)
+    return settings.home_folder(settings.HOME, ".minidnn") / "models"
 
 
 def find_weights(name: str, root: str | os.PathLike[str] | None, options: Mapping[str, Any]) -> Path:
@@ -111,7 +111,7 @@ def _find_file(name: str, root: str | os.PathLike[str] | None) -> Path | None:
         path = folder / f"{name}{suffix}"
         if path.is_file():
             return path
-    mxnets = Path(os.environ.get("MXNET_HOME") or Path.home() / ".mxnet") / "models"
+    mxnets = settings.home_folder(settings.MXNET_HOME, ".mxnet") / "models"
     for path in [path for place in ([folder] if root is not None else [folder, mxnets]) for path in _files(place)]:
         match = re.fullmatch(rf"{re.escape(name)}-([0-9a-f]{{8}})\.params", path.name)
         if match is None or not path.is_file():
