@@ -18,7 +18,7 @@ __all__ = ["KERNEL_ARGUMENTS", "loop_ir"]
 KERNEL_ARGUMENTS = 4
 
 # What compiled loops may call: nothing of Python's or Numba's runtime.
-_ALLOWED_EXTERNALS = re.compile(r"llvm\..*|mem(set|cpy|move)|sched_yield")
+_ALLOWED_EXTERNALS = re.compile(r"llvm\..*|mem(set|cpy|move)|sched_yield|clock_gettime")
 
 
 def loop_ir(function: Callable[..., Any], symbol: str, arguments: int = KERNEL_ARGUMENTS) -> str:

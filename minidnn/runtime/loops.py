@@ -60,7 +60,14 @@ def _compile_in_child(names: Sequence[str]) -> dict[str, str] | None:
         return None
     command = child_command(["-W", "ignore", "-m", __name__, *names])
     try:
-        done = subprocess.run(command, env=child_environment(), capture_output=True, timeout=_SECONDS, check=True)
+        done = subprocess.run(
+            command,
+            env=child_environment(),
+            capture_output=True,
+            timeout=_SECONDS,
+            check=True,
+            start_new_session=True,  # Ctrl-C in a terminal is for the program, not for what it waits for
+        )
         compiled = json.loads(done.stdout)
     except (OSError, subprocess.SubprocessError, ValueError):
         return None

@@ -18,7 +18,7 @@ import numpy as np
 from minidnn import settings
 from minidnn.errors import SettingError
 from minidnn.fork_safe import ForkSafeLock
-from minidnn.plan.layout import LINE_BYTES, SLOT_WORDS
+from minidnn.plan.layout import LINE_BYTES, PAUSED_BYTE, SLOT_WORDS
 from minidnn.runtime.placement import Placement
 from minidnn.settings import quoted
 from minidnn.uninterrupted import uninterrupted
@@ -100,15 +100,22 @@ class ThreadPool:
             uninterrupted(self._start)
 
     def run(self, job: int) -> None:
-        """Run the job at that address on this thread and the helpers; returns when it is done."""
+        """Run the job at that address on this thread and the helpers; returns when it is done.
+
+        Where a signal raises an exception, the job is abandoned, and no helper works on it any more.
+        """
         self.start()
         assert self._loops is not None
         helpers = self.threads - 1
-        if helpers:
-            self._placement.avoid_this_core(self._helper_ids)
-            if self._asleep:
-                self._wake(helpers)
-        self._loops[0](self._slot.ctypes.data, job, helpers, 0)
+        slot, resumed = self._slot.ctypes.data, 0
+        paused = ctypes.c_int64.from_address(job + PAUSED_BYTE)
+        while not resumed or paused.value:
+            if helpers:
+                self._placement.avoid_this_core(self._helper_ids)
+                if self._asleep:
+                    self._wake(helpers)
+            self._loops[0](slot, job, helpers, resumed)
+            resumed = 1
 
     def _wake(self, most: int) -> None:
         """Wake those of the first `most` helpers that sleep and have not been told to wake yet."""
