@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import shutil
 import stat
+import subprocess
 import sys
 import threading
+import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import pytest
+from processes import environment, python
 
 from minidnn.runtime.code_cache import CodeCache, default_folder
 from minidnn.runtime.library import Library
@@ -246,3 +251,139 @@ def test_many_threads_ask_for_one_kernel(cache: CodeCache) -> None:
     assert len(set(addresses)) == 1
     assert len(generated) == 1
     assert library.name_of(addresses[0]) == "f32_pool_max"
+
+
+# --- how large it may grow ------------------------------------------------------------------------
+
+
+def _key(number: int) -> str:
+    return f"{number:064x}"
+
+
+def _bytes_in(cache: CodeCache) -> int:
+    assert cache.folder is not None
+    return sum(path.stat().st_size for path in cache.folder.iterdir())
+
+
+def _set_last_use(cache: CodeCache, number: int, seconds_ago: float) -> None:
+    used = time.time() - seconds_ago
+    os.utime(_entry(cache, _key(number)), (used, used))
+
+
+@pytest.mark.parametrize("size", [100, 1000, 4000])
+def test_the_folder_stays_within_its_limit(tmp_path: Path, size: int) -> None:
+    limit = 20_000
+    cache = CodeCache(tmp_path / "cache", limit)
+    for number in range(500):
+        cache.write(_key(number), bytes(size))
+        assert _bytes_in(cache) <= limit + size + 32, "beside the entry that makes room for itself"
+        assert cache.read(_key(number)) == bytes(size), "the newest is kept"
+    assert _bytes_in(cache) <= limit
+    assert _bytes_in(cache) >= limit // 2, "and is used"
+
+
+def test_what_was_used_longest_ago_goes_first(tmp_path: Path) -> None:
+    cache = CodeCache(tmp_path / "cache", 10_000)
+    for number in range(8):
+        cache.write(_key(number), bytes(1000))
+        _set_last_use(cache, number, 1000 - number)
+    assert cache.read(_key(0)) is not None  # which is a use
+    for number in range(8, 12):
+        cache.write(_key(number), bytes(1000))
+    assert cache.read(_key(0)) is not None
+    assert cache.read(_key(1)) is None
+    assert cache.read(_key(11)) is not None
+
+
+def test_an_entry_that_would_fill_the_folder_is_not_stored(tmp_path: Path) -> None:
+    cache = CodeCache(tmp_path / "cache", 1000)
+    cache.write(KEY, bytes(100))
+    cache.write("1" * 64, bytes(900))
+    assert cache.read(KEY) == bytes(100)
+    assert cache.read("1" * 64) is None
+
+
+def test_a_limit_of_zero_switches_it_off(tmp_path: Path) -> None:
+    cache = CodeCache(tmp_path / "cache", 0)
+    cache.write(KEY, b"code")
+    assert cache.folder is None
+    assert cache.read(KEY) is None
+    assert not (tmp_path / "cache").exists()
+
+
+def test_files_that_are_not_entries_stay_and_abandoned_ones_go(tmp_path: Path) -> None:
+    cache = CodeCache(tmp_path / "cache", 2000)
+    assert cache.folder is not None
+    abandoned, writing = (cache.folder / f"{KEY}.{digit * 16}.tmp" for digit in "01")
+    others = [cache.folder / "notes.txt", cache.folder / "x.o"]
+    for path in (abandoned, writing, *others):
+        path.write_bytes(bytes(3000))
+        os.utime(path, (0, 0))
+    os.utime(writing)
+    cache.write(KEY, bytes(500))
+    assert not abandoned.exists()
+    assert writing.exists()
+    assert all(path.exists() for path in others)
+    assert cache.read(KEY) is not None
+
+
+def test_several_processes_share_a_small_folder(tmp_path: Path) -> None:
+    limit = 60_000
+    program = f"""
+import sys
+from pathlib import Path
+from minidnn.runtime.code_cache import CodeCache
+cache = CodeCache(Path({str(tmp_path / "cache")!r}), {limit})
+for number in range(400):
+    key = f"{{number % 97:064x}}"
+    found = cache.read(key)
+    assert found is None or found == bytes([number % 97]) * 1500
+    cache.write(key, bytes([number % 97]) * 1500)
+"""
+    command = [sys.executable, "-W", "error", "-c", program]
+    processes = [subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    for process in processes:
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors
+    cache = CodeCache(tmp_path / "cache", limit)
+    assert _bytes_in(cache) <= limit * 1.25, "a sixteenth of the limit for each process"
+    assert not [path for path in (tmp_path / "cache").iterdir() if path.suffix != ".o"]
+
+
+def test_the_limit_is_a_setting(tmp_path: Path) -> None:
+    program = """
+import minidnn as mx
+from minidnn import engine
+for n in range(1, 4):
+    mx.np.ones((n, 3)) * 2
+print(engine.info()["cache_limit_bytes"])
+"""
+    folder = tmp_path / "cache"
+    done = python(program, MINIDNN_CACHE_DIR=str(folder), MINIDNN_CACHE_BYTES="40K")
+    assert done.stdout == "40960\n", done.stderr
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= 40960
+
+
+@posix
+@pytest.mark.parametrize("trouble", ["read-only", "no room", "gone"])
+def test_a_folder_in_trouble_costs_nothing_but_time(
+    trouble: str, cache: CodeCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache.write(KEY, b"code")
+    assert cache.folder is not None
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError({"read-only": errno.EROFS, "no room": errno.ENOSPC}[trouble], trouble)
+
+    if trouble == "gone":
+        shutil.rmtree(cache.folder)
+    else:  # root may write everywhere, so the system's answer is put into its mouth
+        monkeypatch.setattr(Path, "touch" if trouble == "read-only" else "write_bytes", refuse)
+        monkeypatch.setattr(os, "utime", refuse)
+    cache.write("1" * 64, b"other")
+    assert cache.read("1" * 64) is None
+    assert cache.read(KEY) == (None if trouble == "gone" else b"code")
+    assert Library(best_isa(), cache).microkernel(Pool())
+    monkeypatch.undo()
+    if cache.folder.exists():
+        assert [path.name for path in cache.folder.iterdir()] == [f"{KEY}.o"]
