@@ -371,5 +371,6 @@ def test_an_operator_that_does_not_fit_is_refused() -> None:
 
 def test_info_tells_what_runs() -> None:
     told = engine.info()
-    assert told.keys() == {"cpu", "cpu_features", "isa", "threads", "threading", "cache_folder"}
+    machine = {"cpu", "cpu_features", "isa", "threads", "threading"}
+    assert told.keys() == machine | {"cache_folder", "cache_limit_bytes", "settings"}
     assert told["threads"] == engine.get_num_threads()

@@ -7,7 +7,7 @@ A row is declared as its fields, in order. The loop that reads it takes the offs
 from __future__ import annotations
 
 from collections import namedtuple
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
@@ -46,21 +46,30 @@ class ArgumentRow:
         ValueError: a name twice.
     """
 
+    fields: tuple[Field, ...]
+    offsets: Any
+    words: int
+    _names: frozenset[str]
+    _positions: Mapping[str, int]
+
     def __init__(self, *fields: Field) -> None:
         names = [field.name for field in fields]
         if len(set(names)) < len(names):
             raise ValueError(f"arguments are declared twice: {names}")
-        self.fields = fields
-        self.words = sum(field.words or 0 for field in fields)
-        self._names = frozenset(names)
-        self._positions: dict[str, int] = {}
+        positions: dict[str, int] = {}
         position: int | None = 0
         for field in fields:
             if position is not None:
-                self._positions[field.name] = position
+                positions[field.name] = position
                 position = None if field.words is None else position + field.words
         make_type: Any = namedtuple
-        self.offsets: Any = make_type("offsets", self._positions)(*(p * WORD_BYTES for p in self._positions.values()))
+        offsets = make_type("offsets", positions)(*(p * WORD_BYTES for p in positions.values()))
+        words = sum(field.words or 0 for field in fields)
+        declared = {"fields": fields, "words": words, "offsets": offsets}
+        vars(self).update(declared, _names=frozenset(names), _positions=positions)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"a declared row does not change: {name}")
 
     def position(self, name: str) -> int:
         """Where a field begins, in words."""
