@@ -10,6 +10,7 @@ from __future__ import annotations
 import _thread
 import atexit
 import os
+import signal
 import threading
 import time
 
@@ -40,9 +41,13 @@ def _release_in_parent() -> None:
 
 
 def _interrupt_soon() -> None:
-    """Interrupt the main thread again, when it has left the fork."""
+    """Interrupt the main thread again, when it has left the fork; with a handler, also out of a wait."""
     time.sleep(0.01)
-    _thread.interrupt_main()
+    main = threading.main_thread().ident
+    if main is not None and callable(signal.getsignal(signal.SIGINT)):
+        signal.pthread_kill(main, signal.SIGINT)
+    else:
+        _thread.interrupt_main()
 
 
 if hasattr(os, "register_at_fork"):

@@ -8,10 +8,12 @@ from __future__ import annotations
 import inspect
 import os
 import sys
-from pathlib import Path
 from typing import Any
 
-STRIDE = 1501
+import numpy as np
+
+STRIDE = 601
+_HERE = f"{os.sep}minidnn{os.sep}"
 
 
 class Interruption:
@@ -24,9 +26,9 @@ class Interruption:
         generator = frame.f_code.co_flags & inspect.CO_GENERATOR
         if event != "c_return" and (event not in ("call", "return") or generator):
             return
-        self.left -= 1
-        # Between its own locks and its callbacks, Python's import itself loses interrupts.
-        if self.left < 0 and "importlib" not in frame.f_code.co_filename:
+        # Python's import itself, between its locks and in its callbacks, loses interrupts; NumPy is not imported twice.
+        self.left -= _HERE in frame.f_code.co_filename
+        if self.left < 0:
             sys.setprofile(None)
             self.fired = True
             raise KeyboardInterrupt
@@ -42,8 +44,7 @@ def child(event: int) -> int:
         sys.setprofile(None)
         import minidnn
 
-        total = float((minidnn.np.ones(3) + 1).sum())
-        return int(total != 6 or not Path(minidnn.gluon.__file__).is_file())
+        return int(not np.array_equal(minidnn.np.exp(minidnn.np.zeros(3)), np.ones(3)))
     finally:
         sys.setprofile(None)
     return 1 if interruption.fired else 2

@@ -18,7 +18,7 @@ from minidnn.ir.trace import current_trace
 from minidnn.scope import current_scope
 from minidnn_kernels.fork_lock import FORK_LOCK
 
-_SECONDS = 60
+_SECONDS = 120
 
 
 class _Interruption:

@@ -93,21 +93,32 @@ def _writing() -> Call:
     return call
 
 
+# What is called, and from how many events one is tried.
+_CALLS = [
+    (_eager, 397),
+    (_operators, 97),
+    (_hybridized, 797),
+    (_optimizing, 1997),
+    (_optimized, 11),
+    (_quantizing, 4999),
+    (_quantized, 797),
+    (_writing, 1997),
+]
+
+
 @pytest.mark.parametrize("warm", [False, True], ids=["first call", "later call"])
-@pytest.mark.parametrize(
-    ("make", "stride"),
-    [
-        (_eager, 211),
-        (_operators, 67),
-        (_hybridized, 397),
-        (_optimizing, 997),
-        (_optimized, 7),
-        (_quantizing, 2503),
-        (_quantized, 397),
-        (_writing, 997),
-    ],
-)
+@pytest.mark.parametrize(("make", "stride"), _CALLS)
 def test_an_interrupt_at_any_point_leaves_nothing_half_done(make: Callable[[], Call], stride: int, warm: bool) -> None:
+    _interrupt(make, stride, warm)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("make", "stride"), _CALLS)
+def test_an_interrupt_at_many_more_points(make: Callable[[], Call], stride: int) -> None:
+    _interrupt(make, stride // 11, False)
+
+
+def _interrupt(make: Callable[[], Call], stride: int, warm: bool) -> None:
     threads = mx.get_num_threads()
     mx.set_num_threads(3)
     try:
