@@ -54,6 +54,9 @@ STATEFUL = frozenset(
     }
 )
 
+# Classes whose instances are declared and never changed, though no decorator says so.
+CONSTANT = frozenset({"ArgumentRow"})
+
 
 def sources() -> Iterator[tuple[str, ast.Module]]:
     for package, root in ROOTS.items():
@@ -80,7 +83,7 @@ def mutable_classes(modules: list[ast.Module]) -> frozenset[str]:
     classes = [node for module in modules for node in ast.walk(module) if isinstance(node, ast.ClassDef)]
     methods = {c.name for c in classes if any(isinstance(m, ast.FunctionDef) and m.name == "__init__" for m in c.body)}
     local = {c.name for c in classes if any(last_name(b) == "local" for b in c.bases)}
-    return frozenset({c.name for c in classes if not is_frozen(c)} & methods | local)
+    return frozenset({c.name for c in classes if not is_frozen(c)} & methods | local) - CONSTANT
 
 
 def globals_of(body: list[ast.stmt]) -> Iterator[tuple[str, ast.expr]]:
