@@ -39,6 +39,12 @@ def as_native(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return np.require(np.asarray(x), native, ["C", "A"]).reshape(x.shape)
 
 
+def _has_codes(newshape: Any) -> bool:
+    """Whether a new shape has one of the codes -2 to -6, which NumPy does not know."""
+    numbers = newshape if isinstance(newshape, (tuple, list)) else (newshape,)
+    return any(isinstance(n, (int, np.integer)) and n < -1 for n in numbers)
+
+
 class _Buffer:
     """Memory that several arrays may be views of; `version` counts the writes to it."""
 
@@ -122,6 +128,11 @@ class ArrayBase(Traceable):
     def _apply(self, op_name: str, *others: Any, **attrs: Any) -> Self:
         """The one output of an operator on this array and `others`."""
         return apply(type(self), op_name, (self, *others), attrs)[0]
+
+    def _reshape(self, newshape: Any, order: str) -> Self:
+        """The elements in another shape, which may have the codes of `npx.reshape`."""
+        op = "npx_reshape" if _has_codes(newshape) else "reshape"
+        return self._apply(op, newshape=newshape, order=order)
 
     def copy(self, order: str = "C") -> Self:
         """An array of its own with the same elements."""

@@ -75,8 +75,8 @@ class ArrayMethods(ArrayOperators):
         return deliver(self._apply("all", axis=axis, keepdims=keepdims), out)
 
     def reshape(self, *shape: Any, order: str = "C") -> Self:
-        """The same elements in another shape; one dimension may be -1."""
-        return self._apply("reshape", newshape=_shape_args(shape), order=order)
+        """The same elements in another shape, which may have -1 and the codes -2 to -6 of `mx.npx.reshape`."""
+        return self._reshape(_shape_args(shape), order)
 
     def transpose(self, *axes: Any) -> Self:
         """Axes in another order; reversed without arguments."""
@@ -103,7 +103,7 @@ class ArrayMethods(ArrayOperators):
         return self._apply("expand_dims", axis=axis)
 
     def broadcast_to(self, shape: Sequence[int]) -> Self:
-        """Repeated to `shape` by NumPy's rules."""
+        """Repeated to `shape` by NumPy's rules; -2 copies a dimension."""
         return self._apply("broadcast_to", shape=shape)
 
     def repeat(self, repeats: int, axis: int | None = None) -> Self:
