@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import ModuleType
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -39,6 +40,8 @@ class ndarray(ArrayMethods):
 
     # `minidnn.numpy.protocol`, which knows all functions of `mx.np`, puts itself here.
     _numpy_protocol: ClassVar[NumpyProtocol]
+    # So does `minidnn.numpy` itself.
+    _namespace: ClassVar[ModuleType]
 
     def __init__(self) -> None:
         raise TypeError("use mx.np.array, mx.np.zeros, mx.np.empty, ... to make an array")
@@ -262,6 +265,10 @@ class ndarray(ArrayMethods):
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         return self._numpy_protocol.apply_function(func, args, kwargs)
+
+    def __array_namespace__(self, *, api_version: str | None = None) -> ModuleType:
+        """`mx.np`, for code that is written to the Python array API standard."""
+        return self._namespace
 
     def __dlpack__(self, *, copy: bool | None = None, **kwargs: Any) -> Any:
         """A copy for other libraries (``torch.from_dlpack``): what they write must not pass by `_version`.

@@ -396,7 +396,7 @@ def _broadcast_to_shape(attrs: Attrs, shape: tuple[int, ...]) -> tuple[int, ...]
 
 
 def _check_broadcast_to(attrs: Attrs) -> None:
-    if any(n is None or n < 0 and n != -2 for n in attrs.shape):
+    if any(n is None or (n < 0 and n != -2) for n in attrs.shape):
         raise OpError(f"broadcast_to: the numbers of the shape must be at least 0, or -2, got {attrs.shape}")
 
 
