@@ -12,10 +12,13 @@ from minidnn.device import (
     gpu_memory_info,
     num_gpus,
 )
-from minidnn.npx import files, functions, layers, random
+from minidnn.npx import batch_norms, files, functions, interchange, layers, operators, random
+from minidnn.npx.batch_norms import *  # noqa: F403
 from minidnn.npx.files import *  # noqa: F403
 from minidnn.npx.functions import *  # noqa: F403
+from minidnn.npx.interchange import *  # noqa: F403
 from minidnn.npx.layers import *  # noqa: F403
+from minidnn.npx.operators import *  # noqa: F403
 from minidnn.random import seed
 from minidnn.util import is_np_array, is_np_default_dtype, is_np_shape, reset_np, set_np
 
@@ -42,6 +45,9 @@ __all__ = [
     "set_np",
     "waitall",
 ]
+__all__ += batch_norms.__all__
 __all__ += files.__all__
 __all__ += functions.__all__
+__all__ += interchange.__all__
 __all__ += layers.__all__
+__all__ += operators.__all__

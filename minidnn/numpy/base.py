@@ -53,6 +53,30 @@ class _Buffer:
     def __init__(self) -> None:
         self.version = 0
 
+    def share(self) -> None:
+        """Take it that code outside may write to the memory at any time from now on."""
+        # The class, not a flag: all other arrays' versions stay one look-up.
+        self.__class__ = _SharedBuffer
+
+
+_SLOT: Any = vars(_Buffer)["version"]
+
+
+class _SharedBuffer(_Buffer):
+    """Memory that others write to without telling: no two looks at its version are alike, so nothing is kept of it."""
+
+    __slots__ = ()
+
+    @property
+    def version(self) -> int:
+        count: int = _SLOT.__get__(self) + 1
+        _SLOT.__set__(self, count)
+        return count
+
+    @version.setter
+    def version(self, value: int) -> None:
+        _SLOT.__set__(self, value)
+
 
 class ArrayBase(Traceable):
     """An array with data, or an entry of a graph that is being traced."""

@@ -280,6 +280,19 @@ class ndarray(ArrayMethods):
             raise BufferError("an array of minidnn is exported through DLPack as a copy only")
         return self.asnumpy().__dlpack__(**kwargs)
 
+    def to_dlpack_for_read(self) -> Any:
+        """A DLPack capsule with a copy of the elements."""
+        return self.__dlpack__()
+
+    def to_dlpack_for_write(self) -> Any:
+        """A DLPack capsule with the memory itself, which others may write to at any time from then on.
+
+        No kernel keeps anything of such an array: as a weight it is packed in every run.
+        """
+        data = self._read("to_dlpack_for_write()")
+        self._buffer.share()
+        return data.__dlpack__()
+
     def __dlpack_device__(self) -> tuple[int, int]:
         return (1, 0)
 
