@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from minidnn.contrib import quantization
+from minidnn.contrib import quant, quantization
 
-__all__ = ["quantization"]
+__all__ = ["quant", "quantization"]

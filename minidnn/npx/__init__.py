@@ -12,7 +12,7 @@ from minidnn.device import (
     gpu_memory_info,
     num_gpus,
 )
-from minidnn.npx import batch_norms, files, functions, interchange, layers, operators, random
+from minidnn.npx import batch_norms, files, functions, image, interchange, layers, operators, random
 from minidnn.npx.batch_norms import *  # noqa: F403
 from minidnn.npx.files import *  # noqa: F403
 from minidnn.npx.functions import *  # noqa: F403
@@ -20,7 +20,7 @@ from minidnn.npx.interchange import *  # noqa: F403
 from minidnn.npx.layers import *  # noqa: F403
 from minidnn.npx.operators import *  # noqa: F403
 from minidnn.random import seed
-from minidnn.util import is_np_array, is_np_default_dtype, is_np_shape, reset_np, set_np
+from minidnn.util import is_np_array, is_np_default_dtype, is_np_shape, reset_np, set_np, set_np_default_dtype
 
 
 def waitall() -> None:
@@ -35,6 +35,7 @@ __all__ = [
     "current_device",
     "gpu",
     "gpu_memory_info",
+    "image",
     "is_np_array",
     "is_np_default_dtype",
     "is_np_shape",
@@ -43,6 +44,7 @@ __all__ = [
     "reset_np",
     "seed",
     "set_np",
+    "set_np_default_dtype",
     "waitall",
 ]
 __all__ += batch_norms.__all__

@@ -1,7 +1,7 @@
 """The state of an array, and how an operator is applied to arrays: recorded while tracing, computed otherwise.
 
 `ndarray` of `minidnn.numpy.multiarray` is built in storeys, each on the one before: `ArrayBase`, `ArrayOperators`,
-`ArrayMethods`. What a storey makes is of the class it is called on.
+`ArrayMethods`, `FluentMethods`. What a storey makes is of the class it is called on.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ from minidnn.device import Device, cpu
 from minidnn.errors import MXNetError, TypeMismatchError
 from minidnn.ir.trace import no_data
 from minidnn.numpy.base import as_native
+from minidnn.numpy.fluent import FluentMethods
 from minidnn.numpy.indexing import is_basic, record_basic, to_numpy_key
-from minidnn.numpy.methods import ArrayMethods
 
 __all__ = ["NumpyProtocol", "ndarray"]
 
@@ -29,7 +29,7 @@ class NumpyProtocol(Protocol):
     def apply_function(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any: ...
 
 
-class ndarray(ArrayMethods):
+class ndarray(FluentMethods):
     """An n-dimensional array, as `mx.np.ndarray` of MXNet 2.
 
     Make one with `mx.np.array`, `mx.np.zeros` and their like. Basic indexing gives views, as in NumPy.
@@ -40,8 +40,6 @@ class ndarray(ArrayMethods):
 
     # `minidnn.numpy.protocol`, which knows all functions of `mx.np`, puts itself here.
     _numpy_protocol: ClassVar[NumpyProtocol]
-    # So does `minidnn.numpy` itself.
-    _namespace: ClassVar[ModuleType]
 
     def __init__(self) -> None:
         raise TypeError("use mx.np.array, mx.np.zeros, mx.np.empty, ... to make an array")
