@@ -396,7 +396,7 @@ class Bilinear(Initializer):
 
 @register
 class LSTMBias(Initializer):
-    """Biases of an LSTM's four gates: zero, but `forget_bias` for the forget gate, the second (Jozefowicz et al., 2015)."""
+    """Biases of an LSTM's gates: `forget_bias` for the second of four (Jozefowicz et al., 2015), 0 for the others."""
 
     def __init__(self, forget_bias: float = 1.0) -> None:
         super().__init__(forget_bias=forget_bias)

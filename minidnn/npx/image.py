@@ -1,7 +1,7 @@
 """`mx.npx.image`: operators on images as arrays of pixels, ``(H, W, C)`` or batches ``(N, H, W, C)``.
 
-`to_tensor`, `normalize`, `crop` and the flips are made of operators and work in a network that is being traced; `resize`
-and what draws random numbers is computed on the values at hand.
+`to_tensor`, `normalize`, `crop` and the flips are made of operators, and work in a network that is being traced;
+`resize` is computed on the values at hand.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ def random_crop(
     images = _images("random_crop", data)
     rows, columns = images.shape[-3:-1]
     places = [
-        int(generator().uniform(*share) * max(room, 0) + 0.5)
-        for share, room in ((xrange, columns - width), (yrange, rows - height))
+        int(generator().uniform(low, high) * max(room, 0) + 0.5)
+        for (low, high), room in ((xrange, columns - width), (yrange, rows - height))
     ]
     return crop(images, places[0], places[1], width, height)
