@@ -38,6 +38,7 @@ try:
     from minidnn.device import Context, Device, cpu, cpu_pinned, current_context, current_device, gpu, num_gpus
     from minidnn.engine import get_num_threads, set_num_threads
     from minidnn.errors import MXNetError
+    from minidnn.missing import raising
     from minidnn.util import (
         is_np_array,
         is_np_default_dtype,
@@ -118,4 +119,4 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("minidnn")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return raising(__name__)(name)

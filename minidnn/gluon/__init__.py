@@ -9,6 +9,7 @@ from minidnn.gluon import data, metric, nn, utils
 from minidnn.gluon.block import Block, HybridBlock, SymbolBlock
 from minidnn.gluon.parameter import Constant, DeferredInitializationError, Parameter
 from minidnn.gluon.parameter_dict import ParameterDict
+from minidnn.missing import raising
 
 __all__ = [
     "Block",
@@ -30,4 +31,4 @@ def __getattr__(name: str) -> Any:
     # The zoo is large and most programs need one network of it or none.
     if name == "model_zoo":
         return import_module("minidnn.gluon.model_zoo")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return raising(__name__)(name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from minidnn.device import (
     Device,
     cpu,
@@ -12,6 +14,7 @@ from minidnn.device import (
     gpu_memory_info,
     num_gpus,
 )
+from minidnn.missing import raising
 from minidnn.npx import batch_norms, files, functions, image, interchange, layers, operators, random
 from minidnn.npx.batch_norms import *  # noqa: F403
 from minidnn.npx.files import *  # noqa: F403
@@ -53,3 +56,7 @@ __all__ += functions.__all__
 __all__ += interchange.__all__
 __all__ += layers.__all__
 __all__ += operators.__all__
+
+
+if not TYPE_CHECKING:  # with it, mypy would take every name for one that is there
+    __getattr__ = raising(__name__)

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from minidnn.dispatch import binary, invoke_one
 from minidnn.errors import OpError, ShapeError
 from minidnn.image_pixels import resize as _resize
 from minidnn.image_pixels import short_size
+from minidnn.missing import raising
 from minidnn.numpy.convert import as_array, own, to_numpy
 from minidnn.numpy.multiarray import ndarray
 from minidnn.random import generator
@@ -150,3 +151,7 @@ def random_crop(
         for (low, high), room in ((xrange, columns - width), (yrange, rows - height))
     ]
     return crop(images, places[0], places[1], width, height)
+
+
+if not TYPE_CHECKING:  # with it, mypy would take every name for one that is there
+    __getattr__ = raising(__name__)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 import numpy as _np
 
+from minidnn.missing import raising
 from minidnn.numpy import (
     bits,
     conditions,
@@ -98,3 +100,7 @@ __all__ += types.__all__
 
 ndarray._numpy_protocol = OwnFunctions({name: globals()[name] for name in __all__})
 ndarray._namespace = sys.modules[__name__]
+
+
+if not TYPE_CHECKING:  # with it, mypy would take every name for one that is there
+    __getattr__ = raising(__name__)
