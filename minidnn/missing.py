@@ -71,6 +71,7 @@ MISSING: dict[str, dict[str, str]] = {
         "ImageIter": _AUGMENT,
     },
     "minidnn.npx": {
+        "contrib_calibrate_entropy": "mx.contrib.quantization.quantize_net(calib_mode='entropy') finds thresholds",
         "get_cuda_compute_capability": _GPU,
         "scalar_poisson": "use numpy.random.Generator.poisson, and mx.np.array of its result",
         "tensor_poisson": "use numpy.random.Generator.poisson, and mx.np.array of its result",

@@ -15,13 +15,26 @@ from minidnn.device import (
     num_gpus,
 )
 from minidnn.missing import raising
-from minidnn.npx import batch_norms, files, functions, image, interchange, layers, operators, random
+from minidnn.npx import (
+    batch_norms,
+    files,
+    functions,
+    image,
+    interchange,
+    intgemm,
+    layers,
+    operators,
+    quantized,
+    random,
+)
 from minidnn.npx.batch_norms import *  # noqa: F403
 from minidnn.npx.files import *  # noqa: F403
 from minidnn.npx.functions import *  # noqa: F403
 from minidnn.npx.interchange import *  # noqa: F403
+from minidnn.npx.intgemm import *  # noqa: F403
 from minidnn.npx.layers import *  # noqa: F403
 from minidnn.npx.operators import *  # noqa: F403
+from minidnn.npx.quantized import *  # noqa: F403
 from minidnn.random import seed
 from minidnn.util import is_np_array, is_np_default_dtype, is_np_shape, reset_np, set_np, set_np_default_dtype
 
@@ -54,8 +67,10 @@ __all__ += batch_norms.__all__
 __all__ += files.__all__
 __all__ += functions.__all__
 __all__ += interchange.__all__
+__all__ += intgemm.__all__
 __all__ += layers.__all__
 __all__ += operators.__all__
+__all__ += quantized.__all__
 
 
 if not TYPE_CHECKING:  # with it, mypy would take every name for one that is there
