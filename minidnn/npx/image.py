@@ -13,12 +13,12 @@ import numpy as np
 
 from minidnn.dispatch import binary, invoke_one
 from minidnn.errors import OpError, ShapeError
+from minidnn.generator import generator
 from minidnn.image_pixels import resize as _resize
 from minidnn.image_pixels import short_size
 from minidnn.missing import raising
 from minidnn.numpy.convert import as_array, own, to_numpy
 from minidnn.numpy.multiarray import ndarray
-from minidnn.random import generator
 
 __all__ = [
     "crop",

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from minidnn.errors import OpError
+from minidnn.generator import generator
 from minidnn.numpy.convert import Shape, as_array, as_shape, own, to_numpy
 from minidnn.numpy.multiarray import ndarray
-from minidnn.random import generator
 
 __all__ = ["categorical", "multinomial"]
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from minidnn.errors import OpError, ShapeError, TypeMismatchError
-from minidnn.ops.checks import DTYPES, INTEGERS, broadcast_shapes, want_filled
+from minidnn.ops.checks import DTYPES, INTEGERS, broadcast_shapes
 from minidnn.ops.registry import Attrs, Op, TensorType, register
 
 __all__: list[str] = []
@@ -26,7 +26,6 @@ def _infer(op: str, attrs: Attrs, types: Sequence[TensorType]) -> list[TensorTyp
         raise TypeMismatchError(f"{op}: ind must be of an integer dtype, got {ind}")
     if ind.ndim > 2:
         raise ShapeError(f"{op}: ind must have at most two dimensions, got {ind}")
-    want_filled(op, "ind", ind)
     depth = ind.shape[0] if ind.ndim == 2 else 1
     if depth > a.ndim:
         raise ShapeError(f"{op}: ind has positions along {depth} axes, but a has {a.ndim}: {a}")
