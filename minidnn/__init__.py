@@ -11,6 +11,7 @@ from typing import Any
 
 try:
     from minidnn import (
+        attribute,
         autograd,
         contrib,
         device,
@@ -23,6 +24,7 @@ try:
         profiler,
         random,
         recordio,
+        runtime,
         symbol,
         util,
         viz,
@@ -32,9 +34,26 @@ try:
     from minidnn import numpy as np
     from minidnn import symbol as sym
     from minidnn import viz as visualization
+    from minidnn.attribute import AttrScope
     from minidnn.device import Context, Device, cpu, cpu_pinned, current_context, current_device, gpu, num_gpus
     from minidnn.engine import get_num_threads, set_num_threads
     from minidnn.errors import MXNetError
+    from minidnn.missing import raising
+    from minidnn.util import (
+        is_np_array,
+        is_np_default_dtype,
+        is_np_shape,
+        np_array,
+        np_default_dtype,
+        np_shape,
+        reset_np,
+        set_np,
+        set_np_shape,
+        use_np,
+        use_np_array,
+        use_np_default_dtype,
+        use_np_shape,
+    )
 except BaseException:
     # Where Ctrl-C or an error ends the import, the next one begins from nothing: modules that stay would hold
     # registries which those that are run again fill for the second time.
@@ -43,10 +62,12 @@ except BaseException:
     raise
 
 __all__ = [
+    "AttrScope",
     "Context",
     "Device",
     "MXNetError",
     "__version__",
+    "attribute",
     "autograd",
     "context",
     "contrib",
@@ -62,16 +83,30 @@ __all__ = [
     "image",
     "init",
     "initializer",
+    "is_np_array",
+    "is_np_default_dtype",
+    "is_np_shape",
     "np",
+    "np_array",
+    "np_default_dtype",
+    "np_shape",
     "npx",
     "num_gpus",
     "numpy",
     "profiler",
     "random",
     "recordio",
+    "reset_np",
+    "runtime",
+    "set_np",
+    "set_np_shape",
     "set_num_threads",
     "sym",
     "symbol",
+    "use_np",
+    "use_np_array",
+    "use_np_default_dtype",
+    "use_np_shape",
     "util",
     "visualization",
     "viz",
@@ -84,4 +119,4 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("minidnn")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return raising(__name__)(name)

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from minidnn.errors import MXNetError
+from minidnn.missing import raising
 
 __all__ = [
     "backward",
@@ -113,3 +114,7 @@ def grad(*_: Any, **__: Any) -> NoReturn:
         MXNetError: always.
     """
     _refuse("grad")
+
+
+if not TYPE_CHECKING:  # with it, mypy would take every name for one that is there
+    __getattr__ = raising(__name__)

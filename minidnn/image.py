@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from minidnn import random
 from minidnn.errors import DataError, ShapeError
 from minidnn.image_pixels import Pixels, decode, encode, is_grey, pad, read_encoded, resize, short_size
 from minidnn.image_rotation import imrotate, random_rotate
+from minidnn.missing import raising
 from minidnn.numpy.base import as_native
 from minidnn.numpy.multiarray import ndarray
 
@@ -223,3 +224,7 @@ def color_normalize(src: Any, mean: Any, std: Any = None) -> ndarray:
     if std is not None:
         pixels = pixels / np.asarray(std, np.float32)
     return _wrap(pixels)
+
+
+if not TYPE_CHECKING:  # with it, mypy would take every name for one that is there
+    __getattr__ = raising(__name__)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +18,7 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
+from minidnn import serialization
 from minidnn.generator import generator
 
 __all__ = [
@@ -24,16 +26,20 @@ __all__ = [
     "Constant",
     "InitDesc",
     "Initializer",
+    "LSTMBias",
+    "Load",
     "MSRAPrelu",
     "Mixed",
     "Normal",
     "One",
     "Orthogonal",
+    "RNNFused",
     "Uniform",
     "Xavier",
     "Zero",
     "alias",
     "create",
+    "load",
     "register",
 ]
 
@@ -386,6 +392,146 @@ class Bilinear(Initializer):
         rows = 1 - np.abs(np.arange(height) / factor - centre)
         columns = 1 - np.abs(np.arange(width) / factor - centre)
         arr[:] = np.broadcast_to(np.outer(rows, columns), arr.shape).astype(arr.dtype)
+
+
+@register
+class LSTMBias(Initializer):
+    """Biases of an LSTM's gates: `forget_bias` for the second of four (Jozefowicz et al., 2015), 0 for the others."""
+
+    def __init__(self, forget_bias: float = 1.0) -> None:
+        super().__init__(forget_bias=forget_bias)
+        self.forget_bias = forget_bias
+
+    def _init_weight(self, desc: str, arr: Any) -> None:
+        arr[:] = 0.0
+        units = arr.shape[0] // 4
+        arr[units : 2 * units] = self.forget_bias
+
+
+_GATES = {"rnn_relu": 1, "rnn_tanh": 1, "lstm": 4, "gru": 3}
+
+
+@register
+class RNNFused(Initializer):
+    """The one vector of all parameters of recurrent layers: first all weights, then all biases.
+
+    Args:
+        mode: ``rnn_relu``, ``rnn_tanh``, ``lstm`` or ``gru``.
+        num_layers, state_size: of the layers.
+        bidirectional: whether each layer has two directions.
+        projection_size: of the projected state of an LSTM; None: none.
+        i2h_weight_initializer, h2h_weight_initializer, i2h_bias_initializer, h2h_bias_initializer,
+            h2r_weight_initializer: of each part; by default ``uniform`` for weights and ``zeros`` for biases.
+
+    Raises:
+        ValueError: an unknown mode, or a vector of a size that no input size leads to.
+    """
+
+    def __init__(
+        self,
+        mode: str,
+        num_layers: int,
+        state_size: int,
+        bidirectional: bool = False,
+        projection_size: int | None = None,
+        i2h_weight_initializer: str | Initializer | None = None,
+        h2h_weight_initializer: str | Initializer | None = None,
+        i2h_bias_initializer: str | Initializer | None = None,
+        h2h_bias_initializer: str | Initializer | None = None,
+        h2r_weight_initializer: str | Initializer | None = None,
+    ) -> None:
+        if mode not in _GATES:
+            raise ValueError(f"RNNFused: mode must be one of {sorted(_GATES)}, got {mode!r}")
+        parts = {
+            "i2h_weight": create(i2h_weight_initializer or "uniform"),
+            "h2h_weight": create(h2h_weight_initializer or "uniform"),
+            "h2r_weight": create(h2r_weight_initializer or "uniform"),
+            "i2h_bias": create(i2h_bias_initializer or "zeros"),
+            "h2h_bias": create(h2h_bias_initializer or "zeros"),
+        }
+        super().__init__(
+            mode=mode,
+            num_layers=num_layers,
+            state_size=state_size,
+            bidirectional=bidirectional,
+            projection_size=projection_size,
+            **{f"{name}_initializer": part.dumps() for name, part in parts.items()},
+        )
+        self._parts = parts
+        self._rows = _GATES[mode] * state_size
+        self._state = projection_size or state_size
+        self._projection = (projection_size or 0) * state_size
+        self._layers, self._directions = num_layers, 2 if bidirectional else 1
+
+    def _sizes(self, input_size: int) -> list[tuple[str, int]]:
+        """The parts in their order in the vector, with their sizes."""
+        sizes = []
+        for layer in range(self._layers):
+            inputs = input_size if layer == 0 else self._state * self._directions
+            for _ in range(self._directions):
+                sizes += [("i2h_weight", self._rows * inputs), ("h2h_weight", self._rows * self._state)]
+                sizes += [("h2r_weight", self._projection)] if self._projection else []
+        biases = [("i2h_bias", self._rows), ("h2h_bias", self._rows)]
+        return sizes + biases * (self._layers * self._directions)
+
+    def _init_weight(self, desc: str, arr: Any) -> None:
+        fixed = sum(size for _, size in self._sizes(0))
+        input_size, rest = divmod(arr.shape[0] - fixed, self._rows * self._directions)
+        if rest or input_size < 1:
+            raise ValueError(f"{desc}: RNNFused({self._kwargs}) does not make a vector of {arr.shape[0]} elements")
+        begin = 0
+        for name, size in self._sizes(input_size):
+            self._parts[name]._init_weight(InitDesc(name), arr[begin : begin + size])
+            begin += size
+
+
+class Load:
+    """Initializes parameters from a file or a dictionary.
+
+    Args:
+        param: a file of parameters, or arrays by name; the prefixes ``arg:`` and ``aux:`` are dropped.
+        default_init: initializes what has no array there; None: that is an error.
+        verbose: whether the source of each is logged.
+    """
+
+    def __init__(
+        self,
+        param: str | os.PathLike[str] | Mapping[str, Any],
+        default_init: Callable[[str, Any], Any] | None = None,
+        verbose: bool = False,
+    ) -> None:
+        arrays = param if isinstance(param, Mapping) else load(param)
+        self.param = {name.removeprefix("arg:").removeprefix("aux:"): value for name, value in arrays.items()}
+        self.default_init = default_init
+        self.verbose = verbose
+
+    def __call__(self, name: str, arr: Any) -> None:
+        """Fill `arr`.
+
+        Raises:
+            ValueError: the shapes differ, or there is no array of that name and no `default_init`.
+        """
+        if name in self.param:
+            value = self.param[name]
+            if tuple(arr.shape) != tuple(value.shape):
+                raise ValueError(f"parameter {name} has shape {arr.shape}, but the loaded array {tuple(value.shape)}")
+            arr[:] = value
+        elif self.default_init is None:
+            raise ValueError(f"parameter {name} was not loaded, and there is no default initializer")
+        else:
+            self.default_init(name, arr)
+        if self.verbose:
+            _logger.info("Initialized %s by %s", name, "loading" if name in self.param else "default")
+
+
+def load(file: str | os.PathLike[str]) -> dict[str, np.ndarray[Any, Any]]:
+    """The arrays of a file of parameters, by name: safetensors, or MXNet's ``.params`` or ``.npy``.
+
+    Raises:
+        DataError: the file is damaged, or of another kind.
+        OSError: it cannot be read.
+    """
+    return serialization.load(file)
 
 
 def _fill_uniform(arr: Any, scale: float) -> None:

@@ -13,10 +13,11 @@ import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from minidnn import engine
 from minidnn.errors import MXNetError
+from minidnn.missing import raising
 from minidnn.text import printable
 from minidnn.viz.timeline import profile_page
 
@@ -210,3 +211,7 @@ def _recording(going_on: Profile | None = None) -> Iterator[Profile]:
         except RuntimeError as error:
             raise MXNetError(str(error)) from None
         yield made
+
+
+if not TYPE_CHECKING:  # with it, mypy would take every name for one that is there
+    __getattr__ = raising(__name__)

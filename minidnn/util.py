@@ -6,6 +6,8 @@ import contextlib
 from collections.abc import Iterator
 from typing import TypeVar
 
+from minidnn.errors import MXNetError
+
 __all__ = [
     "is_np_array",
     "is_np_default_dtype",
@@ -15,6 +17,7 @@ __all__ = [
     "np_shape",
     "reset_np",
     "set_np",
+    "set_np_default_dtype",
     "set_np_shape",
     "use_np",
     "use_np_array",
@@ -53,6 +56,19 @@ def is_np_shape() -> bool:
 
 def is_np_default_dtype() -> bool:
     """False: float32 is the default dtype, as in MXNet."""
+    return False
+
+
+def set_np_default_dtype(is_np_default_dtype: bool = True) -> bool:
+    """Keeps float32, the default dtype; the previous state, False.
+
+    Raises:
+        MXNetError: NumPy's default dtypes are asked for.
+    """
+    if is_np_default_dtype:
+        raise MXNetError(
+            "the default dtype is float32 here, never NumPy's float64; pass dtype='float64' where it matters"
+        )
     return False
 
 

@@ -24,7 +24,7 @@ class Sample:
         others: shapes of the other inputs, which follow.
         attrs: the attributes; ``batch`` stands for the size of the batch.
         dtypes: of the inputs; float32 where nothing is said.
-        high: integers are below it.
+        low, high: integers are at least `low` and below `high`.
     """
 
     op: str
@@ -32,6 +32,7 @@ class Sample:
     others: tuple[tuple[int, ...], ...] = ()
     attrs: dict[str, Any] = field(default_factory=dict)
     dtypes: tuple[str, ...] = ()
+    low: int = 0
     high: int = 4
 
     def arrays(self, batch: int) -> list[Array]:
@@ -41,7 +42,7 @@ class Sample:
         result = []
         for i, shape in enumerate(shapes):
             dtype = np.dtype(self.dtypes[i] if i < len(self.dtypes) else "float32")
-            values = rng.uniform(0.1, 0.9, shape) if dtype.kind == "f" else rng.integers(0, self.high, shape)
+            values = rng.uniform(0.1, 0.9, shape) if dtype.kind == "f" else rng.integers(self.low, self.high, shape)
             result.append(np.asarray(values[:batch] if i < len(self.data) else values, dtype))
         return result
 
@@ -154,6 +155,19 @@ _OTHERS = [
     Sample("random_normal_n", (), ((3,),), {"loc": 0.0, "size": ("batch",)}),
     Sample("random_bernoulli", ((3,),)),
     Sample("random_shuffle"),
+]
+# Operators of integers alone.
+_WHOLE = ("bitwise_left_shift", "bitwise_right_shift", "gcd", "lcm")
+_OTHERS += [Sample(name, _PAIR, dtypes=("int32", "int32")) for name in _WHOLE]
+_OTHERS += [Sample(f"{name}_scalar", attrs={"scalar": 2}, dtypes=("int32",)) for name in _WHOLE]
+_OTHERS += [Sample(f"r{name}_scalar", attrs={"scalar": 2}, dtypes=("int32",)) for name in _WHOLE[:2]]
+_OTHERS += [
+    Sample(name, ((4, 6), (), (4, 6)), dtypes=("float32", "int32"), high=1) for name in ("index_add", "index_update")
+]
+_OTHERS += [
+    Sample("constraint_check", dtypes=("bool",), low=1),
+    Sample("sequence_reverse", others=((4,),), attrs={"use_sequence_length": True}),
+    Sample("sequence_reverse"),
 ]
 # Not tried by themselves.
 _LEFT_OUT = frozenset({"fused"})

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
-from minidnn.contrib import quantization
+from typing import TYPE_CHECKING
 
-__all__ = ["quantization"]
+from minidnn.contrib import quant, quantization
+from minidnn.missing import raising
+
+__all__ = ["quant", "quantization"]
+
+
+if not TYPE_CHECKING:  # with it, mypy would take every name for one that is there
+    __getattr__ = raising(__name__)

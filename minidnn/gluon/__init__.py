@@ -5,10 +5,11 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from minidnn.gluon import data, metric, nn
+from minidnn.gluon import data, metric, nn, utils
 from minidnn.gluon.block import Block, HybridBlock, SymbolBlock
 from minidnn.gluon.parameter import Constant, DeferredInitializationError, Parameter
 from minidnn.gluon.parameter_dict import ParameterDict
+from minidnn.missing import raising
 
 __all__ = [
     "Block",
@@ -22,6 +23,7 @@ __all__ = [
     "metric",
     "model_zoo",
     "nn",
+    "utils",
 ]
 
 
@@ -29,4 +31,4 @@ def __getattr__(name: str) -> Any:
     # The zoo is large and most programs need one network of it or none.
     if name == "model_zoo":
         return import_module("minidnn.gluon.model_zoo")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return raising(__name__)(name)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy
 
@@ -30,6 +30,7 @@ from minidnn.gluon.metric_values import (
     Perplexity,
 )
 from minidnn.gluon.metric_vectors import MeanCosineSimilarity, MeanPairwiseDistance
+from minidnn.missing import raising
 
 __all__ = [
     "F1",
@@ -246,3 +247,7 @@ def np(numpy_feval: Feval, name: str | None = None, allow_extra_outputs: bool = 
 
     feval.__name__ = getattr(numpy_feval, "__name__", type(numpy_feval).__name__)
     return CustomMetric(feval, name, allow_extra_outputs)
+
+
+if not TYPE_CHECKING:  # with it, mypy would take every name for one that is there
+    __getattr__ = raising(__name__)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from minidnn.device import (
     Device,
     cpu,
@@ -12,12 +14,29 @@ from minidnn.device import (
     gpu_memory_info,
     num_gpus,
 )
-from minidnn.npx import files, functions, layers, random
+from minidnn.missing import raising
+from minidnn.npx import (
+    batch_norms,
+    files,
+    functions,
+    image,
+    interchange,
+    intgemm,
+    layers,
+    operators,
+    quantized,
+    random,
+)
+from minidnn.npx.batch_norms import *  # noqa: F403
 from minidnn.npx.files import *  # noqa: F403
 from minidnn.npx.functions import *  # noqa: F403
+from minidnn.npx.interchange import *  # noqa: F403
+from minidnn.npx.intgemm import *  # noqa: F403
 from minidnn.npx.layers import *  # noqa: F403
+from minidnn.npx.operators import *  # noqa: F403
+from minidnn.npx.quantized import *  # noqa: F403
 from minidnn.random import seed
-from minidnn.util import is_np_array, is_np_default_dtype, is_np_shape, reset_np, set_np
+from minidnn.util import is_np_array, is_np_default_dtype, is_np_shape, reset_np, set_np, set_np_default_dtype
 
 
 def waitall() -> None:
@@ -32,6 +51,7 @@ __all__ = [
     "current_device",
     "gpu",
     "gpu_memory_info",
+    "image",
     "is_np_array",
     "is_np_default_dtype",
     "is_np_shape",
@@ -40,8 +60,18 @@ __all__ = [
     "reset_np",
     "seed",
     "set_np",
+    "set_np_default_dtype",
     "waitall",
 ]
+__all__ += batch_norms.__all__
 __all__ += files.__all__
 __all__ += functions.__all__
+__all__ += interchange.__all__
+__all__ += intgemm.__all__
 __all__ += layers.__all__
+__all__ += operators.__all__
+__all__ += quantized.__all__
+
+
+if not TYPE_CHECKING:  # with it, mypy would take every name for one that is there
+    __getattr__ = raising(__name__)

@@ -55,8 +55,19 @@ def save(
 
 
 def savez(file: str | os.PathLike[str], *args: ndarray, **kwds: ndarray) -> None:
-    """Write arrays to a safetensors file, the positional ones as ``arr_0``, ``arr_1``, ..."""
-    save(file, {_UNNAMED.format(i): a for i, a in enumerate(args)} | kwds)
+    """Write arrays to a zip file of ``.npy`` files, the positional ones as ``arr_0``, ``arr_1``, ...
+
+    MXNet 2 and `numpy.load` read it.
+
+    Raises:
+        DataError: something is not an array.
+        ValueError: a positional array and a keyword have one name.
+        OSError: the file cannot be written.
+    """
+    unnamed = {_UNNAMED.format(i): a for i, a in enumerate(args)}
+    for name in unnamed.keys() & kwds.keys():
+        raise ValueError(f"savez: the name {name} is that of a positional array and of a keyword")
+    save(file, unnamed | kwds, format="mxnet")
 
 
 def load(file: str | os.PathLike[str]) -> Any:

@@ -149,9 +149,26 @@ def reshape(a: Any, newshape: int | Sequence[int], reverse: bool = False, order:
     return dispatch.invoke_one("npx_reshape", as_array(a), newshape=newshape, reverse=reverse, order=order)
 
 
-def reshape_like(lhs: Any, rhs: Any) -> ndarray:
-    """`lhs` in the shape of `rhs`."""
-    return dispatch.invoke_one("reshape_like", as_array(lhs), as_array(rhs))
+def reshape_like(
+    lhs: Any,
+    rhs: Any,
+    lhs_begin: int | None = None,
+    lhs_end: int | None = None,
+    rhs_begin: int | None = None,
+    rhs_end: int | None = None,
+) -> ndarray:
+    """`lhs` in the shape of `rhs`, or with a range of its dimensions replaced by a range of those of `rhs`.
+
+    Args:
+        lhs, rhs: the arrays.
+        lhs_begin, lhs_end: the first dimension that is replaced, and the one behind the last; all by default.
+        rhs_begin, rhs_end: those that are put there.
+
+    Raises:
+        ShapeError: the numbers of elements differ, or a range is none.
+    """
+    ranges = {"lhs_begin": lhs_begin, "lhs_end": lhs_end, "rhs_begin": rhs_begin, "rhs_end": rhs_end}
+    return dispatch.invoke_one("reshape_like", as_array(lhs), as_array(rhs), **ranges)
 
 
 def broadcast_like(lhs: Any, rhs: Any, lhs_axes: Axes = None, rhs_axes: Axes = None) -> ndarray:

@@ -10,6 +10,7 @@ from typing import Any
 
 from minidnn import dispatch
 from minidnn.errors import OpError
+from minidnn.npx.channels_last import pool
 from minidnn.numpy.convert import as_array
 from minidnn.numpy.multiarray import ndarray
 
@@ -254,14 +255,14 @@ def pooling(
     """The maximum, mean or sum under a window that moves over the spatial dimensions.
 
     Args:
-        data: ``(N, C, W)``, ``(N, C, H, W)`` or ``(N, C, D, H, W)``.
+        data: ``(N, C, W)``, ``(N, C, H, W)`` or ``(N, C, D, H, W)``, or as `layout` says.
         kernel, stride, pad: one number for each spatial dimension; `stride` is 1 and `pad` 0 by default.
         pool_type: ``max``, ``avg`` or ``sum``.
         pooling_convention: ``valid`` (windows that fit), ``full`` (also the last that only begins inside) or
             ``same`` (one for every `stride` elements; max pooling over one dimension only).
         global_pool: one window over everything; the geometry is ignored.
         count_include_pad: whether padding counts as elements of the mean; true by default.
-        layout: ``NCW``, ``NCHW`` or ``NCDHW``.
+        layout: ``NCW``, ``NCHW`` or ``NCDHW``; or with the channels last, ``NWC``, ``NHWC`` or ``NDHWC``.
         cudnn_off, p_value: ignored.
         kwargs: MXNet's ``name``; ignored.
 
@@ -269,9 +270,10 @@ def pooling(
         OpError: shapes or dtypes do not fit.
     """
     _refuse_unknown("pooling", kwargs)
-    return dispatch.invoke_one(
-        "pooling",
-        *_arrays("pooling", data=data),
+    (x,) = _arrays("pooling", data=data)
+    return pool(
+        x,
+        layout,
         kernel=() if kernel is None else kernel,
         stride=() if stride is None else stride,
         pad=() if pad is None else pad,
@@ -279,7 +281,6 @@ def pooling(
         pooling_convention=pooling_convention,
         global_pool=global_pool,
         count_include_pad=count_include_pad,
-        layout=layout,
     )
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from minidnn.errors import OpError
+from minidnn.npx.sampling import categorical, multinomial
 from minidnn.numpy.multiarray import ndarray
 from minidnn.numpy.random import draw
 from minidnn.random import seed
 
-__all__ = ["bernoulli", "normal_n", "seed", "uniform_n"]
+__all__ = ["bernoulli", "categorical", "multinomial", "normal_n", "seed", "uniform_n"]
 
 
 def bernoulli(

@@ -2,17 +2,44 @@
 
 from __future__ import annotations
 
+import sys
+from typing import TYPE_CHECKING
+
 import numpy as _np
 
-from minidnn.numpy import creation, delegated, elementwise, linear, manipulation, random, reductions
+from minidnn.missing import raising
+from minidnn.numpy import (
+    bits,
+    conditions,
+    creation,
+    delegated,
+    elementwise,
+    linalg,
+    linear,
+    manipulation,
+    nans,
+    polynomials,
+    random,
+    reductions,
+    samples,
+    sets,
+    types,
+)
+from minidnn.numpy.bits import *  # noqa: F403
+from minidnn.numpy.conditions import *  # noqa: F403
 from minidnn.numpy.creation import *  # noqa: F403
 from minidnn.numpy.delegated import *  # noqa: F403
 from minidnn.numpy.elementwise import *  # noqa: F403
 from minidnn.numpy.linear import *  # noqa: F403
 from minidnn.numpy.manipulation import *  # noqa: F403
 from minidnn.numpy.multiarray import ndarray
+from minidnn.numpy.nans import *  # noqa: F403
+from minidnn.numpy.polynomials import *  # noqa: F403
 from minidnn.numpy.protocol import OwnFunctions
 from minidnn.numpy.reductions import *  # noqa: F403
+from minidnn.numpy.samples import *  # noqa: F403
+from minidnn.numpy.sets import *  # noqa: F403
+from minidnn.numpy.types import *  # noqa: F403
 
 float16, float32, float64 = _np.float16, _np.float32, _np.float64
 int8, int16, int32, int64 = _np.int8, _np.int16, _np.int32, _np.int64
@@ -46,6 +73,7 @@ __all__ = [
     "int16",
     "int32",
     "int64",
+    "linalg",
     "nan",
     "ndarray",
     "newaxis",
@@ -56,11 +84,23 @@ __all__ = [
     "uint32",
     "uint64",
 ]
+__all__ += bits.__all__
+__all__ += conditions.__all__
 __all__ += creation.__all__
 __all__ += delegated.__all__
 __all__ += elementwise.__all__
 __all__ += linear.__all__
 __all__ += manipulation.__all__
+__all__ += nans.__all__
+__all__ += polynomials.__all__
 __all__ += reductions.__all__
+__all__ += samples.__all__
+__all__ += sets.__all__
+__all__ += types.__all__
 
 ndarray._numpy_protocol = OwnFunctions({name: globals()[name] for name in __all__})
+ndarray._namespace = sys.modules[__name__]
+
+
+if not TYPE_CHECKING:  # with it, mypy would take every name for one that is there
+    __getattr__ = raising(__name__)

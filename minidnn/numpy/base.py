@@ -1,7 +1,7 @@
 """The state of an array, and how an operator is applied to arrays: recorded while tracing, computed otherwise.
 
 `ndarray` of `minidnn.numpy.multiarray` is built in storeys, each on the one before: `ArrayBase`, `ArrayOperators`,
-`ArrayMethods`. What a storey makes is of the class it is called on.
+`ArrayMethods`, `FluentMethods`. What a storey makes is of the class it is called on.
 """
 
 from __future__ import annotations
@@ -39,6 +39,12 @@ def as_native(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return np.require(np.asarray(x), native, ["C", "A"]).reshape(x.shape)
 
 
+def _has_codes(newshape: Any) -> bool:
+    """Whether a new shape has one of the codes -2 to -6, which NumPy does not know."""
+    numbers = newshape if isinstance(newshape, (tuple, list)) else (newshape,)
+    return any(isinstance(n, (int, np.integer)) and n < -1 for n in numbers)
+
+
 class _Buffer:
     """Memory that several arrays may be views of; `version` counts the writes to it."""
 
@@ -46,6 +52,30 @@ class _Buffer:
 
     def __init__(self) -> None:
         self.version = 0
+
+    def share(self) -> None:
+        """Take it that code outside may write to the memory at any time from now on."""
+        # The class, not a flag: all other arrays' versions stay one look-up.
+        self.__class__ = _SharedBuffer
+
+
+_SLOT: Any = vars(_Buffer)["version"]
+
+
+class _SharedBuffer(_Buffer):
+    """Memory that others write to without telling: no two looks at its version are alike, so nothing is kept of it."""
+
+    __slots__ = ()
+
+    @property
+    def version(self) -> int:
+        count: int = _SLOT.__get__(self) + 1
+        _SLOT.__set__(self, count)
+        return count
+
+    @version.setter
+    def version(self, value: int) -> None:
+        _SLOT.__set__(self, value)
 
 
 class ArrayBase(Traceable):
@@ -122,6 +152,11 @@ class ArrayBase(Traceable):
     def _apply(self, op_name: str, *others: Any, **attrs: Any) -> Self:
         """The one output of an operator on this array and `others`."""
         return apply(type(self), op_name, (self, *others), attrs)[0]
+
+    def _reshape(self, newshape: Any, order: str) -> Self:
+        """The elements in another shape, which may have the codes of `npx.reshape`."""
+        op = "npx_reshape" if _has_codes(newshape) else "reshape"
+        return self._apply(op, newshape=newshape, order=order)
 
     def copy(self, order: str = "C") -> Self:
         """An array of its own with the same elements."""

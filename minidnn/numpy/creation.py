@@ -98,8 +98,8 @@ def full(
     dtype: Any = None,
     order: str = "C",
     device: Any = None,
-    ctx: Any = None,
     out: ndarray | None = None,
+    ctx: Any = None,
 ) -> ndarray:
     """An array filled with a number, or with an array that is broadcast to the shape.
 
@@ -121,17 +121,17 @@ def empty_like(
 
 
 def zeros_like(
-    a: Any, dtype: Any = None, order: str = "C", device: Any = None, ctx: Any = None, out: ndarray | None = None
+    a: Any, dtype: Any = None, order: str = "C", device: Any = None, out: ndarray | None = None, ctx: Any = None
 ) -> ndarray:
     """Zeros in the shape and dtype of `a`."""
-    return full_like(a, 0, dtype, order, device, ctx, out)
+    return full_like(a, 0, dtype, order, device, out, ctx)
 
 
 def ones_like(
-    a: Any, dtype: Any = None, order: str = "C", device: Any = None, ctx: Any = None, out: ndarray | None = None
+    a: Any, dtype: Any = None, order: str = "C", device: Any = None, out: ndarray | None = None, ctx: Any = None
 ) -> ndarray:
     """Ones in the shape and dtype of `a`."""
-    return full_like(a, 1, dtype, order, device, ctx, out)
+    return full_like(a, 1, dtype, order, device, out, ctx)
 
 
 def full_like(
@@ -140,12 +140,12 @@ def full_like(
     dtype: Any = None,
     order: str = "C",
     device: Any = None,
-    ctx: Any = None,
     out: ndarray | None = None,
+    ctx: Any = None,
 ) -> ndarray:
     """An array in the shape and dtype of `a`, filled with a number."""
     like = as_array(a)
-    return full(like.shape, fill_value, dtype or like.dtype, order, device, ctx, out)
+    return full(like.shape, fill_value, dtype or like.dtype, order, device, out, ctx)
 
 
 def arange(

@@ -17,6 +17,8 @@ from minidnn.ops.registry import get_op
 __all__ = [
     "abs",
     "absolute",
+    "acos",
+    "acosh",
     "add",
     "arccos",
     "arccosh",
@@ -26,6 +28,11 @@ __all__ = [
     "arctan2",
     "arctanh",
     "around",
+    "asin",
+    "asinh",
+    "atan",
+    "atan2",
+    "atanh",
     "bitwise_and",
     "bitwise_invert",
     "bitwise_not",
@@ -76,6 +83,7 @@ __all__ = [
     "negative",
     "not_equal",
     "positive",
+    "pow",
     "power",
     "rad2deg",
     "radians",
@@ -154,6 +162,8 @@ tanh = _unary("tanh", "Hyperbolic tangent.")
 arcsinh = _unary("arcsinh", "Inverse hyperbolic sine.")
 arccosh = _unary("arccosh", "Inverse hyperbolic cosine.")
 arctanh = _unary("arctanh", "Inverse hyperbolic tangent.")
+asin, acos, atan = arcsin, arccos, arctan
+asinh, acosh, atanh = arcsinh, arccosh, arctanh
 degrees = _unary("degrees", "Radians to degrees.")
 rad2deg = degrees
 radians = _unary("radians", "Degrees to radians.")
@@ -193,11 +203,13 @@ mod = _binary("mod", "What floor division leaves over, with the sign of x2.")
 remainder = mod
 fmod = _binary("fmod", "What division towards zero leaves over, with the sign of x1.")
 power = _binary("power", "x1 to the power x2.")
+pow = power
 maximum = _binary("maximum", "The larger of both; nan if one of them is.")
 minimum = _binary("minimum", "The smaller of both; nan if one of them is.")
 fmax = _binary("fmax", "The larger of both, the other one where one is nan.")
 fmin = _binary("fmin", "The smaller of both, the other one where one is nan.")
 arctan2 = _binary("arctan2", "The angle of the point (x2, x1) in radians.")
+atan2 = arctan2
 hypot = _binary("hypot", "sqrt(x1² + x2²).")
 copysign = _binary("copysign", "|x1| with the sign of x2.")
 bitwise_and = _binary("bitwise_and", "Bits that are in both.")

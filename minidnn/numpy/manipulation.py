@@ -74,8 +74,8 @@ def size(a: Any, axis: int | None = None) -> int:
 
 
 def reshape(a: Any, newshape: Any, order: str = "C") -> ndarray:
-    """The same elements in another shape; one dimension may be -1."""
-    return dispatch.invoke_one("reshape", as_array(a), newshape=newshape, order=order)
+    """The same elements in another shape, which may have -1 and the codes -2 to -6 of `mx.npx.reshape`."""
+    return as_array(a)._reshape(newshape, order)
 
 
 def ravel(x: Any, order: str = "C") -> ndarray:
@@ -121,7 +121,7 @@ def squeeze(x: Any, axis: int | Sequence[int] | None = None) -> ndarray:
 
 
 def broadcast_to(array: Any, shape: int | Sequence[int]) -> ndarray:
-    """Repeated to `shape` by NumPy's rules."""
+    """Repeated to `shape` by NumPy's rules; -2 copies a dimension of the array, counted from the end."""
     return dispatch.invoke_one("broadcast_to", as_array(array), shape=shape)
 
 

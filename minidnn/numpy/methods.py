@@ -47,16 +47,28 @@ class ArrayMethods(ArrayOperators):
         return deliver(self._apply("min", axis=axis, keepdims=keepdims), out)
 
     def var(
-        self, axis: Axis = None, dtype: Any = None, out: Self | None = None, ddof: int = 0, keepdims: bool = False
+        self,
+        axis: Axis = None,
+        dtype: Any = None,
+        out: Self | None = None,
+        ddof: int = 0,
+        keepdims: bool = False,
+        correction: int = 0,
     ) -> Self:
-        """Variance over `axis`."""
-        return deliver(self._apply("var", axis=axis, dtype=dtype, ddof=ddof, keepdims=keepdims), out)
+        """Variance over `axis`. `correction` is another name of `ddof`."""
+        return deliver(self._apply("var", axis=axis, dtype=dtype, ddof=ddof or correction, keepdims=keepdims), out)
 
     def std(
-        self, axis: Axis = None, dtype: Any = None, out: Self | None = None, ddof: int = 0, keepdims: bool = False
+        self,
+        axis: Axis = None,
+        dtype: Any = None,
+        out: Self | None = None,
+        ddof: int = 0,
+        keepdims: bool = False,
+        correction: int = 0,
     ) -> Self:
-        """Standard deviation over `axis`."""
-        return deliver(self._apply("std", axis=axis, dtype=dtype, ddof=ddof, keepdims=keepdims), out)
+        """Standard deviation over `axis`. `correction` is another name of `ddof`."""
+        return deliver(self._apply("std", axis=axis, dtype=dtype, ddof=ddof or correction, keepdims=keepdims), out)
 
     def argmax(self, axis: int | None = None, out: Self | None = None, keepdims: bool = False) -> Self:
         """Position of the largest element along `axis`, int64."""
@@ -75,8 +87,8 @@ class ArrayMethods(ArrayOperators):
         return deliver(self._apply("all", axis=axis, keepdims=keepdims), out)
 
     def reshape(self, *shape: Any, order: str = "C") -> Self:
-        """The same elements in another shape; one dimension may be -1."""
-        return self._apply("reshape", newshape=_shape_args(shape), order=order)
+        """The same elements in another shape, which may have -1 and the codes -2 to -6 of `mx.npx.reshape`."""
+        return self._reshape(_shape_args(shape), order)
 
     def transpose(self, *axes: Any) -> Self:
         """Axes in another order; reversed without arguments."""
@@ -103,7 +115,7 @@ class ArrayMethods(ArrayOperators):
         return self._apply("expand_dims", axis=axis)
 
     def broadcast_to(self, shape: Sequence[int]) -> Self:
-        """Repeated to `shape` by NumPy's rules."""
+        """Repeated to `shape` by NumPy's rules; -2 copies a dimension."""
         return self._apply("broadcast_to", shape=shape)
 
     def repeat(self, repeats: int, axis: int | None = None) -> Self:
@@ -133,16 +145,19 @@ class ArrayMethods(ArrayOperators):
             mode = "wrap"
         return self._apply("take", where, axis=axis, mode=mode)
 
-    def clip(self, min: float | None = None, max: float | None = None) -> Self:
+    def clip(self, min: float | None = None, max: float | None = None, out: Self | None = None) -> Self:
         """Limited to [min, max]."""
-        return self._apply("clip", a_min=min, a_max=max)
+        return deliver(self._apply("clip", a_min=min, a_max=max), out)
 
-    def dot(self, b: Any) -> Self:
+    def dot(self, b: Any, out: Self | None = None) -> Self:
         """NumPy's dot product."""
-        return self._apply("dot", b)
+        return deliver(self._apply("dot", b), out)
 
-    def round(self, decimals: int = 0) -> Self:
+    def round(self, decimals: int = 0, out: Self | None = None) -> Self:
         """Rounded to `decimals` places, halves to even."""
+        return deliver(self._rounded(decimals), out)
+
+    def _rounded(self, decimals: int) -> Self:
         if decimals == 0 or (self.dtype.kind in "biu" and decimals > 0):
             return self._apply("rint")
         scale = 10.0 ** builtins.abs(decimals)

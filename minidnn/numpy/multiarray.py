@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import ModuleType
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -11,8 +12,8 @@ from minidnn.device import Device, cpu
 from minidnn.errors import MXNetError, TypeMismatchError
 from minidnn.ir.trace import no_data
 from minidnn.numpy.base import as_native
+from minidnn.numpy.fluent import FluentMethods
 from minidnn.numpy.indexing import is_basic, record_basic, to_numpy_key
-from minidnn.numpy.methods import ArrayMethods
 
 __all__ = ["NumpyProtocol", "ndarray"]
 
@@ -28,7 +29,7 @@ class NumpyProtocol(Protocol):
     def apply_function(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any: ...
 
 
-class ndarray(ArrayMethods):
+class ndarray(FluentMethods):
     """An n-dimensional array, as `mx.np.ndarray` of MXNet 2.
 
     Make one with `mx.np.array`, `mx.np.zeros` and their like. Basic indexing gives views, as in NumPy.
@@ -263,6 +264,10 @@ class ndarray(ArrayMethods):
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         return self._numpy_protocol.apply_function(func, args, kwargs)
 
+    def __array_namespace__(self, *, api_version: str | None = None) -> ModuleType:
+        """`mx.np`, for code that is written to the Python array API standard."""
+        return self._namespace
+
     def __dlpack__(self, *, copy: bool | None = None, **kwargs: Any) -> Any:
         """A copy for other libraries (``torch.from_dlpack``): what they write must not pass by `_version`.
 
@@ -272,6 +277,19 @@ class ndarray(ArrayMethods):
         if copy is False:
             raise BufferError("an array of minidnn is exported through DLPack as a copy only")
         return self.asnumpy().__dlpack__(**kwargs)
+
+    def to_dlpack_for_read(self) -> Any:
+        """A DLPack capsule with a copy of the elements."""
+        return self.__dlpack__()
+
+    def to_dlpack_for_write(self) -> Any:
+        """A DLPack capsule with the memory itself, which others may write to at any time from then on.
+
+        No kernel keeps anything of such an array: as a weight it is packed in every run.
+        """
+        data = self._read("to_dlpack_for_write()")
+        self._buffer.share()
+        return data.__dlpack__()
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return (1, 0)

@@ -15,7 +15,14 @@ from minidnn.ops.elementwise import UNARY
 __all__ = ["OwnFunctions"]
 
 # NumPy calls them otherwise.
-_UFUNC_NAMES = {"divide": "true_divide", "absolute": "abs", "remainder": "mod", "invert": "bitwise_not"}
+_UFUNC_NAMES = {
+    "divide": "true_divide",
+    "absolute": "abs",
+    "remainder": "mod",
+    "invert": "bitwise_not",
+    "left_shift": "bitwise_left_shift",
+    "right_shift": "bitwise_right_shift",
+}
 
 
 def _accepts(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:

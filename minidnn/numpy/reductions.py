@@ -14,6 +14,7 @@ from minidnn.numpy.multiarray import ndarray
 
 __all__ = [
     "all",
+    "alltrue",
     "amax",
     "amin",
     "any",
@@ -24,6 +25,8 @@ __all__ = [
     "mean",
     "min",
     "prod",
+    "product",
+    "sometrue",
     "std",
     "sum",
     "var",
@@ -105,7 +108,7 @@ def min(a: Any, axis: Axis = None, out: ndarray | None = None, keepdims: bool = 
     return _reduce("min", a, out, axis=axis, keepdims=keepdims)
 
 
-amax, amin = max, min
+amax, amin, product = max, min, prod
 
 
 def any(a: Any, axis: Axis = None, out: ndarray | None = None, keepdims: bool = False) -> ndarray:
@@ -116,6 +119,9 @@ def any(a: Any, axis: Axis = None, out: ndarray | None = None, keepdims: bool = 
 def all(a: Any, axis: Axis = None, out: ndarray | None = None, keepdims: bool = False) -> ndarray:
     """Whether all elements along `axis` are non-zero."""
     return _reduce("all", a, out, axis=axis, keepdims=keepdims)
+
+
+alltrue, sometrue = all, any
 
 
 def argmax(a: Any, axis: int | None = None, out: ndarray | None = None, keepdims: bool = False) -> ndarray:

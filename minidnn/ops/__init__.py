@@ -15,6 +15,7 @@ from minidnn.ops import (
     quantization,
     random,
     reduction,
+    scatter,
     shape,
     slicing,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "random",
     "reduction",
     "register",
+    "scatter",
     "shape",
     "slicing",
 ]

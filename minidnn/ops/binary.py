@@ -53,7 +53,7 @@ class _BinaryRow:
     Args:
         function: NumPy's.
         kind: of the result: ``number``: the promoted dtype; ``float``: the promoted dtype, float32 for integers;
-            ``bits``: integers and bools only; ``bool``: a comparison.
+            ``bits``: integers and bools only; ``whole``: integers only; ``bool``: a comparison.
         mxnet: MXNet's names.
         arrays: its traits on two arrays.
         scalar: on an array and a scalar.
@@ -78,6 +78,12 @@ def _power_step(attrs: Attrs) -> EpilogueStep | None:
 
 
 _RECIPROCAL = EpilogueStep("reciprocal")
+
+
+def _ldexp(x: Any, exponent: Any) -> Any:
+    """x · 2^exponent without a power that overflows where the product does not."""
+    result = np.float64(x) * np.exp2(np.float64(exponent))
+    return result.astype(np.result_type(x, exponent))
 
 
 def _power_sign(attrs: Attrs, inputs: Sequence[bool]) -> bool:
@@ -195,6 +201,17 @@ _BINARY: dict[str, _BinaryRow] = {
     "bitwise_and": _BinaryRow(np.bitwise_and, "bits", ("_npi_bitwise_and",)),
     "bitwise_or": _BinaryRow(np.bitwise_or, "bits", ("_npi_bitwise_or",)),
     "bitwise_xor": _BinaryRow(np.bitwise_xor, "bits", ("_npi_bitwise_xor",)),
+    "bitwise_left_shift": _BinaryRow(
+        np.left_shift, "whole", ("_npi_bitwise_left_shift",), reversed=_Form(nonnegative=None)
+    ),
+    "bitwise_right_shift": _BinaryRow(
+        np.right_shift, "whole", ("_npi_bitwise_right_shift",), reversed=_Form(nonnegative=None)
+    ),
+    "gcd": _BinaryRow(np.gcd, "whole", ("_npi_gcd",), *_COMPARISON),
+    "lcm": _BinaryRow(np.lcm, "whole", ("_npi_lcm",)),
+    "ldexp": _BinaryRow(
+        _ldexp, "float", ("_npi_ldexp",), _Form(nonnegative=IF_FIRST), _Form(nonnegative=IF_FIRST), _Form()
+    ),
     "equal": _BinaryRow(np.equal, "bool", ("_npi_equal",), *_COMPARISON),
     "not_equal": _BinaryRow(np.not_equal, "bool", ("_npi_not_equal",), *_COMPARISON),
     "less": _BinaryRow(np.less, "bool", ("_npi_less",), *_COMPARISON),
@@ -216,6 +233,8 @@ def _binary_dtype(op: str, kind: str, dtypes: Sequence[np.dtype[Any]]) -> np.dty
     common = promote(*dtypes)
     if kind == "bits" and common in FLOATS:
         raise TypeMismatchError(f"{op}: inputs must be integers or bools, got {' and '.join(map(str, dtypes))}")
+    if kind == "whole" and common not in INTEGERS:
+        raise TypeMismatchError(f"{op}: inputs must be integers, got {' and '.join(map(str, dtypes))}")
     if kind == "number" and common == BOOL and op.removesuffix("_scalar") in {"subtract", "rsubtract"}:
         raise TypeMismatchError(f"{op}: bools cannot be subtracted; use logical_xor or cast them first")
     return float_of(common) if kind == "float" else common

@@ -32,7 +32,7 @@ def _dense_shapes(attrs: Attrs, data: TensorType) -> dict[str, tuple[int, ...]]:
 
 def _infer_dense(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
     op, data = "fully_connected", types[0]
-    want_min_rank(op, "data", data, 2 if attrs.flatten else 1)
+    want_min_rank(op, "data", data, 1)
     want_filled(op, "data", data, range(1, data.ndim) if attrs.flatten else [data.ndim - 1])
     want_float(op, "data", data)
     shapes = _dense_shapes(attrs, data)

@@ -84,6 +84,22 @@ def _lgamma(x: float) -> float:
         return math.inf
 
 
+def _digamma(x: Array) -> Array:
+    """The derivative of `gammaln` (Abramowitz and Stegun, 6.3.5, 6.3.7 and 6.3.18); nan at its poles."""
+    wide = x.astype(np.float64)
+    left = wide < 0.5
+    y = np.where(left, 1.0 - wide, wide)
+    result = np.where(left, -math.pi / np.tan(math.pi * wide), 0.0)
+    for _ in range(8):
+        small = y < 8.0
+        result = result - np.where(small, 1.0 / np.where(small, y, 1.0), 0.0)
+        y = np.where(small, y + 1.0, y)
+    square = 1.0 / (y * y)
+    series = square * (1 / 12 - square * (1 / 120 - square * (1 / 252 - square * (1 / 240 - square / 132))))
+    result = result + np.log(y) - 0.5 / y - series
+    return np.asarray(np.where((wide <= 0) & (wide == np.floor(wide)), np.nan, result))
+
+
 def _per_element(function: Callable[[float], float]) -> Callable[[Array], Array]:
     return np.vectorize(function, otypes=[np.float64])
 
@@ -175,6 +191,7 @@ _FLOAT: dict[str, _Row] = {
     "erfinv": _Row(_per_element(_erfinv), ("_npx_erfinv", "erfinv"), None, IF_ALL),
     "gamma": _Row(_per_element(_gamma), ("_npx_gamma", "gamma"), None, IF_ALL),
     "gammaln": _Row(_per_element(_lgamma), ("_npx_gammaln", "gammaln")),
+    "digamma": _Row(_digamma, ("_npx_digamma", "digamma")),
     "sigmoid": _Row(_logistic, ("_npx_sigmoid", "sigmoid"), step("sigmoid"), ALWAYS, "act"),
     "log_sigmoid": _Row(
         lambda x: -np.logaddexp(0, -x), ("_npx_log_sigmoid", "log_sigmoid"), step("log_sigmoid"), None, "act"

@@ -289,6 +289,38 @@ register(
 )
 
 
+def _infer_sequence_reverse(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
+    op, data = "sequence_reverse", types[0]
+    want_min_rank(op, "data", data, 2)
+    if attrs.use_sequence_length:
+        _want_indices(op, "sequence_length", types[1])
+        batch = (data.shape[1],)
+        _want_shape(op, "sequence_length", types[1], batch, f"one number for each sequence of data {data.shape}")
+    return [data]
+
+
+def _sequence_reverse(attrs: Attrs, data: Array, length: Array | None = None) -> Array:
+    if length is None:
+        return data[::-1]
+    steps = np.arange(len(data))[:, None]
+    ends = _bounded(length, len(data) + 1, "clip").astype(np.int64)[None, :]
+    source = np.where(steps < ends, ends - 1 - steps, steps)
+    return np.asarray(data[source, np.arange(data.shape[1])])
+
+
+register(
+    Op(
+        "sequence_reverse",
+        _infer_sequence_reverse,
+        _sequence_reverse,
+        lambda attrs: ("data", "sequence_length") if attrs.use_sequence_length else ("data",),
+        attrs=(Attr("use_sequence_length", "bool", False), Attr("axis", "int", 0, choices=(0,))),
+        mxnet=("SequenceReverse", "_npx_sequence_reverse"),
+        nonnegative=IF_FIRST,
+    )
+)
+
+
 def _infer_arange_like(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
     op, data = "arange_like", types[0]
     if attrs.axis is None:

@@ -118,6 +118,36 @@ _register_reduction("any", np.any, lambda t: BOOL, nonnegative=ALWAYS)
 _register_reduction("all", np.all, lambda t: BOOL, nonnegative=ALWAYS)
 
 
+def _infer_constraint_check(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
+    if types[0].dtype != BOOL:
+        raise TypeMismatchError(f"constraint_check: input must be bool, got {types[0]}")
+    return [TensorType((), BOOL)]
+
+
+def _constraint_check(attrs: Attrs, x: Array) -> Array:
+    """True.
+
+    Raises:
+        OpError: an element is False.
+    """
+    if not x.all():
+        raise OpError(attrs.msg)
+    return np.asarray(True)
+
+
+register(
+    Op(
+        "constraint_check",
+        _infer_constraint_check,
+        _constraint_check,
+        ("input",),
+        attrs=(Attr("msg", "str", "Constraint violated!"),),
+        mxnet=("_npx_constraint_check",),
+        nonnegative=ALWAYS,
+    )
+)
+
+
 def _register_position(name: str, function: Callable[..., Any]) -> None:
     def infer(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
         data = types[0]

@@ -184,16 +184,39 @@ register(
 )
 
 
+def _range(attrs: Attrs, side: str, ndim: int) -> tuple[int, int]:
+    """First and last of the dimensions from ``SIDE_begin`` to, without, ``SIDE_end``."""
+
+    def position(name: str, default: int) -> int:
+        value = default if attrs[name] is None else attrs[name]
+        if not -ndim <= value <= ndim:
+            raise ShapeError(f"reshape_like: {name} must lie in [{-ndim}, {ndim}], got {value}")
+        return int(value) + ndim if value < 0 else int(value)
+
+    begin, end = position(f"{side}_begin", 0), position(f"{side}_end", ndim)
+    if begin > end:
+        raise ShapeError(f"reshape_like: {side}_begin {begin} lies behind {side}_end {end}")
+    return begin, end
+
+
+def _reshape_like_shape(attrs: Attrs, lhs: TensorType, rhs: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of lhs in which a range of dimensions is replaced by one of rhs."""
+    begin, end = _range(attrs, "lhs", lhs.ndim)
+    first, last = _range(attrs, "rhs", len(rhs))
+    return _inferred("reshape_like", lhs, (*lhs.shape[:begin], *rhs[first:last], *lhs.shape[end:]))
+
+
 def _infer_reshape_like(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
-    return [TensorType(_inferred("reshape_like", types[0], types[1].shape), types[0].dtype)]
+    return [TensorType(_reshape_like_shape(attrs, types[0], types[1].shape), types[0].dtype)]
 
 
 register(
     Op(
         "reshape_like",
         _infer_reshape_like,
-        lambda attrs, x, like: x.reshape(like.shape),
+        lambda attrs, x, like: x.reshape(_reshape_like_shape(attrs, TensorType.of(x), like.shape)),
         ("lhs", "rhs"),
+        attrs=tuple(Attr(f"{side}_{end}", "int", None) for side in ("lhs", "rhs") for end in ("begin", "end")),
         kind="shape",
         mxnet=("reshape_like", "_npx_reshape_like"),
         keeps_order=True,
@@ -361,8 +384,24 @@ register(
 )
 
 
+def _broadcast_to_shape(attrs: Attrs, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """`attrs.shape` with the dimension of `shape` in the same place, counted from the end, instead of each -2."""
+    wanted = list(attrs.shape)
+    for i, n in enumerate(wanted):
+        if n == -2:
+            if len(wanted) - i > len(shape):
+                raise ShapeError(f"broadcast_to: -2 in {attrs.shape} stands for no dimension of {shape}")
+            wanted[i] = shape[i - len(wanted)]
+    return tuple(wanted)
+
+
+def _check_broadcast_to(attrs: Attrs) -> None:
+    if any(n is None or (n < 0 and n != -2) for n in attrs.shape):
+        raise OpError(f"broadcast_to: the numbers of the shape must be at least 0, or -2, got {attrs.shape}")
+
+
 def _infer_broadcast_to(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
-    wanted = TensorType(tuple(attrs.shape), types[0].dtype)
+    wanted = TensorType(_broadcast_to_shape(attrs, types[0].shape), types[0].dtype)
     if broadcast_shapes("broadcast_to", [types[0], wanted]) != wanted.shape:
         raise ShapeError(f"broadcast_to: data of shape {types[0].shape} does not broadcast to {wanted.shape}")
     return [wanted]
@@ -372,11 +411,12 @@ register(
     Op(
         "broadcast_to",
         _infer_broadcast_to,
-        lambda attrs, x: np.broadcast_to(x, attrs.shape),
+        lambda attrs, x: np.broadcast_to(x, _broadcast_to_shape(attrs, x.shape)),
         ("data",),
-        attrs=(Attr("shape", "ints", low=0),),
+        attrs=(Attr("shape", "ints"),),
         kind="shape",
         mxnet=("_npi_broadcast_to",),
+        check=_check_broadcast_to,
         scale_transparent=True,
         nonnegative=IF_ALL,
     )

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from minidnn import engine
+from minidnn.attribute import current as current_scope_attributes
 from minidnn.errors import DataError, GraphError
 from minidnn.interop.mxnet_upgrade import MXNET
 from minidnn.ir.graph import Entry, Node, make_variable
@@ -308,7 +309,7 @@ def var(
     if not isinstance(name, str) or not name:
         raise GraphError(f"a variable's name must be a text, got {name!r}")
     hints: dict[str, Any] = {}
-    for key, text in {**(attr or {}), **kwargs}.items():
+    for key, text in {**current_scope_attributes().get(attr), **kwargs}.items():
         if not (len(key) > 4 and key.startswith("__") and key.endswith("__") and isinstance(text, str)):
             raise GraphError(f"variable {name!r}: an attribute is a string named __like_this__, got {key!r}: {text!r}")
         hints[key[2:-2]] = parse_literal(text)

@@ -223,7 +223,7 @@ def test_functions_as_blocks(make: Any) -> None:
         (lambda: nn.Conv2D(4, 3, groups=2, in_channels=3), "Conv2D: in_channels=3 must be a multiple of groups=2"),
         (lambda: nn.Conv1DTranspose(4, 3, output_padding=(1, 1)), "Conv1DTranspose: output_padding must be a number"),
         (lambda: nn.MaxPool2D((1, 2, 3)), "MaxPool2D: pool_size must be a number or a list of 2 ints"),
-        (lambda: nn.AvgPool1D(layout="NWC"), "AvgPool1D: pooling: layout"),
+        (lambda: nn.AvgPool1D(layout="NHWC"), "AvgPool1D: layout must be NCW or NWC, got NHWC"),
         (lambda: nn.Dense(0), "Dense: fully_connected: attribute 'num_hidden' must be at least 1"),
         (lambda: nn.Dense(3, activation="rely"), "Activation: activation: attribute 'act_type' must be one of"),
         (lambda: nn.LeakyReLU(-1), "no less than 0"),

@@ -43,8 +43,8 @@ def test_fully_connected_refuses() -> None:
         infer("fully_connected", tensor(2, 4), tensor(7, 4), tensor(4), num_hidden=7)
     with pytest.raises(ShapeError, match="data must not be empty, got dimension 1 of size zero"):
         infer("fully_connected", tensor(2, 0), tensor(7, 0), num_hidden=7, no_bias=True)
-    with pytest.raises(ShapeError, match="data must have at least 2 dimensions, got 1"):
-        infer("fully_connected", tensor(4), tensor(7, 4), num_hidden=7, no_bias=True)
+    with pytest.raises(ShapeError, match="data must have at least 1 dimension, got 0"):
+        infer("fully_connected", tensor(), tensor(7, 4), num_hidden=7, no_bias=True)
     with pytest.raises(TypeMismatchError, match="data must be float16, float32 or float64, got int64"):
         infer("fully_connected", tensor(2, 4, dtype="int64"), tensor(7, 4), num_hidden=7, no_bias=True)
     with pytest.raises(OpError, match="'num_hidden' must be at least 1"):

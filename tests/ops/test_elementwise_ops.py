@@ -58,6 +58,7 @@ TORCH_UNARY: dict[str, tuple[Any, float, float]] = {
     "erfinv": (torch.erfinv, -0.999, 0.999),
     "gamma": (lambda x: torch.exp(torch.lgamma(x)), 0.1, 9),
     "gammaln": (torch.lgamma, 0.1, 9),
+    "digamma": (torch.digamma, -2.9, 30),
     "sigmoid": (torch.sigmoid, -9, 9),
     "log_sigmoid": (torch.nn.functional.logsigmoid, -9, 9),
     "softsign": (torch.nn.functional.softsign, -9, 9),
@@ -88,6 +89,7 @@ TORCH_BINARY: dict[str, Any] = {
     "arctan2": torch.arctan2,
     "hypot": torch.hypot,
     "copysign": torch.copysign,
+    "ldexp": torch.ldexp,
     "equal": torch.eq,
     "not_equal": torch.ne,
     "less": torch.lt,
@@ -99,11 +101,18 @@ TORCH_BINARY: dict[str, Any] = {
     "logical_xor": torch.logical_xor,
 }
 BITS = {"bitwise_and": torch.bitwise_and, "bitwise_or": torch.bitwise_or, "bitwise_xor": torch.bitwise_xor}
+# Of integers only, bools neither.
+WHOLE = {
+    "bitwise_left_shift": torch.bitwise_left_shift,
+    "bitwise_right_shift": torch.bitwise_right_shift,
+    "gcd": torch.gcd,
+    "lcm": torch.lcm,
+}
 
 
 def test_every_operator_has_a_peer_here() -> None:
     assert set(TORCH_UNARY) | {"round", "bitwise_not"} == set(UNARY) | {"round"}
-    assert set(TORCH_BINARY) | set(BITS) == set(BINARY)
+    assert set(TORCH_BINARY) | set(BITS) | set(WHOLE) == set(BINARY)
 
 
 @pytest.mark.parametrize("name", sorted(TORCH_UNARY))
@@ -163,6 +172,18 @@ def test_bit_operators_agree_with_torch(name: str) -> None:
     assert reference("bitwise_not", a).tolist() == torch.bitwise_not(torch.from_numpy(a)).tolist()
 
 
+@pytest.mark.parametrize("name", sorted(WHOLE))
+def test_operators_of_integers_agree_with_torch(name: str) -> None:
+    a, b = np.arange(-8, 8, dtype=np.int32), np.arange(16, dtype=np.int32)[::-1].copy()
+    expected = WHOLE[name](torch.from_numpy(a), torch.from_numpy(b)).numpy()
+    assert reference(name, a, b).tolist() == expected.tolist()
+    three = reference(name, a, np.full(16, 3, np.int32)).tolist()
+    assert reference(f"{name}_scalar", a, scalar=3).tolist() == three
+    for dtype in ("bool", "float32"):
+        with pytest.raises(TypeMismatchError, match="must be integers"):
+            infer(name, tensor(2, dtype=dtype), tensor(2, dtype=dtype))
+
+
 @given(mutually_broadcastable_shapes(num_shapes=2, max_dims=4, max_side=4))
 def test_shapes_broadcast_as_numpys_do(shapes: Any) -> None:
     a, b = (np.ones(shape, np.float32) for shape in shapes.input_shapes)
@@ -205,7 +226,7 @@ def test_comparisons_are_bools(name: str) -> None:
     assert infer(f"{name}_scalar", tensor(2, dtype="int8"), scalar=0.5).dtype == "bool"
 
 
-@pytest.mark.parametrize("name", sorted(set(BINARY) - set(BITS)))
+@pytest.mark.parametrize("name", sorted(set(BINARY) - set(BITS) - set(WHOLE)))
 @settings(max_examples=5, deadline=None)
 @given(scalar=st.floats(-4, 4, width=32).filter(lambda s: abs(s) > 0.1))
 def test_the_scalar_form_is_the_binary_form_with_an_array_of_one(name: str, scalar: float) -> None:

@@ -7,6 +7,8 @@ Scripts that import all names of MXNet's module find ``cpu`` and NumPy's ``np`` 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from minidnn.contrib.quantization.api import quantization_stages, quantize_model, quantize_net
@@ -16,6 +18,7 @@ from minidnn.contrib.quantization.histogram import Histogram, HistogramCollector
 from minidnn.contrib.quantization.layer_errors import LayerError, LayerErrors, layer_errors
 from minidnn.contrib.quantization.thresholds import MSECollector, PercentileCollector
 from minidnn.device import cpu
+from minidnn.missing import raising
 
 __all__ = [
     "CalibrationCollector",
@@ -35,3 +38,7 @@ __all__ = [
     "quantize_model",
     "quantize_net",
 ]
+
+
+if not TYPE_CHECKING:  # with it, mypy would take every name for one that is there
+    __getattr__ = raising(__name__)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from minidnn.gluon.block import Block, HybridBlock, SymbolBlock
 from minidnn.gluon.nn.activations import ELU, GELU, SELU, Activation, LeakyReLU, PReLU, SiLU, Swish
-from minidnn.gluon.nn.batch_norm import BatchNorm, SyncBatchNorm
+from minidnn.gluon.nn.batch_norm import BatchNorm, BatchNormReLU, SyncBatchNorm
 from minidnn.gluon.nn.concatenate import Concatenate, HybridConcatenate
 from minidnn.gluon.nn.convolution import Conv1D, Conv2D, Conv3D
 from minidnn.gluon.nn.dense import Dense
@@ -39,6 +39,7 @@ __all__ = [
     "AvgPool2D",
     "AvgPool3D",
     "BatchNorm",
+    "BatchNormReLU",
     "Block",
     "Concatenate",
     "Conv1D",

@@ -11,7 +11,7 @@ from minidnn.gluon._hybrid_block import HybridBlock
 from minidnn.gluon.nn._op import complete_shapes, make_attrs, show
 from minidnn.gluon.parameter import Init, Parameter
 
-__all__ = ["BatchNorm", "SyncBatchNorm"]
+__all__ = ["BatchNorm", "BatchNormReLU", "SyncBatchNorm"]
 
 
 class BatchNorm(HybridBlock):
@@ -94,6 +94,13 @@ class BatchNorm(HybridBlock):
             use_global_stats=attrs.use_global_stats,
             in_channels=_known(self.gamma),
         )
+
+
+class BatchNormReLU(BatchNorm):
+    """`BatchNorm`, and `relu` of its result; the arguments and parameters are the same."""
+
+    def forward(self, x: Any) -> Any:
+        return invoke("relu", super().forward(x))
 
 
 class SyncBatchNorm(BatchNorm):

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from minidnn.dispatch import invoke
+from minidnn.errors import OpError
 from minidnn.gluon._hybrid_block import HybridBlock
 from minidnn.gluon.nn._op import make_attrs, per_axis, show
+from minidnn.npx.channels_last import channels_first, pool
 
 __all__ = [
     "AvgPool1D",
@@ -36,7 +37,8 @@ class _Pooling(HybridBlock):
     Args:
         pool_size, strides, padding: one number, or one for each spatial dimension; strides default to the size.
         ceil_mode: a window that reaches over the end gives an output too.
-        layout: ``NCW``, ``NCHW`` or ``NCDHW``, as the dimensions have it; None: that one.
+        layout: ``NCW``, ``NCHW`` or ``NCDHW``, as the dimensions have it (None: that one), or with the channels last
+            ``NWC``, ``NHWC`` or ``NDHWC``: then outputs have them last too.
         count_include_pad: whether an average counts padding.
         global_pool: one window over everything.
 
@@ -59,11 +61,14 @@ class _Pooling(HybridBlock):
     ) -> None:
         super().__init__()
         name, rank = type(self).__name__, self._rank
-        layout = layout or _LAYOUTS[rank]
+        layout = self._layout = layout or _LAYOUTS[rank]
+        if channels_first(layout) != _LAYOUTS[rank]:
+            known = f"{_LAYOUTS[rank]} or {_LAYOUTS[rank].replace('C', '')}C"
+            raise OpError(f"{name}: layout must be {known}, got {layout}")
         size = per_axis(name, "pool_size", pool_size, rank)
         stride = per_axis(name, "strides", size if strides is None else strides, rank)
         pad = per_axis(name, "padding", padding, rank)
-        self._attrs = make_attrs(
+        checked = make_attrs(
             name,
             "pooling",
             kernel=size,
@@ -73,8 +78,8 @@ class _Pooling(HybridBlock):
             global_pool=global_pool,
             pooling_convention="full" if ceil_mode else "valid",
             count_include_pad=count_include_pad,
-            layout=layout,
         )
+        self._attrs = {key: value for key, value in checked.items() if key != "layout"}
         self._shown = show(
             self,
             size=size,
@@ -87,7 +92,7 @@ class _Pooling(HybridBlock):
         )
 
     def forward(self, x: Any) -> Any:
-        return invoke("pooling", x, **self._attrs)
+        return pool(x, self._layout, **self._attrs)
 
     def __repr__(self) -> str:
         return self._shown
