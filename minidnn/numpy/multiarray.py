@@ -51,7 +51,7 @@ class ndarray(ArrayMethods):
 
     @property
     def nbytes(self) -> int:
-        return self._type.nbytes
+        return self.size * self.itemsize
 
     @property
     def T(self) -> ndarray:  # noqa: N802
