@@ -34,7 +34,6 @@ register(
         lambda attrs, x: np.argwhere(x),
         ("data",),
         attrs=(_SIZE,),
-        mxnet=("_npx_nonzero",),
         is_dynamic=True,
         nonnegative=ALWAYS,
     )
@@ -67,7 +66,6 @@ register(
         ("data",),
         attrs=(Attr("axis", "int", None), _SIZE),
         outputs=4,
-        mxnet=("_npi_unique",),
         is_dynamic=True,
     )
 )
@@ -98,7 +96,6 @@ register(
         _bincount,
         lambda attrs: ("data", "weights") if attrs.has_weights else ("data",),
         attrs=(Attr("minlength", "int", 0, low=0), Attr("has_weights", "bool", False), _SIZE),
-        mxnet=("_npi_bincount",),
         is_dynamic=True,
     )
 )
