@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as _np
 
-from minidnn.numpy import creation, delegated, elementwise, linear, manipulation, random, reductions
+from minidnn.numpy import contractions, creation, delegated, elementwise, linear, manipulation, random, reductions
+from minidnn.numpy.contractions import *  # noqa: F403
 from minidnn.numpy.creation import *  # noqa: F403
 from minidnn.numpy.delegated import *  # noqa: F403
 from minidnn.numpy.elementwise import *  # noqa: F403
@@ -56,6 +57,7 @@ __all__ = [
     "uint32",
     "uint64",
 ]
+__all__ += contractions.__all__
 __all__ += creation.__all__
 __all__ += delegated.__all__
 __all__ += elementwise.__all__
