@@ -188,7 +188,7 @@ def compile_graph(
     if folded is not graph:
         debug_print("passes", "after fold_constants", lambda: format_graph(folded))
     if has_unknown_sizes(folded):
-        return CompiledGraph(Stages(folded, parameters, inputs, compile_graph), inputs)
+        return CompiledGraph(Stages(folded, parameters, inputs, compile_graph, run_on_host), inputs)
     layouts = [_PLAIN] * len(folded.outputs)
     given = {name: (type_, _PLAIN) for name, type_ in inputs.items()}
     # What was computed here is known to nobody else, whatever its name is.

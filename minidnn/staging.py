@@ -16,10 +16,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from minidnn.fork_safe import ForkSafeLock
-from minidnn.ir.graph import Entry, Graph, Node, make_variable
+from minidnn.ir.graph import Graph, Node, make_variable
 from minidnn.ops.registry import TensorType
 from minidnn.plan.program import PlanStep, Program
-from minidnn.runtime.recording import Recorder, run_on_host
 
 __all__ = ["Stages", "has_unknown_sizes"]
 
@@ -27,6 +26,12 @@ Array = np.ndarray[Any, Any]
 
 # Compiled rests of one graph: each may hold packed weights.
 _KEPT_RESTS = 8
+
+
+class Recorder(Protocol):
+    """Gets the times of steps; see `minidnn.runtime.recording`."""
+
+    def add_host(self, name: str, span: tuple[float, float]) -> None: ...
 
 
 class Compiled(Protocol):
@@ -39,10 +44,11 @@ class Compiled(Protocol):
 
     def steps(self) -> tuple[PlanStep, ...]: ...
 
-    def record(self, arrays: Sequence[Array], recorder: Recorder) -> list[Array]: ...
+    def record(self, arrays: Sequence[Array], recorder: Any) -> list[Array]: ...
 
 
 Compile = Callable[[Graph, Mapping[str, Array], Mapping[str, TensorType]], Compiled]
+RunHost = Callable[[str, Callable[[], Any]], Any]
 
 
 def _is_sizing(node: Node) -> bool:
@@ -106,7 +112,8 @@ class Stages:
         graph: the graph.
         parameters: its weights, by variable name.
         inputs: the types of its inputs, by variable name, in the order of the arrays of a call.
-        compile: makes a program of a graph, and stages of one with unknown sizes.
+        make: compiles a graph, one with unknown sizes in stages.
+        run_host: runs an operation by its reference, under its name.
 
     Raises:
         OpError: shapes or dtypes do not fit; the message names the node.
@@ -117,12 +124,14 @@ class Stages:
         graph: Graph,
         parameters: Mapping[str, Array],
         inputs: Mapping[str, TensorType],
-        compile: Compile,
+        make: Compile,
+        run_host: RunHost,
     ) -> None:
         self._parts = _split(graph, parameters)
         self._rest_parameters = _used(self._parts.rest, parameters)
-        self._compile = compile
-        self.head = compile(self._parts.head, _used(self._parts.head, parameters), inputs)
+        self._make = make
+        self._run_host = run_host
+        self.head = make(self._parts.head, _used(self._parts.head, parameters), inputs)
         self._rests: OrderedDict[tuple[TensorType, ...], Compiled] = OrderedDict()
         self._lock = ForkSafeLock()
 
@@ -151,9 +160,7 @@ class Stages:
         rest, feed = self._find_sizes(self.head.record(arrays, recorder), recorder)
         return rest.record(feed, recorder)
 
-    def _find_sizes(
-        self, values: Sequence[Array], recorder: Recorder | None = None
-    ) -> tuple[Compiled, list[Array]]:
+    def _find_sizes(self, values: Sequence[Array], recorder: Recorder | None = None) -> tuple[Compiled, list[Array]]:
         """The rest for the sizes that are found, and what it reads."""
         count = len(self._parts.passed)
         feed = dict(zip(self._parts.passed, values[:count], strict=True))
@@ -161,7 +168,7 @@ class Stages:
         for node, names in self._parts.sizing:
             inputs = [next(operands) for _ in node.inputs]
             begin = time.perf_counter()
-            results = run_on_host(node.name, lambda node=node, inputs=inputs: node.compute(inputs))  # type: ignore[misc]
+            results = self._run_host(node.name, lambda node=node, inputs=inputs: node.compute(inputs))  # type: ignore[misc]
             if recorder is not None:
                 recorder.add_host(node.name, (begin, time.perf_counter()))
             feed.update(zip(names, results, strict=True))
@@ -172,7 +179,7 @@ class Stages:
         with self._lock.here:
             found = self._rests.get(key)
             if found is None:
-                found = self._rests[key] = self._compile(self._parts.rest, self._rest_parameters, types)
+                found = self._rests[key] = self._make(self._parts.rest, self._rest_parameters, types)
             self._rests.move_to_end(key)
             while len(self._rests) > _KEPT_RESTS:
                 self._rests.popitem(last=False)

@@ -182,9 +182,7 @@ def linspace(
     return (result, float(step)) if retstep else result
 
 
-def _record_linspace(
-    start: Any, stop: Any, num: int, endpoint: bool, retstep: bool, dtype: Any, axis: int
-) -> Any:
+def _record_linspace(start: Any, stop: Any, num: int, endpoint: bool, retstep: bool, dtype: Any, axis: int) -> Any:
     """`linspace` between arrays that are being traced."""
     first, last = as_array(start), as_array(stop)
     distance = ndarray._binary("subtract", last, first)

@@ -100,7 +100,9 @@ def _delegate(name: str, doc: str) -> Callable[..., Any]:
         return wrap(_in_default(computed(*to_numpy(args), **to_numpy(kwargs)), args, kwargs))
 
     function.__name__ = function.__qualname__ = name
-    function.__doc__ = f"{doc}\n\nAs `numpy.{name}`, which computes it; float32 stands for float64 as the default dtype."
+    function.__doc__ = (
+        f"{doc}\n\nAs `numpy.{name}`, which computes it; float32 stands for float64 as the default dtype."
+    )
     return function
 
 

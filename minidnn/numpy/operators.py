@@ -14,7 +14,9 @@ __all__ = ["ArrayOperators"]
 
 # What a < b is called when the scalar stands on the left.
 _MIRRORED = {"less": "greater", "greater": "less", "less_equal": "greater_equal", "greater_equal": "less_equal"}
-_REVERSIBLE = frozenset({"subtract", "true_divide", "floor_divide", "mod", "fmod", "power", "arctan2", "copysign", "heaviside"})
+_REVERSIBLE = frozenset(
+    {"subtract", "true_divide", "floor_divide", "mod", "fmod", "power", "arctan2", "copysign", "heaviside"}
+)
 # Beyond it not every integer is a float64, in which the scalar operators keep their scalar.
 _EXACT = 2**53
 

@@ -6,7 +6,7 @@ Signatures are NumPy's.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -20,12 +20,12 @@ from minidnn.ops.checks import INTEGERS
 
 __all__ = ["RECORDED"]
 
-Recorded = Callable[..., Any]
-RECORDED: dict[str, Recorded] = {}
+RECORDED: dict[str, Callable[..., Any]] = {}
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def _records(function: Recorded) -> Recorded:
-    RECORDED[function.__name__.removesuffix("_")] = function
+def _records(function: Function) -> Function:
+    RECORDED[function.__name__] = function
     return function
 
 
@@ -316,7 +316,11 @@ def _like_edge(edge: Any, x: ndarray, axis: int) -> ndarray | None:
     if edge is None:
         return None
     value = _operand(edge)
-    return value if value.ndim else broadcast_to(value, tuple(1 if i == axis % x.ndim else n for i, n in enumerate(x.shape)))
+    return (
+        value
+        if value.ndim
+        else broadcast_to(value, tuple(1 if i == axis % x.ndim else n for i, n in enumerate(x.shape)))
+    )
 
 
 @_records

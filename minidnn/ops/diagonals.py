@@ -39,7 +39,7 @@ def _infer_diag(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
     if data.ndim not in (1, 2):
         raise ShapeError(f"diag: data must have 1 or 2 dimensions, got {data}")
     if data.ndim == 2:
-        return [TensorType((_length(*data.shape, attrs.k),), data.dtype)]
+        return [TensorType((_length(data.shape[0], data.shape[1], attrs.k),), data.dtype)]
     return [TensorType((data.size + abs(attrs.k),) * 2, data.dtype)]
 
 
@@ -81,7 +81,6 @@ def _register(name: str, infer: Any, reference: Any, attrs: tuple[Attr, ...] = (
             kind="shape",
             mxnet=(f"_npi_{name}",),
             check=_check_k(name),
-            scale_transparent=True,
             nonnegative=IF_ALL,
         )
     )

@@ -87,6 +87,8 @@ TORCH_BINARY: dict[str, Any] = {
     "fmin": torch.fmin,
     "arctan2": torch.arctan2,
     "hypot": torch.hypot,
+    "logaddexp": torch.logaddexp,
+    "heaviside": torch.heaviside,
     "copysign": torch.copysign,
     "equal": torch.eq,
     "not_equal": torch.ne,
