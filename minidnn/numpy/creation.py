@@ -7,7 +7,17 @@ from typing import Any
 import numpy as np
 
 from minidnn.numpy.base import as_native, deliver
-from minidnn.numpy.convert import Shape, as_array, as_host, as_shape, check_device, find_traced, is_scalar, own
+from minidnn.numpy.convert import (
+    Shape,
+    as_array,
+    as_host,
+    as_shape,
+    check_device,
+    find_traced,
+    is_scalar,
+    own,
+    to_numpy,
+)
 from minidnn.numpy.multiarray import ndarray
 
 __all__ = [
@@ -177,9 +187,9 @@ def linspace(
     check_device(device or ctx)
     if find_traced((start, stop)) is not None:
         return _record_linspace(start, stop, num, endpoint, retstep, dtype, axis)
-    numbers, step = np.linspace(start, stop, num, endpoint, retstep=True, axis=axis)
+    numbers, step = np.linspace(to_numpy(start), to_numpy(stop), num, endpoint, retstep=True, axis=axis)
     result = own(numbers.astype(dtype or np.float32))
-    return (result, float(step)) if retstep else result
+    return (result, float(step) if np.ndim(step) == 0 else own(step.astype(np.float32))) if retstep else result
 
 
 def _record_linspace(start: Any, stop: Any, num: int, endpoint: bool, retstep: bool, dtype: Any, axis: int) -> Any:
@@ -209,7 +219,7 @@ def logspace(
     if find_traced((start, stop)) is not None:
         exponents = _record_linspace(start, stop, num, endpoint, False, None, axis)
         return ndarray._binary("power", base, exponents).astype(dtype or np.float32, copy=False)
-    return own(np.logspace(start, stop, num, endpoint, base, axis=axis).astype(dtype or np.float32))
+    return own(np.logspace(to_numpy(start), to_numpy(stop), num, endpoint, base, axis=axis).astype(dtype or np.float32))
 
 
 def eye(

@@ -41,10 +41,6 @@ def _flat_or_axis(a: Any, axis: int | None) -> tuple[ndarray, int]:
     return (ravel(a), 0) if axis is None else (as_array(a), axis)
 
 
-def _first(results: Any) -> ndarray:
-    return results[0] if isinstance(results, tuple) else results
-
-
 # ---- one operator each ---------------------------------------------------------------------------------
 
 
@@ -91,7 +87,9 @@ def isin(element: Any, test_elements: Any, assume_unique: bool = False, invert: 
 
 
 @_records
-def median(a: Any, axis: Any = None, out: Any = None, overwrite_input: bool = False, keepdims: bool = False) -> ndarray:
+def median(
+    a: Any, axis: Any = None, out: ndarray | None = None, overwrite_input: bool = False, keepdims: bool = False
+) -> ndarray:
     return deliver(invoke_one("median", as_array(a), axis=axis, keepdims=keepdims), out)
 
 
@@ -100,7 +98,7 @@ def _quantile(name: str) -> None:
         a: Any,
         q: Any,
         axis: Any = None,
-        out: Any = None,
+        out: ndarray | None = None,
         overwrite_input: bool = False,
         method: str = "linear",
         keepdims: bool = False,
@@ -218,15 +216,26 @@ def histogram(
     return result
 
 
-def _reduction(name: str) -> None:
-    def reduce(a: Any, axis: Any = None, *args: Any, out: Any = None, keepdims: bool = False, **attrs: Any) -> ndarray:
-        return deliver(invoke_one(name, as_array(a), axis=axis, keepdims=keepdims, **attrs), out)
+def _extreme(name: str) -> None:
+    def reduce(a: Any, axis: Any = None, out: ndarray | None = None, keepdims: bool = False) -> ndarray:
+        return deliver(invoke_one(name, as_array(a), axis=axis, keepdims=keepdims), out)
 
     RECORDED[name] = reduce
 
 
-for _name in ("nansum", "nanmean", "nanmax", "nanmin"):
-    _reduction(_name)
+def _total(name: str) -> None:
+    def reduce(
+        a: Any, axis: Any = None, dtype: Any = None, out: ndarray | None = None, keepdims: bool = False
+    ) -> ndarray:
+        return deliver(invoke_one(name, as_array(a), axis=axis, dtype=dtype, keepdims=keepdims), out)
+
+    RECORDED[name] = reduce
+
+
+_extreme("nanmax")
+_extreme("nanmin")
+_total("nansum")
+_total("nanmean")
 
 
 def _binary(name: str) -> None:
@@ -440,7 +449,7 @@ def unique(
 
 @_records
 def union1d(ar1: Any, ar2: Any) -> ndarray:
-    return _first(unique(concatenate([ravel(_operand(ar1)), ravel(_operand(ar2))])))
+    return invoke("unique", concatenate([ravel(_operand(ar1)), ravel(_operand(ar2))]))[0]
 
 
 @_records

@@ -10,6 +10,7 @@ import numpy as np
 from minidnn.errors import OpError, ShapeError
 from minidnn.ops.checks import broadcast_shapes, normalize_axis, want_integer, want_min_rank
 from minidnn.ops.elementwise import want_supported
+from minidnn.ops.numpy_dtypes import defaulted
 from minidnn.ops.registry import Attr, Attrs, Op, TensorType, register
 from minidnn.ops.traits import IF_ALL, IF_FIRST
 
@@ -109,7 +110,7 @@ def _infer_choose(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]
     op = "choose"
     want_supported(op, types)
     want_integer(op, "a", types[0])
-    return [TensorType(broadcast_shapes(op, types), np.result_type(*(t.dtype for t in types[1:])))]
+    return [TensorType(broadcast_shapes(op, types), defaulted(np.result_type(*(t.dtype for t in types[1:])), types))]
 
 
 def _choose(attrs: Attrs, a: Array, *choices: Array) -> Array:

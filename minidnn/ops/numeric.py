@@ -107,7 +107,7 @@ def _infer_cross(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
     if any(count == 3 for count, _ in leads):
         at = normalize_axis(op, attrs.axisc, len(shape) + 1, "axisc")
         shape = (*shape[:at], 3, *shape[at:])
-    return [TensorType(shape, np.result_type(*(t.dtype for t in types)))]
+    return [TensorType(shape, defaulted(np.result_type(*(t.dtype for t in types)), types))]
 
 
 register(
