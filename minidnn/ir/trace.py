@@ -18,7 +18,7 @@ from typing import Any, Generic, Self, TypeVar
 import numpy as np
 
 from minidnn.errors import GraphError, MXNetError
-from minidnn.ir.graph import Entry, Graph, Node, make_variable
+from minidnn.ir.graph import Entry, Graph, Node, make_node, make_variable
 from minidnn.ir.sizes import depends_on_size, with_sizes
 from minidnn.ops.registry import Attrs, Op, TensorType
 from minidnn.scope import current_scope
@@ -236,6 +236,11 @@ class Trace(Generic[Array]):
                 raise GraphError(f"output {i} belongs to another trace: {output._entry}")
             else:
                 entries.append(output._entry)
+        reached = set(Graph(entries).nodes())
+        checks = [node[0] for node in self._sizes if node in self._fixed and node not in reached]
+        if checks:
+            attrs = {"num_args": len(checks) + 1}
+            entries[0] = make_node("depend", self._fresh_name("depend"), [entries[0], *checks], attrs)[0]
         return with_sizes(Graph(entries), {node: self._sizes[node] for node in self._fixed})
 
     def _constant(self, array: Array) -> Entry:

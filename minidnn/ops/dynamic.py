@@ -1,4 +1,4 @@
-"""Operators whose result has a size that depends on values: argwhere, unique, bincount.
+"""Operators whose result has a size that depends on values: argwhere, unique, bincount; and depend.
 
 Their attribute ``size`` fixes it; see `Op.is_dynamic`.
 """
@@ -14,7 +14,7 @@ from minidnn.errors import OpError, ShapeError
 from minidnn.ops.checks import normalize_axis, want_integer, want_rank, want_shape
 from minidnn.ops.elementwise import BOOL, INT64, promote, want_supported
 from minidnn.ops.registry import Attr, Attrs, Op, TensorType, register
-from minidnn.ops.traits import ALWAYS
+from minidnn.ops.traits import ALWAYS, IF_FIRST
 
 __all__: list[str] = []
 
@@ -97,5 +97,18 @@ register(
         lambda attrs: ("data", "weights") if attrs.has_weights else ("data",),
         attrs=(Attr("minlength", "int", 0, low=0), Attr("has_weights", "bool", False), _SIZE),
         is_dynamic=True,
+    )
+)
+
+
+# A graph that holds only for a certain size depends on the operation that checks it, whether or not it reads the result.
+register(
+    Op(
+        "depend",
+        lambda attrs, types: [types[0]],
+        lambda attrs, data, *others: data,
+        lambda attrs: ("data", *(f"other{i}" for i in range(attrs.num_args - 1))),
+        attrs=(Attr("num_args", "int", low=1),),
+        nonnegative=IF_FIRST,
     )
 )
