@@ -101,7 +101,7 @@ register(
 )
 
 
-# A graph that holds only for a certain size depends on the operation that checks it, whether or not it reads the result.
+# A graph that holds for one size depends on the operation that checks it, whether or not it reads the result.
 register(
     Op(
         "depend",

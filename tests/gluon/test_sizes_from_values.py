@@ -170,9 +170,8 @@ def test_many_threads_find_many_sizes() -> None:
 
     def run(count: int) -> None:
         data = batch(count)
-        for _ in range(20):
-            if not onp.array_equal(net(np.array(data)).asnumpy(), data[data[:, 0] > 0] * onp.float32(3)):
-                wrong.append(count)
+        expected = data[data[:, 0] > 0] * onp.float32(3)
+        wrong.extend(count for _ in range(20) if not onp.array_equal(net(np.array(data)).asnumpy(), expected))
 
     threads = [threading.Thread(target=run, args=(count,)) for count in range(6)]
     for thread in threads:
