@@ -34,7 +34,7 @@ def traced(function: Any, *arrays: Any) -> Any:
 
 
 def check(function: Any, expected: Any, *arrays: Any) -> None:
-    for actual in (function(*map(np.array, arrays)).asnumpy(), traced(function, *arrays)):
+    for actual in (function(*(np.array(a, dtype=a.dtype) for a in arrays)).asnumpy(), traced(function, *arrays)):
         assert (actual.shape, actual.dtype) == (expected.shape, expected.dtype)
         onp.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5)
 
