@@ -9,7 +9,7 @@ import contextlib
 import importlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
@@ -187,12 +187,13 @@ def compile_graph(
     folded, known = fold_constants(graph, parameters)
     if folded is not graph:
         debug_print("passes", "after fold_constants", lambda: format_graph(folded))
-    if has_unknown_sizes(folded):
-        return CompiledGraph(Stages(folded, parameters, inputs, compile_graph, run_on_host), inputs)
     layouts = [_PLAIN] * len(folded.outputs)
     given = {name: (type_, _PLAIN) for name, type_ in inputs.items()}
     # What was computed here is known to nobody else, whatever its name is.
-    same = {name: version for name, version in (versions or {}).items() if known.get(name) is parameters[name]}
+    same = {n: version for n, version in (versions or {}).items() if n in known and known[n] is parameters.get(n)}
+    if has_unknown_sizes(folded):
+        make = partial(compile_graph, versions=same, arenas=arenas)
+        return CompiledGraph(Stages(folded, known, inputs, make, run_on_host), inputs)
     return CompiledGraph(_executor(folded, known, given, layouts, same, arenas), inputs)
 
 

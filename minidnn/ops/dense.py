@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from minidnn.errors import ShapeError
-from minidnn.ops.checks import FLOATS, broadcast_shapes, want_dtype, want_float, want_min_rank, want_shape, want_filled
+from minidnn.ops.checks import FLOATS, broadcast_shapes, want_dtype, want_filled, want_float, want_min_rank, want_shape
 from minidnn.ops.elementwise import want_supported
 from minidnn.ops.registry import Attr, Attrs, Op, TensorType, register
 from minidnn.ops.traits import AnchorTraits

@@ -192,10 +192,10 @@ _REDUCED = (Attr("axis", "ints", None), Attr("keepdims", "bool", False))
 
 def _reduced(op: str, attrs: Attrs, data: TensorType) -> tuple[int, ...]:
     want_supported(op, [data])
-    want_filled(op, "data", data)
     if attrs.axis is not None and None in attrs.axis:
         raise OpError(f"{op}: axis must be all integers, got {attrs.axis}")
     axes = normalize_axes(op, attrs.axis, data.ndim)
+    want_filled(op, "data", data, axes)
     if attrs.keepdims:
         return tuple(1 if i in axes else n for i, n in enumerate(data.shape))
     return tuple(n for i, n in enumerate(data.shape) if i not in axes)

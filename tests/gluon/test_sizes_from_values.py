@@ -67,8 +67,16 @@ def test_layers_run_on_what_was_selected() -> None:
     net.optimize_for(np.array(batch(4)))
     for count, wanted in zip((2, 6), expected, strict=True):
         onp.testing.assert_allclose(net(np.array(batch(count))).asnumpy(), wanted, rtol=1e-5, atol=1e-6)
-    with pytest.raises(OpError, match="must not be empty"):
+    assert net(np.array(batch(0))).shape == (0, 3)
+
+
+def test_what_cannot_be_computed_from_nothing_says_so_when_nothing_is_found() -> None:
+    net = Network(lambda x: kept(x).max(axis=0))
+    net.hybridize()
+    assert net(np.array(batch(2))).shape == (4,)
+    with pytest.raises(OpError, match="node 'max': zero-size reduction"):
         net(np.array(batch(0)))
+    assert net(np.array(batch(3))).shape == (4,)
 
 
 def test_sizes_that_follow_from_sizes() -> None:
