@@ -9,7 +9,7 @@ import contextlib
 import importlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
@@ -27,6 +27,7 @@ from minidnn.runtime.profile import Profile
 from minidnn.runtime.program_cache import Owner, ProgramCache
 from minidnn.runtime.recording import Recorder, run_on_host, start, stop
 from minidnn.runtime.threads import get_num_threads, pool, set_num_threads, start_threads
+from minidnn.staging import Stages, has_unknown_sizes
 from minidnn.uninterrupted import uninterrupted
 from minidnn_kernels.fork_lock import FORK_LOCK
 
@@ -75,31 +76,34 @@ class Operand(Protocol):
 
 
 class CompiledGraph:
-    """A graph compiled for inputs of given types. Safe to call from many threads.
+    """A graph compiled for inputs of given types. Safe to call from many threads."""
 
-    Attributes:
-        program: its steps, for those who want to look.
-    """
-
-    def __init__(self, executor: Executor, inputs: Mapping[str, TensorType]) -> None:
-        self._executor = executor
+    def __init__(self, run: Executor | Stages, inputs: Mapping[str, TensorType]) -> None:
+        self._run = run
         self._inputs = tuple(inputs.items())
 
     @property
     def program(self) -> Program:
-        return self._executor.program
+        """Its steps; of a graph in stages, those of the first one."""
+        return self._run.head.program if isinstance(self._run, Stages) else self._run.program
 
     def __call__(self, arrays: Sequence[Array]) -> list[Array]:
         """Outputs for `arrays`, one for each input in order; new arrays in C order.
 
         Raises:
             ShapeError, TypeMismatchError: an array is not of the type this was compiled for.
+            SizeError: a size that depends on values is not the one that the graph was traced for.
         """
-        return self._executor(self._check(arrays))
+        return self._run(self._check(arrays))
 
     def steps(self) -> tuple[PlanStep, ...]:
-        """The steps of a run, in order."""
-        return tuple(map(describe_step, self._executor.program.steps))
+        """The steps of a run, in order; what follows sizes that depend on values, as it ran last."""
+        own = tuple(map(describe_step, self.program.steps))
+        if not isinstance(self._run, Stages):
+            return own
+        sizing = (PlanStep(node.name, "NumPy", True, None, None) for node in self._run.sizing)
+        rest = self._run.latest
+        return (*own, *sizing, *(() if rest is None else rest.steps()))
 
     def profile(self, arrays: Sequence[Array], rounds: int = 10, warmup: int = 2) -> Profile:
         """Run it step by step and tell how long each takes.
@@ -118,12 +122,16 @@ class CompiledGraph:
         checked = self._check(arrays)
         recorder = Recorder()
         for _ in range(warmup):
-            self._executor.record(checked, recorder)
+            self.record(checked, recorder)
         recorder.runs.clear()
         for _ in range(rounds):
-            self._executor.record(checked, recorder)
+            self.record(checked, recorder)
         recorder.release()
         return Profile(recorder.runs, get_num_threads())
+
+    def record(self, arrays: Sequence[Array], recorder: Recorder) -> list[Array]:
+        """Outputs for arrays that have been checked; the recorder gets the times of the steps."""
+        return self._run.record(arrays, recorder)
 
     def _check(self, arrays: Sequence[Array]) -> list[Array]:
         if len(arrays) != len(self._inputs):
@@ -182,7 +190,10 @@ def compile_graph(
     layouts = [_PLAIN] * len(folded.outputs)
     given = {name: (type_, _PLAIN) for name, type_ in inputs.items()}
     # What was computed here is known to nobody else, whatever its name is.
-    same = {name: version for name, version in (versions or {}).items() if known.get(name) is parameters[name]}
+    same = {n: version for n, version in (versions or {}).items() if n in known and known[n] is parameters.get(n)}
+    if has_unknown_sizes(folded):
+        make = partial(compile_graph, versions=same, arenas=arenas)
+        return CompiledGraph(Stages(folded, known, inputs, make, run_on_host), inputs)
     return CompiledGraph(_executor(folded, known, given, layouts, same, arenas), inputs)
 
 
@@ -277,10 +288,11 @@ def run_op(op: Op, attrs: Attrs, arrays: Sequence[Operand]) -> tuple[Array, ...]
 
     types = tuple(a._type for a in arrays)
     data = [a._read(op.name) for a in arrays]
-    op.infer_types(attrs, types)
+    if not op.is_dynamic:
+        op.infer_types(attrs, types)
     for name, array in zip(op.input_names(attrs), data, strict=True):
         _refuse_nan(f"{op.name}: {name}", array)
-    if not has_kernel(op.name, types, attrs):
+    if op.is_dynamic or not has_kernel(op.name, types, attrs):
         return run_on_host(op.name, lambda: op.compute(attrs, *data))
     names = op.input_names(attrs)
     weights = [i for i, name in enumerate(names) if name in op.parameters]

@@ -7,7 +7,16 @@ value, `TypeError` for a wrong type), the classes below are that exception as we
 
 from __future__ import annotations
 
-__all__ = ["DataError", "GraphError", "MXNetError", "OpError", "SettingError", "ShapeError", "TypeMismatchError"]
+__all__ = [
+    "DataError",
+    "GraphError",
+    "MXNetError",
+    "OpError",
+    "SettingError",
+    "ShapeError",
+    "SizeError",
+    "TypeMismatchError",
+]
 
 
 class MXNetError(Exception):
@@ -20,6 +29,10 @@ class OpError(MXNetError, ValueError):
 
 class ShapeError(OpError):
     """A shape or a rank does not fit."""
+
+
+class SizeError(OpError):
+    """A result whose size depends on values has another size than the graph was traced for, or an unknown one."""
 
 
 class TypeMismatchError(OpError, TypeError):

@@ -9,7 +9,7 @@ import numpy as np
 
 from minidnn.ops import get_op, list_ops
 
-__all__ = ["SAMPLES", "Sample"]
+__all__ = ["LEFT_OUT", "SAMPLES", "Sample"]
 
 Array = np.ndarray[Any, Any]
 
@@ -100,7 +100,10 @@ _OTHERS = [
     *(Sample(name, _PAIR, dtypes=("float32", "bool")) for name in ("masked_softmax", "masked_log_softmax")),
     *(
         Sample(name, attrs={"axis": axis, "keepdims": keep})
-        for name in ("sum", "prod", "mean", "var", "std", "max", "min", "any", "all", "argmax", "argmin")
+        for name in (
+            *("sum", "prod", "mean", "var", "std", "max", "min", "any", "all", "argmax", "argmin", "median"),
+            *("nansum", "nanmean", "nanmax", "nanmin"),
+        )
         for axis, keep in ((1, False), (-1, True))
     ),
     Sample("sum", _IMAGE, attrs={"axis": (2, 3)}),
@@ -146,6 +149,25 @@ _OTHERS = [
     Sample("squeeze", ((1, 6),), attrs={"axis": (1,)}),
     Sample("swapaxes", attrs={"dim1": 1, "dim2": 2}),
     Sample("transpose", attrs={"axes": (0, 2, 1)}),
+    *(Sample(name, attrs={"kth": 1, "axis": 1}) for name in ("partition", "argpartition")),
+    Sample("lexsort", _PAIR, attrs={"num_args": 2}),
+    Sample("searchsorted", (), ((3,), (4,))),
+    Sample("digitize", ((4,),), ((2,),)),
+    Sample("isin", ((4, 6),), ((3,),)),
+    *(Sample(name, attrs={"q": (0.25, 0.5), "axis": (1,)}) for name in ("percentile", "quantile")),
+    *(Sample(name, attrs={"axis": 1}) for name in ("cumsum", "cumprod")),
+    *(Sample(name, (), ((4, 6),)) for name in ("diag", "diagflat", "cov", "corrcoef")),
+    Sample("diagonal", attrs={"axis1": 1, "axis2": 2}),
+    Sample("take_along_axis", ((4,), (2,)), attrs={"axis": 1}, dtypes=("float32", "int32")),
+    Sample("choose", ((4,), (4,), (4,)), attrs={"num_args": 2}, dtypes=("int32",), high=2),
+    Sample("resize", attrs={"new_shape": ("batch", 3)}),
+    Sample("index", ((4, 6),), ((3,),), {"axes": (1,)}, ("float32", "int32")),
+    Sample("unravel_index", ((4,),), attrs={"shape": (2, 2)}, dtypes=("int32",)),
+    Sample("histogram", (), ((5,),), {"bins": 4}),
+    Sample("polyval", (), ((3,), (4,))),
+    Sample("interp", ((4,),), ((3,), (3,))),
+    Sample("cross", ((3,), (3,))),
+    Sample("depend", _PAIR, attrs={"num_args": 2}),
     Sample("random_choice", (), attrs={"a": 5, "size": ("batch", 3)}),
     Sample("random_multinomial", (), ((1,),), {"n": 3, "size": ("batch",)}),
     Sample("random_multivariate_normal", (), ((1,), (1, 1)), {"size": ("batch",)}),
@@ -169,13 +191,13 @@ _OTHERS += [
     Sample("sequence_reverse", others=((4,),), attrs={"use_sequence_length": True}),
     Sample("sequence_reverse"),
 ]
-# Not tried by themselves.
-_LEFT_OUT = frozenset({"fused"})
+# What has no meaning by itself, and sizes that do not follow from the batch's.
+LEFT_OUT = frozenset({"fused", *(name for name in list_ops() if get_op(name).is_dynamic)})
 
 
 def _sampled_by_form() -> list[Sample]:
     """One call of each elementwise operator and each distribution that is not listed."""
-    listed = {sample.op for sample in _OTHERS} | _LEFT_OUT
+    listed = {sample.op for sample in _OTHERS} | LEFT_OUT
     found = []
     for op in map(get_op, list_ops()):
         scalar = {"scalar": 2} if any(a.name == "scalar" for a in op.attrs) else {}

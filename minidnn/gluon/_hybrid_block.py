@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from minidnn import engine, serialization
 from minidnn.engine import Arenas
-from minidnn.errors import OpError
+from minidnn.errors import OpError, SizeError
 from minidnn.fork_safe import ForkSafeLock
 from minidnn.gluon._block import Block
 from minidnn.gluon.calls import is_outermost, observer, run_in_block
@@ -120,15 +120,22 @@ class HybridBlock(Block):
             hook(self, args)
         arrays, spec = self._flatten_inputs(args)
         program = self._program_for(args, arrays, spec)
-        if self._callback is None:
-            outputs = program(arrays)
-        else:
-            callback, monitor_all = self._callback
-            outputs = program.run_monitored(arrays, callback, monitor_all)
+        try:
+            outputs = self._run_program(program, arrays)
+        except SizeError:
+            # forward() decided something by a number of elements that depends on values, and now there are others.
+            program = self._program_for(args, arrays, spec, rebuild=True)
+            outputs = self._run_program(program, arrays)
         output = unflatten(program.graph.output, iter(outputs))
         for hook in [*self._forward_hooks.values()]:
             hook(self, args, output)
         return output
+
+    def _run_program(self, program: Program, arrays: Sequence[ndarray]) -> list[ndarray]:
+        if self._callback is None:
+            return program(arrays)
+        callback, monitor_all = self._callback
+        return program.run_monitored(arrays, callback, monitor_all)
 
     def _flatten_inputs(self, args: tuple[Any, ...]) -> tuple[list[ndarray], Spec]:
         def refuse(value: Any) -> TypeError:
@@ -158,10 +165,15 @@ class HybridBlock(Block):
 
     # ---- programs --------------------------------------------------------------------------------
 
-    def _program_for(self, args: tuple[Any, ...], arrays: Sequence[ndarray], spec: Spec) -> Program:
-        """The program for these arguments, built where there is none or where it is out of date."""
+    def _program_for(
+        self, args: tuple[Any, ...], arrays: Sequence[ndarray], spec: Spec, rebuild: bool = False
+    ) -> Program:
+        """The program for these arguments, built where there is none, where it is out of date, or `rebuild`."""
         types = tuple(a._type for a in arrays)
         signature = (spec, types)
+        if rebuild:
+            with self._build_lock.here:
+                self._programs.pop(signature, None)
         program = self._programs.get(signature)
         if program is None or not program.is_current():
             with self._build_lock.here:
@@ -195,10 +207,9 @@ class HybridBlock(Block):
         """Trace `forward`."""
         inputs = self.generate_arg_names(len(arrays))
         named = self.collect_params()
-        recording = Recording(named)
+        recording = Recording(named, dict(zip(inputs, arrays, strict=True)))
         trace = recording.trace
-        traced = [trace.input(name, a._type) for name, a in zip(inputs, arrays, strict=True)]
-        output = recording.run(self._call_eagerly, unflatten(spec, iter(traced)))
+        output = recording.run(self._call_eagerly, unflatten(spec, iter(recording.inputs)))
         outputs, output_spec = flatten(output, self._refuse_output)
         if not outputs:
             raise self._refuse_output(output)
@@ -361,10 +372,9 @@ class HybridBlock(Block):
         if current_trace() is not None:
             return
         arrays, spec = self._flatten_inputs(args)
-        recording = Recording(self.collect_params(), shapes_only=True)
         names = self.generate_arg_names(len(arrays))
-        traced = [recording.trace.input(name, a._type) for name, a in zip(names, arrays, strict=True)]
-        recording.run(self._call_eagerly, unflatten(spec, iter(traced)))
+        recording = Recording(self.collect_params(), dict(zip(names, arrays, strict=True)), shapes_only=True)
+        recording.run(self._call_eagerly, unflatten(spec, iter(recording.inputs)))
 
     def steps(self) -> tuple[engine.PlanStep, ...]:
         """The steps of the latest plan, in the order in which they run.

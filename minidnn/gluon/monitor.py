@@ -30,7 +30,7 @@ class Monitor:
     def __init__(self, graph: Graph, values: Mapping[str, _Array]) -> None:
         self._graph = graph
         self._values = values
-        self._pieces: dict[Node, Callable[[Sequence[_Array]], list[_Array]]] = {}
+        self._pieces: dict[Node, tuple[list[TensorType], Callable[[Sequence[_Array]], list[_Array]]]] = {}
 
     def run(self, feed: Mapping[str, _Array], callback: Callback, monitor_all: bool) -> list[_Array]:
         """The outputs for these data variables.
@@ -67,19 +67,19 @@ class Monitor:
     def _compute(self, node: Node, inputs: Sequence[_Array]) -> list[_Array]:
         is_data = [not (entry.node.is_variable and entry.node.name in self._values) for entry in node.inputs]
         data = [array for array, wanted in zip(inputs, is_data, strict=True) if wanted]
-        if node not in self._pieces:
+        types = [TensorType.of(array) for array in inputs]
+        made_for, run = self._pieces.get(node, (None, None))
+        if run is None or made_for != types:
             variables = tuple(make_variable(f"in{i}") for i in range(len(inputs)))
             piece = make_like(node, variables)
             named = {v.node.name: a for v, a in zip(variables, inputs, strict=True)}
-            types = {
-                v.node.name: TensorType.of(named[v.node.name])
-                for v, wanted in zip(variables, is_data, strict=True)
-                if wanted
-            }
-            constants = {name: array for name, array in named.items() if name not in types}
+            given = {v.node.name: t for v, t, wanted in zip(variables, types, is_data, strict=True) if wanted}
+            constants = {name: array for name, array in named.items() if name not in given}
             graph = Graph(piece[i] for i in range(piece.num_outputs))
-            self._pieces[node] = engine.compile_graph(graph, constants, types)
-        return self._pieces[node](data)
+            run = engine.compile_graph(graph, constants, given)
+            # Types change from run to run where sizes depend on values.
+            self._pieces[node] = types, run
+        return run(data)
 
 
 def _shown(array: _Array) -> ndarray:

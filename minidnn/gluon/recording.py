@@ -8,10 +8,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from minidnn import engine
 from minidnn.errors import MXNetError
 from minidnn.initializer import Initializer
+from minidnn.ir.graph import Graph
 from minidnn.ir.trace import Trace, current_trace
 from minidnn.numpy.multiarray import ndarray
+from minidnn.ops.registry import TensorType
 
 __all__ = ["Recordable", "Recording", "current_recording"]
 
@@ -45,11 +48,17 @@ class Recording:
     Args:
         names: structural name -> parameter, of the block that is traced. A parameter that stands under several
             names goes by the last one, as in MXNet.
+        inputs: the data variables by name: arrays of the call that is traced. Their values decide nothing but the sizes
+            that depend on values.
         shapes_only: parameters need no values yet, only shapes.
     """
 
-    def __init__(self, names: Mapping[str, Recordable], shapes_only: bool = False) -> None:
-        self.trace = Trace(ndarray)
+    def __init__(
+        self, names: Mapping[str, Recordable], inputs: Mapping[str, ndarray], shapes_only: bool = False
+    ) -> None:
+        self.trace = Trace(ndarray, self._find_values)
+        self.inputs = [self.trace.input(name, array._type) for name, array in inputs.items()]
+        self._concrete = inputs
         self.used: dict[str, Any] = {}
         self._names = {id(parameter): name for name, parameter in names.items()}
         self._shapes_only = shapes_only
@@ -79,6 +88,14 @@ class Recording:
         init = _describe(parameter.init)
         hints = {} if init is None else {"init": init}
         return self.trace.parameter(name, self._value(parameter), **hints)
+
+    def _find_values(self, graph: Graph) -> list[np.ndarray[Any, Any]]:
+        """The values of the graph's outputs in the call that is traced."""
+        known = {**self._concrete, **self.trace.parameters, **self.trace.constants}
+        values = {v.name: known[v.name]._read("a size that depends on values") for v in graph.variables()}
+        data = {name: values.pop(name) for name in self._concrete if name in values}
+        types = {name: TensorType.of(array) for name, array in data.items()}
+        return engine.compile_graph(graph, values, types)(list(data.values()))
 
     def _value(self, parameter: Recordable) -> ndarray:
         if self._shapes_only and not parameter.is_initialized and parameter.shape_is_known:

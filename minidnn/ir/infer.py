@@ -2,7 +2,7 @@
 
 `minidnn.ir.graph.infer_types` wants the type of every variable. Here a variable may be unknown; the
 shape of a parameter then follows from the data it meets (`Op.infer_parameters`), and what does not
-follow stays unknown.
+follow stays unknown: so do results whose size depends on values.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from minidnn.errors import OpError
+from minidnn.errors import OpError, SizeError
 from minidnn.ir.graph import Entry, Graph, Node, make_variable
 from minidnn.ops.registry import TensorType
 
@@ -95,7 +95,11 @@ def _propagate(
             inputs = [types.get(e) for e in node.inputs]
         complete = [t for t in inputs if t is not None]
         if len(complete) == len(inputs):
-            for i, t in enumerate(node.infer_types(complete)):
+            try:
+                found = node.infer_types(complete)
+            except SizeError:
+                continue
+            for i, t in enumerate(found):
                 types[node[i]] = t
     return types
 

@@ -15,10 +15,14 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, Self, TypeVar
 
+import numpy as np
+
 from minidnn.errors import GraphError, MXNetError
-from minidnn.ir.graph import Entry, Graph, Node, make_variable
+from minidnn.ir.graph import Entry, Graph, Node, make_node, make_variable
+from minidnn.ir.sizes import depends_on_size, with_sizes
 from minidnn.ops.registry import Attrs, Op, TensorType
 from minidnn.scope import current_scope
+from minidnn.user_code import user_line
 
 __all__ = ["Trace", "Traceable", "current_trace", "no_data", "trace_of", "untraced"]
 
@@ -96,15 +100,21 @@ def trace_of(arrays: Sequence[Traceable]) -> Trace[Any] | None:
 class Trace(Generic[Array]):
     """A graph in the making.
 
+    Results whose size depends on values get their type from the values of one run, the one that the trace is made
+    for. Whatever reads a shape that depends on such a size fixes the size in the graph.
+
     Args:
         array: the class of the arrays it gives.
+        find_values: the values of entries in that run; None where there are none, so that such results are refused.
 
     Attributes:
         parameters: name -> concrete array, of every parameter that was asked for.
         constants: name -> a copy of every other concrete array that met a traced one.
     """
 
-    def __init__(self, array: type[Array]) -> None:
+    def __init__(
+        self, array: type[Array], find_values: Callable[[Graph], Sequence[np.ndarray[Any, Any]]] | None = None
+    ) -> None:
         self.parameters: dict[str, Array] = {}
         self.constants: dict[str, Array] = {}
         self._array = array
@@ -112,6 +122,11 @@ class Trace(Generic[Array]):
         self._names: set[str] = set()
         self._constant_of: dict[tuple[int, int], tuple[Array, Entry]] = {}
         self._aliased: set[Entry] = set()
+        self._find_values = find_values
+        self._sizes: dict[Node, int] = {}
+        self._fixed: set[Node] = set()
+        self._sources: dict[Node, frozenset[Node]] = {}
+        self._observed: set[tuple[Entry, bool]] = set()
 
     def run(self, function: Callable[..., Result], *args: Any) -> Result:
         """``function(*args)``, recorded. Traces nest."""
@@ -159,11 +174,40 @@ class Trace(Generic[Array]):
 
         Raises:
             OpError: the inputs do not fit.
+            MXNetError: the size of the result depends on values, and there are none.
         """
-        types = op.infer_types(attrs, [a._type for a in arrays])
         entries = tuple(a._entry if a._entry is not None else self._constant(a) for a in arrays)
+        if op.has_unknown_size(attrs):
+            types = self._find_types(op, attrs, entries)
+        else:
+            types = op.infer_types(attrs, [a._type for a in arrays])
         node = Node(op, self._fresh_name(op.name), attrs, entries)
+        self._note_sources(node, types)
         return tuple(self._array._traced(node[i], t, self) for i, t in enumerate(types))
+
+    def _find_types(self, op: Op, attrs: Attrs, entries: Sequence[Entry]) -> tuple[TensorType, ...]:
+        if self._find_values is None:
+            raise no_data(entries[0], f"{op.name}, whose result has a size that depends on values,")
+        values = self._find_values(Graph(entries))
+        return tuple(map(TensorType.of, op.compute(attrs, *values)))
+
+    def _note_sources(self, node: Node, types: Sequence[TensorType]) -> None:
+        """Remember what sizes the types of `node` may depend on."""
+        found = frozenset[Node]().union(*(self._sources.get(e.node, frozenset()) for e in node.inputs))
+        if node.op is not None and node.op.has_unknown_size(node.attrs):
+            self._sizes[node] = types[-1].shape[0]
+            found |= {node}
+        if found:
+            self._sources[node] = found
+
+    def note_shape_read(self, entry: Entry, rank_only: bool = False) -> None:
+        """Python has read the shape of `entry`, or its rank: sizes it depends on are fixed in the graph from now on."""
+        sources = self._sources.get(entry.node)
+        if not sources or (entry, rank_only) in self._observed:
+            return
+        self._observed.add((entry, rank_only))
+        sizes = {node: self._sizes[node] for node in sources}
+        self._fixed.update(n for n in sources - self._fixed if depends_on_size(entry, n, sizes, rank_only))
 
     def note_view(self, array: Array, view: Array) -> None:
         """Remember that `view` would, without a trace, be a view on the memory of `array`."""
@@ -192,7 +236,12 @@ class Trace(Generic[Array]):
                 raise GraphError(f"output {i} belongs to another trace: {output._entry}")
             else:
                 entries.append(output._entry)
-        return Graph(entries)
+        reached = set(Graph(entries).nodes())
+        checks = [node[0] for node in self._sizes if node in self._fixed and node not in reached]
+        if checks:
+            attrs = {"num_args": len(checks) + 1}
+            entries[0] = make_node("depend", self._fresh_name("depend"), [entries[0], *checks], attrs)[0]
+        return with_sizes(Graph(entries), {node: self._sizes[node] for node in self._fixed})
 
     def _constant(self, array: Array) -> Entry:
         # A copy, since the array may be written to later; kept once for each state the array was met in.
@@ -217,8 +266,9 @@ class Trace(Generic[Array]):
 
 
 def no_data(entry: Entry, what: str) -> MXNetError:
-    """The error for asking an array without data for its values."""
+    """The error for asking an array without data for its values; it says where in the user's code that was."""
+    line = user_line()
     return MXNetError(
         f"{what} needs the values of {str(entry)!r}, but the network is being traced and only shapes are known: "
-        "compute with mx.np and mx.npx operators, or run the block without hybridize()"
+        f"compute with mx.np and mx.npx operators, or run the block without hybridize(){line and f' (at {line})'}"
     )

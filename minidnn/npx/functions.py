@@ -8,12 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from minidnn import dispatch
 from minidnn.dispatch import binary
 from minidnn.errors import OpError
-from minidnn.numpy.convert import as_array, own, to_numpy
+from minidnn.numpy.convert import as_array
 from minidnn.numpy.multiarray import ndarray
 
 __all__ = [
@@ -276,5 +274,5 @@ def norm(data: Any, ord: int = 2, axis: Axes = None, keepdims: bool = False) -> 
 
 
 def nonzero(data: Any) -> ndarray:
-    """Positions of the non-zero elements, int64 ``(count, ndim)``; not for a network being traced."""
-    return own(np.argwhere(to_numpy(as_array(data))))
+    """Positions of the non-zero elements, int64 ``(count, ndim)``."""
+    return dispatch.invoke_one("argwhere", as_array(data))

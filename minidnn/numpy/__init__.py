@@ -11,6 +11,7 @@ from minidnn.missing import raising
 from minidnn.numpy import (
     bits,
     conditions,
+    contractions,
     creation,
     delegated,
     elementwise,
@@ -27,6 +28,7 @@ from minidnn.numpy import (
 )
 from minidnn.numpy.bits import *  # noqa: F403
 from minidnn.numpy.conditions import *  # noqa: F403
+from minidnn.numpy.contractions import *  # noqa: F403
 from minidnn.numpy.creation import *  # noqa: F403
 from minidnn.numpy.delegated import *  # noqa: F403
 from minidnn.numpy.elementwise import *  # noqa: F403
@@ -86,6 +88,7 @@ __all__ = [
 ]
 __all__ += bits.__all__
 __all__ += conditions.__all__
+__all__ += contractions.__all__
 __all__ += creation.__all__
 __all__ += delegated.__all__
 __all__ += elementwise.__all__

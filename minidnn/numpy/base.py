@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Self, TypeVar
 
@@ -112,6 +113,8 @@ class ArrayBase(Traceable):
 
     @property
     def shape(self) -> tuple[int, ...]:
+        if self._trace is not None and self._entry is not None:
+            self._trace.note_shape_read(self._entry)
         return self._type.shape
 
     @property
@@ -120,11 +123,13 @@ class ArrayBase(Traceable):
 
     @property
     def ndim(self) -> int:
+        if self._trace is not None and self._entry is not None:
+            self._trace.note_shape_read(self._entry, rank_only=True)
         return len(self._type.shape)
 
     @property
     def size(self) -> int:
-        return self._type.size
+        return math.prod(self.shape)
 
     @property
     def _version(self) -> int:

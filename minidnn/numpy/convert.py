@@ -8,7 +8,7 @@ import numpy as np
 
 from minidnn.device import Device
 from minidnn.errors import TypeMismatchError
-from minidnn.numpy.base import as_native, is_scalar
+from minidnn.numpy.base import apply, as_native, is_scalar
 from minidnn.numpy.multiarray import ndarray
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "as_host",
     "as_shape",
     "check_device",
+    "find_traced",
     "is_scalar",
     "own",
     "to_numpy",
@@ -36,7 +37,17 @@ def as_array(x: Any, dtype: Any = None) -> ndarray:
     """
     if isinstance(x, ndarray):
         return x if dtype is None else x.astype(dtype, copy=False)
+    if isinstance(x, (list, tuple)) and find_traced(x) is not None:
+        return _stack_traced(x, np.dtype(np.float32 if dtype is None else dtype))
     return ndarray._wrap(as_host(x, dtype))
+
+
+def _stack_traced(x: Any, dtype: np.dtype[Any]) -> ndarray:
+    """Nested lists with traced arrays among their elements."""
+    if not isinstance(x, (list, tuple)):
+        return as_array(x, dtype)
+    parts = [_stack_traced(part, dtype) for part in x]
+    return apply(ndarray, "stack", parts, {"num_args": len(parts), "axis": 0})[0]
 
 
 def as_host(x: Any, dtype: Any = None) -> np.ndarray[Any, Any]:
@@ -78,6 +89,17 @@ def check_device(device: Any) -> None:
     """
     if device is not None and not isinstance(device, Device):
         Device(str(device).split("(")[0])
+
+
+def find_traced(value: Any) -> ndarray | None:
+    """An array of a network being traced, at any depth of lists, tuples and dictionaries; None if there is none."""
+    if isinstance(value, ndarray):
+        return value if value._entry is not None else None
+    if isinstance(value, dict):
+        return find_traced(tuple(value.values()))
+    if isinstance(value, (list, tuple)):
+        return next((found for found in map(find_traced, value) if found is not None), None)
+    return None
 
 
 def to_numpy(value: Any) -> Any:

@@ -7,7 +7,17 @@ from typing import Any
 import numpy as np
 
 from minidnn.numpy.base import as_native, deliver
-from minidnn.numpy.convert import Shape, as_array, as_host, as_shape, check_device, is_scalar, own
+from minidnn.numpy.convert import (
+    Shape,
+    as_array,
+    as_host,
+    as_shape,
+    check_device,
+    find_traced,
+    is_scalar,
+    own,
+    to_numpy,
+)
 from minidnn.numpy.multiarray import ndarray
 
 __all__ = [
@@ -47,6 +57,8 @@ def array(object: Any, dtype: Any = None, device: Any = None, ctx: Any = None) -
     check_device(device or ctx)
     if isinstance(object, ndarray):
         return object.astype(object.dtype if dtype is None else dtype)
+    if find_traced(object) is not None:
+        return as_array(object, dtype)
     host = as_host(object, dtype)
     return ndarray._wrap(np.array(host, order="C"))
 
@@ -108,7 +120,10 @@ def full(
     check_device(device or ctx)
     if is_scalar(fill_value):
         dtype = dtype or (np.bool_ if isinstance(fill_value, (bool, np.bool_)) else np.float32)
-    value = np.asarray(as_array(fill_value, dtype))
+    filled = as_array(fill_value, dtype)
+    if filled._entry is not None:
+        return deliver(filled.broadcast_to(as_shape(shape)), out)
+    value = np.asarray(filled)
     return deliver(own(np.array(np.broadcast_to(value, as_shape(shape)))), out)
 
 
@@ -170,9 +185,22 @@ def linspace(
 ) -> Any:
     """`num` evenly spaced numbers from `start` to `stop`; with `retstep` also the distance between them."""
     check_device(device or ctx)
-    numbers, step = np.linspace(start, stop, num, endpoint, retstep=True, axis=axis)
+    if find_traced((start, stop)) is not None:
+        return _record_linspace(start, stop, num, endpoint, retstep, dtype, axis)
+    numbers, step = np.linspace(to_numpy(start), to_numpy(stop), num, endpoint, retstep=True, axis=axis)
     result = own(numbers.astype(dtype or np.float32))
-    return (result, float(step)) if retstep else result
+    return (result, float(step) if np.ndim(step) == 0 else own(step.astype(np.float32))) if retstep else result
+
+
+def _record_linspace(start: Any, stop: Any, num: int, endpoint: bool, retstep: bool, dtype: Any, axis: int) -> Any:
+    """`linspace` between arrays that are being traced."""
+    first, last = as_array(start), as_array(stop)
+    distance = ndarray._binary("subtract", last, first)
+    parts = max(num - 1 if endpoint else num, 1)
+    shares = ndarray._wrap(np.arange(num, dtype=np.float32) / np.float32(parts)).reshape((num, *(1,) * distance.ndim))
+    numbers = ndarray._binary("add", first, ndarray._binary("multiply", distance, shares))
+    numbers = numbers._apply("moveaxis", source=0, destination=axis).astype(dtype or np.float32, copy=False)
+    return (numbers, ndarray._binary("true_divide", distance, parts)) if retstep else numbers
 
 
 def logspace(
@@ -188,7 +216,10 @@ def logspace(
 ) -> ndarray:
     """`num` numbers from ``base**start`` to ``base**stop``, evenly spaced on the logarithmic scale."""
     check_device(device or ctx)
-    return own(np.logspace(start, stop, num, endpoint, base, axis=axis).astype(dtype or np.float32))
+    if find_traced((start, stop)) is not None:
+        exponents = _record_linspace(start, stop, num, endpoint, False, None, axis)
+        return ndarray._binary("power", base, exponents).astype(dtype or np.float32, copy=False)
+    return own(np.logspace(to_numpy(start), to_numpy(stop), num, endpoint, base, axis=axis).astype(dtype or np.float32))
 
 
 def eye(

@@ -1,18 +1,20 @@
 """Functions that NumPy computes on the values at hand.
 
-They are not operators of the graph: on an array of a network that is being traced they raise an error
-that says so.
+While a network is traced, `minidnn.numpy.recorded` has the operators that compute the same.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from minidnn.numpy.convert import own, to_numpy, wrap
+from minidnn.ir.trace import no_data
+from minidnn.numpy.convert import as_array, find_traced, to_numpy, wrap
 from minidnn.numpy.multiarray import ndarray
+from minidnn.numpy.recorded import RECORDED
 
 __all__ = [
     "allclose",
@@ -40,7 +42,6 @@ __all__ = [
     "diff",
     "digitize",
     "ediff1d",
-    "einsum",
     "flatnonzero",
     "hamming",
     "hanning",
@@ -75,7 +76,6 @@ __all__ = [
     "shares_memory",
     "sort",
     "take_along_axis",
-    "tensordot",
     "trace",
     "tri",
     "tril",
@@ -94,11 +94,33 @@ def _delegate(name: str, doc: str) -> Callable[..., Any]:
     def function(*args: Any, **kwargs: Any) -> Any:
         for ignored in ("device", "ctx"):
             kwargs.pop(ignored, None)
+        traced = find_traced((args, kwargs))
+        if traced is not None:
+            return _record(name, traced, args, kwargs)
         return wrap(_in_default(computed(*to_numpy(args), **to_numpy(kwargs)), args, kwargs))
 
     function.__name__ = function.__qualname__ = name
-    function.__doc__ = f"{doc}\n\nAs `numpy.{name}`, which computes it; arrays of a network being traced are refused."
+    function.__doc__ = (
+        f"{doc}\n\nAs `numpy.{name}`, which computes it; float32 stands for float64 as the default dtype."
+    )
     return function
+
+
+def _record(name: str, traced: ndarray, args: Any, kwargs: dict[str, Any]) -> Any:
+    """The function on arrays that are being traced.
+
+    Raises:
+        MXNetError: there are no operators that compute it with these arguments.
+    """
+    recorded = RECORDED.get(name)
+    assert traced._entry is not None
+    if recorded is None:
+        raise no_data(traced._entry, f"np.{name}()")
+    try:
+        inspect.signature(recorded).bind(*args, **kwargs)
+    except TypeError as error:
+        raise no_data(traced._entry, f"np.{name}() with these arguments ({error})") from None
+    return recorded(*args, **kwargs)
 
 
 def _in_default(value: Any, args: Any, kwargs: dict[str, Any]) -> Any:
@@ -147,7 +169,6 @@ diagonal = _delegate("diagonal", "The diagonals of two axes.")
 diff = _delegate("diff", "Differences of neighbours.")
 digitize = _delegate("digitize", "The bins that elements fall into.")
 ediff1d = _delegate("ediff1d", "Differences of neighbours in the flattened array.")
-einsum = _delegate("einsum", "Einstein's summation convention.")
 flatnonzero = _delegate("flatnonzero", "Positions of the non-zero elements in the flattened array.")
 hamming = _delegate("hamming", "The Hamming window.")
 hanning = _delegate("hanning", "The Hann window.")
@@ -181,7 +202,6 @@ searchsorted = _delegate("searchsorted", "Where to insert elements to keep an ar
 setdiff1d = _delegate("setdiff1d", "The elements the second array does not have.")
 shares_memory = _delegate("shares_memory", "Whether two arrays have an element in common.")
 take_along_axis = _delegate("take_along_axis", "Elements at positions along an axis.")
-tensordot = _delegate("tensordot", "The sum over several axes of two arrays.")
 trace = _delegate("trace", "The sum of a diagonal.")
 tri = _delegate("tri", "Ones at and below a diagonal.")
 tril = _delegate("tril", "Zeros above a diagonal.")
@@ -195,9 +215,9 @@ unravel_index = _delegate("unravel_index", "Flat positions as one array for each
 
 def sort(a: Any, axis: int | None = -1, descending: bool = False, stable: bool = True) -> ndarray:
     """The elements in order along `axis`, or all of them with ``axis=None``."""
-    return own(to_numpy(a)).sort(axis, descending, stable)
+    return as_array(a).sort(axis, descending, stable)
 
 
 def argsort(a: Any, axis: int | None = -1, descending: bool = False, stable: bool = True) -> ndarray:
     """The positions (int64) that would put the elements in order along `axis`; equal ones stay in their order."""
-    return own(to_numpy(a)).argsort(axis, descending, stable)
+    return as_array(a).argsort(axis, descending, stable)

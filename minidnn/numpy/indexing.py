@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from minidnn.errors import MXNetError
 from minidnn.ir.trace import no_data
-from minidnn.numpy.base import Array, ArrayBase
+from minidnn.numpy.base import Array, ArrayBase, as_native
 
-__all__ = ["is_basic", "record_basic", "to_numpy_key"]
+__all__ = ["is_basic", "is_traced_key", "record_index", "to_numpy_key"]
 
 
 def to_numpy_key(key: Any) -> Any:
@@ -39,18 +38,23 @@ def is_basic(key: Any) -> bool:
     return all(k is None or k is Ellipsis or isinstance(k, slice) or _is_integer(k) for k in parts)
 
 
-def record_basic(array: Array, key: Any) -> Array:
-    """Basic indexing of a traced array, as slice, squeeze and expand_dims operators.
+def is_traced_key(key: Any) -> bool:
+    """Whether there is an array of a network being traced in the key."""
+    parts = key if isinstance(key, tuple) else (key,)
+    return any(isinstance(k, ArrayBase) and k._entry is not None for k in parts)
+
+
+def record_index(array: Array, key: Any) -> Array:
+    """Indexing of a traced array, or with traced arrays, as operators.
 
     Raises:
         IndexError: the key does not fit the shape.
-        MXNetError: the key is not basic.
     """
-    if not is_basic(key):
-        raise MXNetError(
-            "while tracing, arrays can be indexed with integers, slices, None and ... only; "
-            f"got {key!r}: use mx.np.take, mx.npx.pick or mx.npx.gather_nd"
-        )
+    return _record_basic(array, key) if is_basic(key) else _record_advanced(array, key)
+
+
+def _record_basic(array: Array, key: Any) -> Array:
+    """Integers, slices, None and `...`, as slice, squeeze and expand_dims operators."""
     parts = _expand_ellipsis(key if isinstance(key, tuple) else (key,), array.ndim)
     begin: list[int | None] = []
     end: list[int | None] = []
@@ -62,7 +66,8 @@ def record_basic(array: Array, key: Any) -> Array:
         if part is None:
             added.append(position - len(dropped) + len(added))
             continue
-        size = array.shape[position]
+        # Of a size that depends on values only this error depends, and the operators check it too.
+        size = array._type.shape[position]
         if isinstance(part, slice):
             begin.append(None if part.start is None else operator.index(part.start))
             end.append(None if part.stop is None else operator.index(part.stop))
@@ -86,9 +91,73 @@ def record_basic(array: Array, key: Any) -> Array:
         result = result._apply("expand_dims", axis=axis)
     if result is array:
         result = array._apply("identity")
-    assert array._trace is not None
-    array._trace.note_view(array, result)
+    if array._trace is not None:
+        array._trace.note_view(array, result)
     return result
+
+
+def _record_advanced(array: Array, key: Any) -> Array:
+    """With arrays of positions or masks among the parts: slices and new axes first, then an index operator."""
+    whole = tuple(_as_index(array, part) for part in (key if isinstance(key, tuple) else (key,)))
+    _check_masks(array, whole)
+    parts = [p for part in whole for p in (part.nonzero() if _is_mask(part) else (part,))]
+    is_array = [isinstance(p, ArrayBase) or _is_integer(p) for p in parts]
+    places = [i for i, found in enumerate(is_array) if found]
+    # What lies between the arrays, be it an ellipsis for no axes, sends their dimensions to the front.
+    front = not all(is_array[places[0] : places[-1] + 1])
+    expanded = _expand_ellipsis(tuple(parts), array.ndim)
+    sliced = _record_basic(array, tuple(p if p is None or isinstance(p, slice) else slice(None) for p in expanded))
+    axes = [i for i, p in enumerate(expanded) if isinstance(p, ArrayBase) or _is_integer(p)]
+    indices = [_position_array(array, expanded[i]) for i in axes]
+    return sliced._apply("index", *indices, axes=axes, front=front)
+
+
+def _position_array(array: Array, part: Any) -> Any:
+    return part if isinstance(part, ArrayBase) else type(array)._wrap(np.asarray(operator.index(part), np.int64))
+
+
+def _as_index(array: Array, part: Any) -> Any:
+    """A part of a key, with arrays instead of lists.
+
+    Raises:
+        IndexError: it is nothing that can be an index.
+    """
+    if part is None or part is Ellipsis or isinstance(part, slice) or _is_integer(part):
+        return part
+    index = part if isinstance(part, ArrayBase) else _index_array(array, part)
+    if index.dtype == np.bool_ and not index.ndim:
+        raise IndexError("while tracing, arrays cannot be indexed with a single bool")
+    if index.dtype.kind not in "biu":
+        raise IndexError(f"arrays used as indices must be of integers or bools, got {index._type}")
+    return index
+
+
+def _is_mask(part: Any) -> bool:
+    return isinstance(part, ArrayBase) and part.dtype == np.bool_
+
+
+def _check_masks(array: Array, parts: tuple[Any, ...]) -> None:
+    """A mask must have the shape of the axes that it stands for.
+
+    Raises:
+        IndexError: one has not.
+    """
+    counts = [0 if p is None or p is Ellipsis else p.ndim if _is_mask(p) else 1 for p in parts]
+    position = 0
+    for part, count in zip(parts, counts, strict=True):
+        if part is Ellipsis:
+            position += array.ndim - sum(counts)
+        wanted = array._type.shape[position : position + count]
+        if _is_mask(part) and part._type.shape != wanted:
+            raise IndexError(f"a mask must have the shape {wanted} of what it selects from, got {part._type.shape}")
+        position += count
+
+
+def _index_array(array: Array, part: Any) -> Any:
+    host = np.asarray(part)
+    if not host.size and not isinstance(part, np.ndarray):
+        host = host.astype(np.int64)
+    return type(array)._wrap(as_native(host))
 
 
 def _expand_ellipsis(parts: tuple[Any, ...], ndim: int) -> tuple[Any, ...]:

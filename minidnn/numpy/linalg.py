@@ -15,7 +15,7 @@ import numpy as np
 
 from minidnn import dispatch
 from minidnn.errors import OpError, ShapeError, TypeMismatchError
-from minidnn.numpy import delegated, elementwise, linear, reductions
+from minidnn.numpy import contractions, delegated, elementwise, linear, reductions
 from minidnn.numpy.convert import as_array, own, to_numpy
 from minidnn.numpy.multiarray import ndarray
 from minidnn.ops.checks import FLOAT32
@@ -375,7 +375,7 @@ def outer(a: Any, b: Any) -> ndarray:
 
 def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
     """The sum over several axes of two arrays."""
-    return delegated.tensordot(a, b, axes=axes)
+    return contractions.tensordot(a, b, axes)
 
 
 def matmul(a: Any, b: Any) -> ndarray:

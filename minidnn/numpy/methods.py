@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from minidnn.numpy.base import deliver
+from minidnn.numpy.base import apply, deliver
 from minidnn.numpy.operators import ArrayOperators
 
 __all__ = ["ArrayMethods"]
@@ -170,29 +170,19 @@ class ArrayMethods(ArrayOperators):
         return self._apply("abs")
 
     def sort(self, axis: int | None = -1, descending: bool = False, stable: bool = True) -> Self:
-        """The elements in order along `axis`, or all of them with ``axis=None``; not in a network being traced."""
-        ordered = np.sort(self._read("sort()"), axis, kind="stable")
-        if descending:
-            ordered = np.flip(ordered, -1 if axis is None else axis).copy()
-        return self._wrap(ordered)
+        """The elements in order along `axis`, or all of them with ``axis=None``."""
+        return self._apply("sort", axis=axis, descending=descending)
 
     def argsort(self, axis: int | None = -1, descending: bool = False, stable: bool = True) -> Self:
-        """The positions (int64) that would put the elements in order along `axis`; not in a network being traced.
-
-        Equal elements stay in their order.
-        """
-        data = self._read("argsort()")
-        if axis is None:
-            data, axis = data.reshape(-1), -1
-        if not descending:
-            return self._wrap(np.argsort(data, axis, kind="stable"))
-        last = np.shape(data)[axis] - 1
-        return self._wrap(last - np.flip(np.argsort(np.flip(data, axis), axis, kind="stable"), axis))
+        """The positions (int64) that would put the elements in order along `axis`; equal ones stay in their order."""
+        return self._apply("argsort", axis=axis, descending=descending)
 
     def cumsum(self, axis: int | None = None, dtype: Any = None, out: Self | None = None) -> Self:
-        """Sums of all elements so far; not in a network being traced."""
-        return deliver(self._wrap(np.cumsum(self._read("cumsum()"), axis, dtype)), out)
+        """Sums of all elements so far."""
+        return deliver(self._apply("cumsum", axis=axis, dtype=dtype), out)
 
     def nonzero(self) -> tuple[Self, ...]:
-        """Positions (int64) of the non-zero elements, one array for each axis; not in a network being traced."""
-        return tuple(self._wrap(np.ascontiguousarray(p)) for p in np.nonzero(self._read("nonzero()")))
+        """Positions (int64) of the non-zero elements, one array for each axis."""
+        positions = self._apply("argwhere")
+        columns = apply(type(self), "split", (positions,), {"sections": self.ndim, "axis": 1}) if self.ndim else ()
+        return tuple(column._apply("squeeze", axis=1) for column in columns)

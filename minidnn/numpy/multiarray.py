@@ -13,7 +13,7 @@ from minidnn.errors import MXNetError, TypeMismatchError
 from minidnn.ir.trace import no_data
 from minidnn.numpy.base import as_native
 from minidnn.numpy.fluent import FluentMethods
-from minidnn.numpy.indexing import is_basic, record_basic, to_numpy_key
+from minidnn.numpy.indexing import is_basic, is_traced_key, record_index, to_numpy_key
 
 __all__ = ["NumpyProtocol", "ndarray"]
 
@@ -52,7 +52,7 @@ class ndarray(FluentMethods):
 
     @property
     def nbytes(self) -> int:
-        return self._type.nbytes
+        return self.size * self.itemsize
 
     @property
     def T(self) -> ndarray:  # noqa: N802
@@ -221,8 +221,8 @@ class ndarray(FluentMethods):
     # ---- indexing and writing --------------------------------------------------------------------
 
     def __getitem__(self, key: Any) -> ndarray:
-        if self._data is None:
-            return record_basic(self, key)
+        if self._data is None or is_traced_key(key):
+            return record_index(self, key)
         key = to_numpy_key(key)
         if not is_basic(key):
             return self._wrap(np.asarray(self._data[key]))

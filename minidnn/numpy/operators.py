@@ -24,6 +24,7 @@ _REVERSIBLE = frozenset(
         "power",
         "arctan2",
         "copysign",
+        "heaviside",
         "ldexp",
         "bitwise_left_shift",
         "bitwise_right_shift",
@@ -67,14 +68,9 @@ class ArrayOperators(ArrayBase):
 
     @classmethod
     def _product(cls, name: str, a: Any, b: Any) -> Self:
-        """`matmul` or `dot` of two arrays of any dtypes.
-
-        Kernels know the products of floats; integers are multiplied by NumPy, where their values are known.
-        """
+        """`matmul` or `dot` of two arrays of any dtypes."""
         x, y = cls._of(a), cls._of(b)
         dtype = promote(x.dtype, y.dtype)
-        if dtype not in FLOATS and x._data is not None and y._data is not None:
-            return cls._wrap(np.asarray(getattr(np, name)(x._data, y._data)))
         return x.astype(dtype, copy=False)._apply(name, y.astype(dtype, copy=False))
 
     @classmethod

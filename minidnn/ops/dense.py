@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from minidnn.errors import ShapeError
-from minidnn.ops.checks import broadcast_shapes, want_dtype, want_filled, want_float, want_min_rank, want_shape
+from minidnn.ops.checks import FLOATS, broadcast_shapes, want_dtype, want_filled, want_float, want_min_rank, want_shape
+from minidnn.ops.elementwise import want_supported
 from minidnn.ops.registry import Attr, Attrs, Op, TensorType, register
 from minidnn.ops.traits import AnchorTraits
 
@@ -19,7 +20,10 @@ Array = np.ndarray[Any, Any]
 
 
 def _widened(*arrays: Array) -> list[Array]:
+    """Floats in at least float32; integers as they are."""
     dtype = np.result_type(np.float32, *arrays)
+    if arrays[0].dtype not in FLOATS:
+        return list(arrays)
     return [a.astype(dtype, copy=False) for a in arrays]
 
 
@@ -68,9 +72,13 @@ register(
 )
 
 
-def _want_factors(op: str, types: Sequence[TensorType]) -> None:
+def _want_factors(op: str, types: Sequence[TensorType], integers: bool = False) -> None:
+    """Two arrays of one dtype: a float, or where `integers` may be multiplied, any."""
     for name, t in zip(("lhs", "rhs"), types, strict=True):
-        want_float(op, name, t)
+        if not integers:
+            want_float(op, name, t)
+    if integers:
+        want_supported(op, types)
     want_dtype(op, "rhs", types[1], types[0].dtype, "lhs")
 
 
@@ -116,7 +124,7 @@ def _infer_matmul(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]
     op, (a, b) = "matmul", types
     for name, t in (("lhs", a), ("rhs", b)):
         want_min_rank(op, name, t, 1)
-    _want_factors(op, types)
+    _want_factors(op, types, integers=True)
     left = a.shape if a.ndim > 1 else (1, *a.shape)
     right = b.shape if b.ndim > 1 else (*b.shape, 1)
     _want_inner(op, a, b, left[-1], right[-2])
@@ -142,7 +150,7 @@ register(
 def _infer_dot(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
     """NumPy's dot: the last axis of lhs with the last but one of rhs, all other axes side by side."""
     op, (a, b) = "dot", types
-    _want_factors(op, types)
+    _want_factors(op, types, integers=True)
     if not a.shape or not b.shape:
         return [TensorType(a.shape + b.shape, a.dtype)]
     axis = max(b.ndim - 2, 0)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from minidnn.errors import OpError, ShapeError, TypeMismatchError
-from minidnn.ops.checks import DTYPES, FLOATS, INTEGERS, normalize_axis, want_filled, want_min_rank
+from minidnn.ops.checks import DTYPES, FLOATS, INTEGERS, normalize_axis, want_filled, want_integer, want_min_rank
 from minidnn.ops.checks import want_shape as _want_shape
 from minidnn.ops.elementwise import BOOL
 from minidnn.ops.registry import Attr, Attrs, Op, TensorType, register
@@ -363,6 +363,26 @@ register(
         lambda attrs, data: np.asarray(data.shape, np.int64),
         ("data",),
         mxnet=("shape_array", "_npx_shape_array"),
+        nonnegative=ALWAYS,
+    )
+)
+
+
+def _infer_unravel_index(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
+    want_integer("unravel_index", "indices", types[0])
+    if None in attrs.shape or not attrs.shape:
+        raise OpError(f"unravel_index: shape must be one or more integers, got {attrs.shape}")
+    return [TensorType(types[0].shape, np.dtype(np.int64))] * len(attrs.shape)
+
+
+register(
+    Op(
+        "unravel_index",
+        _infer_unravel_index,
+        lambda attrs, x: tuple(np.unravel_index(x, attrs.shape, attrs.order)),
+        ("data",),
+        attrs=(Attr("shape", "ints", low=0), Attr("order", "str", "C", choices=("C", "F"))),
+        outputs=lambda attrs: len(attrs.shape),
         nonnegative=ALWAYS,
     )
 )

@@ -13,7 +13,7 @@ from minidnn.ops.elementwise import BOOL, INT64, float_of
 from minidnn.ops.registry import Attr, Attrs, Op, TensorType, register
 from minidnn.ops.traits import ALWAYS, IF_ALL, Sign
 
-__all__: list[str] = []
+__all__ = ["wide_dtype"]
 
 Array = np.ndarray[Any, Any]
 _UINT64 = np.dtype(np.uint64)
@@ -29,7 +29,7 @@ def _reduced(op: str, attrs: Attrs, data: TensorType, needs_elements: bool) -> t
     return tuple(n for i, n in enumerate(data.shape) if i not in axes)
 
 
-def _wide(dtype: np.dtype[Any]) -> np.dtype[Any]:
+def wide_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """The dtype in which sums of `dtype` are kept: integers in 64 bits."""
     if dtype in FLOATS:
         return dtype
@@ -107,13 +107,18 @@ def _moment(function: Callable[..., Any]) -> Callable[..., Any]:
     return reference
 
 
-_register_reduction("sum", np.sum, _wide, (_DTYPE,))
-_register_reduction("prod", np.prod, _wide, (_DTYPE,))
+_register_reduction("sum", np.sum, wide_dtype, (_DTYPE,))
+_register_reduction("prod", np.prod, wide_dtype, (_DTYPE,))
 _register_reduction("mean", _moment(np.mean), float_of, (_DTYPE,))
 _register_reduction("var", _moment(np.var), float_of, (_DTYPE, Attr("ddof", "int", 0, low=0)), nonnegative=ALWAYS)
 _register_reduction("std", _moment(np.std), float_of, (_DTYPE, Attr("ddof", "int", 0, low=0)), nonnegative=ALWAYS)
 _register_reduction("max", np.max, lambda t: t, needs_elements=True)
 _register_reduction("min", np.min, lambda t: t, needs_elements=True)
+# Like the above, but elements that are nan do not count.
+_register_reduction("nansum", np.nansum, wide_dtype, (_DTYPE,))
+_register_reduction("nanmean", _moment(np.nanmean), float_of, (_DTYPE,))
+_register_reduction("nanmax", np.nanmax, lambda t: t, needs_elements=True)
+_register_reduction("nanmin", np.nanmin, lambda t: t, needs_elements=True)
 _register_reduction("any", np.any, lambda t: BOOL, nonnegative=ALWAYS)
 _register_reduction("all", np.all, lambda t: BOOL, nonnegative=ALWAYS)
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from minidnn.errors import GraphError, OpError, ShapeError
+from minidnn.errors import GraphError, OpError, ShapeError, SizeError
 from minidnn.ops.traits import AnchorTraits, ChannelAffine, EpilogueForm, EpilogueStep, Part, Sign
 
 __all__ = ["REQUIRED", "Attr", "Attrs", "Op", "TensorType", "get_op", "list_ops", "register"]
@@ -260,6 +260,8 @@ class Op:
             completed where a default depends on another attribute (``stride`` on the rank of ``kernel``).
         is_random: whether its results are drawn from the process's generator. Such an operation is recorded even
             without traced inputs, and computed once in each run: passes neither fold nor merge it.
+        is_dynamic: whether the first dimension of its last output depends on values. Its attribute ``size`` fixes that
+            number; with None inference has no result, and whoever runs the graph plans what follows when it is found.
         label: the word for it in names of fused nodes; empty for its own name. ``act`` marks an activation.
         anchor: what kernels with an epilogue are about, of an operator that has one.
         epilogue: what it is in such an epilogue, by its attributes; None if it cannot be part of one.
@@ -291,6 +293,7 @@ class Op:
     outputs: int | Callable[[Attrs], int] = 1
     check: Callable[[Attrs], Attrs | None] | None = None
     is_random: bool = False
+    is_dynamic: bool = False
     label: str = ""
     anchor: AnchorTraits | None = None
     epilogue: EpilogueForm | None = None
@@ -355,8 +358,20 @@ class Op:
         completed = self.check(made) if self.check is not None else None
         return made if completed is None else completed
 
+    def has_unknown_size(self, attrs: Attrs) -> bool:
+        """Whether the types of its results are unknown before they are computed."""
+        return self.is_dynamic and attrs.size is None
+
     def infer_types(self, attrs: Attrs, types: Sequence[TensorType]) -> tuple[TensorType, ...]:
-        """Output types; the number of inputs is checked here, the rest by the op's own `infer`."""
+        """Output types; the number of inputs is checked here, the rest by the op's own `infer`.
+
+        Raises:
+            OpError: the inputs do not fit.
+            SizeError: the size depends on values.
+        """
+        if self.has_unknown_size(attrs):
+            self.infer_types(attrs.replace(size=0), types)
+            raise SizeError(f"{self.name}: the size of the result depends on values")
         names = self.input_names(attrs)
         if len(types) != len(names):
             raise OpError(f"{self.name}: expected {len(names)} inputs {list(names)}, got {len(types)}")
@@ -372,12 +387,28 @@ class Op:
         """The reference result, always as a tuple of arrays of the inferred types.
 
         Infinity and NaN come without NumPy's warnings, as from compiled code.
+
+        Raises:
+            OpError: the inputs do not fit.
+            SizeError: the result has another size than the attribute ``size`` says.
         """
-        expected = self.infer_types(attrs, [TensorType.of(a) for a in arrays])
+        types = [TensorType.of(a) for a in arrays]
+        expected = self.infer_types(attrs.replace(size=attrs.size or 0) if self.is_dynamic else attrs, types)
         with np.errstate(all="ignore"):
             result = self.reference(attrs, *arrays)
             results = result if isinstance(result, tuple) else (result,)
+            if self.is_dynamic:
+                expected = self.infer_types(attrs.replace(size=self._found_size(attrs, results)), types)
             return tuple(np.asarray(r, dtype=t.dtype).reshape(t.shape) for r, t in zip(results, expected, strict=True))
+
+    def _found_size(self, attrs: Attrs, results: Sequence[Any]) -> int:
+        found = len(results[-1])
+        if attrs.size not in (None, found):
+            raise SizeError(
+                f"{self.name}: {found} elements were found, but the graph was traced for {attrs.size}: "
+                "forward() reads a shape that depends on their number"
+            )
+        return found
 
 
 # What a 48-bit address space holds: below it no offset a kernel computes in int64 can overflow.

@@ -111,5 +111,11 @@ def test_dot_sums_the_last_with_the_last_but_one(left: tuple[int, ...], right: t
 def test_products_refuse(op: str) -> None:
     with pytest.raises(ShapeError, match="the summed dimensions differ, 4 and 5"):
         infer(op, tensor(3, 4), tensor(5, 4))
-    with pytest.raises(TypeMismatchError, match="lhs must be float16"):
-        infer(op, tensor(3, 4, dtype="int32"), tensor(4, 5, dtype="int32"))
+    with pytest.raises(TypeMismatchError, match="rhs must be int32 like lhs"):
+        infer(op, tensor(3, 4, dtype="int32"), tensor(4, 5, dtype="int64"))
+
+
+@pytest.mark.parametrize("op", ["matmul", "dot"])
+def test_products_of_integers_are_exact(op: str) -> None:
+    a = np.array([[2**53, 1], [1, 1]])
+    assert reference(op, a, a).tolist() == (a.astype(object) @ a.astype(object) % 2**64).tolist()

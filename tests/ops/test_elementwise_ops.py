@@ -88,6 +88,8 @@ TORCH_BINARY: dict[str, Any] = {
     "fmin": torch.fmin,
     "arctan2": torch.arctan2,
     "hypot": torch.hypot,
+    "logaddexp": torch.logaddexp,
+    "heaviside": torch.heaviside,
     "copysign": torch.copysign,
     "ldexp": torch.ldexp,
     "equal": torch.eq,

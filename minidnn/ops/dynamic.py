@@ -1,0 +1,114 @@
+"""Operators whose result has a size that depends on values: argwhere, unique, bincount; and depend.
+
+Their attribute ``size`` fixes it; see `Op.is_dynamic`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from minidnn.errors import OpError, ShapeError
+from minidnn.ops.checks import normalize_axis, want_integer, want_rank, want_shape
+from minidnn.ops.elementwise import BOOL, INT64, promote, want_supported
+from minidnn.ops.registry import Attr, Attrs, Op, TensorType, register
+from minidnn.ops.traits import ALWAYS, IF_FIRST
+
+__all__: list[str] = []
+
+Array = np.ndarray[Any, Any]
+_SIZE = Attr("size", "int", None, low=0)
+
+
+def _infer_argwhere(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
+    want_supported("argwhere", types)
+    return [TensorType((attrs.size, types[0].ndim), INT64)]
+
+
+register(
+    Op(
+        "argwhere",
+        _infer_argwhere,
+        lambda attrs, x: np.argwhere(x),
+        ("data",),
+        attrs=(_SIZE,),
+        is_dynamic=True,
+        nonnegative=ALWAYS,
+    )
+)
+
+
+def _infer_unique(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
+    op, data = "unique", types[0]
+    want_supported(op, types)
+    if attrs.axis is None:
+        shape, inverse = (attrs.size,), data.shape
+    else:
+        axis = normalize_axis(op, attrs.axis, data.ndim)
+        if data.size == 0:
+            raise ShapeError(f"{op}: data must not be empty where an axis is given, got {data}")
+        shape, inverse = (*data.shape[:axis], attrs.size, *data.shape[axis + 1 :]), (data.shape[axis],)
+    counted = TensorType((attrs.size,), INT64)
+    return [TensorType(shape, data.dtype), counted, TensorType(inverse, INT64), counted]
+
+
+def _unique(attrs: Attrs, x: Array) -> tuple[Array, ...]:
+    return tuple(np.unique(x, True, True, True, attrs.axis))
+
+
+register(
+    Op(
+        "unique",
+        _infer_unique,
+        _unique,
+        ("data",),
+        attrs=(Attr("axis", "int", None), _SIZE),
+        outputs=4,
+        is_dynamic=True,
+    )
+)
+
+
+def _infer_bincount(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
+    op, data = "bincount", types[0]
+    want_rank(op, "x", data, 1)
+    if data.dtype != BOOL:
+        want_integer(op, "x", data)
+    if not attrs.has_weights:
+        return [TensorType((attrs.size,), INT64)]
+    want_shape(op, "weights", types[1], data.shape, "one for each element of x")
+    wide = types[1].dtype == np.float64
+    return [TensorType((attrs.size,), promote(np.dtype(np.float64 if wide else np.float32)))]
+
+
+def _bincount(attrs: Attrs, x: Array, weights: Array | None = None) -> Array:
+    if x.size and x.min() < 0:
+        raise OpError(f"bincount: x must have no negative elements, got {x.min()}")
+    return np.bincount(x.astype(np.int64), weights, attrs.minlength)
+
+
+register(
+    Op(
+        "bincount",
+        _infer_bincount,
+        _bincount,
+        lambda attrs: ("data", "weights") if attrs.has_weights else ("data",),
+        attrs=(Attr("minlength", "int", 0, low=0), Attr("has_weights", "bool", False), _SIZE),
+        is_dynamic=True,
+    )
+)
+
+
+# A graph that holds for one size depends on the operation that checks it, whether or not it reads the result.
+register(
+    Op(
+        "depend",
+        lambda attrs, types: [types[0]],
+        lambda attrs, data, *others: data,
+        lambda attrs: ("data", *(f"other{i}" for i in range(attrs.num_args - 1))),
+        attrs=(Attr("num_args", "int", low=1),),
+        nonnegative=IF_FIRST,
+    )
+)

@@ -1,0 +1,157 @@
+"""Operators that read elements at positions given by arrays: index, take_along_axis, choose; and resize."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from minidnn.errors import OpError, ShapeError
+from minidnn.ops.checks import broadcast_shapes, normalize_axis, want_integer, want_min_rank
+from minidnn.ops.elementwise import want_supported
+from minidnn.ops.numpy_dtypes import defaulted
+from minidnn.ops.registry import Attr, Attrs, Op, TensorType, register
+from minidnn.ops.traits import IF_ALL, IF_FIRST
+
+__all__: list[str] = []
+
+Array = np.ndarray[Any, Any]
+
+
+def _indexed_axes(attrs: Attrs, data: TensorType) -> tuple[int, ...]:
+    if None in attrs.axes or not attrs.axes:
+        raise OpError(f"index: axes must be one or more integers, got {attrs.axes}")
+    axes = tuple(normalize_axis("index", axis, data.ndim, "axes") for axis in attrs.axes)
+    if list(axes) != sorted(set(axes)):
+        raise OpError(f"index: axes must increase, got {attrs.axes}")
+    return axes
+
+
+def _place(attrs: Attrs, axes: tuple[int, ...]) -> int:
+    """Where the dimensions of the indices stand in the result."""
+    is_one_block = axes[-1] - axes[0] == len(axes) - 1
+    return axes[0] if is_one_block and not attrs.front else 0
+
+
+def _infer_index(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
+    op, data, indices = "index", types[0], types[1:]
+    want_supported(op, [data])
+    axes = _indexed_axes(attrs, data)
+    for i, t in enumerate(indices):
+        want_integer(op, f"index{i}", t)
+    found = broadcast_shapes(op, indices)
+    if 0 not in found and any(data.shape[axis] == 0 for axis in axes):
+        raise ShapeError(f"{op}: an axis of size 0 has no elements to read, got {data} and axes {axes}")
+    rest = [n for i, n in enumerate(data.shape) if i not in axes]
+    place = _place(attrs, axes)
+    return [TensorType((*rest[:place], *found, *rest[place:]), data.dtype)]
+
+
+def _index(attrs: Attrs, data: Array, *indices: Array) -> Array:
+    axes = _indexed_axes(attrs, TensorType.of(data))
+    for axis, index in zip(axes, indices, strict=True):
+        size = data.shape[axis]
+        if index.size and not (-size <= index.min() and index.max() < size):
+            found = f"{index.min()}..{index.max()}"
+            raise IndexError(f"indices {found} are out of bounds for axis {axis} with size {size}")
+    # The indexed axes stand in front, so that NumPy's rule for the place of the result never matters.
+    moved = np.moveaxis(data, axes, range(len(axes)))
+    result = np.asarray(moved[indices])
+    rank = np.broadcast(*indices).ndim
+    place = _place(attrs, axes)
+    return np.moveaxis(result, range(rank), range(place, place + rank))
+
+
+register(
+    Op(
+        "index",
+        _infer_index,
+        _index,
+        lambda attrs: ("data", *(f"index{i}" for i in range(len(attrs.axes)))),
+        attrs=(Attr("axes", "ints"), Attr("front", "bool", False)),
+        nonnegative=IF_FIRST,
+    )
+)
+
+
+def _infer_take_along_axis(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
+    op, (data, indices) = "take_along_axis", types
+    want_supported(op, [data])
+    want_min_rank(op, "data", data, 1)
+    want_integer(op, "indices", indices)
+    if indices.ndim != data.ndim:
+        raise ShapeError(f"{op}: indices must have as many dimensions as data, got {indices} and {data}")
+    axis = normalize_axis(op, attrs.axis, data.ndim)
+    if indices.shape[axis] and not data.shape[axis]:
+        raise ShapeError(f"{op}: axis {axis} has no elements to read, got {data}")
+    # Along the other axes both are broadcast.
+    like = TensorType((*data.shape[:axis], 1, *data.shape[axis + 1 :]), data.dtype)
+    return [TensorType(broadcast_shapes(op, [like, indices]), data.dtype)]
+
+
+def _take_along_axis(attrs: Attrs, data: Array, indices: Array) -> Array:
+    return np.take_along_axis(data, indices, attrs.axis)
+
+
+register(
+    Op(
+        "take_along_axis",
+        _infer_take_along_axis,
+        _take_along_axis,
+        ("data", "indices"),
+        attrs=(Attr("axis", "int"),),
+        nonnegative=IF_FIRST,
+    )
+)
+
+
+def _infer_choose(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
+    op = "choose"
+    want_supported(op, types)
+    want_integer(op, "a", types[0])
+    return [TensorType(broadcast_shapes(op, types), defaulted(np.result_type(*(t.dtype for t in types[1:])), types))]
+
+
+def _choose(attrs: Attrs, a: Array, *choices: Array) -> Array:
+    # NumPy's own is limited to 64 choices.
+    count = len(choices)
+    if attrs.mode == "raise" and a.size and not (a.min() >= 0 and a.max() < count):
+        raise OpError(f"choose: a must lie in [0, {count}) for {count} choices, got {a.min()}..{a.max()}")
+    position = a % count if attrs.mode == "wrap" else np.clip(a, 0, count - 1)
+    dtype = np.result_type(*choices)
+    shape = np.broadcast_shapes(a.shape, *(c.shape for c in choices))
+    result = np.empty(shape, dtype)
+    for i, choice in enumerate(choices):
+        np.copyto(result, choice, where=np.broadcast_to(position == i, shape))
+    return result
+
+
+register(
+    Op(
+        "choose",
+        _infer_choose,
+        _choose,
+        lambda attrs: ("a", *(f"choice{i}" for i in range(attrs.num_args))),
+        attrs=(Attr("num_args", "int", low=1), Attr("mode", "str", "raise", choices=("raise", "wrap", "clip"))),
+    )
+)
+
+
+def _infer_resize(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
+    want_supported("resize", types)
+    if None in attrs.new_shape:
+        raise OpError(f"resize: new_shape must be all integers, got {attrs.new_shape}")
+    return [TensorType(attrs.new_shape, types[0].dtype)]
+
+
+register(
+    Op(
+        "resize",
+        _infer_resize,
+        lambda attrs, x: np.resize(x, attrs.new_shape),
+        ("data",),
+        attrs=(Attr("new_shape", "ints", low=0),),
+        nonnegative=IF_ALL,
+    )
+)

@@ -1,0 +1,212 @@
+"""Operators without a family, as NumPy computes them: histograms, covariances, interpolation, polynomials, ..."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from minidnn.errors import OpError, ShapeError
+from minidnn.ops.checks import broadcast_shapes, normalize_axis, want_min_rank, want_rank, want_shape
+from minidnn.ops.elementwise import BOOL, quiet, want_supported
+from minidnn.ops.numpy_dtypes import defaulted, probed_dtype
+from minidnn.ops.registry import Attr, Attrs, Op, TensorType, register
+from minidnn.ops.traits import ALWAYS
+
+__all__: list[str] = []
+
+Array = np.ndarray[Any, Any]
+_FLOAT64 = np.dtype(np.float64)
+
+
+# ---- elementwise ---------------------------------------------------------------------------------------
+
+
+def _infer_isclose(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
+    want_supported("isclose", types)
+    return [TensorType(broadcast_shapes("isclose", types), BOOL)]
+
+
+register(
+    Op(
+        "isclose",
+        _infer_isclose,
+        quiet(lambda attrs, a, b: np.isclose(a, b, attrs.rtol, attrs.atol, attrs.equal_nan)),
+        ("lhs", "rhs"),
+        attrs=(Attr("rtol", "float", 1e-5), Attr("atol", "float", 1e-8), Attr("equal_nan", "bool", False)),
+        kind="elementwise",
+        nonnegative=ALWAYS,
+    )
+)
+
+
+def _infer_nan_to_num(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
+    want_supported("nan_to_num", types)
+    return [types[0]]
+
+
+register(
+    Op(
+        "nan_to_num",
+        _infer_nan_to_num,
+        lambda attrs, x: np.nan_to_num(x, nan=attrs.nan, posinf=attrs.posinf, neginf=attrs.neginf),
+        ("data",),
+        attrs=(Attr("nan", "float", 0.0), Attr("posinf", "float", None), Attr("neginf", "float", None)),
+        kind="elementwise",
+        mxnet=("_npi_nan_to_num",),
+    )
+)
+
+
+def _infer_polyval(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
+    want_supported("polyval", types)
+    want_rank("polyval", "p", types[0], 1)
+    return [TensorType(types[1].shape, probed_dtype(np.polyval, types))]
+
+
+register(Op("polyval", _infer_polyval, lambda attrs, p, x: np.polyval(p, x), ("p", "x"), mxnet=("_npi_polyval",)))
+
+
+def _infer_interp(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
+    op = "interp"
+    want_supported(op, types)
+    want_rank(op, "xp", types[1], 1)
+    want_shape(op, "fp", types[2], types[1].shape, "that of xp")
+    if not types[1].size:
+        raise ShapeError(f"{op}: xp must not be empty")
+    if attrs.period == 0:
+        raise OpError(f"{op}: period must not be zero")
+    return [TensorType(types[0].shape, defaulted(_FLOAT64, types))]
+
+
+register(
+    Op(
+        "interp",
+        _infer_interp,
+        lambda attrs, x, xp, fp: np.interp(x, xp, fp, attrs.left, attrs.right, attrs.period),
+        ("x", "xp", "fp"),
+        attrs=(Attr("left", "float", None), Attr("right", "float", None), Attr("period", "float", None)),
+    )
+)
+
+
+# ---- vectors -------------------------------------------------------------------------------------------
+
+
+def _infer_cross(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
+    op, leads = "cross", []
+    want_supported(op, types)
+    for name, t, axis in zip(("a", "b"), types, (attrs.axisa, attrs.axisb), strict=True):
+        want_min_rank(op, name, t, 1)
+        at = normalize_axis(op, axis, t.ndim, f"axis{name}")
+        if t.shape[at] not in (2, 3):
+            raise ShapeError(f"{op}: {name} must have vectors of 2 or 3 elements, got {t.shape[at]} along axis {axis}")
+        leads.append((t.shape[at], TensorType(t.shape[:at] + t.shape[at + 1 :], t.dtype)))
+    shape = broadcast_shapes(op, [t for _, t in leads])
+    if any(count == 3 for count, _ in leads):
+        at = normalize_axis(op, attrs.axisc, len(shape) + 1, "axisc")
+        shape = (*shape[:at], 3, *shape[at:])
+    return [TensorType(shape, defaulted(np.result_type(*(t.dtype for t in types)), types))]
+
+
+register(
+    Op(
+        "cross",
+        _infer_cross,
+        lambda attrs, a, b: np.cross(a, b, attrs.axisa, attrs.axisb, attrs.axisc),
+        ("a", "b"),
+        attrs=(Attr("axisa", "int", -1), Attr("axisb", "int", -1), Attr("axisc", "int", -1)),
+    )
+)
+
+
+# ---- statistics ----------------------------------------------------------------------------------------
+
+
+def _register_covariance(name: str, function: Callable[..., Any], attrs: tuple[Attr, ...]) -> None:
+    def infer(values: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
+        want_supported(name, types)
+        variables, observations = 0, set()
+        for t in types:
+            if t.ndim > 2:
+                raise ShapeError(f"{name}: inputs must have at most 2 dimensions, got {t}")
+            rows, columns = t.shape if t.ndim == 2 else (1, t.size)
+            if t.ndim == 2 and not values.rowvar:
+                rows, columns = columns, rows
+            variables += rows
+            observations.add(columns)
+        if len(observations) > 1:
+            raise ShapeError(f"{name}: inputs must have as many observations, got {' and '.join(map(str, types))}")
+        shape = () if variables == 1 else (variables, variables)
+        return [TensorType(shape, defaulted(_FLOAT64, types))]
+
+    def reference(values: Attrs, x: Array, y: Array | None = None) -> Any:
+        options = {a.name: values[a.name] for a in attrs}
+        with np.errstate(all="ignore"):
+            return function(x, y, values.rowvar, **options)
+
+    register(
+        Op(
+            name,
+            infer,
+            reference,
+            lambda values: ("data", "other") if values.num_args == 2 else ("data",),
+            attrs=(Attr("num_args", "int", 1, choices=(1, 2)), Attr("rowvar", "bool", True), *attrs),
+        )
+    )
+
+
+_register_covariance("cov", np.cov, (Attr("bias", "bool", False), Attr("ddof", "int", None)))
+_register_covariance("corrcoef", np.corrcoef, ())
+
+
+def _histogram_inputs(attrs: Attrs) -> tuple[str, ...]:
+    return ("data", *(("edges",) if attrs.bins is None else ()), *(("weights",) if attrs.has_weights else ()))
+
+
+def _histogram(attrs: Attrs, data: Array, *others: Array) -> tuple[Array, Array]:
+    edges = others[0] if attrs.bins is None else attrs.bins
+    weights = others[-1] if attrs.has_weights else None
+    with np.errstate(all="ignore"):
+        return np.histogram(data, edges, attrs.range, attrs.density, weights)
+
+
+def _infer_histogram(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
+    op, named = "histogram", dict(zip(_histogram_inputs(attrs), types, strict=True))
+    want_supported(op, types)
+    if attrs.range is not None and (
+        not isinstance(attrs.range, tuple)
+        or len(attrs.range) != 2
+        or not all(isinstance(n, (int, float)) and np.isfinite(n) for n in attrs.range)
+        or attrs.range[0] > attrs.range[1]
+    ):
+        raise OpError(f"{op}: range must be two increasing numbers, got {attrs.range!r}")
+    if attrs.has_weights:
+        want_shape(op, "weights", named["weights"], named["data"].shape, "one for each element of data")
+    count = attrs.bins
+    if count is None:
+        want_rank(op, "edges", named["edges"], 1)
+        count = named["edges"].size - 1
+        if count < 1:
+            raise ShapeError(f"{op}: there must be at least 2 edges, got {named['edges']}")
+    samples = [np.arange(2).astype(t.dtype) for t in types]
+    dtypes = [defaulted(r.dtype, types) for r in _histogram(attrs.replace(bins=attrs.bins and 1), *samples)]
+    return [TensorType((count + i,), dtype) for i, dtype in enumerate(dtypes)]
+
+
+register(
+    Op(
+        "histogram",
+        _infer_histogram,
+        _histogram,
+        _histogram_inputs,
+        attrs=(
+            Attr("bins", "int", 10, low=1, optional=True),
+            Attr("range", "tree", None),
+            Attr("density", "bool", False),
+            Attr("has_weights", "bool", False),
+        ),
+        outputs=2,
+    )
+)

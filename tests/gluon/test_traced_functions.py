@@ -1,0 +1,352 @@
+"""Every function of mx.np and mx.npx and every method of arrays: compiled, fused and exported as eagerly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as onp
+import pytest
+
+from minidnn import npx
+from minidnn import numpy as np
+from minidnn.gluon import HybridBlock, SymbolBlock
+
+RNG = onp.random.default_rng(11)
+X = RNG.uniform(0.1, 0.9, (3, 4)).astype(onp.float32)
+N = RNG.integers(0, 3, (3, 4)).astype(onp.int64)
+
+Forward = Callable[[Any, Any], Any]
+
+
+class Network(HybridBlock):
+    def __init__(self, function: Forward) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Any, n: Any) -> Any:
+        result = self.function(x, n)
+        # Both are read whatever the function reads.
+        return result, x + n
+
+
+UNARY = (
+    *("abs", "absolute", "arccos", "arcsin", "arcsinh", "arctan", "arctanh", "cbrt", "ceil", "cos", "cosh", "deg2rad"),
+    *("degrees", "exp", "expm1", "fabs", "fix", "floor", "isfinite", "isinf", "isnan", "isneginf", "isposinf", "log"),
+    *("log10", "log1p", "log2", "logical_not", "negative", "positive", "rad2deg", "radians", "reciprocal", "rint"),
+    *("sign", "sin", "sinh", "sqrt", "square", "tan", "tanh", "trunc", "copy", "ravel", "all", "any", "amax", "amin"),
+    *("argmax", "argmin", "max", "min", "mean", "prod", "std", "sum", "var", "average", "around", "round", "round_"),
+    *("atleast_1d", "atleast_2d", "atleast_3d", "transpose", "permute_dims", "squeeze", "flip", "fliplr", "flipud"),
+    *("rot90", "nonzero", "argwhere", "flatnonzero", "sort", "argsort", "median", "nanmax", "nanmean", "nanmin"),
+    *("nansum", "cumsum", "cumprod", "diag", "diagflat", "diagonal", "trace", "tril", "triu", "diff", "ediff1d", "ptp"),
+    *("nan_to_num", "unique", "cov", "corrcoef", "histogram", "zeros_like", "ones_like", "array", "asarray"),
+    *("ascontiguousarray",),
+)
+BINARY = (
+    *("add", "arctan2", "copysign", "divide", "equal", "floor_divide", "fmax", "fmin", "fmod", "greater"),
+    *("greater_equal", "heaviside", "hypot", "isclose", "allclose", "array_equal", "array_equiv", "isin", "less"),
+    *("less_equal", "logaddexp", "logical_and", "logical_or", "logical_xor", "maximum", "minimum", "mod", "multiply"),
+    *("not_equal", "power", "remainder", "subtract", "true_divide", "outer", "inner", "vdot", "kron", "append"),
+    *("union1d", "intersect1d", "setdiff1d", "broadcast_arrays"),
+)
+BITS = ("bitwise_and", "bitwise_or", "bitwise_xor")
+
+FUNCTIONS: dict[str, list[Forward]] = {
+    **{name: [lambda x, n, name=name: getattr(np, name)(x)] for name in UNARY},
+    **{name: [lambda x, n, name=name: getattr(np, name)(x, x[:, ::-1] * 1.5)] for name in BINARY},
+    **{name: [lambda x, n, name=name: getattr(np, name)(n, n + 1)] for name in BITS},
+    **{name: [lambda x, n, name=name: getattr(np, name)(n)] for name in ("bitwise_not", "bitwise_invert", "invert")},
+    "arccosh": [lambda x, n: np.arccosh(x + 1)],
+    "apply_along_axis": [
+        lambda x, n: np.apply_along_axis(np.sum, 0, x),
+        lambda x, n: np.apply_along_axis(lambda row: row[:2] * 2, 1, x),
+    ],
+    "argpartition": [lambda x, n: np.argpartition(x, 1)],
+    "partition": [lambda x, n: np.partition(x, (0, 2), axis=0)],
+    "array": [lambda x, n: np.array(x), lambda x, n: np.array([[x[0, 0], 1], [x[1, 1], x.sum()]])],
+    "array_split": [lambda x, n: np.array_split(x, 3, axis=1)],
+    "bincount": [lambda x, n: np.bincount(n[0]), lambda x, n: np.bincount(n[0], x[1], minlength=7)],
+    "broadcast_to": [lambda x, n: np.broadcast_to(x, (2, 3, 4))],
+    "choose": [lambda x, n: np.choose(n, [x, x * 2, 7.0]), lambda x, n: np.choose(n + 1, [x, n], mode="wrap")],
+    "clip": [lambda x, n: np.clip(x, 0.2, 0.5)],
+    "column_stack": [lambda x, n: np.column_stack([x[:, 0], x])],
+    "compress": [lambda x, n: np.compress(n[:, 0] > 0, x, 0), lambda x, n: np.compress([True, False, True], x, 0)],
+    "concat": [lambda x, n: np.concat([x, n], 1)],
+    "concatenate": [lambda x, n: np.concatenate([x, x * 2], axis=None)],
+    "corrcoef": [lambda x, n: np.corrcoef(x), lambda x, n: np.corrcoef(x, x[::-1], rowvar=False)],
+    "count_nonzero": [lambda x, n: np.count_nonzero(n, axis=0), lambda x, n: np.count_nonzero(x > 0.5)],
+    "cov": [lambda x, n: np.cov(x), lambda x, n: np.cov(x[0], x[1], bias=True), lambda x, n: np.cov(x[0])],
+    "cross": [lambda x, n: np.cross(x[:, :3], x[:, 1:]), lambda x, n: np.cross(x, x[::-1], axis=0)],
+    "cumprod": [lambda x, n: np.cumprod(x, 1), lambda x, n: np.cumprod(n)],
+    "cumsum": [lambda x, n: np.cumsum(x, axis=1), lambda x, n: np.cumsum(n.astype("uint8")), lambda x, n: x.cumsum(0)],
+    "delete": [
+        lambda x, n: np.delete(x, 1, 0),
+        lambda x, n: np.delete(x, slice(1, 3)),
+        lambda x, n: np.delete(x, n[0], 1),
+    ],
+    "diag": [lambda x, n: np.diag(x, 1), lambda x, n: np.diag(n[0], -2)],
+    "diag_indices_from": [lambda x, n: [p + n[0, 0] for p in np.diag_indices_from(x[:, :3])]],
+    "diagonal": [lambda x, n: np.diagonal(np.stack([x, x]), 1, 0, 2)],
+    "diff": [
+        lambda x, n: np.diff(x, 2, 0),
+        lambda x, n: np.diff(n > 0),
+        lambda x, n: np.diff(x, prepend=0, append=x[:, :1]),
+    ],
+    "digitize": [lambda x, n: np.digitize(x, [0.2, 0.5]), lambda x, n: np.digitize(n, np.sort(n[0]), right=True)],
+    "dot": [lambda x, n: np.dot(x, x.T), lambda x, n: np.dot(n, n.T)],
+    "dsplit": [lambda x, n: np.dsplit(np.stack([x, x]), 2)],
+    "dstack": [lambda x, n: np.dstack([x, x])],
+    "ediff1d": [lambda x, n: np.ediff1d(x, to_end=[1, 2], to_begin=0)],
+    "einsum": [
+        lambda x, n: np.einsum("ij,kj->ik", x, x),
+        lambda x, n: np.einsum("ij,kj,lj->ikl", x, x, x),
+        lambda x, n: np.einsum("...j->...", x),
+        lambda x, n: np.einsum("ii->i", x[:, :3]),
+        lambda x, n: np.einsum("ij,kj->ik", n, n),
+    ],
+    "expand_dims": [lambda x, n: np.expand_dims(x, 1)],
+    "full": [lambda x, n: np.full((2, 3), x[0, 0])],
+    "full_like": [lambda x, n: np.full_like(x, x[0])],
+    "heaviside": [lambda x, n: np.heaviside(x - 0.5, 0.5), lambda x, n: np.heaviside(n, n)],
+    "histogram": [
+        lambda x, n: np.histogram(x, 4, (0, 1)),
+        lambda x, n: np.histogram(n, [0, 1, 3], density=True),
+        lambda x, n: np.histogram(x, np.sort(x[0]), weights=x),
+    ],
+    "hsplit": [lambda x, n: np.hsplit(x, 2)],
+    "hstack": [lambda x, n: np.hstack([x, n])],
+    "insert": [
+        lambda x, n: np.insert(x, 1, 0.0, 0),
+        lambda x, n: np.insert(x, [0, 2], x[:, :2], 1),
+        lambda x, n: np.insert(x, 2, n[0, 0]),
+    ],
+    "interp": [lambda x, n: np.interp(x, [0, 1], [2, 3]), lambda x, n: np.interp(x, np.sort(x[0]), x[1], left=0)],
+    "intersect1d": [
+        lambda x, n: np.intersect1d(n[0], n[1]),
+        lambda x, n: np.intersect1d(n, [1, 2, 9], return_indices=True),
+    ],
+    "isin": [lambda x, n: np.isin(n, [1, 2], invert=True)],
+    "lexsort": [lambda x, n: np.lexsort((x[0], n[0])), lambda x, n: np.lexsort(x)],
+    "linspace": [lambda x, n: np.linspace(x[0], x[1], 5), lambda x, n: np.linspace(0, x, 3, endpoint=False, axis=1)],
+    "logaddexp": [lambda x, n: np.logaddexp(x, n), lambda x, n: np.logaddexp(x, 0.5)],
+    "logspace": [lambda x, n: np.logspace(x[0], x[1], 3)],
+    "matmul": [lambda x, n: np.matmul(x, x.T), lambda x, n: np.matmul(n, n.T)],
+    "median": [lambda x, n: np.median(x, axis=(0, 1)), lambda x, n: np.median(n, 1, keepdims=True)],
+    "meshgrid": [
+        lambda x, n: np.meshgrid(x[0], n[:, 0]),
+        lambda x, n: np.meshgrid(x[0], x[1], x[2], indexing="ij", sparse=True),
+    ],
+    "moveaxis": [lambda x, n: np.moveaxis(x, 0, 1)],
+    "nan_to_num": [lambda x, n: np.nan_to_num(x / n, nan=-1, posinf=3)],
+    "nansum": [lambda x, n: np.nansum(np.where(n > 0, x, np.nan), axis=0), lambda x, n: np.nansum(n)],
+    "nonzero": [lambda x, n: np.nonzero(n), lambda x, n: n[0].nonzero()],
+    "pad": [lambda x, n: np.pad(x, ((0, 1), (2, 0)))],
+    "percentile": [
+        lambda x, n: np.percentile(x, 30),
+        lambda x, n: np.percentile(n, [10, 90], axis=1, method="nearest"),
+    ],
+    "polyval": [lambda x, n: np.polyval([1.0, 2.0], x), lambda x, n: np.polyval(x[0], n)],
+    "quantile": [lambda x, n: np.quantile(x, [0.0, 0.3], axis=0, keepdims=True)],
+    "repeat": [lambda x, n: np.repeat(x, 2, 1)],
+    "reshape": [lambda x, n: np.reshape(x, (2, -1))],
+    "resize": [lambda x, n: np.resize(x, (5, 5))],
+    "roll": [lambda x, n: np.roll(x, 1, 1)],
+    "rollaxis": [lambda x, n: np.rollaxis(x, 1)],
+    "row_stack": [lambda x, n: np.row_stack([x, x])],
+    "searchsorted": [
+        lambda x, n: np.searchsorted(np.sort(x[0]), x, "right"),
+        lambda x, n: np.searchsorted(x[0], n, sorter=np.argsort(x[0])),
+    ],
+    "setdiff1d": [lambda x, n: np.setdiff1d(n, [1]), lambda x, n: np.setdiff1d(x[0], x[0, :2], assume_unique=True)],
+    "sort": [lambda x, n: np.sort(x, 0, descending=True), lambda x, n: n.sort(None)],
+    "argsort": [lambda x, n: np.argsort(n, 0), lambda x, n: n.argsort(None, descending=True)],
+    "split": [lambda x, n: np.split(x, [1, 3], axis=1)],
+    "stack": [lambda x, n: np.stack([x, n], -1)],
+    "swapaxes": [lambda x, n: np.swapaxes(x, 0, 1)],
+    "take": [lambda x, n: np.take(x, n, axis=0), lambda x, n: np.take(x, [1, -1])],
+    "take_along_axis": [
+        lambda x, n: np.take_along_axis(x, n, 1),
+        lambda x, n: np.take_along_axis(x, n[:1] - 3, 0),
+    ],
+    "tensordot": [
+        lambda x, n: np.tensordot(x, x, axes=([1], [1])),
+        lambda x, n: np.tensordot(x, x, 0),
+        lambda x, n: np.tensordot(n, n.T, 1),
+    ],
+    "tile": [lambda x, n: np.tile(x, (2, 1))],
+    "trace": [lambda x, n: np.trace(n.astype("int32"), 1), lambda x, n: np.trace(x, dtype="float64")],
+    "tril": [lambda x, n: np.tril(x, -1), lambda x, n: np.tril(x[0])],
+    "unique": [
+        lambda x, n: np.unique(n),
+        lambda x, n: np.unique(n, True, True, True),
+        lambda x, n: np.unique(n, return_counts=True, axis=1),
+    ],
+    "unravel_index": [lambda x, n: np.unravel_index(n, (2, 3)), lambda x, n: np.unravel_index(n, 5)],
+    "vsplit": [lambda x, n: np.vsplit(x, 3)],
+    "vstack": [lambda x, n: np.vstack([x, n])],
+    "where": [lambda x, n: np.where(n > 0, x, -1), lambda x, n: np.where(x > 0.5)],
+}
+
+NPX_UNARY = (
+    *("batch_flatten", "erf", "erfinv", "gamma", "gammaln", "gelu", "hard_sigmoid", "hard_swish", "l2_normalization"),
+    *("log_sigmoid", "log_softmax", "mish", "nonzero", "norm", "relu", "shape_array", "sigmoid", "silu", "smooth_l1"),
+    *("softmax", "softsign", "stop_gradient", "dropout", "arange_like", "topk", "leaky_relu", "add_n", "sequence_mask"),
+)
+IMAGE = (1, 2, 6, 1)
+
+
+def _image(x: Any) -> Any:
+    return x.reshape(IMAGE)
+
+
+NPX: dict[str, list[Forward]] = {
+    **{name: [lambda x, n, name=name: getattr(npx, name)(x)] for name in NPX_UNARY},
+    "activation": [lambda x, n: npx.activation(x - 0.5, "relu")],
+    "batch_dot": [lambda x, n: npx.batch_dot(x[None], x[None], transpose_b=True)],
+    "batch_norm": [lambda x, n: npx.batch_norm(_image(x), *(np.ones(2) for _ in range(4)))],
+    "broadcast_like": [lambda x, n: npx.broadcast_like(x[:1], n)],
+    "cast": [lambda x, n: npx.cast(x, "float64")],
+    "convolution": [
+        lambda x, n: npx.convolution(_image(x), np.ones((3, 2, 3, 1)), kernel=(3, 1), num_filter=3, no_bias=True)
+    ],
+    "deconvolution": [
+        lambda x, n: npx.deconvolution(_image(x), np.ones((2, 3, 3, 1)), kernel=(3, 1), num_filter=3, no_bias=True)
+    ],
+    "embedding": [lambda x, n: npx.embedding(n, np.ones((3, 2)), 3, 2)],
+    "fully_connected": [lambda x, n: npx.fully_connected(x, np.ones((2, 4)), num_hidden=2, no_bias=True)],
+    "gather_nd": [lambda x, n: npx.gather_nd(x, n[:2])],
+    "group_norm": [lambda x, n: npx.group_norm(_image(x), np.ones(2), np.zeros(2), num_groups=2)],
+    "instance_norm": [lambda x, n: npx.instance_norm(_image(x), np.ones(2), np.zeros(2))],
+    "layer_norm": [lambda x, n: npx.layer_norm(x, np.ones(4), np.zeros(4))],
+    "masked_softmax": [lambda x, n: npx.masked_softmax(x, n > 0)],
+    "masked_log_softmax": [lambda x, n: npx.masked_log_softmax(x, n >= 0)],
+    "one_hot": [lambda x, n: npx.one_hot(n, 3)],
+    "pick": [lambda x, n: npx.pick(x, n[:, 0])],
+    "pooling": [lambda x, n: npx.pooling(_image(x), kernel=(2, 1), pool_type="avg")],
+    "reshape": [lambda x, n: npx.reshape(x, (-2, 2, 2))],
+    "reshape_like": [lambda x, n: npx.reshape_like(x.T, n)],
+    "sequence_mask": [lambda x, n: npx.sequence_mask(x, n[0], use_sequence_length=True, value=-1)],
+    "slice": [lambda x, n: npx.slice(x, (0, 1), (2, None))],
+    "slice_axis": [lambda x, n: npx.slice_axis(x, 1, 1, 3)],
+    "slice_like": [lambda x, n: npx.slice_like(x, n[:2])],
+    "topk": [lambda x, n: npx.topk(x, k=2, ret_typ="both")],
+}
+
+METHODS: dict[str, list[Forward]] = {
+    **{
+        name: [lambda x, n, name=name: getattr(x, name)()]
+        for name in (
+            *("abs", "all", "any", "argmax", "argmin", "argsort", "as_np_ndarray", "as_nd_ndarray", "copy", "cumsum"),
+            *("detach", "flatten", "max", "mean", "min", "nonzero", "prod", "ravel", "round", "sort", "squeeze", "std"),
+            *("sum", "transpose", "var"),
+        )
+    },
+    "T": [lambda x, n: x.T],
+    "astype": [lambda x, n: x.astype("int8")],
+    "broadcast_to": [lambda x, n: x.broadcast_to((2, 3, 4))],
+    "clip": [lambda x, n: x.clip(0.2, 0.5)],
+    "dot": [lambda x, n: x.dot(x.T)],
+    "expand_dims": [lambda x, n: x.expand_dims(0)],
+    "repeat": [lambda x, n: x.repeat(2)],
+    "reshape": [lambda x, n: x.reshape(2, -1)],
+    "swapaxes": [lambda x, n: x.swapaxes(0, 1)],
+    "take": [lambda x, n: x.take(n, 0)],
+    "tile": [lambda x, n: x.tile(2)],
+    "tostype": [lambda x, n: x.tostype("default")],
+    "argsort": [lambda x, n: x.argsort(0)],
+}
+
+INDEXING: list[Forward] = [
+    lambda x, n: x[x > 0.5],
+    lambda x, n: x[x > 0.5] * 2 + 1,
+    lambda x, n: x[x > 0.5].sum(),
+    lambda x, n: x[n[:, 0] > 0],
+    lambda x, n: x[n[0], n[1]],
+    lambda x, n: x[:, n[0]],
+    lambda x, n: x[n],
+    lambda x, n: x[[0, 2]][:, [1, 1]],
+    lambda x, n: x[x > 0.3][::2].reshape(-1, 1),
+    lambda x, n: np.sort(x[x > 0.2])[-1],
+    lambda x, n: np.concatenate([x[x > 0.5], x[x <= 0.5]]),
+    lambda x, n: np.dot(x[n[:, 0] >= 0], x.T),
+    lambda x, n: np.array([1, 2, 3])[n],
+    lambda x, n: x[x > 0.5][x[x > 0.5] < 0.7],
+]
+
+NOT_OF_ARRAYS = "takes no arrays, or only their shapes"
+VALUES = "gives values to Python, which a graph does not have while it is traced"
+EXEMPT = {
+    **dict.fromkeys(("arange", "blackman", "empty", "eye", "hamming", "hanning", "identity", "indices"), NOT_OF_ARRAYS),
+    **dict.fromkeys(("ones", "tri", "tril_indices", "triu_indices", "zeros", "ndim", "shape", "size"), NOT_OF_ARRAYS),
+    "empty_like": "its elements are arbitrary",
+    "from_dlpack": "takes arrays of other libraries",
+    "may_share_memory": "arrays of a graph have no memory",
+    "shares_memory": "arrays of a graph have no memory",
+    "random": "a module, with tests of its own",
+}
+NPX_EXEMPT = {
+    **dict.fromkeys(("Device", "cpu", "cpu_pinned", "current_context", "current_device", "gpu"), NOT_OF_ARRAYS),
+    **dict.fromkeys(
+        ("gpu_memory_info", "is_np_array", "is_np_default_dtype", "is_np_shape", "num_gpus"), NOT_OF_ARRAYS
+    ),
+    **dict.fromkeys(("reset_np", "set_np", "seed", "waitall"), NOT_OF_ARRAYS),
+    **dict.fromkeys(("load", "save", "savez"), "reads or writes files"),
+    "random": "a module, with tests of its own",
+}
+METHODS_EXEMPT = {
+    **dict.fromkeys(("asnumpy", "asscalar", "item", "tolist", "wait_to_read", "wait_to_write"), VALUES),
+    **dict.fromkeys(("context", "ctx", "device", "dtype", "grad", "itemsize", "nbytes", "ndim", "shape"), "a property"),
+    **dict.fromkeys(("size", "stype"), "a property"),
+    **dict.fromkeys(("as_in_context", "as_in_ctx", "to_device"), "needs a device; gives the array itself"),
+    **dict.fromkeys(("attach_grad", "backward"), "nothing is differentiated"),
+    **dict.fromkeys(("copyto", "fill"), "writes to memory, which arrays of a graph have not"),
+}
+
+
+def functions_of(module: Any) -> set[str]:
+    return {n for n in module.__all__ if callable(getattr(module, n)) and not isinstance(getattr(module, n), type)}
+
+
+def test_every_function_is_tried_or_exempt() -> None:
+    assert functions_of(np) - EXEMPT.keys() == set(FUNCTIONS)
+    assert functions_of(npx) - NPX_EXEMPT.keys() == set(NPX)
+    assert {n for n in dir(np.ndarray) if not n.startswith("_")} - METHODS_EXEMPT.keys() == set(METHODS)
+
+
+def flat(value: Any) -> list[Any]:
+    if isinstance(value, (list, tuple)):
+        return [leaf for part in value for leaf in flat(part)]
+    return [onp.asarray(value)]
+
+
+def same(actual: Any, expected: Any) -> None:
+    found, wanted = flat(actual), flat(expected)
+    assert [a.shape for a in found] == [e.shape for e in wanted]
+    assert [a.dtype for a in found] == [e.dtype for e in wanted]
+    for a, e in zip(found, wanted, strict=True):
+        onp.testing.assert_allclose(a, e, rtol=2e-6, atol=2e-6)
+
+
+CASES = {
+    f"{group}.{name}-{i}": forward
+    for group, table in (("np", FUNCTIONS), ("npx", NPX), ("ndarray", METHODS), ("index", {"": INDEXING}))
+    for name, forwards in table.items()
+    for i, forward in enumerate(forwards)
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_compiled_fused_and_exported_as_eager(case: str, tmp_path: Path) -> None:
+    x, n = np.array(X), np.array(N)
+    expected = Network(CASES[case])(x, n)
+    compiled = Network(CASES[case])
+    compiled.hybridize()
+    same(compiled(x, n), expected)
+    same(compiled(x[::-1].copy(), n[::-1].copy()), Network(CASES[case])(x[::-1].copy(), n[::-1].copy()))
+    fused = Network(CASES[case])
+    fused.optimize_for(x, n)
+    same(fused(x, n), expected)
+    symbol, params = fused.export(str(tmp_path / "net"))
+    imported = SymbolBlock.imports(symbol, ["data0", "data1"], params)
+    same(imported(x, n), flat(expected))
