@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from minidnn.errors import OpError
+from minidnn.errors import MXNetError, OpError
 from minidnn.generator import generator
+from minidnn.ir.trace import current_trace
 from minidnn.numpy.convert import Shape, as_array, as_shape, own, to_numpy
 from minidnn.numpy.multiarray import ndarray
 
@@ -19,7 +20,10 @@ def _probabilities(function: str, p: Any) -> np.ndarray[Any, Any]:
 
     Raises:
         OpError: a number is negative or no number, or a row does not add up to 1.
+        MXNetError: a network is being traced: the draw would be made then, and never when it runs.
     """
+    if current_trace() is not None:
+        raise MXNetError(f"npx.random.{function} cannot be traced: call it outside forward()")
     rows = to_numpy(as_array(p)).astype(np.float64)
     if rows.ndim < 1 or rows.size == 0:
         raise OpError(f"{function}: at least one outcome is wanted, got probabilities of shape {rows.shape}")

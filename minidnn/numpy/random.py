@@ -280,11 +280,11 @@ def shuffle(x: Any) -> None:
         MXNetError: the network is being traced, and `x` is none of its intermediate results: every run would have to
             shuffle the same memory.
     """
+    if tracing.current_trace() is not None and getattr(x, "_entry", None) is None:
+        raise MXNetError("random.shuffle of an array outside the network cannot be traced; use random.permutation")
     if not isinstance(x, ndarray):
         x[...] = generator().permutation(to_numpy(x))
         return
-    if tracing.current_trace() is not None and x._entry is None:
-        raise MXNetError("random.shuffle of an array outside the network cannot be traced; use random.permutation")
     x._assign(dispatch.invoke_one("random_shuffle", x))
 
 

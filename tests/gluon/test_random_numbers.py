@@ -56,7 +56,7 @@ DRAWS: dict[str, Callable[[Any], Any]] = {
     "uniform_n": lambda x: mx.npx.random.uniform_n(0, x + 2, batch_shape=(2,)),
     "normal_n": lambda x: mx.npx.random.normal_n(x, 1.0, batch_shape=3),
 }
-WITHOUT_DRAWS = {"seed"}
+WITHOUT_DRAWS = {"seed", "categorical"}
 X = mx.np.array(np.random.default_rng(0).uniform(-1, 1, (2, 3)).astype(np.float32))
 
 
@@ -312,3 +312,19 @@ def test_a_child_draws_though_another_thread_was_drawing_at_the_fork() -> None:
             # The forked lock would block for ever; acquiring the new one must not.
             os._exit(0 if generator().bit_generator.lock.acquire(blocking=False) else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda: mx.npx.random.categorical(np.array([0.5, 0.5], np.float32)),
+        lambda: mx.npx.random.multinomial(np.array(3), np.array([0.5, 0.5], np.float32)),
+        lambda: random.shuffle(np.arange(4)),
+    ],
+    ids=["categorical", "multinomial", "shuffle"],
+)
+def test_what_cannot_be_drawn_at_every_call_is_not_drawn_once(draw: Callable[[], Any]) -> None:
+    net = block(lambda x: (x, draw())[0])
+    net.hybridize()
+    with pytest.raises(MXNetError, match="cannot be traced"):
+        net(X)

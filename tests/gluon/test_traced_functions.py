@@ -41,16 +41,17 @@ UNARY = (
     *("rot90", "nonzero", "argwhere", "flatnonzero", "sort", "argsort", "median", "nanmax", "nanmean", "nanmin"),
     *("nansum", "cumsum", "cumprod", "diag", "diagflat", "diagonal", "trace", "tril", "triu", "diff", "ediff1d", "ptp"),
     *("nan_to_num", "unique", "cov", "corrcoef", "histogram", "zeros_like", "ones_like", "array", "asarray"),
-    *("ascontiguousarray",),
+    *("ascontiguousarray", "acos", "alltrue", "asin", "asinh", "atan", "atanh", "modf", "msort", "nanprod", "nanstd"),
+    *("nanvar", "product", "real", "signbit", "sometrue", "trapz"),
 )
 BINARY = (
     *("add", "arctan2", "copysign", "divide", "equal", "floor_divide", "fmax", "fmin", "fmod", "greater"),
     *("greater_equal", "heaviside", "hypot", "isclose", "allclose", "array_equal", "array_equiv", "isin", "less"),
     *("less_equal", "logaddexp", "logical_and", "logical_or", "logical_xor", "maximum", "minimum", "mod", "multiply"),
     *("not_equal", "power", "remainder", "subtract", "true_divide", "outer", "inner", "vdot", "kron", "append"),
-    *("union1d", "intersect1d", "setdiff1d", "broadcast_arrays"),
+    *("union1d", "intersect1d", "setdiff1d", "broadcast_arrays", "atan2", "divmod", "float_power", "pow"),
 )
-BITS = ("bitwise_and", "bitwise_or", "bitwise_xor")
+BITS = ("bitwise_and", "bitwise_or", "bitwise_xor", "bitwise_left_shift", "bitwise_right_shift", "gcd", "lcm")
 
 FUNCTIONS: dict[str, list[Forward]] = {
     **{name: [lambda x, n, name=name: getattr(np, name)(x)] for name in UNARY},
@@ -58,6 +59,8 @@ FUNCTIONS: dict[str, list[Forward]] = {
     **{name: [lambda x, n, name=name: getattr(np, name)(n, n + 1)] for name in BITS},
     **{name: [lambda x, n, name=name: getattr(np, name)(n)] for name in ("bitwise_not", "bitwise_invert", "invert")},
     "arccosh": [lambda x, n: np.arccosh(x + 1)],
+    "acosh": [lambda x, n: np.acosh(x + 1)],
+    "ldexp": [lambda x, n: np.ldexp(x, 3)],
     "apply_along_axis": [
         lambda x, n: np.apply_along_axis(np.sum, 0, x),
         lambda x, n: np.apply_along_axis(lambda row: row[:2] * 2, 1, x),
@@ -203,6 +206,22 @@ def _image(x: Any) -> Any:
 NPX: dict[str, list[Forward]] = {
     **{name: [lambda x, n, name=name: getattr(npx, name)(x)] for name in NPX_UNARY},
     "activation": [lambda x, n: npx.activation(x - 0.5, "relu")],
+    "batch_norm_with_relu": [lambda x, n: npx.batch_norm_with_relu(_image(x), *(np.ones(2) for _ in range(4)))],
+    "sync_batch_norm": [lambda x, n: npx.sync_batch_norm(_image(x), *(np.ones(2) for _ in range(4)))],
+    "broadcast_greater": [lambda x, n: npx.broadcast_greater(x, x[:, ::-1])],
+    "constraint_check": [lambda x, n: npx.constraint_check(x > 0)],
+    "contrib_quantize_v2": [lambda x, n: npx.contrib_quantize_v2(x)],
+    "index_add": [lambda x, n: npx.index_add(x, np.array([[0, 1]], dtype="int32"), np.ones((2, 4)))],
+    "index_update": [lambda x, n: npx.index_update(x, np.array([[0, 1]], dtype="int32"), np.ones((2, 4)))],
+    "intgemm_maxabsolute": [lambda x, n: npx.intgemm_maxabsolute(x)],
+    "intgemm_prepare_data": [lambda x, n: npx.intgemm_prepare_data(x, 2)],
+    "intgemm_prepare_weight": [lambda x, n: npx.intgemm_prepare_weight(x, 2)],
+    "intgemm_take_weight": [lambda x, n: npx.intgemm_take_weight(x, n)],
+    "pad": [lambda x, n: npx.pad(_image(x), mode="constant", pad_width=(0, 0, 0, 0, 1, 1, 1, 1))],
+    **{name: [lambda x, n, name=name: getattr(npx, name)(x)] for name in ("digamma", "round_ste", "sign_ste")},
+    "sequence_last": [lambda x, n: npx.sequence_last(x)],
+    "sequence_reverse": [lambda x, n: npx.sequence_reverse(x)],
+    "slice_channel": [lambda x, n: npx.slice_channel(x, 2)],
     "batch_dot": [lambda x, n: npx.batch_dot(x[None], x[None], transpose_b=True)],
     "batch_norm": [lambda x, n: npx.batch_norm(_image(x), *(np.ones(2) for _ in range(4)))],
     "broadcast_like": [lambda x, n: npx.broadcast_like(x[:1], n)],
@@ -242,7 +261,32 @@ METHODS: dict[str, list[Forward]] = {
             *("sum", "transpose", "var"),
         )
     },
+    **{
+        name: [lambda x, n, name=name: getattr(x, name)()]
+        for name in (
+            *("arccos", "arcsin", "arcsinh", "arctan", "arctanh", "argmax_channel", "broadcast_axes", "cbrt", "ceil"),
+            *("cos", "cosh", "degrees", "diag", "diagonal", "exp", "expm1", "fix", "flip", "floor", "log", "log10"),
+            *("log1p", "log2", "log_sigmoid", "log_softmax", "mish", "nanprod", "nansum", "norm", "ones_like"),
+            *("radians", "rcbrt", "reciprocal", "relu", "rint", "rsqrt", "sigmoid", "sign", "sin", "sinh", "softmax"),
+            *("softmin", "sqrt", "square", "tan", "tanh", "topk", "trunc", "zeros_like"),
+        )
+    },
     "T": [lambda x, n: x.T],
+    "arccosh": [lambda x, n: (x + 1).arccosh()],
+    "broadcast_like": [lambda x, n: x[:1].broadcast_like(n)],
+    "depth_to_space": [lambda x, n: x.reshape(1, 4, 3, 1).depth_to_space(2)],
+    "mT": [lambda x, n: x.mT],
+    "one_hot": [lambda x, n: n.one_hot(4)],
+    "pad": [lambda x, n: x.pad(((1, 0), (0, 2)))],
+    "pick": [lambda x, n: x.pick(n[:, 0])],
+    "reshape_like": [lambda x, n: x.reshape_like(n)],
+    "reshape_view": [lambda x, n: x.reshape_view(4, 3)],
+    "slice": [lambda x, n: x.slice((0, 1), (2, 3))],
+    "slice_axis": [lambda x, n: x.slice_axis(1, 0, 2)],
+    "slice_like": [lambda x, n: x.slice_like(n[:2, :2])],
+    "space_to_depth": [lambda x, n: x.reshape(1, 3, 2, 2).space_to_depth(2)],
+    "split": [lambda x, n: x.split(2, axis=1)],
+    "split_v2": [lambda x, n: x.split_v2(2, axis=1)],
     "astype": [lambda x, n: x.astype("int8")],
     "broadcast_to": [lambda x, n: x.broadcast_to((2, 3, 4))],
     "clip": [lambda x, n: x.clip(0.2, 0.5)],
@@ -276,6 +320,8 @@ INDEXING: list[Forward] = [
 
 NOT_OF_ARRAYS = "takes no arrays, or only their shapes"
 VALUES = "gives values to Python, which a graph does not have while it is traced"
+BY_NUMPY = "computed by NumPy on values; while tracing it is an error that names it"
+OF_INTEGERS = "operators on integers and their ranges, compiled in tests/npx/test_quantized_names.py"
 EXEMPT = {
     **dict.fromkeys(("arange", "blackman", "empty", "eye", "hamming", "hanning", "identity", "indices"), NOT_OF_ARRAYS),
     **dict.fromkeys(("ones", "tri", "tril_indices", "triu_indices", "zeros", "ndim", "shape", "size"), NOT_OF_ARRAYS),
@@ -284,6 +330,14 @@ EXEMPT = {
     "may_share_memory": "arrays of a graph have no memory",
     "shares_memory": "arrays of a graph have no memory",
     "random": "a module, with tests of its own",
+    **dict.fromkeys(("can_cast", "finfo", "iinfo", "min_scalar_type", "promote_types", "result_type"), NOT_OF_ARRAYS),
+    **dict.fromkeys(("tril_indices_from", "triu_indices_from"), NOT_OF_ARRAYS),
+    **dict.fromkeys(("apply_over_axes", "correlate", "extract", "fill_diagonal", "frexp", "i0", "in1d"), BY_NUMPY),
+    **dict.fromkeys(("histogram2d", "histogram_bin_edges", "histogramdd", "ix_", "packbits", "unpackbits"), BY_NUMPY),
+    **dict.fromkeys(("nanargmax", "nanargmin", "nancumprod", "nancumsum", "nanmedian", "nanpercentile"), BY_NUMPY),
+    **dict.fromkeys(("nanquantile", "piecewise", "poly", "polyadd", "polydiv", "polyfit", "polyint"), BY_NUMPY),
+    **dict.fromkeys(("polymul", "polysub", "roots", "select", "setxor1d", "spacing", "trim_zeros"), BY_NUMPY),
+    **dict.fromkeys(("unique_all", "unique_inverse", "unique_values", "unwrap", "vander"), BY_NUMPY),
 }
 NPX_EXEMPT = {
     **dict.fromkeys(("Device", "cpu", "cpu_pinned", "current_context", "current_device", "gpu"), NOT_OF_ARRAYS),
@@ -293,6 +347,10 @@ NPX_EXEMPT = {
     **dict.fromkeys(("reset_np", "set_np", "seed", "waitall"), NOT_OF_ARRAYS),
     **dict.fromkeys(("load", "save", "savez"), "reads or writes files"),
     "random": "a module, with tests of its own",
+    "set_np_default_dtype": NOT_OF_ARRAYS,
+    **dict.fromkeys(("from_dlpack", "from_numpy", "to_dlpack_for_read", "to_dlpack_for_write"), "shares memory"),
+    **dict.fromkeys((name for name in npx.__all__ if name.startswith("quantized_")), OF_INTEGERS),
+    **dict.fromkeys(("contrib_quantize", "intgemm_fully_connected", "requantize"), OF_INTEGERS),
 }
 METHODS_EXEMPT = {
     **dict.fromkeys(("asnumpy", "asscalar", "item", "tolist", "wait_to_read", "wait_to_write"), VALUES),
@@ -301,6 +359,10 @@ METHODS_EXEMPT = {
     **dict.fromkeys(("as_in_context", "as_in_ctx", "to_device"), "needs a device; gives the array itself"),
     **dict.fromkeys(("attach_grad", "backward"), "nothing is differentiated"),
     **dict.fromkeys(("copyto", "fill"), "writes to memory, which arrays of a graph have not"),
+    **dict.fromkeys(("slice_assign", "slice_assign_scalar"), "writes to memory, which arrays of a graph have not"),
+    **dict.fromkeys(("to_dlpack_for_read", "to_dlpack_for_write", "writable"), "about memory"),
+    **dict.fromkeys(("shape_array", "size_array"), "gives sizes, not elements"),
+    "drop_grad": "nothing is differentiated",
 }
 
 

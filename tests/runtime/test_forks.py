@@ -162,7 +162,7 @@ def test_threads_that_ask_for_a_lock_at_once_get_one() -> None:
             barrier.wait()
             found.add(id(lock.here))
 
-        threads = [threading.Thread(target=ask) for _ in range(2)]
+        threads = [threading.Thread(target=ask) for _ in range(4)]
         for thread in threads:
             thread.start()
         for thread in threads:
