@@ -403,7 +403,7 @@ def info() -> dict[str, Any]:
         "isa": kernels.isa.name,
         "threads": get_num_threads(),
         "threading": "own helper threads, parts taken from a counter",
-        "cache_folder": "off (no private folder)" if cache.folder is None else str(cache.folder),
+        "cache_folder": f"off ({cache.why_off})" if cache.folder is None else str(cache.folder),
         "cache_limit_bytes": cache.limit,
         "settings": settings.in_environment(),
     }

@@ -33,6 +33,7 @@ __all__ = [
     "expand_user",
     "home_folder",
     "in_environment",
+    "is_homeless",
     "quoted",
     "user_folder",
 ]
@@ -121,11 +122,16 @@ def _topics(text: str) -> frozenset[str]:
 
 
 def expand_user(path: str | os.PathLike[str]) -> Path:
-    """The path with the user's home for ``~``; as it is where there is no home."""
+    """The path with a user's home for ``~`` or ``~user``; as it is where there is no such home."""
     try:
         return Path(path).expanduser()
     except RuntimeError:
         return Path(path)
+
+
+def is_homeless(path: Path) -> bool:
+    """Whether the path lies in the home of a user who has none: nothing is to be made there."""
+    return str(path).startswith("~")
 
 
 _SWITCH = "0 or 1"

@@ -14,12 +14,13 @@ from minidnn import engine, settings
 from minidnn.cli import main
 from minidnn.errors import SettingError
 from minidnn.runtime import library
+from minidnn.runtime.code_cache import CodeCache, default_folder
 
 ROOT = Path(__file__).parents[1]
 
 WRONG = {
     "MINIDNN_NUM_THREADS": ["x", "0", "-1", "1025", "9" * 5000, "1.5", " 2", "²"],
-    "MINIDNN_ISA": ["foo", "AVX2", "sse,avx2", "neon" if "x86" in library.best_isa().arch else "avx2"],
+    "MINIDNN_ISA": ["foo", "AVX2", "a" * 5000, "sse,avx2", "neon" if "x86" in library.best_isa().arch else "avx2"],
     "MINIDNN_CACHE_BYTES": ["x", "-1", "1Q", "1.5G", "9" * 30, "G"],
     "MINIDNN_DEBUG": ["foo", "graph,foo", "graph passes", "ALL"],
     "MINIDNN_CHECK_FINITE": ["2", "maybe", "-1"],
@@ -158,3 +159,22 @@ def test_without_a_home_there_is_no_cache_on_disk_and_all_else_works(home: str |
     done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.stdout.splitlines() == ["6.0 off (no private folder)", "True", "True"], done.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("folder", ["~nobody-of-that-name/cache", "~nobody-of-that-name"])
+def test_no_folder_is_made_for_a_user_who_does_not_exist(folder: str, tmp_path: Path) -> None:
+    environment = {"PYTHONPATH": f"{ROOT}:{ROOT / 'kernels'}", "MINIDNN_CACHE_DIR": folder}
+    command = [sys.executable, "-c", "import minidnn; print(minidnn.engine.info()['cache_folder'])"]
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stdout == "off (no private folder)\n", done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_info_tells_a_cache_that_is_switched_off_from_one_without_a_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MINIDNN_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("MINIDNN_CACHE_BYTES", "0")
+    cache = CodeCache(default_folder(), settings.CACHE_BYTES.value())
+    monkeypatch.setattr(library, "library", lambda: library.Library(library.chosen_isa(), cache))
+    assert engine.info()["cache_folder"] == "off (MINIDNN_CACHE_BYTES=0)"

@@ -40,10 +40,10 @@ _NOTE_INTERVAL = 60.0
 
 
 def default_folder() -> Path | None:
-    """``MINIDNN_CACHE_DIR``, else ``minidnn`` in the user's cache folder; None where the user has no home."""
+    """``MINIDNN_CACHE_DIR``, else ``minidnn`` in the user's cache folder; None where the home it lies in is missing."""
     explicit = settings.CACHE_DIR.value()
     if explicit is not None:
-        return explicit
+        return None if settings.is_homeless(explicit) else explicit
     if sys.platform == "win32":
         base, below = os.environ.get("LOCALAPPDATA", ""), ("AppData", "Local")
     elif sys.platform == "darwin":
@@ -56,7 +56,7 @@ def default_folder() -> Path | None:
 
 
 class CodeCache:
-    """A folder of entries. Where the folder cannot be had safely, the cache is off: `folder` is None.
+    """A folder of entries. Where it cannot be had safely, the cache is off: `folder` is None, and `why_off` says why.
 
     Args:
         folder: made if need be; None: no cache.
@@ -65,6 +65,7 @@ class CodeCache:
 
     def __init__(self, folder: Path | None, limit: int = settings.CACHE_BYTES.default) -> None:
         self.folder = _private(folder) if folder is not None and limit > 0 else None
+        self.why_off = "" if self.folder else "no private folder" if limit else f"{settings.CACHE_BYTES.name}=0"
         self.limit = limit
         self._unmeasured = float(limit)  # bytes written since the folder was measured
 

@@ -18,7 +18,7 @@ from minidnn.runtime.code_cache import CodeCache, default_folder
 from minidnn.runtime.loops import compile_loops
 from minidnn.uninterrupted import uninterrupted
 from minidnn_kernels.codegen import TOOLCHAIN, Loader, emit_object
-from minidnn_kernels.isa import Isa, best_isa, get_isa, host_arch, host_features, host_supports
+from minidnn_kernels.isa import ISAS, Isa, best_isa, get_isa, host_arch, host_features, host_supports
 
 __all__ = ["Library", "chosen_isa", "library"]
 
@@ -35,8 +35,9 @@ def chosen_isa() -> Isa:
         return best_isa()
     try:
         isa = get_isa(wanted)
-    except ValueError as error:
-        raise SettingError(f"{settings.ISA.name}: {error}") from None
+    except ValueError:
+        names = ", ".join(isa.name for isa in ISAS)
+        raise SettingError(f"{settings.ISA.name}: unknown ISA {settings.quoted(wanted)}; known: {names}") from None
     if not host_supports(isa):
         missing = sorted({*isa.requires} - host_features()) if isa.arch == host_arch() else [f"the CPU, {isa.arch}"]
         raise SettingError(f"{settings.ISA.name}={wanted}: this machine does not have {', '.join(missing)}")
