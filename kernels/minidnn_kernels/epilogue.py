@@ -246,7 +246,9 @@ def _round(s: Simd, x: Value) -> Value:
 
 
 def _sign(s: Simd, x: Value) -> Value:
-    negative = s.where("<", x, s.splat(0.0), s.splat(-1.0), x)
+    # -0 + 0 is +0; a NaN stays one.
+    unsigned_zero = s.builder.fadd(x, s.splat(0.0))
+    negative = s.where("<", x, s.splat(0.0), s.splat(-1.0), unsigned_zero)
     return s.where(">", x, s.splat(0.0), s.splat(1.0), negative)
 
 

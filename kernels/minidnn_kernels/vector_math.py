@@ -162,7 +162,9 @@ def expm1(s: Simd, x: Value) -> Value:
     b = s.builder
     near = s.fma(b.fmul(x, x), _horner(s, x, _EXP), x)
     far = b.fsub(exp(s, x), s.splat(1.0))
-    return s.where("<", s.unary("fabs", x), s.splat(math.log(2.0) / 2.0), near, far)
+    result = s.where("<", s.unary("fabs", x), s.splat(math.log(2.0) / 2.0), near, far)
+    # A sum is +0 where both terms are zeros of different signs.
+    return s.binary("copysign", result, x)
 
 
 def log1p(s: Simd, x: Value) -> Value:
@@ -173,7 +175,8 @@ def log1p(s: Simd, x: Value) -> Value:
     # At -1 and at infinity there is nothing to put back, and the division has no meaning.
     lost = s.where(">", whole, s.splat(0.0), lost, s.splat(0.0))
     lost = s.where("==", whole, s.splat(math.inf), s.splat(0.0), lost)
-    return b.fadd(log(s, whole), lost)
+    # A sum is +0 where both terms are zeros of different signs.
+    return s.binary("copysign", b.fadd(log(s, whole), lost), x)
 
 
 def tanh(s: Simd, x: Value) -> Value:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import re
@@ -304,6 +305,10 @@ class Block:
     def forward(self, *args: Any) -> Any:
         """What the block computes; every subclass has its own."""
         raise NotImplementedError(f"{type(self).__name__} has no forward()")
+
+    def _signature(self) -> inspect.Signature:
+        """The arguments of a call; a block that hands its own to another has the other's."""
+        return inspect.signature(self.forward)
 
     def hybridize(self, active: bool = True, **kwargs: Any) -> None:
         """Turn compilation on or off for every `HybridBlock` below; see `HybridBlock.hybridize`."""

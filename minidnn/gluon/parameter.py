@@ -261,7 +261,7 @@ class Parameter:
             ShapeError: the shape does not fit.
             RuntimeError: the parameter has not been initialized.
         """
-        array = as_array(data)
+        array = as_array(data, None if isinstance(data, ndarray) else self._dtype)
         if self._data is None and self._deferred is None:
             raise RuntimeError(f"Parameter '{self.name}' has not been initialized")
         self.shape = array.shape

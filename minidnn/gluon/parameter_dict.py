@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
+import numpy as np
+
 from minidnn import serialization
 from minidnn.device import takes_ctx
 from minidnn.errors import DataError
@@ -142,7 +144,7 @@ class ParameterDict(dict[str, Parameter]):
                 f"Parameter '{extra[0]}' loaded from '{source}' is not present in Dict, which contains parameters "
                 f"{_brief(self)}. Set ignore_extra=True to ignore."
             )
-        values = {name: as_array(array) for name, array in loaded.items() if name in self}
+        values = {name: _as_kept(array, self[name]) for name, array in loaded.items() if name in self}
         for name, value in values.items():
             self[name].check_load(value, name, cast_dtype)
         for name, value in values.items():
@@ -157,6 +159,12 @@ class ParameterDict(dict[str, Parameter]):
                     f"Parameter '{name}' is missing in '{source}', which contains parameters: {_brief(loaded)}. "
                     "Set allow_missing=True to ignore missing parameters."
                 )
+
+
+def _as_kept(array: Any, parameter: Parameter) -> ndarray:
+    """`array` as ours: NumPy's float64 becomes float32, the default, unless the parameter holds it."""
+    is_wide = isinstance(array, np.ndarray) and array.dtype == parameter.dtype == np.float64
+    return as_array(array, np.float64 if is_wide else None)
 
 
 def _brief(names: Iterable[str], limit: int = 7) -> str:

@@ -32,6 +32,17 @@ _REVERSIBLE = frozenset(
 )
 # Beyond it not every integer is a float64, in which the scalar operators keep their scalar.
 _EXACT = 2**53
+# What an integer dtype can hold.
+_LOWEST, _HIGHEST = -(2**63), 2**64 - 1
+
+
+def _strong_dtype(scalar: Any, array: np.dtype[Any]) -> type[np.generic] | None:
+    """The dtype in which an integer or bool is an operand like an array; None where it is an operator's attribute."""
+    if isinstance(scalar, (bool, np.bool)):
+        return np.bool if array == np.bool else None
+    if array in FLOATS or abs(int(scalar)) <= _EXACT or not _LOWEST <= scalar <= _HIGHEST:
+        return None
+    return np.int64 if scalar < 2**63 else np.uint64
 
 
 class ArrayOperators(ArrayBase):
@@ -50,7 +61,8 @@ class ArrayOperators(ArrayBase):
     def _binary(cls, name: str, a: Any, b: Any) -> Self:
         """A binary operator between arrays, or between an array and a scalar on either side.
 
-        Scalars are weak: Python's and NumPy's alike take the array's dtype where they can.
+        Scalars are weak: Python's and NumPy's alike take the array's dtype where they can. A bool and an array of
+        bools are bools.
         """
         if is_scalar(a) and is_scalar(b):
             a = cls._wrap(np.asarray(a, np.float32 if isinstance(a, (float, np.floating)) else None))
@@ -58,9 +70,10 @@ class ArrayOperators(ArrayBase):
         if not is_scalar(scalar):
             return cls._of(a)._apply(name, b)
         is_int = not isinstance(scalar, (float, np.floating))
-        if is_int and abs(int(scalar)) > _EXACT and array.dtype not in FLOATS:
-            wide = cls._wrap(np.asarray(scalar, np.int64 if int(scalar) < 2**63 else np.uint64))
-            first, second = (wide, array) if scalar is a else (array, wide)
+        dtype = _strong_dtype(scalar, array.dtype) if is_int else None
+        if dtype is not None:
+            wrapped = cls._wrap(np.asarray(scalar, dtype))
+            first, second = (wrapped, array) if scalar is a else (array, wrapped)
             return cls._of(first)._apply(name, second)
         if op != name and name not in _REVERSIBLE:
             op = _MIRRORED.get(name, name)

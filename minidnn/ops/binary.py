@@ -276,6 +276,9 @@ def _register_binary(name: str, row: _BinaryRow) -> None:
     register(Op(name, infer, quiet(reference), ("lhs", "rhs"), kind="elementwise", mxnet=row.mxnet, **traits))
 
 
+# What an integer dtype can hold; NumPy takes no larger integers.
+_LOWEST, _HIGHEST = -(2**63), 2**64 - 1
+
 _SCALAR_ATTRS = (Attr("scalar", "float"), Attr("is_int", "bool", True))
 
 
@@ -311,6 +314,8 @@ def _register_scalar(base: str, row: _BinaryRow, form: _Form, reversed_: bool = 
         scalar = _scalar_value(attrs)
         if kind != "bool":
             x = x.astype(infer(attrs, [TensorType.of(x)])[0].dtype, copy=False)
+        if x.dtype in FLOATS or not _LOWEST <= scalar <= _HIGHEST:
+            scalar = float(scalar)
         return function(scalar, x) if reversed_ else function(x, scalar)
 
     register(

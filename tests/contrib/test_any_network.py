@@ -317,3 +317,67 @@ def test_calibration_data_need_only_be_iterated(mode: str, make: Any) -> None:
         assert got(x).asnumpy().tobytes() == wanted(x).asnumpy().tobytes()
     got = quantize(net, mode, OnlyIndexes())
     assert got(x).asnumpy().tobytes() == wanted(x).asnumpy().tobytes()
+
+
+class Joined(gluon.HybridBlock):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Dense(4, in_units=3)
+
+    def forward(self, x: Any, y: Any) -> Any:
+        return self.first(x) + y
+
+
+class Variadic(gluon.HybridBlock):
+    def forward(self, *factors: Any) -> Any:
+        return mx.npx.batch_dot(*factors)
+
+
+def stacked(container: Any, *blocks: Any) -> Any:
+    container.add(*blocks)
+    return container
+
+
+@pytest.mark.parametrize("mode", MODES[1:])
+@pytest.mark.parametrize("with_label", [False, True])
+@pytest.mark.parametrize(
+    "make, shapes",
+    [
+        (lambda: stacked(nn.HybridSequential(), Joined(), nn.Dense(2, in_units=4)), ((2, 3), (2, 4))),
+        (lambda: stacked(nn.HybridConcatenate(axis=1), Joined(), Joined()), ((2, 3), (2, 4))),
+        (lambda: stacked(nn.HybridSequential(), nn.Dense(2, in_units=3)), ((2, 3),)),
+        (lambda: nn.HybridLambda(lambda a, b: mx.npx.batch_dot(a, b)), ((2, 3, 4), (2, 4, 5))),
+    ],
+    ids=["sequential", "concatenate", "one argument", "lambda"],
+)
+def test_a_container_takes_of_a_batch_what_its_first_block_takes(
+    make: Any, shapes: Any, with_label: bool, mode: str
+) -> None:
+    net, arrays = make(), [mx.np.array(draw(*shape)) for shape in shapes]
+    net.initialize(mx.init.Xavier())
+    batch = (*arrays, mx.np.zeros(2)) if with_label else tuple(arrays)
+    assert_agrees(net(*arrays), quantize(net, mode, [batch])(*arrays))
+
+
+def test_of_any_number_of_arguments_a_network_takes_as_many_as_it_ran_with() -> None:
+    net, arrays = Variadic(), (mx.np.array(draw(2, 3, 4)), mx.np.array(draw(2, 4, 5)))
+    net.hybridize()
+    wanted = net(*arrays)
+    assert_agrees(wanted, quantize(net, "naive", [(*arrays, mx.np.zeros(2))])(*arrays))
+
+
+def test_a_float64_network_stays_float64() -> None:
+    net = nn.Dense(4, in_units=3)
+    net.initialize(mx.init.Xavier())
+    net.cast("float64")
+    x = mx.np.array(draw(2, 3), dtype="float64")
+    np.testing.assert_array_equal(quantize(net, "naive", [x])(x).asnumpy(), net(x).asnumpy())
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_float64_data_that_is_cast_is_quantized_behind_the_cast(mode: str) -> None:
+    net = Call(lambda block, x: block.dense(x.astype("float32")), dense=nn.Dense(4, in_units=3))
+    net.initialize(mx.init.Xavier())
+    x = mx.np.array(draw(2, 3), dtype="float64")
+    qnet = quantize(net, mode, None if mode == "none" else [x], data_shapes=[x])
+    assert_agrees(net(x), qnet(x))

@@ -270,3 +270,14 @@ def test_loaded_arrays_are_copies() -> None:
         target.load_dict({"a": array})
         target["a"].data()[:] = 7
         assert array.tolist() == [0, 0]
+
+
+def test_a_float64_parameter_takes_numpys_float64_as_it_is() -> None:
+    layer = mx.gluon.nn.Dense(2, in_units=3, use_bias=False)
+    layer.initialize()
+    layer.cast("float64")
+    value = np.full((2, 3), 1 / 3)
+    layer.weight.set_data(value)
+    np.testing.assert_array_equal(layer.weight.data().asnumpy(), value)
+    layer.load_dict({"weight": value / 7})
+    np.testing.assert_array_equal(layer.weight.data().asnumpy(), value / 7)

@@ -175,7 +175,10 @@ def test_nan_comes_through(machine: Machine, name: str) -> None:
     assert np.isnan(apply(machine, operation(name), x, numbers=CASES[name].numbers)).all()
 
 
-@pytest.mark.parametrize("name", ["relu", "tanh", "erf", "sign", "rint", "floor", "trunc", "sqrt", "softsign"])
+_ODD = ("relu", "tanh", "erf", "rint", "floor", "trunc", "sqrt", "softsign", "expm1", "log1p")
+
+
+@pytest.mark.parametrize("name", _ODD)
 def test_sign_of_zero_is_kept(machine: Machine, name: str) -> None:
     x = np.array([-0.0, 0.0], np.float32)
     np.testing.assert_array_equal(np.signbit(apply(machine, operation(name), x)), [True, False])
@@ -242,3 +245,7 @@ def test_malformed_programs_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         Epilogue(instructions, operands)
+
+
+def test_the_sign_of_a_zero_is_plus_zero(machine: Machine) -> None:
+    assert not np.signbit(apply(machine, operation("sign"), np.array([-0.0, 0.0], np.float32))).any()

@@ -96,3 +96,84 @@ def test_a_new_number_compiles_nothing() -> None:
         for i in range(20):
             call(0.03 * i + 0.01)
         assert library().compiled == before, name
+
+
+_INTEGERS = np.array([0, 1, -1, 100], np.int32)
+_UNLIKE_ANY_INTEGER = (2**64, 10**30, -(2**63) - 1)
+
+
+@pytest.mark.parametrize("number", _UNLIKE_ANY_INTEGER, ids=repr)
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int32, np.int64, np.bool_])
+@pytest.mark.parametrize("name", ["equal", "not_equal", "less", "less_equal", "greater", "greater_equal"])
+def test_integers_compare_with_numbers_beyond_every_integer_dtype(name: str, dtype: type, number: int) -> None:
+    x = np.array([0, 1, 1], dtype)
+    numbers = x.astype(np.int64)
+    for actual, expected in (
+        (getattr(mx.np, name)(mx.np.array(x), number), getattr(np, name)(numbers, number)),
+        (getattr(mx.np, name)(number, mx.np.array(x)), getattr(np, name)(number, numbers)),
+    ):
+        np.testing.assert_array_equal(actual.asnumpy(), expected)
+
+
+@pytest.mark.parametrize("number", _UNLIKE_ANY_INTEGER, ids=repr)
+@pytest.mark.parametrize("name", ["true_divide", "arctan2", "hypot", "copysign"])
+def test_functions_that_give_floats_take_numbers_beyond_every_integer_dtype(name: str, number: int) -> None:
+    expected = getattr(np, name)(_INTEGERS, float(number)).astype(np.float32)
+    np.testing.assert_allclose(getattr(mx.np, name)(mx.np.array(_INTEGERS), number).asnumpy(), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["logical_and", "logical_or", "logical_xor"])
+def test_logic_takes_large_integers(name: str) -> None:
+    for x in (_X, _INTEGERS, _X.astype(np.float64)):
+        actual = getattr(mx.np, name)(mx.np.array(x, dtype=x.dtype), 2**63 - 1)
+        np.testing.assert_array_equal(actual.asnumpy(), getattr(np, name)(x, True))
+
+
+def test_arithmetic_beyond_every_integer_dtype_is_refused() -> None:
+    with pytest.raises(mx.errors.OpError, match="does not fit into int32"):
+        mx.np.array(_INTEGERS) + 2**64
+
+
+@pytest.mark.parametrize("number", [True, False, np.bool_(True)], ids=repr)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "add",
+        "multiply",
+        "maximum",
+        "minimum",
+        "fmax",
+        "fmin",
+        "bitwise_and",
+        "bitwise_or",
+        "bitwise_xor",
+        "true_divide",
+    ],
+)
+def test_a_bool_beside_bools_is_a_bool(name: str, number: Any) -> None:
+    x = np.array([True, False])
+    with np.errstate(all="ignore"):
+        pairs = (
+            (getattr(mx.np, name)(mx.np.array(x), number), getattr(np, name)(x, number)),
+            (getattr(mx.np, name)(number, mx.np.array(x)), getattr(np, name)(number, x)),
+        )
+    for actual, expected in pairs:
+        assert actual.dtype == (np.float32 if name == "true_divide" else np.bool_)
+        np.testing.assert_array_equal(actual.asnumpy(), expected.astype(actual.dtype))
+
+
+def test_bools_cannot_be_subtracted() -> None:
+    with pytest.raises(mx.errors.OpError, match="bools cannot be subtracted"):
+        mx.np.array(np.array([True, False])) - True
+
+
+def test_a_traced_mask_and_a_bool_are_bools() -> None:
+    class Mask(mx.gluon.HybridBlock):
+        def forward(self, x: Any) -> Any:
+            return (x > 0) & True, (x > 0) * False
+
+    net, x = Mask(), mx.np.array([1.0, -1.0])
+    net.hybridize()
+    for actual, expected in zip(net(x), ([True, False], [False, False]), strict=True):
+        assert actual.dtype == np.bool_
+        np.testing.assert_array_equal(actual.asnumpy(), expected)

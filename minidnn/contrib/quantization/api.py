@@ -15,7 +15,6 @@ from minidnn.contrib.quantization.stages import Options, Stages, make_collector,
 from minidnn.device import Device, cpu, takes_ctx
 from minidnn.errors import OpError
 from minidnn.gluon.block import HybridBlock, SymbolBlock
-from minidnn.numpy.convert import as_array
 from minidnn.numpy.multiarray import ndarray
 from minidnn.symbol.symbol import Symbol
 
@@ -185,7 +184,7 @@ def quantize_model(
     fused = fuse_symbol(sym, parameters, names, None if data is None else data.first)
     made = run_stages(fused, options, data, collector, logger).quantized
     symbol = Symbol(made.graph.outputs)
-    arrays = {name: as_array(np.array(value)) for name, value in made.parameters.items()}
+    arrays = {name: ndarray._wrap(np.array(value)) for name, value in made.parameters.items()}
     auxiliary = symbol.list_auxiliary_states()
     aux = {name: arrays.pop(name) for name in auxiliary}
     return symbol, arrays, aux

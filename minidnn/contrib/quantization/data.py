@@ -13,6 +13,7 @@ import numpy as np
 from minidnn.errors import DataError
 from minidnn.gluon.structure import Spec, flatten, in_order_of, matches
 from minidnn.numpy.convert import as_array
+from minidnn.numpy.creation import zeros
 from minidnn.numpy.multiarray import ndarray
 
 __all__ = ["Batch", "CalibrationData", "zeros_like_shapes"]
@@ -206,4 +207,4 @@ def _zeros(described: Any) -> ndarray:
         shape = shape[1]
     if not isinstance(shape, (list, tuple)) or not all(isinstance(n, (int, np.integer)) and n > 0 for n in shape):
         raise TypeError(f"data_shapes: a shape must be a tuple of positive integers, got {described!r}")
-    return as_array(np.zeros([int(n) for n in shape], getattr(described, "dtype", np.float32)))
+    return zeros([int(n) for n in shape], getattr(described, "dtype", np.float32))

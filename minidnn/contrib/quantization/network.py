@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ from minidnn.contrib.quantization.data import Batch
 from minidnn.errors import GraphError
 from minidnn.gluon.block import HybridBlock, SymbolBlock
 from minidnn.gluon.structure import Spec
+from minidnn.numpy.base import as_native
 from minidnn.numpy.multiarray import ndarray
 from minidnn.passes import fold_constants
 from minidnn.symbol.symbol import Symbol, var
@@ -110,11 +110,16 @@ def _without_constants(
 
 
 def input_names(network: HybridBlock, count: int | None = None) -> list[str]:
-    """The names of the arguments of `forward`: the first `count`, or those without a default, at least one."""
+    """The names of the arguments of a call: the first `count`, or those without a default, at least one.
+
+    Of ``*args`` alone there are as many as in the latest run, one if there was none.
+    """
     if isinstance(network, SymbolBlock):
         return network._argument_names()
-    parameters = inspect.signature(network.forward).parameters.values()
+    parameters = network._signature().parameters.values()
     named = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    if count is None and not named and network._latest_program is not None:
+        count = len(network._latest_inputs().children)
     if count is None:
         count = max(sum(p.default is p.empty for p in named), 1)
     names = [p.name for p in named][:count]
@@ -130,8 +135,13 @@ def make_block(
 ) -> SymbolBlock:
     """The graph as a block that runs; parameters that it has not are left out."""
     used = set(symbol.list_inputs())
-    values = {name: array for name, array in parameters.items() if name in used}
+    values = {name: _wrapped(array) for name, array in parameters.items() if name in used}
     block = SymbolBlock(symbol, [var(name) for name in inputs], values)
     if structure is not None:
         block._set_structure(*structure)
     return block
+
+
+def _wrapped(array: Array | ndarray) -> ndarray:
+    """An array of ours of the same dtype, float64 as well."""
+    return array if isinstance(array, ndarray) else ndarray._wrap(as_native(array))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +21,9 @@ class _Function(Block):
 
     def forward(self, *args: Any) -> Any:
         return self._func(*args)
+
+    def _signature(self) -> inspect.Signature:
+        return inspect.signature(self._func)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._func_name})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Iterator
 from typing import Any, Self, overload
@@ -30,6 +31,10 @@ class _Stack(Block):
             if isinstance(x, (tuple, list)):
                 x, *rest = x
         return (x, *rest) if rest else x
+
+    def _signature(self) -> inspect.Signature:
+        first = next(iter(self._children.values()), None)
+        return super()._signature() if first is None else first._signature()
 
     @overload
     def __getitem__(self, key: int) -> Block: ...
