@@ -1,4 +1,4 @@
-"""``mx.image``: pictures as arrays: decoded, resized, cut, rotated.
+"""``mx.image``: images as arrays: decoded, resized, cut, rotated.
 
 Where a size is wanted, it is (width, height). `interp` is 0 nearest, 1 bilinear, 2 bicubic, 3 area, 4 Lanczos, by
 OpenCV's rules; 9 chooses bicubic to enlarge, area to shrink, and bilinear otherwise; 10 one of 0 to 4 at random.
@@ -83,14 +83,14 @@ def imread(filename: str | os.PathLike[str], flag: int = 1, to_rgb: bool = True)
 
 
 def imresize(src: Any, w: int, h: int, interp: int = 1) -> ndarray:
-    """A picture ``(H, W, C)`` as ``(h, w, C)``; see `resize`."""
-    return _wrap(_resized(_picture(src), w, h, interp))
+    """An image ``(H, W, C)`` as ``(h, w, C)``; see `resize`."""
+    return _wrap(_resized(_image(src), w, h, interp))
 
 
-def _picture(src: Any) -> Pixels:
+def _image(src: Any) -> Pixels:
     pixels = np.asarray(src)
     if pixels.ndim != 3 or not pixels.size:
-        raise ShapeError(f"a picture is (H, W, C), got {pixels.shape}")
+        raise ShapeError(f"an image is (H, W, C), got {pixels.shape}")
     return pixels
 
 
@@ -110,8 +110,8 @@ def _resized(pixels: Pixels, width: int, height: int, interp: int) -> Pixels:
 
 
 def resize_short(src: Any, size: int, interp: int = 2) -> ndarray:
-    """A picture ``(H, W, C)`` whose shorter side becomes `size`, the longer one being rounded down."""
-    pixels = _picture(src)
+    """An image ``(H, W, C)`` whose shorter side becomes `size`, the longer one being rounded down."""
+    pixels = _image(src)
     width, height = short_size(pixels.shape[0], pixels.shape[1], size)
     return _wrap(_resized(pixels, width, height, interp))
 
@@ -129,7 +129,7 @@ def scale_down(src_size: Sequence[int], size: Sequence[float]) -> tuple[int, int
 def copyMakeBorder(  # noqa: N802 # the name is MXNet's and OpenCV's
     src: Any, top: int, bot: int, left: int, right: int, type: int = 0, value: float = 0.0, values: Sequence[float] = ()
 ) -> ndarray:
-    """A picture ``(H, W, C)`` with a border.
+    """An image ``(H, W, C)`` with a border.
 
     Args:
         src: uint8 or float32.
@@ -138,7 +138,7 @@ def copyMakeBorder(  # noqa: N802 # the name is MXNet's and OpenCV's
         value: of the border of type 0.
         values: one for each channel, instead.
     """
-    pixels = _picture(src)
+    pixels = _image(src)
     colour = tuple(map(float, values)) or (float(value),) * pixels.shape[2]
     return _wrap(pad(pixels, (top, bot, left, right), type, colour))
 
@@ -146,28 +146,28 @@ def copyMakeBorder(  # noqa: N802 # the name is MXNet's and OpenCV's
 def fixed_crop(
     src: Any, x0: int, y0: int, w: int, h: int, size: Sequence[int] | None = None, interp: int = 2
 ) -> ndarray:
-    """The rectangle of a picture ``(H, W, C)`` that begins at column `x0` and row `y0`, resized to `size` or not.
+    """The rectangle of an image ``(H, W, C)`` that begins at column `x0` and row `y0`, resized to `size` or not.
 
     Raises:
-        ShapeError: it is not inside the picture.
+        ShapeError: it is not inside the image.
     """
-    pixels = _picture(src)
+    pixels = _image(src)
     height, width = pixels.shape[:2]
     if x0 < 0 or y0 < 0 or w < 1 or h < 1 or x0 + w > width or y0 + h > height:
-        raise ShapeError(f"columns {x0} to {x0 + w} and rows {y0} to {y0 + h} are not in a picture of {width}×{height}")
+        raise ShapeError(f"columns {x0} to {x0 + w} and rows {y0} to {y0 + h} are not in an image of {width}×{height}")
     part = pixels[y0 : y0 + h, x0 : x0 + w]
     return _wrap(part if size is None else _resized(part, size[0], size[1], interp))
 
 
 def _fitting(src: Any, size: Sequence[int]) -> tuple[Pixels, int, int]:
-    """The picture, and width and height of what is cut out of it for a result of `size`: at least 1."""
-    pixels = _picture(src)
+    """The image, and width and height of what is cut out of it for a result of `size`: at least 1."""
+    pixels = _image(src)
     w, h = scale_down((pixels.shape[1], pixels.shape[0]), size)
     return pixels, max(1, w), max(1, h)
 
 
 def center_crop(src: Any, size: Sequence[int], interp: int = 2) -> tuple[ndarray, Rectangle]:
-    """The middle of a picture ``(H, W, C)``, enlarged where the picture is smaller than `size`.
+    """The middle of an image ``(H, W, C)``, enlarged where the image is smaller than `size`.
 
     Returns:
         That, and what was cut out: (column, row, width, height).
@@ -195,16 +195,16 @@ def random_size_crop(
     """A part of random area and proportions, resized to `size`; the middle where ten tries did not fit.
 
     Args:
-        src: a picture ``(H, W, C)``.
+        src: an image ``(H, W, C)``.
         size: of the result.
-        area: smallest and largest share of the picture's area; one number is the smallest.
+        area: smallest and largest share of the image's area; one number is the smallest.
         ratio: smallest and largest width / height, drawn evenly on the logarithmic scale.
         interp: see above.
 
     Returns:
         That, and what was cut out: (column, row, width, height).
     """
-    pixels, draw = _picture(src), random.generator()
+    pixels, draw = _image(src), random.generator()
     low, high = (area, 1.0) if isinstance(area, (int, float)) else area
     for _ in range(_TRIALS):
         target = draw.uniform(low, high) * pixels.shape[0] * pixels.shape[1]

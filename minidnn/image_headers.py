@@ -1,7 +1,7 @@
-"""What encoded pictures say of themselves, checked before a decoder sees them.
+"""What encoded images say of themselves, checked before a decoder sees them.
 
-A decoder believes what a file says: how large the picture is, how long a chunk. Here every length is compared with the
-bytes that are there, a picture with what its compressed bytes can unfold into at most, and of a PNG only the chunks
+A decoder believes what a file says: how large the image is, how long a chunk. Here every length is compared with the
+bytes that are there, an image with what its compressed bytes can unfold into at most, and of a PNG only the chunks
 that make the pixels are left. After that a decoder takes no more memory than some hundred times the file.
 
 PNG: https://www.w3.org/TR/png-3/. JPEG: ITU-T T.81.
@@ -18,7 +18,7 @@ from minidnn.errors import DataError
 
 __all__ = ["JPEG", "MAX_PIXELS", "PNG", "check_jpeg", "check_size", "jpeg_header", "module", "png_header", "strip_png"]
 
-# Larger pictures are refused before memory is taken for them: 400 MB as RGB.
+# Larger images are refused before memory is taken for them: 400 MB as RGB.
 MAX_PIXELS = 1 << 27
 JPEG = b"\xff\xd8\xff"
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -31,17 +31,17 @@ _MAX_CHUNK = (1 << 31) - 1
 _MAX_DEFLATE = 1032
 # The longest contents of the chunks that are left; IDAT has no limit of its own.
 _KEPT = {b"IHDR": 13, b"PLTE": 768, b"tRNS": 256, b"IDAT": _MAX_CHUNK, b"IEND": 0}
-# A Huffman code takes at least a bit, and each 8 × 8 block of the picture at least one; an arithmetic code takes less.
+# A Huffman code takes at least a bit, and each 8 × 8 block of the image at least one; an arithmetic code takes less.
 _PIXELS_PER_JPEG_BYTE = 512
 _PIXELS_PER_ARITHMETIC_BYTE = 1 << 15
 _NO_FRAMES = (0xC4, 0xC8, 0xCC)  # among the markers of frames, C0 to CF
 _FIRST_ARITHMETIC = 0xC9
 _SCAN = b"\xff\xda"
-_MAX_SCANS = 500  # each one is a walk over the picture; encoders make some ten
+_MAX_SCANS = 500  # each one is a walk over the image; encoders make some ten
 
 
 def module(name: str) -> Any:
-    """A library for pictures.
+    """A library for images.
 
     Raises:
         ImportError: it is not installed; the message says how to get it.
@@ -49,17 +49,17 @@ def module(name: str) -> Any:
     try:
         return import_module(name)
     except ImportError as error:
-        raise ImportError(f"pictures need {name}: pip install 'minidnn[data]' ({error})") from error
+        raise ImportError(f"images need {name}: pip install 'minidnn[data]' ({error})") from error
 
 
 def check_size(height: int, width: int) -> None:
-    """Compare a picture with the largest one that is read.
+    """Compare an image with the largest one that is read.
 
     Raises:
         DataError: it has no pixels, or more than `MAX_PIXELS`.
     """
     if not 0 < height * width <= MAX_PIXELS:
-        raise DataError(f"a picture of {width}×{height} pixels; at most {MAX_PIXELS} are read")
+        raise DataError(f"an image of {width}×{height} pixels; at most {MAX_PIXELS} are read")
 
 
 # ---- PNG --------------------------------------------------------------------------------------------
@@ -91,7 +91,7 @@ def strip_png(data: bytes) -> bytes:
 
     Raises:
         DataError: a chunk is damaged, of an unknown critical type, or longer than the file; or the file ends before
-            the picture does, or the picture is larger than what the file can hold.
+            the image does, or the image is larger than what the file can hold.
     """
     height, width, bits, _ = png_header(data)
     kept, pixels, position, name = [PNG], 0, len(PNG), b""
@@ -136,10 +136,10 @@ def jpeg_header(data: bytes) -> tuple[int, int, str]:
 
 
 def check_jpeg(data: bytes, height: int, width: int) -> None:
-    """Compare the size of a picture with that of its file.
+    """Compare the size of an image with that of its file.
 
     Raises:
-        DataError: the picture is larger than what the file can hold, or has more scans than any encoder makes.
+        DataError: the image is larger than what the file can hold, or has more scans than any encoder makes.
     """
     is_arithmetic = _frame(data) >= _FIRST_ARITHMETIC
     if height * width > (_PIXELS_PER_ARITHMETIC_BYTE if is_arithmetic else _PIXELS_PER_JPEG_BYTE) * len(data):
@@ -150,7 +150,7 @@ def check_jpeg(data: bytes, height: int, width: int) -> None:
 
 
 def _frame(data: bytes) -> int:
-    """The marker of the frame, which says how the picture is coded."""
+    """The marker of the frame, which says how the image is coded."""
     position = 2
     while position + 4 <= len(data):
         marker, length = data[position + 1], int.from_bytes(data[position + 2 : position + 4], "big")

@@ -1,6 +1,6 @@
-"""Decoding, encoding and resizing of pictures as NumPy arrays: what ``mx.image`` and the data sets are made of.
+"""Decoding, encoding and resizing of images as NumPy arrays: what ``mx.image`` and the data sets are made of.
 
-JPEG is decoded by libjpeg-turbo (simplejpeg), which, asked to be strict, refuses a damaged picture instead of filling
+JPEG is decoded by libjpeg-turbo (simplejpeg), which, asked to be strict, refuses a damaged image instead of filling
 it with grey; PNG, JPEG in CMYK, and resizing are OpenCV's, which MXNet used as well. Both are imported when they are
 first needed: ``pip install 'minidnn[data]'``. What a file says of itself is checked before a decoder sees it.
 """
@@ -23,8 +23,8 @@ Pixels = np.ndarray[Any, Any]
 
 # Bytes of a file: more than JPEGs and all but noise in PNGs of the most pixels that are read take.
 MAX_ENCODED = 1 << 29
-# Some cameras and programs leave a few bytes behind the picture, before the end marker. Many of them are what a decoder
-# could make nothing of, in a picture that was changed in its middle.
+# Some cameras and programs leave a few bytes behind the image, before the end marker. Many of them are what a decoder
+# could make nothing of, in an image that was changed in its middle.
 _LITTER = re.compile(r"(\d+) extraneous bytes before marker")
 _MOST_LITTER = 128
 _PNG_GREY = (0, 4)  # colour types: grey, grey with alpha
@@ -43,12 +43,12 @@ def read_encoded(path: str | os.PathLike[str]) -> bytes:
             raise _unknown(head, os.fstat(file.fileno()).st_size)
         data = head + file.read(MAX_ENCODED)
     if len(data) > MAX_ENCODED:
-        raise DataError(f"a picture of more than {MAX_ENCODED} bytes")
+        raise DataError(f"an image of more than {MAX_ENCODED} bytes")
     return data
 
 
 def is_grey(data: bytes) -> bool:
-    """Whether an encoded picture has no colours.
+    """Whether an encoded image has no colours.
 
     Raises:
         DataError: it is neither JPEG nor PNG.
@@ -96,9 +96,9 @@ def decode(data: bytes, flag: int = 1) -> Pixels:
     try:
         decoded = cv2.imdecode(np.frombuffer(data, np.uint8), mode | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error as error:
-        raise DataError(f"a damaged picture: {error}") from None
+        raise DataError(f"a damaged image: {error}") from None
     if decoded is None:
-        raise DataError("a damaged or truncated picture")
+        raise DataError("a damaged or truncated image")
     return np.ascontiguousarray(decoded[:, :, ::-1]) if flag else decoded[:, :, None]
 
 
@@ -128,9 +128,9 @@ def encode(pixels: Pixels, extension: str = ".jpg", quality: int = 95) -> bytes:
         TypeMismatchError, ShapeError: the pixels are something else.
     """
     if pixels.dtype != np.uint8:
-        raise TypeMismatchError(f"a picture is made of uint8, got {pixels.dtype}")
+        raise TypeMismatchError(f"an image is made of uint8, got {pixels.dtype}")
     if not pixels.size or pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (1, 3)):
-        raise ShapeError(f"a picture is (H, W), (H, W, 1) or (H, W, 3), got {pixels.shape}")
+        raise ShapeError(f"an image is (H, W), (H, W, 1) or (H, W, 3), got {pixels.shape}")
     cv2 = module("cv2")
     kind = extension.lower()
     if kind in (".jpg", ".jpeg"):
@@ -138,10 +138,10 @@ def encode(pixels: Pixels, extension: str = ".jpg", quality: int = 95) -> bytes:
     elif kind == ".png":
         options = [cv2.IMWRITE_PNG_COMPRESSION, min(quality, 9)]
     else:
-        raise ValueError(f"pictures are written as .jpg, .jpeg or .png, got {extension!r}")
+        raise ValueError(f"images are written as .jpg, .jpeg or .png, got {extension!r}")
     done, encoded = cv2.imencode(kind, np.ascontiguousarray(pixels), options)
     if not done:
-        raise DataError(f"a picture of shape {pixels.shape} could not be encoded as {kind}")
+        raise DataError(f"an image of shape {pixels.shape} could not be encoded as {kind}")
     return bytes(encoded)
 
 
@@ -157,9 +157,9 @@ def resize(pixels: Pixels, width: int, height: int, interpolation: int = 1) -> P
         ShapeError, TypeMismatchError, ValueError: an argument is something else.
     """
     if pixels.ndim != 3 or not pixels.size:
-        raise ShapeError(f"a picture to resize is (H, W, C), got {pixels.shape}")
+        raise ShapeError(f"an image to resize is (H, W, C), got {pixels.shape}")
     if pixels.dtype not in (np.uint8, np.float32):
-        raise TypeMismatchError(f"a picture to resize is uint8 or float32, got {pixels.dtype}")
+        raise TypeMismatchError(f"an image to resize is uint8 or float32, got {pixels.dtype}")
     if interpolation not in range(5):
         raise ValueError(f"interpolation must be 0 to 4, got {interpolation!r}")
     if width < 1 or height < 1:
@@ -172,7 +172,7 @@ def resize(pixels: Pixels, width: int, height: int, interpolation: int = 1) -> P
 
 
 def short_size(height: int, width: int, size: int) -> tuple[int, int]:
-    """Width and height of a picture whose shorter side becomes `size`, the longer one being rounded down."""
+    """Width and height of an image whose shorter side becomes `size`, the longer one being rounded down."""
     return (size, height * size // width) if height > width else (width * size // height, size)
 
 
@@ -190,7 +190,7 @@ def pad(pixels: Pixels, sides: tuple[int, int, int, int], kind: int, value: tupl
         ShapeError, ValueError: an argument is something else.
     """
     if pixels.ndim != 3 or not pixels.size:
-        raise ShapeError(f"a picture to pad is (H, W, C), got {pixels.shape}")
+        raise ShapeError(f"an image to pad is (H, W, C), got {pixels.shape}")
     if kind not in range(5) or min(sides) < 0:
         raise ValueError(f"a border is of kind 0 to 4 and has no negative sides, got kind {kind} and {sides}")
     above, below, left, right = sides

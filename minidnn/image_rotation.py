@@ -1,4 +1,4 @@
-"""Rotation of pictures about their middle, sampled bilinearly as MXNet's ``BilinearSampler`` does, in NumPy."""
+"""Rotation of images about their middle, sampled bilinearly as MXNet's ``BilinearSampler`` does, in NumPy."""
 
 from __future__ import annotations
 
@@ -18,35 +18,35 @@ _Array = np.ndarray[Any, Any]
 
 
 def imrotate(src: Any, rotation_degrees: Any, zoom_in: bool = False, zoom_out: bool = False) -> ndarray:
-    """Pictures rotated anticlockwise, in the size they had; 0 where nothing comes from inside.
+    """Images rotated anticlockwise, in the size they had; 0 where nothing comes from inside.
 
     Args:
         src: ``(C, H, W)`` or ``(N, C, H, W)``, float32.
-        rotation_degrees: an angle; of a batch also one for each picture.
+        rotation_degrees: an angle; of a batch also one for each image.
         zoom_in: enlarge until no corner is empty.
-        zoom_out: shrink until the whole picture is inside.
+        zoom_out: shrink until the whole image is inside.
 
     Raises:
-        TypeMismatchError: the pictures are not float32.
-        TypeError: several angles for one picture.
-        ShapeError: another rank, or not as many angles as pictures.
+        TypeMismatchError: the images are not float32.
+        TypeError: several angles for one image.
+        ShapeError: another rank, or not as many angles as images.
         ValueError: `zoom_in` and `zoom_out` both.
     """
     if zoom_in and zoom_out:
         raise ValueError("zoom_in and zoom_out cannot both be true")
     pictures = np.asarray(src)
     if pictures.dtype != np.float32:
-        raise TypeMismatchError(f"pictures to rotate are float32, got {pictures.dtype}: call it after ToTensor")
+        raise TypeMismatchError(f"images to rotate are float32, got {pictures.dtype}: call it after ToTensor")
     if pictures.ndim not in (3, 4):
-        raise ShapeError(f"pictures to rotate are (C, H, W) or (N, C, H, W), got {pictures.shape}")
+        raise ShapeError(f"images to rotate are (C, H, W) or (N, C, H, W), got {pictures.shape}")
     one = isinstance(rotation_degrees, Real) or np.ndim(rotation_degrees) == 0
     if pictures.ndim == 3:
         if not one:
-            raise TypeError("one picture has one angle, a number")
+            raise TypeError("one image has one angle, a number")
         return ndarray._wrap(_rotated(pictures, float(rotation_degrees), zoom_in, zoom_out))
     angles = np.full(len(pictures), float(rotation_degrees)) if one else np.asarray(rotation_degrees, np.float64)
     if angles.shape != (len(pictures),):
-        raise ShapeError(f"{len(pictures)} pictures want as many angles, got {angles.shape}")
+        raise ShapeError(f"{len(pictures)} images want as many angles, got {angles.shape}")
     rotated = np.empty_like(pictures, order="C")
     for out, picture, angle in zip(rotated, pictures, angles, strict=True):
         out[:] = _rotated(picture, float(angle), zoom_in, zoom_out)
@@ -54,7 +54,7 @@ def imrotate(src: Any, rotation_degrees: Any, zoom_in: bool = False, zoom_out: b
 
 
 def random_rotate(src: Any, angle_limits: Sequence[float], zoom_in: bool = False, zoom_out: bool = False) -> ndarray:
-    """`imrotate` by an angle between the two of `angle_limits`, drawn for each picture of a batch."""
+    """`imrotate` by an angle between the two of `angle_limits`, drawn for each image of a batch."""
     low, high = angle_limits
     angles = random.generator().uniform(low, high, None if np.ndim(src) == 3 else len(src))
     return imrotate(src, angles, zoom_in, zoom_out)
@@ -63,7 +63,7 @@ def random_rotate(src: Any, angle_limits: Sequence[float], zoom_in: bool = False
 def _rotated(picture: _Array, degrees: float, zoom_in: bool, zoom_out: bool) -> _Array:
     height, width = picture.shape[1:]
     cosine, sine = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
-    # The rectangle around the rotated picture, as shares of the picture's own sides.
+    # The rectangle around the rotated image, as shares of the image's own sides.
     across = abs(cosine) + abs(sine) * height / width
     down = abs(cosine) + abs(sine) * width / height
     scale = max(across, down) if zoom_out else min(1 / across, 1 / down) if zoom_in else 1.0
@@ -73,7 +73,7 @@ def _rotated(picture: _Array, degrees: float, zoom_in: bool, zoom_out: bool) -> 
 
 
 def _sampled(picture: _Array, x: _Array, y: _Array) -> _Array:
-    """The picture at columns `x` and rows `y`; what is beyond its edges is 0."""
+    """The image at columns `x` and rows `y`; what is beyond its edges is 0."""
     height, width = picture.shape[1:]
     left, top = np.floor(x), np.floor(y)
     result = np.zeros((picture.shape[0], *x.shape))

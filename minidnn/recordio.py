@@ -57,7 +57,7 @@ class MXRecordIO:
         self.open()
 
     def open(self) -> None:
-        """Open the file; a writer starts it anew."""
+        """Open the file; a writer empties it."""
         self._file = Path(self.uri).open("wb" if self.writable else "rb")  # noqa: SIM115 # close() closes it
         self._position = 0
         self.is_open = True
@@ -70,7 +70,7 @@ class MXRecordIO:
         self.is_open = False
 
     def reset(self) -> None:
-        """Go back to the first record; a writer starts the file anew."""
+        """Go back to the first record; a writer empties the file."""
         self.close()
         self.open()
 
@@ -212,7 +212,7 @@ class MXIndexedRecordIO(MXRecordIO):
         super().__init__(uri, flag)
 
     def open(self) -> None:
-        """Open the file and read the index; a writer starts both anew."""
+        """Open the file and read the index; a writer empties both."""
         super().open()
         self.idx, self.keys = {}, []
         if self.writable:

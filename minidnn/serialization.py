@@ -160,7 +160,7 @@ class _Reader:
         result: dict[str, Any] = {}
         for name, value in pairs:
             if name in result:
-                self._refuse("stands twice in the header", name)
+                self._refuse("duplicate name in the header", name)
             result[name] = value
         return result
 

@@ -96,7 +96,7 @@ def test_no_byte_of_a_file_can_be_cut_off_unnoticed(tmp_path: Path) -> None:
         ({"w": entry("F32", [1], 0, 4)}, bytes(6), "2 bytes follow the last record"),
         ({"w": {"dtype": "F32"}}, b"", "record 'w': its header entry needs"),
         ({"w": 1}, b"", "record 'w': its header entry needs"),
-        (b'{"w": {}, "w": {}}', b"", "record 'w': stands twice"),
+        (b'{"w": {}, "w": {}}', b"", "record 'w': duplicate name in the header"),
         (b"[" * 100_000, b"", "its header is not JSON"),
         (b"\xff\xfe", b"", "its header is not JSON"),
         (b"9" * 10_000, b"", "its header is not JSON"),

@@ -1,4 +1,4 @@
-"""``minidnn im2rec``: pack a folder of pictures into a record file that `ImageRecordDataset` and MXNet read."""
+"""``minidnn im2rec``: pack a folder of images into a record file that `ImageRecordDataset` and MXNet read."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from minidnn.recordio import IRHeader, MXIndexedRecordIO, pack
 
 __all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "run"]
 
-SUMMARY = "pack pictures into a record file"
+SUMMARY = "pack images into a record file"
 DESCRIPTION = (
-    "Write PREFIX.rec and its index PREFIX.idx from the pictures under ROOT. Which, and with which labels, stands in "
+    "Write PREFIX.rec and its index PREFIX.idx from the images under ROOT. Which, and with which labels, stands in "
     "PREFIX.lst: lines of an index, labels and a path under ROOT, with tabs between. Where there is no such list, it "
     "is made first: each folder in ROOT is a class, numbered by the order of the names."
 )
@@ -28,9 +28,9 @@ _ROUNDING = 1e-9  # of shares that are 1 together
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("prefix", metavar="PREFIX", type=Path, help="the files' path without .lst, .rec and .idx")
-    parser.add_argument("root", metavar="ROOT", type=Path, help="folder of the pictures")
+    parser.add_argument("root", metavar="ROOT", type=Path, help="folder of the images")
     parser.add_argument("--list", action="store_true", help="make the list, even if there is one, and no record file")
-    parser.add_argument("--no-shuffle", action="store_true", help="list the pictures in their order, not at random")
+    parser.add_argument("--no-shuffle", action="store_true", help="list the images in their order, not at random")
     parser.add_argument("--seed", type=int, default=100, help="of the random order (default: %(default)s)")
     parser.add_argument(
         "--train-ratio", type=_share, metavar="R", default=1.0, help="part for PREFIX_train; the rest: PREFIX_val"
@@ -39,8 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resize", type=positive, metavar="N", help="of the shorter side (default: keep the files)")
     parser.add_argument("--quality", type=int, choices=range(1, 101), metavar="1..100", default=95, help="of JPEG")
     parser.add_argument("--center-crop", action="store_true", help="cut the middle out as a square, before resizing")
-    parser.add_argument("--encoding", choices=(".jpg", ".png"), help="encode them anew (default: keep the files)")
-    parser.add_argument("--color", type=int, choices=(0, 1), help="encode them anew as grey (0) or coloured (1)")
+    parser.add_argument("--encoding", choices=(".jpg", ".png"), help="encode them again (default: keep the files)")
+    parser.add_argument("--color", type=int, choices=(0, 1), help="encode them again, as grey (0) or coloured (1)")
     parser.add_argument("--skip-broken", action="store_true", help="leave out what cannot be read, and say so")
     for flag in ("--recursive", "--pass-through", "--pack-label"):
         parser.add_argument(flag, action="store_true", help="accepted for MXNet's sake: it is so already")
@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _parts(arguments: argparse.Namespace) -> dict[str, float]:
-    """What the lists' names end with, and their shares of the pictures."""
+    """What the lists' names end with, and their shares of the images."""
     train, test = arguments.train_ratio, arguments.test_ratio
     if train == 1:
         return {"": 1.0}
@@ -97,7 +97,7 @@ def _write_lists(listings: list[Path], arguments: argparse.Namespace) -> None:
         end = len(lines) if listing == listings[-1] else round(share * len(lines))
         with listing.open("w", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
             file.writelines(lines[start:end])
-        print(f"{listing}: {end - start} pictures of {len(synsets)} classes")
+        print(f"{listing}: {end - start} images of {len(synsets)} classes")
         start = end
     for label, synset in enumerate(synsets):
         print(f"{label:6d} {synset}")
@@ -127,11 +127,11 @@ def _pack(listing: Path, arguments: argparse.Namespace) -> None:
     finally:
         for part in parts:
             part.unlink(missing_ok=True)
-    print(f"{finals[1]}: {len(entries) - skipped} records" + (f", {skipped} pictures skipped" if skipped else ""))
+    print(f"{finals[1]}: {len(entries) - skipped} records" + (f", {skipped} images skipped" if skipped else ""))
 
 
 def _encoded(path: Path, arguments: argparse.Namespace) -> bytes:
-    """The bytes for a record: the file as it is once it is known to decode, or the picture resized."""
+    """The bytes for a record: the file as it is once it is known to decode, or the image resized."""
     try:
         data = image.read_encoded(path)
         image.decode(data)

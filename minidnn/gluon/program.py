@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -66,8 +67,9 @@ class Program:
         self._parameters = list(graph.parameters.values())
         self._arrays = [p.concrete() for p in self._parameters]
         self._versions = [array._version for array in self._arrays]
-        self._block = block
-        self._tree = _tree_of(block)
+        # Weak, as the block has the program: both go with the last reference to the block, without a collection.
+        self._block = weakref.ref(block)
+        self._tree = [(name, weakref.ref(member)) for name, member in _tree_of(block)]
         self._structure = structure_version()
         self._lock = ForkSafeLock()
         self._run: engine.CompiledGraph | None = None
@@ -77,7 +79,8 @@ class Program:
         """Whether the tree of blocks is the one it was built from, with the same parameters."""
         if self._structure != structure_version():
             # Some block has changed somewhere; this one's tree may be the same as before.
-            tree = _tree_of(self._block)
+            block = self._block()
+            tree = [] if block is None else _tree_of(block)
             if len(tree) != len(self._tree) or not all(map(_same, tree, self._tree)):
                 return False
             self._structure = structure_version()
@@ -146,5 +149,5 @@ def _tree_of(block: Block) -> list[tuple[str, Block | Parameter]]:
     return tree
 
 
-def _same(a: tuple[str, object], b: tuple[str, object]) -> bool:
-    return a[0] == b[0] and a[1] is b[1]
+def _same(a: tuple[str, Block | Parameter], b: tuple[str, weakref.ref[Block | Parameter]]) -> bool:
+    return a[0] == b[0] and a[1] is b[1]()

@@ -148,7 +148,7 @@ def check_entries(entries: list[zipfile.ZipInfo], size: int, writer: str) -> dic
     for entry in entries:
         name = shorten(entry.filename)
         if entry.filename in result:
-            raise DataError(f"entry {name} is in the zip file twice")
+            raise DataError(f"duplicate entry {name} in the zip file")
         if entry.flag_bits & _ENCRYPTED:
             raise DataError(f"entry {name} is encrypted")
         if entry.compress_type != zipfile.ZIP_STORED or entry.compress_size != entry.file_size:

@@ -160,7 +160,7 @@ class _Reader:
             except UnicodeDecodeError:
                 self._refuse(f"its name is not UTF-8: {data[:40]!r}")
             if name in names:
-                self._refuse(f"its name {name[:80]!a} stands twice")
+                self._refuse(f"duplicate name {name[:80]!a}")
             names[name] = None
         return list(names)
 

@@ -89,13 +89,13 @@ def normalize_axes(op: str, axes: Sequence[int] | None, ndim: int) -> tuple[int,
 
     Raises:
         ShapeError: an axis is out of range.
-        OpError: an axis stands twice.
+        OpError: a duplicate axis.
     """
     if axes is None:
         return tuple(range(ndim))
     result = [normalize_axis(op, axis, ndim) for axis in axes]
     if len(set(result)) != len(result):
-        raise OpError(f"{op}: an axis stands twice in {tuple(axes)}")
+        raise OpError(f"{op}: duplicate axis in {tuple(axes)}")
     return tuple(sorted(result))
 
 

@@ -310,7 +310,7 @@ def _infer_moveaxis(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorTyp
     source = [normalize_axis(op, a, len(shape), "source") for a in attrs.source]
     destination = [normalize_axis(op, a, len(shape), "destination") for a in attrs.destination]
     if len(set(source)) < len(source) or len(set(destination)) < len(destination):
-        raise OpError(f"{op}: an axis stands twice in {attrs.source} or {attrs.destination}")
+        raise OpError(f"{op}: duplicate axis in {attrs.source} or {attrs.destination}")
     order = [n for n in range(len(shape)) if n not in source]
     for to, axis in sorted(zip(destination, source, strict=True)):
         order.insert(to, axis)

@@ -1,7 +1,7 @@
 """Object code on disk, content-addressed, private to its owner, and bounded.
 
 An entry is one file named by the hash of everything that determines its content. It begins with the hash
-of what follows, so a damaged or truncated entry is noticed and compiled again. Entries are written to a
+of its name and of what follows, so a damaged, truncated or renamed entry is noticed and compiled again. Entries are written to a
 temporary file and renamed, so a reader sees all of one or nothing. Cached code is executed: a folder that
 anyone else can write to, or that belongs to someone else, is not used.
 
@@ -79,7 +79,7 @@ class CodeCache:
         except OSError:
             return None
         digest, payload = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
-        if hashlib.sha256(payload).digest() != digest:
+        if _digest(key, payload) != digest:
             return None
         _note_use(path)
         return payload
@@ -92,7 +92,7 @@ class CodeCache:
         with contextlib.suppress(OSError):
             try:
                 temporary.touch(0o600, exist_ok=False)
-                temporary.write_bytes(hashlib.sha256(payload).digest() + payload)
+                temporary.write_bytes(_digest(key, payload) + payload)
                 temporary.replace(self.folder / f"{key}.o")
             finally:
                 temporary.unlink(missing_ok=True)
@@ -113,6 +113,11 @@ class CodeCache:
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
                 total -= size
+
+
+def _digest(key: str, payload: bytes) -> bytes:
+    """What an entry begins with: another one's content under its name is noticed as well."""
+    return hashlib.sha256(key.encode() + b"\n" + payload).digest()
 
 
 def _entries(folder: Path) -> Iterator[tuple[float, int, Path]]:

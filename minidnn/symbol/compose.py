@@ -22,7 +22,7 @@ def compose(op: str, inputs: Sequence[Entry], name: str | None, attrs: Mapping[s
     """A new node on top of `inputs`; without a name it gets the operator's and a number.
 
     Raises:
-        GraphError: an unknown operator, a wrong number of inputs, a name that stands twice.
+        GraphError: an unknown operator, a wrong number of inputs, a duplicate name.
         OpError: attributes that do not fit.
     """
     taken = check_names(inputs)

@@ -253,7 +253,7 @@ def test_workers_are_processes_of_their_own_with_one_thread_each() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a thread has no niceness of its own")
-def test_workers_give_way_and_nobody_else() -> None:
+def test_only_workers_run_at_a_lower_priority() -> None:
     own = os.getpriority(os.PRIO_PROCESS, 0)
     for how in (PROCESSES, THREADS):
         assert {n.item() for n in DataLoader(Niceness(4), 1, **how)} == {max(own, 10)}

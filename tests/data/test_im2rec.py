@@ -28,7 +28,7 @@ def test_a_folder_becomes_a_record_file(root: Path, tmp_path: Path, capsys: pyte
         "0\t0.000000\tcat/ä 3.jpg\n1\t1.000000\tdog/1.jpg\n2\t1.000000\tdog/2.png\n"
     )
     shown = capsys.readouterr().out
-    assert "3 pictures of 2 classes" in shown and "1 dog" in shown and "pets.rec: 3 records" in shown
+    assert "3 images of 2 classes" in shown and "1 dog" in shown and "pets.rec: 3 records" in shown
     packed = ImageRecordDataset(tmp_path / "pets.rec")
     assert [(picture.shape, label) for picture, label in packed] == [
         ((22, 30, 3), 0.0), ((20, 30, 3), 1.0), ((21, 30, 3), 1.0),
@@ -70,7 +70,7 @@ def test_a_broken_picture_is_named_or_skipped(root: Path, tmp_path: Path, capsys
     assert sorted(path.name for path in tmp_path.iterdir()) == ["pets.lst", "root"]  # no half file
     assert main([*arguments, "--skip-broken"]) == 0
     shown = capsys.readouterr()
-    assert "3 records, 1 pictures skipped" in shown.out and "bad.jpg" in shown.err
+    assert "3 records, 1 images skipped" in shown.out and "bad.jpg" in shown.err
     assert len(ImageRecordDataset(tmp_path / "pets.rec")) == 3
 
 

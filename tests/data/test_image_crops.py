@@ -34,7 +34,7 @@ def test_a_fixed_crop_is_a_slice_or_that_resized() -> None:
     wanted = np.asarray(Image.fromarray(pixels[4:14, 3:23]).resize((10, 5), Image.Resampling.BOX))
     assert np.abs(resized.asnumpy().astype(int) - wanted).max() <= 1
     for x0, y0, w, h in ((30, 0, 20, 5), (0, 28, 5, 5), (-1, 0, 5, 5), (0, 0, 0, 5)):
-        with pytest.raises(ShapeError, match="are not in a picture of 41×30"):
+        with pytest.raises(ShapeError, match="are not in an image of 41×30"):
             image.fixed_crop(pixels, x0, y0, w, h)
 
 
@@ -121,5 +121,5 @@ def test_colours_are_normalized_in_float32_and_the_picture_stays() -> None:
 
 @pytest.mark.parametrize("call", [image.center_crop, image.random_crop])
 def test_what_is_no_picture_is_refused(call: Any) -> None:
-    with pytest.raises(ShapeError, match=r"a picture is \(H, W, C\), got \(3, 4\)"):
+    with pytest.raises(ShapeError, match=r"an image is \(H, W, C\), got \(3, 4\)"):
         call(np.zeros((3, 4), np.uint8), (2, 2))

@@ -79,7 +79,7 @@ def test_crop_resize() -> None:
     np.testing.assert_array_equal(apply(transforms.CropResize(2, 3, 10, 20)), PICTURE[3:23, 2:12])
     wanted = image.resize(PICTURE[3:23, 2:12], 6, 7)
     np.testing.assert_array_equal(apply(transforms.CropResize(2, 3, 10, 20, (6, 7))), wanted)
-    with pytest.raises(ShapeError, match="columns 30 to 50 and rows 0 to 10 are not in a picture of 41×30"):
+    with pytest.raises(ShapeError, match="columns 30 to 50 and rows 0 to 10 are not in an image of 41×30"):
         apply(transforms.CropResize(30, 0, 20, 10))
 
 

@@ -587,3 +587,20 @@ def test_steps_tell_what_numpy_runs() -> None:
     assert [(step.name, step.kernel, step.on_host) for step in net.steps() if step.on_host] == [
         ("arctan2", "NumPy", True)
     ]
+
+
+def test_a_dropped_network_goes_at_once_with_all_its_memory() -> None:
+    """Its parameters may be large, and a collection may be long in coming."""
+    net = nn.HybridSequential()
+    net.add(nn.Dense(4, in_units=3), nn.Dense(2, in_units=4))
+    net.initialize()
+    net.hybridize()
+    net(mx.np.ones((1, 3)))
+    references = [weakref.ref(net), weakref.ref(net[0]), weakref.ref(net[0].weight)]
+    gc.collect()
+    gc.disable()
+    try:
+        del net
+        assert [reference() for reference in references] == [None, None, None]
+    finally:
+        gc.enable()

@@ -207,7 +207,7 @@ def with_head(form: str, *numbers: int) -> bytes:
         ([with_head("Iiiqiii", V2, 0, 1, 4, 1, 0, 13)], b"", None, "its dtype has the code 13; there are 0 to 12"),
         ([with_head("Iiiqiii", V2, 0, 1, 4, 1, 0, -1)], b"", None, "its dtype has the code -1"),
         ([GOOD, GOOD], names("a"), None, "names: there are 1 names for 2 arrays"),
-        ([GOOD, GOOD], names("a", "a"), None, "record 1: its name 'a' stands twice"),
+        ([GOOD, GOOD], names("a", "a"), None, "record 1: duplicate name 'a'"),
         ([GOOD, GOOD], names("a", b"\xff\xfe"), None, r"record 1: its name is not UTF-8: b'\\xff\\xfe'"),
         ([GOOD], struct.pack("<QQ", 1, 1 << 60), None, "record 0: its name has 1152921504606846976 bytes"),
         ([GOOD], struct.pack("<Q", 1 << 60), None, "names: it announces"),

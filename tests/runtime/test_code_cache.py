@@ -62,6 +62,12 @@ def test_a_changed_byte_is_noticed(cache: CodeCache, position: int) -> None:
     assert cache.read(KEY) is None
 
 
+def test_an_entry_under_the_name_of_another_is_noticed(cache: CodeCache) -> None:
+    cache.write("1" * 64, b"other object code")
+    shutil.copyfile(_entry(cache, "1" * 64), _entry(cache))
+    assert cache.read(KEY) is None
+
+
 def test_a_damaged_entry_is_replaced(cache: CodeCache) -> None:
     cache.write(KEY, b"old")
     _entry(cache).write_bytes(b"rubbish")
@@ -94,7 +100,7 @@ def test_a_reader_never_sees_half_an_entry(cache: CodeCache) -> None:
             # Not the cache's own reading: that would hide a half-written entry by its hash.
             content = _entry(cache).read_bytes()
             assert content[32:] in payloads
-            assert hashlib.sha256(content[32:]).digest() == content[:32]
+            assert hashlib.sha256(KEY.encode() + b"\n" + content[32:]).digest() == content[:32]
     finally:
         stop.set()
         for writer in writers:

@@ -25,9 +25,9 @@ from minidnn.engine import start_threads
 from minidnn.errors import MXNetError
 from minidnn.gluon.data import _transport
 from minidnn.gluon.data._samples import brief, make_batch
-from minidnn.gluon.data._worker import Failure, give_way, start
+from minidnn.gluon.data._worker import Failure, lower_priority, start
 
-__all__ = ["CannotTravelError", "Pool", "ProcessPool", "ThreadPool", "pack_luggage"]
+__all__ = ["Pool", "ProcessPool", "ThreadPool", "UnsendableError", "pack_for_workers"]
 
 _GRACE = 2.0  # seconds a worker has to end by itself
 
@@ -72,7 +72,7 @@ class ThreadPool(Pool):
         self._make = dataset, batchify
         # A data set that computes must not be the one to start them: they would give way as its workers do.
         start_threads()
-        self._executor = ThreadPoolExecutor(workers, "minidnn-data", initializer=give_way)
+        self._executor = ThreadPoolExecutor(workers, "minidnn-data", initializer=lower_priority)
         self._numbers = itertools.count()
         self._futures: dict[int, tuple[Future[Any], Sequence[Any]]] = {}
 
@@ -107,39 +107,39 @@ class _Worker:
         return f"worker process {self.process.pid}"
 
 
-class CannotTravelError(Exception):
+class UnsendableError(Exception):
     """What a data set is made of cannot be sent to a process that has not run the script; the message says why."""
 
 
-def pack_luggage(dataset: Any, batchify: Callable[[list[Any]], Any]) -> bytes:
+def pack_for_workers(dataset: Any, batchify: Callable[[list[Any]], Any]) -> bytes:
     """What worker processes need, in bytes.
 
     Raises:
-        CannotTravelError: it cannot be pickled, or has classes or functions of the script itself; or there is no
+        UnsendableError: it cannot be pickled, or has classes or functions of the script itself; or there is no
             interpreter to start.
     """
     if not has_interpreter():
-        raise CannotTravelError("this program is not an interpreter that could be started anew")
+        raise UnsendableError("this program is not an interpreter that could be started again")
     try:
-        luggage = bytes(ForkingPickler.dumps((dataset, batchify)))
+        packed = bytes(ForkingPickler.dumps((dataset, batchify)))
     except Exception as error:
-        raise CannotTravelError(str(error)) from error
-    if b"__main__" in luggage:
-        raise CannotTravelError("it has classes or functions of the script, which a process would have to run again")
-    return luggage
+        raise UnsendableError(str(error)) from error
+    if b"__main__" in packed:
+        raise UnsendableError("it has classes or functions of the script, which a process would have to run again")
+    return packed
 
 
 class ProcessPool(Pool):
-    """Processes, started anew and not forked: a fork would copy the runtime's threads as locks that nobody opens.
+    """Fresh processes, not forked: a fork would copy the runtime's threads as locks that nobody opens.
 
     Nor do they import the script, so it need not be written for that.
 
     Args:
-        luggage: what `pack_luggage` made.
+        packed: what `pack_for_workers` made.
         workers: how many.
     """
 
-    def __init__(self, luggage: bytes, workers: int) -> None:
+    def __init__(self, packed: bytes, workers: int) -> None:
         self._lock = threading.RLock()
         self._numbers = itertools.count()
         self._answers: dict[int, Any] = {}
@@ -152,7 +152,7 @@ class ProcessPool(Pool):
             for _ in range(workers):
                 self._workers.append(_Worker(*start(self._folder)))
             for worker in self._workers:
-                self._send(worker, luggage)
+                self._send(worker, packed)
         except BaseException:
             self.close()
             raise
@@ -168,7 +168,7 @@ class ProcessPool(Pool):
 
     def _check_usable(self) -> None:
         if not self.usable:
-            raise MXNetError("the workers of this DataLoader have ended; iterate over it anew to start others")
+            raise MXNetError("the workers of this DataLoader have ended; iterate over it again to start others")
 
     def _send(self, worker: _Worker, message: Any) -> None:
         try:

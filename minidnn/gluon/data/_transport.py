@@ -16,7 +16,7 @@ import numpy as np
 
 from minidnn.numpy.multiarray import ndarray
 
-__all__ = ["Parcel", "make_folder", "pack", "unpack"]
+__all__ = ["PackedBatch", "make_folder", "pack", "unpack"]
 
 _ALIGNMENT = 64
 _SMALL = 1 << 16  # bytes that the pipe carries as well
@@ -24,7 +24,7 @@ _SHARED_MEMORY = Path("/dev/shm")
 
 
 class _Slot(NamedTuple):
-    """Stands for an array in the parcel's tree."""
+    """Stands for an array in the batch's tree."""
 
     offset: int
     shape: tuple[int, ...]
@@ -32,7 +32,7 @@ class _Slot(NamedTuple):
     ours: bool
 
 
-class Parcel(NamedTuple):
+class PackedBatch(NamedTuple):
     """What goes through the pipe.
 
     Attributes:
@@ -50,7 +50,7 @@ def make_folder() -> str:
     return tempfile.mkdtemp(prefix=f"minidnn-batches-{os.getpid()}-", dir=parent)
 
 
-def pack(batch: Any, folder: str) -> Parcel:
+def pack(batch: Any, folder: str) -> PackedBatch:
     """A batch ready for the pipe: nested tuples, lists and dicts of arrays and of what can be pickled."""
     arrays: list[np.ndarray[Any, Any]] = []
     end = 0
@@ -68,7 +68,7 @@ def pack(batch: Any, folder: str) -> Parcel:
 
     tree = _map(batch, store)
     if end < _SMALL:
-        return Parcel(batch, None)
+        return PackedBatch(batch, None)
     descriptor, path = tempfile.mkstemp(dir=folder)
     try:
         offset = 0
@@ -79,10 +79,10 @@ def pack(batch: Any, folder: str) -> Parcel:
     except OSError:
         # Shared memory is small in many containers; the pipe is slower, and always there.
         Path(path).unlink()
-        return Parcel(batch, None)
+        return PackedBatch(batch, None)
     finally:
         os.close(descriptor)
-    return Parcel(tree, path)
+    return PackedBatch(tree, path)
 
 
 def _write(descriptor: int, array: np.ndarray[Any, Any], offset: int) -> None:
@@ -92,13 +92,13 @@ def _write(descriptor: int, array: np.ndarray[Any, Any], offset: int) -> None:
         left, offset = left[written:], offset + written
 
 
-def unpack(parcel: Parcel) -> Any:
-    """The batch of a parcel; its arrays can be written to."""
-    if parcel.path is None:
-        return parcel.tree
-    with Path(parcel.path).open("r+b") as file:
+def unpack(packed: PackedBatch) -> Any:
+    """The batch that was packed; its arrays can be written to."""
+    if packed.path is None:
+        return packed.tree
+    with Path(packed.path).open("r+b") as file:
         memory = mmap.mmap(file.fileno(), 0)
-    Path(parcel.path).unlink()
+    Path(packed.path).unlink()
 
     def fetch(value: Any) -> Any:
         if not isinstance(value, _Slot):
@@ -106,7 +106,7 @@ def unpack(parcel: Parcel) -> Any:
         array = np.ndarray(value.shape, value.dtype, memory, value.offset)
         return ndarray._wrap(array) if value.ours else array
 
-    return _map(parcel.tree, fetch)
+    return _map(packed.tree, fetch)
 
 
 def _map(tree: Any, fn: Any) -> Any:

@@ -24,7 +24,7 @@ from minidnn.engine import set_num_threads
 from minidnn.gluon.data import _transport
 from minidnn.gluon.data._samples import make_batch
 
-__all__ = ["Failure", "RemoteTraceback", "give_way", "main", "start"]
+__all__ = ["Failure", "RemoteTraceback", "lower_priority", "main", "start"]
 
 
 _NICENESS = 10
@@ -81,7 +81,7 @@ def start(folder: str) -> tuple[subprocess.Popen[bytes], Connection]:
     return process, ours
 
 
-def give_way() -> None:
+def lower_priority() -> None:
     """Let other threads go first on a core: a network that computes should not wait for batches it does not need yet.
 
     Where it waits for one, the cores are free.
@@ -101,10 +101,10 @@ def run(connection: Connection, folder: str) -> None:
     """Answer tasks until the other side is gone.
 
     The first message is the data set and the batchify function. A task is its number, a seed, and the samples'
-    indices; the answer is the number and the batch's parcel, or a `Failure`.
+    indices; the answer is the number and the packed batch, or a `Failure`.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that asked for the batches
-    give_way()
+    lower_priority()
     os.environ["OPENCV_FOR_THREADS_NUM"] = "1"  # the cores are for the other workers
     set_num_threads(1)
     try:

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from minidnn.gluon.data._pools import CannotTravelError, Pool, ProcessPool, ThreadPool, pack_luggage
+from minidnn.gluon.data._pools import Pool, ProcessPool, ThreadPool, UnsendableError, pack_for_workers
 from minidnn.gluon.data._samples import make_batch
 from minidnn.gluon.data.batchify import Stack
 from minidnn.gluon.data.sampler import BatchSampler, RandomSampler, SequentialSampler
@@ -28,12 +28,12 @@ default_mp_batchify_fn = default_batchify_fn
 class DataLoader:
     """Batches of a data set; iterate over it once an epoch.
 
-    A batch of tuples such as (picture, label) is a list of arrays.
+    A batch of tuples such as (image, label) is a list of arrays.
 
-    Worker processes are started anew, not forked, when the first batch is asked for, and stay for all epochs. They do
-    not run the script, which needs no ``if __name__ == "__main__":``. A data set that cannot be sent to them, since
-    it cannot be pickled or is made of the script's own classes and functions, is read by threads, with a warning.
-    On Linux all workers have a niceness of 10, so that networks that compute beside them go first.
+    Worker processes are fresh ones, not forked; they are started when the first batch is asked for, and stay for all
+    epochs. They do not run the script, which needs no ``if __name__ == "__main__":``. A data set that cannot be sent to
+    them, since it cannot be pickled or is made of the script's own classes and functions, is read by threads, with a
+    warning. On Linux all workers have a niceness of 10, so that networks that compute beside them go first.
     Random transforms draw from seeds that ``mx.np.random.seed`` determines, whatever worker process a batch comes from.
 
     Args:
@@ -115,8 +115,8 @@ class DataLoader:
     def _make_pool(self) -> Pool:
         if not self._thread_pool:
             try:
-                return ProcessPool(pack_luggage(self._dataset, self._batchify), self._num_workers)
-            except CannotTravelError as error:
+                return ProcessPool(pack_for_workers(self._dataset, self._batchify), self._num_workers)
+            except UnsendableError as error:
                 warnings.warn(
                     f"this DataLoader's workers are threads, since the data set cannot be sent to processes: {error}. "
                     "For processes, use classes and functions of a module; thread_pool=True asks for threads",

@@ -17,7 +17,7 @@ __all__ = ["ArrayDataset", "Dataset", "RecordFileDataset", "SimpleDataset"]
 class Dataset:
     """A data set; a subclass has ``__getitem__`` and ``__len__``.
 
-    A sample is anything; where it is a tuple, its parts are batched apart: ``(picture, label)``.
+    A sample is anything; where it is a tuple, its parts are batched apart: ``(image, label)``.
     """
 
     def __getitem__(self, idx: int) -> Any:
@@ -77,7 +77,7 @@ class Dataset:
         return transformed if lazy else SimpleDataset(list(transformed))
 
     def transform_first(self, fn: Callable[[Any], Any], lazy: bool = True) -> Dataset:
-        """As `transform`, for the first part of each sample alone: the picture and not the label."""
+        """As `transform`, for the first part of each sample alone: the image and not the label."""
         return self.transform(_First(fn), lazy)
 
 

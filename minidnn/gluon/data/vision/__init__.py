@@ -1,4 +1,4 @@
-"""``gluon.data.vision``: data sets of pictures, and `transforms` for them."""
+"""``gluon.data.vision``: data sets of images, and `transforms` for them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The data sets of pictures under MXNet's name for their module."""
+"""The data sets of images under MXNet's name for their module."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures and labels from a record file, from folders, or from a list."""
+"""Images and labels from a record file, from folders, or from a list."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ EXTENSIONS = (".jpg", ".jpeg", ".png")
 
 
 class ImageRecordDataset(RecordFileDataset):
-    """The pictures of a record file, as MXNet and ``minidnn im2rec`` write them, with the index beside it.
+    """The images of a record file, as MXNet and ``minidnn im2rec`` write them, with the index beside it.
 
-    A sample is the picture, ``(H, W, 3)`` uint8, and its label: a float, or an array of float32 where it has several.
+    A sample is the image, ``(H, W, 3)`` uint8, and its label: a float, or an array of float32 where it has several.
 
     Args:
         filename: of the record file.
         flag: 1: red, green, blue; 0: grey, ``(H, W, 1)``.
-        transform: called with picture and label; the sample is what it returns.
+        transform: called with image and label; the sample is what it returns.
 
     Raises:
         FileNotFoundError: the file or its index is missing.
-        DataError: the index is damaged. At an access: the record is, or its picture, or its label is NaN or infinite;
+        DataError: the index is damaged. At an access: the record is, or its image, or its label is NaN or infinite;
             the message names the file and the record.
     """
 
@@ -57,7 +57,7 @@ class ImageRecordDataset(RecordFileDataset):
 
 
 class _FileDataset(Dataset):
-    """Pictures in files of their own: `items` holds their paths and labels."""
+    """Images in files of their own: `items` holds their paths and labels."""
 
     items: list[tuple[str, Any]]
     _flag: int
@@ -79,11 +79,11 @@ class ImageFolderDataset(_FileDataset):
     Args:
         root: path of the folders.
         flag: 1: red, green, blue; 0: grey.
-        transform: called with picture and label.
+        transform: called with image and label.
 
     Attributes:
         synsets: the folders' names in order; a label is a place in this list.
-        items: the path and label of every picture.
+        items: the path and label of every image.
     """
 
     def __init__(self, root: str | os.PathLike[str], flag: int = 1, transform: _Transform | None = None) -> None:
@@ -92,7 +92,7 @@ class ImageFolderDataset(_FileDataset):
 
 
 def list_folder(root: Path) -> tuple[list[str], list[tuple[str, Any]]]:
-    """The names of the classes, and the path and label of every picture, of a folder of folders."""
+    """The names of the classes, and the path and label of every image, of a folder of folders."""
     synsets: list[str] = []
     items: list[tuple[str, Any]] = []
     for folder in sorted(root.iterdir()):
@@ -109,16 +109,16 @@ def list_folder(root: Path) -> tuple[list[str], list[tuple[str, Any]]]:
 
 
 class ImageListDataset(_FileDataset):
-    """Pictures from a list of labels and paths.
+    """Images from a list of labels and paths.
 
     Args:
         root: what the paths are relative to.
         imglist: path of a ``.lst`` file, relative to `root` or to the working directory, with lines of an index, one
             or more labels and a path, with tabs between; or a list with ``[label, path]`` or
-            ``[label, label, ..., path]`` or ``[[labels], path]`` for each picture.
+            ``[label, label, ..., path]`` or ``[[labels], path]`` for each image.
         flag: 1: red, green, blue; 0: grey.
 
-    A sample is the picture and an array of its labels, float32.
+    A sample is the image and an array of its labels, float32.
 
     Raises:
         DataError: a line is something else, or a label is not a number; the message names the line.

@@ -32,9 +32,9 @@ _MOST_MEMBERS = 1000  # of an archive
 
 
 class _PublishedDataset(Dataset):
-    """Pictures and labels held in memory.
+    """Images and labels held in memory.
 
-    A sample is a picture, ``(H, W, C)`` uint8, and its label, an int32.
+    A sample is an image, ``(H, W, C)`` uint8, and its label, an int32.
     """
 
     _folder: ClassVar[str]
@@ -73,7 +73,7 @@ class MNIST(_PublishedDataset):
     Args:
         root: the folder; by default ``datasets/mnist`` in ``$MXNET_HOME`` or ``~/.mxnet``.
         train: the part to train with; otherwise the one to test with.
-        transform: called with picture and label.
+        transform: called with image and label.
 
     Raises:
         FileNotFoundError: a file is missing; the message says what to put where.
@@ -88,7 +88,7 @@ class MNIST(_PublishedDataset):
         labels = self._read_idx(f"{part}-labels-idx1-ubyte", 1)
         pictures = self._read_idx(f"{part}-images-idx3-ubyte", 3)
         if len(labels) != len(pictures):
-            raise DataError(f"{self._root}: {len(pictures)} pictures of {part}, {len(labels)} labels")
+            raise DataError(f"{self._root}: {len(pictures)} images of {part}, {len(labels)} labels")
         return pictures[..., None], labels.astype(np.int32)
 
     def _read_idx(self, name: str, rank: int) -> _Bytes:
@@ -102,7 +102,7 @@ class MNIST(_PublishedDataset):
                     raise DataError(f"{path}: no IDX file of bytes in {rank} dimensions: begins {start[:4].hex(' ')}")
                 shape = struct.unpack(f">{rank}I", start[4:])
                 if shape[0] > _MOST or shape[1:] not in ((), (28, 28)):
-                    raise DataError(f"{path}: {shape[0]} pictures of 28 × 28 are no {shape}")
+                    raise DataError(f"{path}: {shape[0]} images of 28 × 28 are no {shape}")
                 size = int(np.prod(shape, dtype=np.int64))
                 data = file.read(size)
         except _DAMAGED as error:
@@ -113,7 +113,7 @@ class MNIST(_PublishedDataset):
 
 
 class FashionMNIST(MNIST):
-    """Pictures of ten kinds of clothes, in the format of `MNIST`, by default in ``datasets/fashion-mnist``."""
+    """Images of ten kinds of clothes, in the format of `MNIST`, by default in ``datasets/fashion-mnist``."""
 
     _folder = "fashion-mnist"
     _source = "zalandoresearch/fashion-mnist"
@@ -143,7 +143,7 @@ def _members(archive: Path, tar: tarfile.TarFile) -> dict[str, tarfile.TarInfo]:
         if not member.isfile():
             continue
         if name in members:
-            raise DataError(f"{archive}: {name} is in it twice")
+            raise DataError(f"{archive}: duplicate member {name}")
         members[name] = member
     return members
 
@@ -157,7 +157,7 @@ class CIFAR10(_PublishedDataset):
     Args:
         root: the folder; by default ``datasets/cifar10`` in ``$MXNET_HOME`` or ``~/.mxnet``.
         train: the part to train with; otherwise the one to test with.
-        transform: called with picture and label.
+        transform: called with image and label.
 
     Raises:
         FileNotFoundError: the files are missing; the message says what to put where.
@@ -171,7 +171,7 @@ class CIFAR10(_PublishedDataset):
         True: tuple(f"data_batch_{i}.bin" for i in range(1, 6)),
         False: ("test_batch.bin",),
     }
-    _labels = 1  # bytes of them before a picture
+    _labels = 1  # bytes of them before an image
     _label_at = 0
 
     def _read(self) -> tuple[_Bytes, _Bytes]:

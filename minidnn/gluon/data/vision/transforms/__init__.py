@@ -1,6 +1,6 @@
-"""Transforms of pictures ``(H, W, C)``, as MXNet has them; ``(N, H, W, C)`` where it says so.
+"""Transforms of images ``(H, W, C)``, as MXNet has them; ``(N, H, W, C)`` where it says so.
 
-They compute at once, with NumPy and OpenCV: hybridizing has no effect on them, since pictures differ in size and a
+They compute at once, with NumPy and OpenCV: hybridizing has no effect on them, since images differ in size and a
 program for each size would cost more than it saves. Further arguments pass by unchanged.
 """
 

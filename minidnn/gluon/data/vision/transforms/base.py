@@ -12,7 +12,7 @@ from minidnn.gluon.block import HybridBlock
 from minidnn.numpy.base import as_native
 from minidnn.numpy.multiarray import ndarray
 
-__all__ = ["Pixels", "Transform", "check_picture", "size_pair"]
+__all__ = ["Pixels", "Transform", "check_image", "size_pair"]
 
 Pixels = np.ndarray[Any, Any]
 
@@ -32,15 +32,15 @@ class Transform(HybridBlock):
         """The result for the first argument."""
 
 
-def check_picture(transform: Transform, x: Pixels, batches: bool = False) -> Pixels:
-    """`x`, if it is a picture ``(H, W, C)``, or where `batches` are accepted ``(N, H, W, C)``, of 1 or 3 channels.
+def check_image(transform: Transform, x: Pixels, batches: bool = False) -> Pixels:
+    """`x`, if it is an image ``(H, W, C)``, or where `batches` are accepted ``(N, H, W, C)``, of 1 or 3 channels.
 
     Raises:
         ShapeError: it is not.
     """
     if x.ndim not in ((3, 4) if batches else (3,)) or x.shape[-1] not in (1, 3) or not x.size:
         wanted = "(H, W, C) or (N, H, W, C)" if batches else "(H, W, C)"
-        raise ShapeError(f"{type(transform).__name__} wants pictures {wanted} with 1 or 3 channels, got {x.shape}")
+        raise ShapeError(f"{type(transform).__name__} wants images {wanted} with 1 or 3 channels, got {x.shape}")
     return x
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from minidnn import random
-from minidnn.gluon.data.vision.transforms.base import Pixels, Transform, check_picture
+from minidnn.gluon.data.vision.transforms.base import Pixels, Transform, check_image
 
 __all__ = [
     "RandomBrightness",
@@ -41,7 +41,7 @@ def adjust_brightness(x: Pixels, factor: float) -> Pixels:
 
 
 def adjust_contrast(x: Pixels, factor: float) -> Pixels:
-    """Away from the mean luma of the picture, or towards it."""
+    """Away from the mean luma of the image, or towards it."""
     grey = x.astype(np.float32) @ _LUMA if x.shape[-1] == 3 else x
     return _limited(x * np.float32(factor) + np.float32((1 - factor) * grey.mean(dtype=np.float64)), x)
 
@@ -107,7 +107,7 @@ class RandomBrightness(_Jitter):
         super().__init__(brightness)
 
     def _apply(self, x: Pixels) -> Pixels:
-        return adjust_brightness(check_picture(self, x), _uniform(*self._range))
+        return adjust_brightness(check_image(self, x), _uniform(*self._range))
 
 
 class RandomContrast(_Jitter):
@@ -117,7 +117,7 @@ class RandomContrast(_Jitter):
         super().__init__(contrast)
 
     def _apply(self, x: Pixels) -> Pixels:
-        return adjust_contrast(check_picture(self, x), _uniform(*self._range))
+        return adjust_contrast(check_image(self, x), _uniform(*self._range))
 
 
 class RandomSaturation(_Jitter):
@@ -130,7 +130,7 @@ class RandomSaturation(_Jitter):
         super().__init__(saturation)
 
     def _apply(self, x: Pixels) -> Pixels:
-        return adjust_saturation(check_picture(self, x), _uniform(*self._range))
+        return adjust_saturation(check_image(self, x), _uniform(*self._range))
 
 
 class RandomHue(_Jitter):
@@ -140,7 +140,7 @@ class RandomHue(_Jitter):
         super().__init__(hue)
 
     def _apply(self, x: Pixels) -> Pixels:
-        return adjust_hue(check_picture(self, x), _uniform(*self._range))
+        return adjust_hue(check_image(self, x), _uniform(*self._range))
 
 
 class RandomColorJitter(Transform):
@@ -159,7 +159,7 @@ class RandomColorJitter(Transform):
         self._changes = [change for change in changes if change[1] > 0]
 
     def _apply(self, x: Pixels) -> Pixels:
-        check_picture(self, x)
+        check_image(self, x)
         for place in random.generator().permutation(len(self._changes)):
             adjust, amount, middle = self._changes[place]
             x = adjust(x, middle + _uniform(-amount, amount))
@@ -178,18 +178,18 @@ class RandomLighting(Transform):
         self._alpha = alpha
 
     def _apply(self, x: Pixels) -> Pixels:
-        return adjust_lighting(check_picture(self, x), random.generator().normal(0, self._alpha, 3))
+        return adjust_lighting(check_image(self, x), random.generator().normal(0, self._alpha, 3))
 
 
 class RandomGray(Transform):
-    """A picture as float32, with probability `p` without colours."""
+    """An image as float32, with probability `p` without colours."""
 
     def __init__(self, p: float = 0.5) -> None:
         super().__init__()
         self.p = p
 
     def _apply(self, x: Pixels) -> Pixels:
-        pixels = check_picture(self, x).astype(np.float32)
+        pixels = check_image(self, x).astype(np.float32)
         if pixels.shape[-1] == 1 or random.generator().random() >= self.p:
             return pixels
         return np.repeat((pixels @ _LUMA)[..., None], 3, -1)

@@ -9,7 +9,7 @@ import numpy as np
 
 from minidnn import image, random
 from minidnn.errors import ShapeError
-from minidnn.gluon.data.vision.transforms.base import Pixels, Transform, check_picture, size_pair
+from minidnn.gluon.data.vision.transforms.base import Pixels, Transform, check_image, size_pair
 
 __all__ = [
     "CenterCrop",
@@ -31,7 +31,7 @@ def _resize(x: Pixels, size: tuple[int, int], interpolation: int) -> Pixels:
 
 
 def _scale_down(height: int, width: int, size: tuple[int, int]) -> tuple[int, int]:
-    """The largest width and height of the proportions of `size` that are in the picture, at most `size`."""
+    """The largest width and height of the proportions of `size` that are in the image, at most `size`."""
     w, h = float(size[0]), float(size[1])
     if height < h:
         w, h = w * height / h, float(height)
@@ -49,7 +49,7 @@ def _crop(x: Pixels, across: float, down: float, size: tuple[int, int], interpol
 
 
 class Resize(Transform):
-    """A picture, or a batch ``(N, H, W, C)``, in another size, by OpenCV's rules.
+    """An image, or a batch ``(N, H, W, C)``, in another size, by OpenCV's rules.
 
     Args:
         size: width and height. An integer is both, or with `keep_ratio` the shorter side.
@@ -63,13 +63,13 @@ class Resize(Transform):
         self._short = int(size) if keep_ratio and isinstance(size, (int, np.integer)) else None
 
     def _apply(self, x: Pixels) -> Pixels:
-        height, width = check_picture(self, x, batches=True).shape[-3:-1]
+        height, width = check_image(self, x, batches=True).shape[-3:-1]
         size = self._size if self._short is None else image.short_size(height, width, self._short)
         return _resize(x, size, self._interpolation)
 
 
 class CenterCrop(Transform):
-    """The middle of a picture; a smaller one is enlarged.
+    """The middle of an image; a smaller one is enlarged.
 
     Args:
         size: width and height of the result.
@@ -81,11 +81,11 @@ class CenterCrop(Transform):
         self._size, self._interpolation = size_pair(size), interpolation
 
     def _apply(self, x: Pixels) -> Pixels:
-        return _crop(check_picture(self, x, batches=True), 0.5, 0.5, self._size, self._interpolation)
+        return _crop(check_image(self, x, batches=True), 0.5, 0.5, self._size, self._interpolation)
 
 
 class CropResize(Transform):
-    """A rectangle of a picture or a batch, resized or not.
+    """A rectangle of an image or a batch, resized or not.
 
     Args:
         x, y: its left and upper edge.
@@ -94,7 +94,7 @@ class CropResize(Transform):
         interpolation: see `Resize`.
 
     Raises:
-        ShapeError: (when called) the rectangle is not inside the picture.
+        ShapeError: (when called) the rectangle is not inside the image.
     """
 
     def __init__(
@@ -113,11 +113,11 @@ class CropResize(Transform):
         self._interpolation = 1 if interpolation is None else interpolation
 
     def _apply(self, x: Pixels) -> Pixels:
-        height, width = check_picture(self, x, batches=True).shape[-3:-1]
+        height, width = check_image(self, x, batches=True).shape[-3:-1]
         right, bottom = self._left + self._width, self._top + self._height
         if self._left < 0 or self._top < 0 or right > width or bottom > height:
             raise ShapeError(
-                f"CropResize: columns {self._left} to {right} and rows {self._top} to {bottom} are not in a picture of "
+                f"CropResize: columns {self._left} to {right} and rows {self._top} to {bottom} are not in an image of "
                 f"{width}×{height}"
             )
         part = x[..., self._top : bottom, self._left : right, :]
@@ -125,7 +125,7 @@ class CropResize(Transform):
 
 
 class RandomCrop(Transform):
-    """A random part of a picture; a smaller one is enlarged.
+    """A random part of an image; a smaller one is enlarged.
 
     Args:
         size: width and height of the result.
@@ -149,7 +149,7 @@ class RandomCrop(Transform):
         self._pad = sides
 
     def _apply(self, x: Pixels) -> Pixels:
-        check_picture(self, x)
+        check_image(self, x)
         if self._pad:
             above, below, left, right = self._pad
             x = np.pad(x, ((above, below), (left, right), (0, 0)), constant_values=self._pad_value)
@@ -158,7 +158,7 @@ class RandomCrop(Transform):
 
 
 class RandomResizedCrop(Transform):
-    """A part of a picture of random area and proportions, resized; its middle where ten tries did not fit.
+    """A part of an image of random area and proportions, resized; its middle where ten tries did not fit.
 
     Args:
         size: width and height of the result.
@@ -179,7 +179,7 @@ class RandomResizedCrop(Transform):
         self._scale = (scale, 1.0) if isinstance(scale, (int, float)) else scale
 
     def _apply(self, x: Pixels) -> Pixels:
-        height, width = check_picture(self, x).shape[:2]
+        height, width = check_image(self, x).shape[:2]
         draw = random.generator()
         for _ in range(_TRIALS):
             area = draw.uniform(*self._scale) * height * width
@@ -199,17 +199,17 @@ class _RandomFlip(Transform):
         self.p = p
 
     def _apply(self, x: Pixels) -> Pixels:
-        check_picture(self, x)
+        check_image(self, x)
         return np.flip(x, self._axis) if random.generator().random() < self.p else x
 
 
 class RandomFlipLeftRight(_RandomFlip):
-    """A picture mirrored with probability `p`: its left and right exchanged."""
+    """An image mirrored with probability `p`: its left and right exchanged."""
 
     _axis = 1
 
 
 class RandomFlipTopBottom(_RandomFlip):
-    """A picture turned upside down with probability `p`: its top and bottom exchanged."""
+    """An image turned upside down with probability `p`: its top and bottom exchanged."""
 
     _axis = 0

@@ -18,7 +18,7 @@ class Rotate(Transform):
     Args:
         rotation_degrees: the angle.
         zoom_in: enlarge until no corner is empty.
-        zoom_out: shrink until the whole picture is inside.
+        zoom_out: shrink until the whole image is inside.
 
     Raises:
         ValueError: (when called) `zoom_in` and `zoom_out` both.
@@ -34,7 +34,7 @@ class Rotate(Transform):
 
 
 class RandomRotation(Transform):
-    """`Rotate` by an angle drawn for each picture.
+    """`Rotate` by an angle drawn for each image.
 
     Args:
         angle_limits: the least and the largest angle.

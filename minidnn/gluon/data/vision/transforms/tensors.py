@@ -1,4 +1,4 @@
-"""From pictures to tensors: Cast, ToTensor, Normalize."""
+"""From images to tensors: Cast, ToTensor, Normalize."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Cast(HybridBlock):
 
 
 class ToTensor(Transform):
-    """Pictures ``(H, W, C)`` or ``(N, H, W, C)`` in 0..255 as float32 ``(C, H, W)`` or ``(N, C, H, W)`` in 0..1."""
+    """Images ``(H, W, C)`` or ``(N, H, W, C)`` in 0..255 as float32 ``(C, H, W)`` or ``(N, C, H, W)`` in 0..1."""
 
     def _apply(self, x: Pixels) -> Pixels:
         if x.ndim not in (3, 4):
-            raise ShapeError(f"ToTensor wants pictures (H, W, C) or (N, H, W, C), got {x.shape}")
+            raise ShapeError(f"ToTensor wants images (H, W, C) or (N, H, W, C), got {x.shape}")
         tensor = np.array(np.moveaxis(x, -1, -3), np.float32, order="C")
         return np.divide(tensor, np.float32(255), out=tensor)
 
