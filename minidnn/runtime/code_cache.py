@@ -1,9 +1,9 @@
 """Object code on disk, content-addressed, private to its owner, and bounded.
 
 An entry is one file named by the hash of everything that determines its content. It begins with the hash
-of its name and of what follows, so a damaged, truncated or renamed entry is noticed and compiled again. Entries are written to a
-temporary file and renamed, so a reader sees all of one or nothing. Cached code is executed: a folder that
-anyone else can write to, or that belongs to someone else, is not used.
+of its name and of what follows, so a damaged, truncated or renamed entry is noticed and compiled again. Entries
+are written to a temporary file and renamed, so a reader sees all of one or nothing. Cached code is executed: a
+folder that anyone else can write to, or that belongs to someone else, is not used.
 
 Using an entry sets its time of modification. When the folder has grown beyond its limit, entries go that were
 used longest ago. Any number of processes may do all this at once: an entry that has gone is compiled again.
