@@ -3,5 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 
 os.environ.setdefault("MINIDNN_DEBUG", "verify")
+
+# A shell's background jobs ignore Ctrl-C, and so would the processes that tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
