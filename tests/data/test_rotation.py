@@ -99,8 +99,8 @@ def test_a_random_rotation_draws_from_the_seed_within_its_limits() -> None:
         (lambda: transforms.Rotate(5)(mx.np.ones((3, 4, 5), dtype="uint8")), TypeError, "float32, got uint8"),
         (lambda: transforms.Rotate(5)(mx.np.ones((4, 5))), ShapeError, r"got \(4, 5\)"),
         (lambda: transforms.Rotate(5, True, True)(mx.np.ones((3, 4, 5))), ValueError, "cannot both be true"),
-        (lambda: image.imrotate(mx.np.ones((3, 4, 5)), [1.0, 2.0]), TypeError, "one picture has one angle"),
-        (lambda: image.imrotate(mx.np.ones((3, 1, 4, 5)), [1.0, 2.0]), ShapeError, "3 pictures want as many angles"),
+        (lambda: image.imrotate(mx.np.ones((3, 4, 5)), [1.0, 2.0]), TypeError, "one image has one angle"),
+        (lambda: image.imrotate(mx.np.ones((3, 1, 4, 5)), [1.0, 2.0]), ShapeError, "3 images want as many angles"),
     ],
 )
 def test_what_cannot_be_rotated_is_refused(made: Any, error: type[Exception], message: str) -> None:

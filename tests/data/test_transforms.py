@@ -208,7 +208,7 @@ def test_a_transform_in_a_traced_network_is_an_error_that_names_it() -> None:
 @pytest.mark.parametrize(
     ("make", "pixels", "message"),
     [
-        (lambda: transforms.Resize(8), PICTURE[:, :, 0], r"Resize wants pictures .* got \(30, 41\)"),
+        (lambda: transforms.Resize(8), PICTURE[:, :, 0], r"Resize wants images .* got \(30, 41\)"),
         (lambda: transforms.CenterCrop(8), np.zeros((4, 4, 2), np.uint8), "CenterCrop wants .* 1 or 3 channels"),
         (lambda: transforms.RandomCrop(8), np.zeros((0, 4, 3), np.uint8), r"RandomCrop .* got \(0, 4, 3\)"),
         (lambda: transforms.ToTensor(), np.zeros(3, np.uint8), "ToTensor wants"),

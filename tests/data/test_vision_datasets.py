@@ -189,7 +189,7 @@ def test_a_missing_file_says_what_to_put_where(tmp_path: Path, monkeypatch: pyte
         (lambda data: data[:4] + struct.pack(">III", 1 << 31, 28, 28) + data[16:], "2147483648"),
         (lambda data: data[:4] + struct.pack(">III", 2, 28, 27) + data[16:], "28 × 28"),
         (lambda data: b"", "no IDX file"),
-        (lambda data: data[:4] + struct.pack(">I", 1) + data[8:], "1 pictures of train, 2 labels"),
+        (lambda data: data[:4] + struct.pack(">I", 1) + data[8:], "1 images of train, 2 labels"),
     ],
 )
 def test_damaged_idx_files_are_refused(tmp_path: Path, change: Any, message: str) -> None:
