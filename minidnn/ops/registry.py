@@ -420,13 +420,18 @@ _MXNET_NAMES: dict[str, str] = {}
 
 
 def register(op: Op) -> Op:
-    """Add an operator; its name and its MXNet names must be new."""
+    """Add an operator, or nothing at all.
+
+    Raises:
+        ValueError: its name or one of its MXNet names is taken.
+    """
     if op.name in _OPS:
         raise ValueError(f"operator {op.name!r} is registered twice")
-    _OPS[op.name] = op
     for name in op.mxnet:
-        if _MXNET_NAMES.setdefault(name, op.name) != op.name:
+        if name in _MXNET_NAMES:
             raise ValueError(f"MXNet name {name!r} is taken by {_MXNET_NAMES[name]!r}")
+    _OPS[op.name] = op
+    _MXNET_NAMES.update(dict.fromkeys(op.mxnet, op.name))
     return op
 
 

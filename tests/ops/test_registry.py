@@ -98,11 +98,16 @@ def test_attributes_are_immutable_values() -> None:
         _ = attrs.b_max
 
 
-def test_a_name_is_registered_once() -> None:
+def test_a_name_is_registered_once_and_a_refused_operator_leaves_nothing() -> None:
+    before = list_ops()
     with pytest.raises(ValueError, match="registered twice"):
         register(get_op("add"))
     with pytest.raises(ValueError, match="taken by 'add'"):
-        register(Op("test_add_again", lambda a, t: t, lambda a, x: x, ("data",), mxnet=("_npi_add",)))
+        register(Op("test_add_again", lambda a, t: t, lambda a, x: x, ("data",), mxnet=("test_new", "_npi_add")))
+    assert list_ops() == before
+    for name in ("test_add_again", "test_new"):
+        with pytest.raises(GraphError, match="unknown operator"):
+            get_op(name)
 
 
 def test_the_number_of_inputs_is_checked() -> None:
