@@ -10,7 +10,7 @@ import pytest
 from nets import ResidualBlock, checked_pair, residual_data
 
 import minidnn as mx
-from minidnn.cli.pairs import difference
+from minidnn.cli.networks import difference
 from minidnn.cli.timing import inference
 from minidnn.gluon.model_zoo import vision
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import minidnn as mx
-from minidnn.cli.pairs import difference, make_pair
+from minidnn.cli.networks import difference, make_pair
 from minidnn.gluon import nn
 from minidnn.gluon.block import HybridBlock
 

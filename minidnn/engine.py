@@ -16,19 +16,18 @@ import numpy as np
 
 from minidnn import settings
 from minidnn.errors import OpError, ShapeError, TypeMismatchError
-from minidnn.ir.debug import debug_enabled, debug_print
 from minidnn.ir.graph import Graph, make_node, make_variable
-from minidnn.ir.printing import format_graph
+from minidnn.ir.printing import debug_enabled, debug_print, format_graph
 from minidnn.ops.registry import Attrs, Op, TensorType
 from minidnn.passes.fold_constants import fold_constants
 from minidnn.plan.program import PlanStep, describe_step
-from minidnn.runtime.arenas import Arenas
+from minidnn.process_safe import uninterrupted
+from minidnn.runtime.memory import Arenas
 from minidnn.runtime.profile import Profile
 from minidnn.runtime.program_cache import Owner, ProgramCache
 from minidnn.runtime.recording import Recorder, run_on_host, start, stop
 from minidnn.runtime.threads import get_num_threads, pool, set_num_threads, start_threads
 from minidnn.staging import Stages, has_unknown_sizes
-from minidnn.uninterrupted import uninterrupted
 from minidnn_kernels.fork_lock import FORK_LOCK
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from minidnn import engine
 from minidnn.errors import MXNetError
 from minidnn.missing import raising
-from minidnn.text import printable
+from minidnn.untrusted import printable
 from minidnn.viz.timeline import profile_page
 
 __all__ = ["Profile", "dump", "dumps", "pause", "profile", "resume", "set_config", "set_state"]

@@ -20,10 +20,10 @@ from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
 
-from minidnn.array_shapes import MAX_RANK, is_possible
 from minidnn.errors import DataError
 from minidnn.interop import mxnet_params
 from minidnn.replacing import replacing
+from minidnn.untrusted import MAX_RANK, is_possible
 
 __all__ = ["load", "metadata", "save"]
 

@@ -15,10 +15,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from minidnn.fork_safe import ForkSafeLock
 from minidnn.ir.graph import Graph, Node, make_variable
 from minidnn.ops.registry import TensorType
 from minidnn.plan.program import PlanStep, Program
+from minidnn.process_safe import ForkSafeLock
 
 __all__ = ["Stages", "has_unknown_sizes"]
 

@@ -1,10 +1,19 @@
-"""Copies between any two strided layouts: reorders, transposes, concatenation, slices, padding."""
+"""Copies between any two strided layouts: reorders, transposes, concatenation, slices, padding.
+
+Blocks of 32-bit elements are transposed in registers, on which reorders between layouts spend their time.
+"""
 
 from __future__ import annotations
 
-from minidnn_kernels.arguments import ArgumentRow, Field
+from dataclasses import dataclass
 
-__all__ = ["COPY_ARGUMENTS", "MAX_DIMENSIONS"]
+from llvmlite import ir
+
+from minidnn_kernels.arguments import WORD_BYTES, ArgumentRow, Field
+from minidnn_kernels.isa import Isa
+from minidnn_kernels.simd import LANE_BYTES, Simd, Value, const, new_function
+
+__all__ = ["ARGUMENTS", "COPY_ARGUMENTS", "MAX_DIMENSIONS", "TransposeSpec"]
 
 MAX_DIMENSIONS = 6
 
@@ -22,3 +31,85 @@ COPY_ARGUMENTS = ArgumentRow(
     Field("row_parts", "parts of an index of the outer dimensions"),
     Field("transpose", "microkernel, if the last two dimensions are swapped in the source; else 0"),
 )
+
+
+# source, target: addresses of the part's first element
+# rows, columns:  target[row, column] = source[row, column]; rows are contiguous in the source, columns in the target
+# row:            the copy's argument row, for the strides
+ARGUMENTS = ("source", "target", "rows", "columns", "row")
+
+
+@dataclass(frozen=True)
+class TransposeSpec:
+    """Rows by columns of `LANE_BYTES`-byte elements, block by block of ``lanes`` x ``lanes``."""
+
+    @property
+    def name(self) -> str:
+        return "x32_transpose"
+
+    def emit(self, isa: Isa) -> str:
+        """LLVM IR of the kernel, one function of `ARGUMENTS`."""
+        module, function, builder = new_function(self.name, ARGUMENTS)
+        s = Simd(builder, isa)
+        source, target, rows, columns, row = function.args
+        offsets = COPY_ARGUMENTS.offsets
+        row_dimension, column_dimension = MAX_DIMENSIONS - 2, MAX_DIMENSIONS - 1
+        source_column = s.load_argument(row, offsets.source_strides + column_dimension * WORD_BYTES)
+        target_row = s.load_argument(row, offsets.target_strides + row_dimension * WORD_BYTES)
+        lanes = s.lanes
+
+        def block(r: Value, c: Value, whole: bool) -> None:
+            row_mask = None if whole else s.first_lanes(builder.sub(rows, r))
+            column_mask = None if whole else s.first_lanes(builder.sub(columns, c))
+            corner = s.add(source, s.mul(r, const(LANE_BYTES)), s.mul(c, source_column))
+            last = s.add(columns, const(-1))
+            vectors = []
+            for i in range(lanes):
+                # Beyond the last column, read the last one again: what comes of it is not stored.
+                index = const(i) if whole else builder.sub(s.smaller(s.add(c, const(i)), last), c)
+                vectors.append(s.load(s.add(corner, s.mul(index, source_column)), row_mask))
+            corner = s.add(target, s.mul(c, const(LANE_BYTES)), s.mul(r, target_row))
+            last = s.add(rows, const(-1))
+            for i, vector in enumerate(_transposed(s, vectors)):
+                address = s.add(corner, s.mul(const(i), target_row))
+                if whole:
+                    s.store(vector, address)
+                else:
+                    with builder.if_then(builder.icmp_signed("<=", s.add(r, const(i)), last)):
+                        s.store(vector, address, column_mask)
+
+        with s.loop(const(0), rows, lanes, []) as outer, s.loop(const(0), columns, lanes, []) as inner:
+            r, c = outer.index, inner.index
+            fits = builder.and_(
+                builder.icmp_signed("<=", s.add(r, const(lanes)), rows),
+                builder.icmp_signed("<=", s.add(c, const(lanes)), columns),
+            )
+            with builder.if_else(fits) as (then, otherwise):
+                with then:
+                    block(r, c, whole=True)
+                with otherwise:
+                    block(r, c, whole=False)
+        builder.ret_void()
+        return str(module)
+
+
+def _transposed(s: Simd, rows: list[Value]) -> list[Value]:
+    """A square of vectors, transposed in log2(lanes) rounds: each swaps off-diagonal blocks of half the size."""
+    lanes = s.lanes
+    half = lanes // 2
+    while half:
+        for i in range(lanes):
+            if i & half:
+                continue
+            upper, lower = rows[i], rows[i + half]
+            # Lanes of the upper row where bit `half` is clear, and the same lanes of the lower row; and the rest.
+            low = [lane if not lane & half else lanes + lane - half for lane in range(lanes)]
+            high = [lane + half if not lane & half else lanes + lane for lane in range(lanes)]
+            rows[i] = _shuffle(s, upper, lower, low)
+            rows[i + half] = _shuffle(s, upper, lower, high)
+        half //= 2
+    return rows
+
+
+def _shuffle(s: Simd, a: Value, b: Value, order: list[int]) -> Value:
+    return s.builder.shuffle_vector(a, b, ir.Constant(s.int_vector, order))

@@ -14,8 +14,7 @@ import minidnn as mx
 from minidnn.cli.arguments import add_threads, positive
 from minidnn.cli.console import make_progress
 from minidnn.cli.datasets import Samples, SpreadBatches, open_samples
-from minidnn.cli.networks import add_preparation, add_source, get_preparation, is_quantized, load_network
-from minidnn.cli.pairs import make_int8
+from minidnn.cli.networks import add_preparation, add_source, get_preparation, is_quantized, load_network, make_int8
 from minidnn.errors import DataError
 from minidnn.gluon.metric import Accuracy, TopKAccuracy
 

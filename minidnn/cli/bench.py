@@ -9,7 +9,7 @@ import numpy as np
 import minidnn as mx
 from minidnn.cli.arguments import add_threads, model_name, positive
 from minidnn.cli.console import make_console, make_progress
-from minidnn.cli.pairs import difference, make_int8, make_pair
+from minidnn.cli.networks import difference, make_int8, make_pair
 from minidnn.cli.timing import inference, interleave
 from minidnn.gluon.model_zoo import vision
 

@@ -10,7 +10,7 @@ import numpy as np
 import minidnn as mx
 from minidnn.cli.arguments import add_threads, positive
 from minidnn.cli.console import make_console, make_progress
-from minidnn.cli.pairs import difference, make_int8
+from minidnn.cli.networks import difference, make_int8
 from minidnn.cli.photos import read_photos
 from minidnn.cli.timing import Timing, inference, interleave
 from minidnn.gluon.model_zoo import vision

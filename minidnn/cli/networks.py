@@ -1,25 +1,44 @@
-"""The networks that commands take: of the zoo by name, or exported to files."""
+"""The networks that commands take: of the zoo by name, or exported to files; eager, fused and in int8 with the same weights."""
 
 from __future__ import annotations
 
 import argparse
 import difflib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+import minidnn as mx
 from minidnn import npx, symbol
 from minidnn.cli.datasets import Preparation
+from minidnn.contrib.quantization import quantize_net
 from minidnn.errors import DataError
 from minidnn.gluon import SymbolBlock
 from minidnn.gluon.model_zoo import vision
 from minidnn.interop import load_weights
+from minidnn.ir.roles import parameter_variables
+
+__all__ = [
+    "Source",
+    "add_preparation",
+    "add_shape",
+    "add_source",
+    "difference",
+    "get_preparation",
+    "input_shape",
+    "is_quantized",
+    "load_any_weights",
+    "load_network",
+    "make_int8",
+    "make_pair",
+]
 
 if TYPE_CHECKING:
     from minidnn.ir.graph import Graph
 
-__all__ = ["Source", "add_preparation", "add_source", "get_preparation", "is_quantized", "load_network"]
 
 _SYMBOL = "-symbol.json"
 _PARAMS = "-[0-9][0-9][0-9][0-9].params"
@@ -182,3 +201,87 @@ def _load_exported(path: Path, name: str, params: Path | None) -> Any:
         weights = params or f"no file {name}{_PARAMS} beside it"
         raise DataError(f"{path}: a network with one input is wanted; with {weights} these are left: {inputs}")
     return SymbolBlock.imports(path, inputs, params)
+
+
+def add_shape(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--shape",
+        type=_shape,
+        metavar="CxHxW",
+        help="of one sample, such as 3x224x224 (default: what an exported network was exported with, or the images "
+        "that a network of the zoo was made for)",
+    )
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    words = text.split("x")
+    if not all(word.isascii() and word.isdecimal() and int(word) > 0 for word in words):
+        raise argparse.ArgumentTypeError(f"sizes such as 3x224x224 are wanted, got {text!r}")
+    return tuple(map(int, words))
+
+
+def input_shape(source: Source, given: tuple[int, ...] | None) -> tuple[int, ...]:
+    """Of one sample, without the batch: as given, else as the network's file says, else of an image.
+
+    Raises:
+        GraphError: the file is malformed.
+        OSError: it cannot be read.
+    """
+    if given is not None:
+        return given
+    if source.symbol is not None:
+        graph = symbol.load(source.symbol)
+        parameters = set(parameter_variables(graph))
+        for variable in graph.variables():
+            shape = variable.hints.get("shape")
+            if variable not in parameters and shape is not None and len(shape) > 1:
+                return tuple(map(int, shape[1:]))
+    size = vision.get_image_size(source.name)
+    return (3, size, size)
+
+
+def load_any_weights(source: Source, params: Path | None) -> Any:
+    """The network; one of the zoo with random weights where none are given.
+
+    Raises:
+        DataError: an exported network has no weights, or a file is damaged.
+        OSError: a file cannot be read.
+    """
+    if source.symbol is not None or params is not None:
+        return load_network(source, params)
+    net = vision.get_model(source.name)
+    net.initialize(mx.init.MSRAPrelu())
+    return net
+
+
+def make_pair(make: Callable[[], Any], data: Any) -> tuple[Any, Any]:
+    """Two networks with the same random weights; the second is fused and compiled for `data`.
+
+    The weights keep the activations' magnitude: vanishing ones would time denormal numbers.
+
+    Args:
+        make: makes a network that is not initialized.
+        data: a batch.
+    """
+    eager, fused = make(), make()
+    eager.initialize(mx.init.MSRAPrelu())
+    eager.infer_shape(data)
+    fused.load_dict({name: parameter.data() for name, parameter in eager.collect_params().items()})
+    fused.optimize_for(data)
+    return eager, fused
+
+
+def make_int8(net: Any, batches: Iterable[Any], mode: str = "naive") -> Any:
+    """The network in int8, with a scale for each output channel of every weight.
+
+    Args:
+        net: with weights.
+        batches: to calibrate on.
+        mode: how: ``naive`` or ``entropy``.
+    """
+    return quantize_net(net, quantize_granularity="channel-wise", calib_mode=mode, calib_data=batches)
+
+
+def difference(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> float:
+    """The largest difference between two outputs, as a share of the first one's largest magnitude."""
+    return float(np.abs(other - one).max() / np.abs(one).max())

@@ -11,8 +11,7 @@ import numpy as np
 import minidnn as mx
 from minidnn.cli.arguments import add_threads, positive
 from minidnn.cli.console import make_console, make_progress
-from minidnn.cli.networks import add_source, is_quantized
-from minidnn.cli.stand_ins import add_shape, input_shape, load_any_weights
+from minidnn.cli.networks import add_shape, add_source, input_shape, is_quantized, load_any_weights
 from minidnn.contrib.quantization import quantize_net
 from minidnn.errors import DataError
 

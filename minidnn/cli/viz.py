@@ -13,8 +13,7 @@ import numpy as np
 import minidnn as mx
 from minidnn import symbol
 from minidnn.cli.arguments import positive
-from minidnn.cli.networks import Source, add_source, is_quantized
-from minidnn.cli.stand_ins import add_shape, input_shape, load_any_weights
+from minidnn.cli.networks import Source, add_shape, add_source, input_shape, is_quantized, load_any_weights
 from minidnn.contrib.quantization import quantization_stages
 from minidnn.errors import DataError, OpError
 from minidnn.ir.roles import parameter_variables

@@ -13,8 +13,7 @@ from typing import Any, Literal, Self
 
 from minidnn.device import takes_ctx
 from minidnn.errors import DataError
-from minidnn.gluon.calls import observer, run_in_block
-from minidnn.gluon.hooks import HookHandle, Hooks
+from minidnn.gluon.calls import HookHandle, Hooks, observer, run_in_block
 from minidnn.gluon.parameter import Devices, Init, Parameter
 from minidnn.gluon.parameter_dict import ParameterDict
 from minidnn.gluon.summary import print_summary

@@ -11,7 +11,6 @@ from typing import Any, Literal
 from minidnn import engine, serialization
 from minidnn.engine import Arenas
 from minidnn.errors import OpError, SizeError
-from minidnn.fork_safe import ForkSafeLock
 from minidnn.gluon._block import Block
 from minidnn.gluon.calls import is_outermost, observer, run_in_block
 from minidnn.gluon.monitor import Callback
@@ -22,6 +21,7 @@ from minidnn.interop.mxnet_symbol import export_mxnet
 from minidnn.ir.trace import current_trace
 from minidnn.numpy.multiarray import ndarray
 from minidnn.ops.registry import TensorType
+from minidnn.process_safe import ForkSafeLock
 from minidnn.scope import current_scope
 from minidnn.symbol.symbol import Symbol
 

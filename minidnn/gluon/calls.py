@@ -1,14 +1,15 @@
-"""Which blocks are being called in this thread: it gives layers their names, in errors and in graphs."""
+"""Which blocks are being called in this thread, which names layers in errors and in graphs; and the hooks of a call."""
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from minidnn.scope import run_in_scope
 
-__all__ = ["Callee", "Observer", "is_outermost", "observer", "run_in_block", "run_observed"]
+__all__ = ["Callee", "HookHandle", "Hooks", "Observer", "is_outermost", "observer", "run_in_block", "run_observed"]
 
 
 class Callee(Protocol):
@@ -77,3 +78,27 @@ def run_observed(callback: Observer, function: Callable[..., Any], *args: Any) -
         return function(*args)
     finally:
         _state.observer = before
+
+
+Hooks = dict[int, Callable[..., Any]]
+
+_numbers = itertools.count()
+
+
+class HookHandle:
+    """One registered hook: `detach` takes it off; as a context manager it is taken off at the end."""
+
+    def __init__(self, hooks: Hooks, hook: Callable[..., Any]) -> None:
+        self._hooks = hooks
+        self._number = next(_numbers)
+        hooks[self._number] = hook
+
+    def detach(self) -> None:
+        """Take the hook off; a second time does nothing."""
+        self._hooks.pop(self._number, None)
+
+    def __enter__(self) -> HookHandle:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.detach()

@@ -10,12 +10,12 @@ import numpy as np
 
 from minidnn.device import Device, current_device, takes_ctx
 from minidnn.errors import DataError, MXNetError, ShapeError
-from minidnn.fork_safe import ForkSafeLock
 from minidnn.gluon.recording import current_recording
 from minidnn.initializer import InitDesc, Initializer, Uniform, create
 from minidnn.ir.trace import untraced
 from minidnn.numpy.convert import as_array
 from minidnn.numpy.multiarray import ndarray
+from minidnn.process_safe import ForkSafeLock
 from minidnn.scope import current_scope
 from minidnn.symbol.symbol import Symbol, var
 

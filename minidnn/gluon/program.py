@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from minidnn import engine
-from minidnn.fork_safe import ForkSafeLock
 from minidnn.gluon._block import Block, structure_version
 from minidnn.gluon.monitor import Callback, Monitor
 from minidnn.gluon.parameter import Parameter
 from minidnn.gluon.structure import Spec
 from minidnn.numpy.multiarray import ndarray
 from minidnn.ops.registry import TensorType
+from minidnn.process_safe import ForkSafeLock
 from minidnn.symbol.symbol import Symbol
 
 __all__ = ["BlockGraph", "Program"]

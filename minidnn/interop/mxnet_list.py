@@ -26,8 +26,8 @@ from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
 
-from minidnn.array_shapes import MAX_RANK, is_possible
 from minidnn.errors import DataError
+from minidnn.untrusted import MAX_RANK, is_possible
 
 __all__ = ["MAGIC", "as_native", "read_list", "write_list"]
 

@@ -13,7 +13,7 @@ from minidnn.errors import GraphError
 from minidnn.interop.mxnet_operators import rule_for, translate_attrs
 from minidnn.ir.graph import Entry, make_node
 from minidnn.ir.json_format import Call
-from minidnn.ir.literals import parse_literal
+from minidnn.ir.json_values import parse_literal
 
 __all__ = ["MXNET", "UPGRADES"]
 

@@ -12,8 +12,7 @@ import numpy as np
 from minidnn import serialization
 from minidnn.errors import DataError
 from minidnn.interop.torch_checkpoint import is_torch_file, read_torch_checkpoint
-from minidnn.interop.torch_names import is_unused, torch_names
-from minidnn.interop.torch_prefixes import strip_wrappers
+from minidnn.interop.torch_names import is_unused, strip_wrappers, torch_names
 
 __all__ = ["load_torch"]
 

@@ -20,9 +20,7 @@ import numpy as np
 
 from minidnn.errors import DataError, GraphError, OpError
 from minidnn.ir.graph import FUSED, Entry, Graph, Node, make_fused, make_node, make_variable
-from minidnn.ir.json_checks import field, is_text, shown, want
-from minidnn.ir.json_hints import hints_to_strings, is_hint, read_hints
-from minidnn.ir.literals import format_literal
+from minidnn.ir.json_values import field, format_literal, hints_to_strings, is_hint, is_text, read_hints, shown, want
 from minidnn.ops.registry import Attrs, Op, get_op
 
 __all__ = [

@@ -1,19 +1,26 @@
-"""A graph as a table: one row a node, the nodes inside a fused node indented below it."""
+"""A graph as a table, one row a node, the nodes inside a fused node indented below it; and ``MINIDNN_DEBUG``.
+
+``MINIDNN_DEBUG`` shows on standard error what the compiler did. It holds a comma-separated list of topics: ``graph``
+(what goes into and comes out of optimization), ``passes`` (the graph after each pass), ``verify`` (shows nothing, but
+checks the graph between passes), ``plan`` (the program), ``asm`` (its kernels); ``all`` means every one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from minidnn import settings
 from minidnn.errors import OpError
 from minidnn.ir.graph import Entry, Graph, Node
 from minidnn.ir.infer import known_types
 from minidnn.ir.json_format import attrs_to_strings, hints_to_strings
 from minidnn.ir.roles import parameter_variables
 from minidnn.ops.registry import REQUIRED, Attrs, Op, TensorType
-from minidnn.text import printable
+from minidnn.untrusted import printable
 
-__all__ = ["describe_attrs", "format_graph"]
+__all__ = ["debug_enabled", "debug_print", "describe_attrs", "format_graph"]
 
 _HEADINGS = ("name", "op", "inputs", "attributes", "type")
 _WIDTHS = (40, 20, 48, 56, 32)
@@ -83,3 +90,18 @@ def _types_inside(node: Node, types: Mapping[Entry, TensorType]) -> dict[Entry, 
 
 def _clip(text: str, width: int) -> str:
     return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def debug_enabled(topic: str) -> bool:
+    """Whether `topic` is asked for; the environment is read again at each call.
+
+    Raises:
+        SettingError: the variable names a topic that does not exist.
+    """
+    return topic in settings.DEBUG.value()
+
+
+def debug_print(topic: str, title: str, render: Callable[[], str]) -> None:
+    """Prints ``render()`` under a headline when `topic` is asked for; otherwise costs nothing."""
+    if debug_enabled(topic):
+        print(f"[minidnn {topic}] {title}\n{render()}\n", file=sys.stderr, flush=True)

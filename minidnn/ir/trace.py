@@ -21,8 +21,7 @@ from minidnn.errors import GraphError, MXNetError
 from minidnn.ir.graph import Entry, Graph, Node, make_node, make_variable
 from minidnn.ir.sizes import depends_on_size, with_sizes
 from minidnn.ops.registry import Attrs, Op, TensorType
-from minidnn.scope import current_scope
-from minidnn.user_code import user_line
+from minidnn.scope import current_scope, user_line
 
 __all__ = ["Trace", "Traceable", "current_trace", "no_data", "trace_of", "untraced"]
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from minidnn.errors import GraphError, OpError
-from minidnn.ir.debug import debug_enabled
 from minidnn.ir.graph import Graph, Node
 from minidnn.ir.infer import known_types
+from minidnn.ir.printing import debug_enabled
 
 __all__ = ["verify", "verify_if_asked"]
 

@@ -9,9 +9,8 @@ from minidnn.lowering.steps import Steps
 from minidnn.lowering.values import Value
 from minidnn.ops.registry import TensorType
 from minidnn.plan.program import Address, Cost, Kernel
-from minidnn_kernels.copy import COPY_ARGUMENTS, MAX_DIMENSIONS
+from minidnn_kernels.copy import COPY_ARGUMENTS, MAX_DIMENSIONS, TransposeSpec
 from minidnn_kernels.simd import LANE_BYTES
-from minidnn_kernels.transpose import TransposeSpec
 
 __all__ = ["lower_copy"]
 

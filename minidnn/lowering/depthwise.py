@@ -11,9 +11,9 @@ from minidnn.lowering.anchor import tail_bytes, tail_context
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.cost_model import depthwise_cycles
 from minidnn.lowering.geometry import TABLES, Window, tap_pixels
-from minidnn.lowering.parts import PARTS
 from minidnn.lowering.product import Product
 from minidnn.lowering.tail import Tail
+from minidnn.lowering.tiling import PARTS
 from minidnn.lowering.values import CHANNELS_LAST, Array, Value
 from minidnn.plan.program import Cost, Kernel
 from minidnn_kernels.depthwise import DEPTHWISE_ARGUMENTS, MAX_POINTERS, DepthwiseSpec

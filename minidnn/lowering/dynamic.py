@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from minidnn.ir.graph import Node
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.elementwise import add_rows_step
-from minidnn.lowering.parts import PARTS
 from minidnn.lowering.tail import quantized_type
+from minidnn.lowering.tiling import PARTS
 from minidnn.lowering.values import PLAIN, Value
-from minidnn.ops.ranges import calibrated_scale, count_batch_axes
+from minidnn.ops.quantization import calibrated_scale, count_batch_axes
 from minidnn.ops.registry import TensorType
 from minidnn.plan.program import Cost, Kernel
 from minidnn_kernels.element_type import FLOAT32

@@ -9,8 +9,8 @@ import numpy as np
 
 from minidnn.ir.graph import Entry, Node
 from minidnn.lowering.builder import Builder
-from minidnn.lowering.parts import PARTS
 from minidnn.lowering.tail import TailBuilder, operand_type
+from minidnn.lowering.tiling import PARTS
 from minidnn.lowering.values import CHANNELS_LAST, PLAIN, Array, Value, physical_order
 from minidnn.ops.registry import TensorType
 from minidnn.passes.legality import can_be_epilogue

@@ -21,7 +21,7 @@ from minidnn.lowering.rows import lower_layer_norm, lower_softmax
 from minidnn.lowering.tail import has_instruction
 from minidnn.lowering.values import Array, Value
 from minidnn.lowering.views import lower_concatenate, lower_pad, lower_stack, lower_view
-from minidnn.ops.ranges import calibrated_scale
+from minidnn.ops.quantization import calibrated_scale
 from minidnn.ops.registry import Attrs, TensorType, get_op
 from minidnn.passes.legality import can_be_epilogue, is_epilogue_group
 from minidnn.plan.program import Program

@@ -13,7 +13,7 @@ import numpy as np
 
 from minidnn.ir.graph import Entry, Node
 from minidnn.lowering.values import Array, Value
-from minidnn.ops.ranges import calibrated_scale
+from minidnn.ops.quantization import calibrated_scale
 from minidnn.ops.registry import Attrs, Op
 from minidnn.ops.traits import EpilogueStep
 from minidnn_kernels.element_type import FLOAT32, INT32, UINT8, ElementType, element_type_of

@@ -1,4 +1,4 @@
-"""How a matmul-like step is cut: the tile, the panels, the parts."""
+"""How a matmul-like step is cut: the tile, the panels, the parts for threads."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from minidnn.lowering.parts import PARTS
 from minidnn_kernels.element_type import FLOAT32
 from minidnn_kernels.isa import Isa
 from minidnn_kernels.matmul import MAX_POINTERS
 
-__all__ = ["PhaseTiling", "Tiling", "choose_phase_tiling", "choose_tile", "choose_tiling"]
+__all__ = ["PARTS", "PhaseTiling", "Tiling", "choose_phase_tiling", "choose_tile", "choose_tiling"]
+
+# Enough parts to keep threads busy to the end, where the work is large enough for so many.
+PARTS = 24
+
 
 # Whether a tile of rows x vectors stays in registers.
 Fits = Callable[[Isa, int, int], bool]

@@ -16,23 +16,23 @@ from minidnn.device import (
 )
 from minidnn.missing import raising
 from minidnn.npx import (
-    batch_norms,
     files,
     functions,
     image,
     interchange,
     intgemm,
     layers,
+    normalization,
     operators,
     quantized,
     random,
 )
-from minidnn.npx.batch_norms import *  # noqa: F403
 from minidnn.npx.files import *  # noqa: F403
 from minidnn.npx.functions import *  # noqa: F403
 from minidnn.npx.interchange import *  # noqa: F403
 from minidnn.npx.intgemm import *  # noqa: F403
 from minidnn.npx.layers import *  # noqa: F403
+from minidnn.npx.normalization import *  # noqa: F403
 from minidnn.npx.operators import *  # noqa: F403
 from minidnn.npx.quantized import *  # noqa: F403
 from minidnn.random import seed
@@ -63,12 +63,13 @@ __all__ = [
     "set_np_default_dtype",
     "waitall",
 ]
-__all__ += batch_norms.__all__
+
 __all__ += files.__all__
 __all__ += functions.__all__
 __all__ += interchange.__all__
 __all__ += intgemm.__all__
 __all__ += layers.__all__
+__all__ += normalization.__all__
 __all__ += operators.__all__
 __all__ += quantized.__all__
 

@@ -1,4 +1,4 @@
-"""What layers compute: convolution, pooling, normalization, activation, and their like.
+"""What layers compute: convolution, pooling, activation, and their like. Normalizations are in `normalization`.
 
 Signatures and defaults are MXNet 2's. Arguments that only steer MXNet's backends (``workspace``,
 ``cudnn_tune``, ``cudnn_off``, ``forward_stype``, ``sparse_grad``) are accepted and change nothing.
@@ -9,29 +9,20 @@ from __future__ import annotations
 from typing import Any
 
 from minidnn import dispatch
-from minidnn.errors import OpError
-from minidnn.npx.channels_last import pool
+from minidnn.dispatch import invoke_one
+from minidnn.errors import OpError, ShapeError
 from minidnn.numpy.convert import as_array
 from minidnn.numpy.multiarray import ndarray
 
 __all__ = [
     "activation",
-    "batch_norm",
     "convolution",
     "deconvolution",
     "dropout",
     "embedding",
     "fully_connected",
-    "group_norm",
-    "instance_norm",
-    "l2_normalization",
-    "layer_norm",
     "leaky_relu",
-    "log_softmax",
-    "masked_log_softmax",
-    "masked_softmax",
     "pooling",
-    "softmax",
 ]
 
 Ints = int | tuple[int, ...] | list[int] | None
@@ -40,13 +31,19 @@ Ints = int | tuple[int, ...] | list[int] | None
 _IGNORED = frozenset({"name", "attr", "cudnn_off", "workspace", "cudnn_tune"})
 
 
-def _refuse_unknown(op: str, kwargs: dict[str, Any]) -> None:
+def refuse_unknown(op: str, kwargs: dict[str, Any]) -> None:
+    """Raises TypeError for a keyword that MXNet's functions do not take."""
     for name in kwargs:
         if name not in _IGNORED:
             raise TypeError(f"{op}() got an unexpected keyword argument {name!r}")
 
 
-def _arrays(op: str, **named: Any) -> list[ndarray]:
+def required_arrays(op: str, **named: Any) -> list[ndarray]:
+    """Arrays of arguments that must be there.
+
+    Raises:
+        OpError: one is None.
+    """
     for name, value in named.items():
         if value is None:
             raise OpError(f"{op}: {name} is missing")
@@ -62,7 +59,7 @@ def activation(data: Any, act_type: str = "relu", **kwargs: Any) -> ndarray:
             or ``softsign`` (x / (1 + |x|)).
         kwargs: MXNet's ``name``; ignored.
     """
-    _refuse_unknown("activation", kwargs)
+    refuse_unknown("activation", kwargs)
     return dispatch.invoke_one("activation", as_array(data), act_type=act_type)
 
 
@@ -86,15 +83,19 @@ def leaky_relu(
         lower_bound, upper_bound: of the slope of ``rrelu``.
         kwargs: MXNet's ``name``; ignored.
     """
-    _refuse_unknown("leaky_relu", kwargs)
-    inputs = _arrays("leaky_relu", data=data, gamma=gamma) if act_type == "prelu" else _arrays("leaky_relu", data=data)
+    refuse_unknown("leaky_relu", kwargs)
+    inputs = (
+        required_arrays("leaky_relu", data=data, gamma=gamma)
+        if act_type == "prelu"
+        else required_arrays("leaky_relu", data=data)
+    )
     attrs = {"slope": slope, "lower_bound": lower_bound, "upper_bound": upper_bound}
     return dispatch.invoke_one("leaky_relu", *inputs, act_type=act_type, **attrs)
 
 
 def _convolve(op: str, data: Any, weight: Any, bias: Any, no_bias: bool, **attrs: Any) -> ndarray:
     named = {"data": data, "weight": weight} | ({} if no_bias else {"bias": bias})
-    return dispatch.invoke_one(op, *_arrays(op, **named), no_bias=no_bias, **attrs)
+    return dispatch.invoke_one(op, *required_arrays(op, **named), no_bias=no_bias, **attrs)
 
 
 def convolution(
@@ -231,9 +232,9 @@ def fully_connected(
     Raises:
         OpError: shapes or dtypes do not fit.
     """
-    _refuse_unknown("fully_connected", kwargs)
+    refuse_unknown("fully_connected", kwargs)
     named = {"x": x, "weight": weight} | ({} if no_bias else {"bias": bias})
-    arrays = _arrays("fully_connected", **named)
+    arrays = required_arrays("fully_connected", **named)
     units = (arrays[1].shape or (0,))[0] if num_hidden is None else num_hidden
     return dispatch.invoke_one("fully_connected", *arrays, num_hidden=units, no_bias=no_bias, flatten=flatten)
 
@@ -269,8 +270,8 @@ def pooling(
     Raises:
         OpError: shapes or dtypes do not fit.
     """
-    _refuse_unknown("pooling", kwargs)
-    (x,) = _arrays("pooling", data=data)
+    refuse_unknown("pooling", kwargs)
+    (x,) = required_arrays("pooling", data=data)
     return pool(
         x,
         layout,
@@ -284,152 +285,6 @@ def pooling(
     )
 
 
-def batch_norm(
-    x: Any,
-    gamma: Any,
-    beta: Any,
-    running_mean: Any,
-    running_var: Any,
-    eps: float = 1e-3,
-    momentum: float = 0.9,
-    fix_gamma: bool = True,
-    use_global_stats: bool = False,
-    output_mean_var: bool = False,
-    axis: int = 1,
-    cudnn_off: bool = False,
-    min_calib_range: float | None = None,
-    max_calib_range: float | None = None,
-    **kwargs: Any,
-) -> ndarray:
-    """Batch normalization with the running statistics, as at inference.
-
-    (x - running_mean) / sqrt(running_var + eps) · gamma + beta (Ioffe and Szegedy, 2015).
-
-    Args:
-        x: floats of any shape.
-        gamma, beta, running_mean, running_var: one number for each element of `axis`.
-        eps: see above.
-        fix_gamma: whether `gamma` counts as 1, whatever it holds.
-        axis: the channels' axis.
-        momentum, use_global_stats, cudnn_off, min_calib_range, max_calib_range: without effect at inference.
-        output_mean_var: must be False.
-        kwargs: MXNet's ``name``; ignored.
-
-    Raises:
-        OpError: shapes or dtypes do not fit.
-    """
-    _refuse_unknown("batch_norm", kwargs)
-    named = {"x": x, "gamma": gamma, "beta": beta, "running_mean": running_mean, "running_var": running_var}
-    return dispatch.invoke_one(
-        "batch_norm",
-        *_arrays("batch_norm", **named),
-        eps=eps,
-        momentum=momentum,
-        fix_gamma=fix_gamma,
-        use_global_stats=use_global_stats,
-        output_mean_var=output_mean_var,
-        axis=axis,
-    )
-
-
-def layer_norm(
-    data: Any = None,
-    gamma: Any = None,
-    beta: Any = None,
-    axis: int | None = None,
-    eps: float | None = None,
-    output_mean_var: bool | None = None,
-) -> ndarray:
-    """Layer normalization (Ba, Kiros and Hinton, 2016): mean 0 and variance 1 along `axis`, then gamma and beta.
-
-    Args:
-        data: floats of any shape.
-        gamma, beta: one number for each element of `axis`.
-        axis: -1 by default.
-        eps: added to the variance; 1e-5 by default.
-        output_mean_var: must be false.
-    """
-    arrays = _arrays("layer_norm", data=data, gamma=gamma, beta=beta)
-    attrs = {"axis": -1 if axis is None else axis, "eps": 1e-5 if eps is None else eps}
-    return dispatch.invoke_one("layer_norm", *arrays, output_mean_var=bool(output_mean_var), **attrs)
-
-
-def group_norm(
-    data: Any, gamma: Any, beta: Any, num_groups: int = 1, eps: float = 1e-3, output_mean_var: bool = False
-) -> ndarray:
-    """Group normalization (Wu and He, 2018) of ``(N, C, ...)``; `gamma` and `beta` are ``(C,)``."""
-    arrays = _arrays("group_norm", data=data, gamma=gamma, beta=beta)
-    return dispatch.invoke_one("group_norm", *arrays, num_groups=num_groups, eps=eps, output_mean_var=output_mean_var)
-
-
-def instance_norm(data: Any, gamma: Any, beta: Any, eps: float = 1e-3) -> ndarray:
-    """Instance normalization (Ulyanov et al., 2016) of ``(N, C, ...)``; `gamma` and `beta` are ``(C,)``."""
-    return dispatch.invoke_one("instance_norm", *_arrays("instance_norm", data=data, gamma=gamma, beta=beta), eps=eps)
-
-
-def l2_normalization(data: Any, eps: float = 1e-10, mode: str = "instance") -> ndarray:
-    """Divided by the L2 norm of each sample (``instance``), pixel (``channel``) or channel (``spatial``)."""
-    return dispatch.invoke_one("l2_normalization", as_array(data), eps=eps, mode=mode)
-
-
-def _softmax(op: str, data: Any, length: Any, use_length: bool, **attrs: Any) -> ndarray:
-    inputs = _arrays(op, data=data, length=length) if use_length else _arrays(op, data=data)
-    return dispatch.invoke_one(op, *inputs, use_length=use_length, **attrs)
-
-
-def softmax(
-    data: Any,
-    axis: int = -1,
-    length: Any = None,
-    temperature: float | None = None,
-    use_length: bool = False,
-    dtype: Any = None,
-) -> ndarray:
-    """exp(x / temperature), divided by its sum along `axis`.
-
-    Args:
-        data: floats of any shape.
-        axis: along which the results add up to 1.
-        length: with `use_length`, how many elements along `axis` count (int32 or int64, in the shape of
-            `data` without `axis`); the others are 0.
-        temperature: 1 by default.
-        use_length: whether `length` is used.
-        dtype: of the result; that of `data` by default.
-    """
-    return _softmax("softmax", data, length, use_length, axis=axis, temperature=temperature, dtype=dtype)
-
-
-def log_softmax(
-    data: Any,
-    axis: int = -1,
-    length: Any = None,
-    temperature: float | None = None,
-    use_length: bool = False,
-    dtype: Any = None,
-) -> ndarray:
-    """The logarithm of `softmax`, with the same arguments."""
-    return _softmax("log_softmax", data, length, use_length, axis=axis, temperature=temperature, dtype=dtype)
-
-
-def _masked(op: str, data: Any, mask: Any, axis: int, temperature: float | None) -> ndarray:
-    x, keep = _arrays(op, data=data, mask=mask)
-    return dispatch.invoke_one(op, x, keep.astype(bool, copy=False), axis=axis, temperature=temperature)
-
-
-def masked_softmax(
-    data: Any, mask: Any, axis: int = -1, temperature: float | None = 1.0, normalize: bool | None = True
-) -> ndarray:
-    """`softmax` of the elements for which `mask` (bool, broadcast to `data`) holds; the others are 0."""
-    return _masked("masked_softmax", data, mask, axis, temperature)
-
-
-def masked_log_softmax(
-    data: Any, mask: Any, axis: int = -1, temperature: float | None = 1.0, normalize: bool | None = True
-) -> ndarray:
-    """The logarithm of `masked_softmax`; -inf where `mask` does not hold."""
-    return _masked("masked_log_softmax", data, mask, axis, temperature)
-
-
 def dropout(
     data: Any, p: float = 0.5, mode: str = "training", axes: Ints = None, cudnn_off: bool = False, **kwargs: Any
 ) -> ndarray:
@@ -438,7 +293,7 @@ def dropout(
     Raises:
         OpError: `mode` is ``always``, which would drop at inference too.
     """
-    _refuse_unknown("dropout", kwargs)
+    refuse_unknown("dropout", kwargs)
     return dispatch.invoke_one("dropout", as_array(data), p=p, mode=mode, axes=() if axes is None else axes)
 
 
@@ -460,8 +315,8 @@ def embedding(
         dtype, sparse_grad: ignored; the result has the dtype of `weight`.
         kwargs: MXNet's ``name``; ignored.
     """
-    _refuse_unknown("embedding", kwargs)
-    positions, table = _arrays("embedding", data=data, weight=weight)
+    refuse_unknown("embedding", kwargs)
+    positions, table = required_arrays("embedding", data=data, weight=weight)
     rows, columns = table.shape if table.ndim == 2 else (1, 1)
     return dispatch.invoke_one(
         "embedding",
@@ -470,3 +325,27 @@ def embedding(
         input_dim=rows if input_dim is None else input_dim,
         output_dim=columns if output_dim is None else output_dim,
     )
+
+
+_CHANNELS_FIRST = {"NWC": "NCW", "NHWC": "NCHW", "NDHWC": "NCDHW"}
+
+
+def channels_first(layout: str | None) -> str | None:
+    """The layout with the channels moved to the second place: ``NHWC`` becomes ``NCHW``."""
+    return layout if layout is None else _CHANNELS_FIRST.get(layout, layout)
+
+
+def pool(x: Any, layout: str | None, **attrs: Any) -> ndarray:
+    """The operator ``pooling`` on data of either kind of layout.
+
+    Raises:
+        OpError: shapes, dtypes or attributes do not fit.
+    """
+    data = as_array(x)
+    if layout not in _CHANNELS_FIRST:
+        return invoke_one("pooling", data, layout=layout, **attrs)
+    if data.ndim != len(layout):
+        raise ShapeError(f"pooling: data must have {len(layout)} dimensions ({', '.join(layout)}), got {data.shape}")
+    first = invoke_one("moveaxis", data, source=-1, destination=1)
+    pooled = invoke_one("pooling", first, layout=channels_first(layout), **attrs)
+    return invoke_one("moveaxis", pooled, source=1, destination=-1)

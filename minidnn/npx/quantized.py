@@ -13,7 +13,7 @@ import numpy as np
 
 from minidnn.dispatch import binary, invoke_one
 from minidnn.errors import OpError, TypeMismatchError
-from minidnn.npx.channels_last import pool
+from minidnn.npx.layers import pool
 from minidnn.numpy import elementwise, reductions
 from minidnn.numpy.convert import as_array
 from minidnn.numpy.multiarray import ndarray

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from minidnn.ir.debug import debug_print
 from minidnn.ir.graph import Graph
-from minidnn.ir.printing import format_graph
+from minidnn.ir.printing import debug_print, format_graph
 from minidnn.ir.verify import verify_if_asked
 from minidnn.passes.fold_batch_norm import fold_batch_norm
 from minidnn.passes.fold_constants import fold_constants, optimize_around, without_data
-from minidnn.passes.fuse_elementwise import fuse_elementwise
-from minidnn.passes.fuse_epilogues import fuse_epilogues
+from minidnn.passes.fuse import fuse_elementwise, fuse_epilogues
 from minidnn.passes.remove_identities import remove_identities
 
 __all__ = [

@@ -1,16 +1,19 @@
-"""Calibrate: the ranges that a collector has found go into the nodes that quantize."""
+"""The end of quantization: a collector's ranges go into the nodes that quantize, constants are quantized once."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
+
+import numpy as np
 
 from minidnn.errors import OpError
-from minidnn.ir.graph import Entry, Node, make_node
+from minidnn.ir.graph import Entry, Node, make_node, make_variable
 from minidnn.passes.quantized_graph import QUANTIZING, PlannedRange, QuantizedGraph
 
-__all__ = ["calibrate"]
+__all__ = ["calibrate", "constant_ranges", "quantize_constants"]
 
 
 def calibrate(quantized: QuantizedGraph, ranges: Mapping[str, tuple[float, float]]) -> QuantizedGraph:
@@ -59,3 +62,46 @@ def _checked(layer: str, ranges: Mapping[str, tuple[float, float]]) -> tuple[flo
     if low > high:
         raise OpError(f"layer {layer!r}: the minimum of a range must not be above its maximum, got ({low}, {high})")
     return low, high
+
+
+Array = np.ndarray[Any, Any]
+
+
+def constant_ranges(layers: Sequence[str], parameters: Mapping[str, Array]) -> dict[str, tuple[float, float]]:
+    """Minimum and maximum of those layers that are parameters.
+
+    Raises:
+        OpError: NaN or infinity; the message names the parameter.
+    """
+    ranges = {}
+    for name in layers:
+        if name in parameters:
+            low, high = float(parameters[name].min()), float(parameters[name].max())
+            if not np.isfinite([low, high]).all():
+                raise OpError(f"{name}: it has NaN or infinity; it cannot be quantized")
+            ranges[name] = low, high
+    return ranges
+
+
+def quantize_constants(quantized: QuantizedGraph) -> QuantizedGraph:
+    """The graph with integers and scales as parameters, instead of parameters that are quantized."""
+    parameters = dict(quantized.parameters)
+    names = {node.name for node in quantized.graph.nodes()}
+
+    def variable(name: str, value: Array) -> Entry:
+        while name in names:
+            name += "_"
+        names.add(name)
+        parameters[name] = value
+        return make_variable(name, shape=value.shape, dtype=value.dtype)
+
+    def change(node: Node, inputs: tuple[Entry, ...]) -> Sequence[Entry] | None:
+        if node.op_name not in QUANTIZING or not all(e.node.is_variable and e.node.name in parameters for e in inputs):
+            return None
+        integers, scale = node.compute([parameters[e.node.name] for e in inputs])
+        stem = inputs[0].node.name
+        return [variable(f"{stem}_{integers.dtype}", integers), variable(f"{stem}_scale", scale)]
+
+    graph = quantized.graph.rewrite(change)
+    used = {v.name for v in graph.variables()}
+    return replace(quantized, graph=graph, parameters={n: a for n, a in parameters.items() if n in used})

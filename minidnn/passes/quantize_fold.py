@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from minidnn.ir.graph import Entry, Graph, Node, make_fused, make_like, make_node, make_variable
-from minidnn.ops.ranges import calibrated_scale
+from minidnn.ops.quantization import calibrated_scale
 from minidnn.passes.legality import can_be_epilogue, is_elementwise
 from minidnn.passes.naming import find_anchor
 from minidnn.passes.quantize_weights import fits_int32, quantize_bias

@@ -17,14 +17,12 @@ from minidnn.ir.infer import known_types
 from minidnn.ops.traits import AnchorTraits
 from minidnn.passes.fold_batch_norm import normalizes_channels
 from minidnn.passes.naming import find_anchor
-from minidnn.passes.quantize_batch import SAMPLES
 from minidnn.passes.quantize_mark import Marks, product_operands
 from minidnn.passes.quantize_weights import fold_affine, quantize_weight
-from minidnn.passes.quantized_graph import PlannedRange, ProductParameters, QuantizedGraph, layer_output
+from minidnn.passes.quantized_graph import SAMPLES, PlannedRange, ProductParameters, QuantizedGraph, layer_output
 from minidnn.passes.regions import Region, data_inputs, fuse_region
-from minidnn.passes.signs import nonnegative_entries
 
-__all__ = ["insert"]
+__all__ = ["insert", "nonnegative_entries"]
 
 Array = np.ndarray[Any, Any]
 
@@ -277,3 +275,21 @@ def _anchor_traits(anchor: Node) -> AnchorTraits:
 
 def _stem(entry: Entry) -> str:
     return entry.node.name if entry.node.num_outputs == 1 else f"{entry.node.name}{entry.index}"
+
+
+def nonnegative_entries(graph: Graph, given: frozenset[Entry] = frozenset()) -> frozenset[Entry]:
+    """The entries that are known not to be negative; `given` are variables of which that is known."""
+    known = set(given)
+    for node in graph.operations():
+        if node.subgraph is not None:
+            inside = frozenset(inner for inner, outer in node.bind_inside(node.inputs).items() if outer in known)
+            found = nonnegative_entries(node.subgraph, inside)
+            known.update(node[i] for i, e in enumerate(node.subgraph.outputs) if e in found)
+        elif _is_nonnegative(node, [e in known for e in data_inputs(node)]):
+            known.update(node[i] for i in range(node.num_outputs))
+    return frozenset(known)
+
+
+def _is_nonnegative(node: Node, inputs: Sequence[bool]) -> bool:
+    assert node.op is not None
+    return node.op.nonnegative is not None and bool(node.op.nonnegative(node.attrs, inputs))

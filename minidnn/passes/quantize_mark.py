@@ -22,10 +22,10 @@ import numpy as np
 
 from minidnn.ir.graph import Entry, Graph, Node
 from minidnn.ir.roles import input_roles
-from minidnn.ops.ranges import largest_depth
+from minidnn.ops.quantization import largest_depth
 from minidnn.passes.naming import find_anchor
-from minidnn.passes.quantize_batch import SAMPLES, find_batch_axes, operand_axes
 from minidnn.passes.quantize_weights import MAX_DEPTH
+from minidnn.passes.quantized_graph import SAMPLES, find_batch_axes, operand_axes
 from minidnn.passes.regions import GraphView, data_inputs
 
 __all__ = ["Marks", "mark", "product_operands"]

@@ -11,9 +11,8 @@ import numpy as np
 from minidnn.plan.layout import ALIGNMENT, COUNTER_WORDS, JOB_WORDS, LINE_BYTES, ROW_ARGUMENTS
 from minidnn.plan.program import Address, Argument, HostStep, Kernel, Loop, NativeStep, Program, Tensor
 from minidnn.runtime import recording
-from minidnn.runtime.arenas import Arena, Arenas
-from minidnn.runtime.blocks import Blocks, size_class
 from minidnn.runtime.library import Library
+from minidnn.runtime.memory import Arena, Arenas, Blocks, size_class
 from minidnn.runtime.recording import Recorder, Span
 from minidnn.runtime.threads import ThreadPool, aligned_words
 

@@ -11,12 +11,11 @@ from pathlib import Path
 import minidnn_kernels
 from minidnn import settings
 from minidnn.errors import SettingError
-from minidnn.fork_safe import ForkSafeLock
 from minidnn.plan import layout
 from minidnn.plan.program import KernelSpec
+from minidnn.process_safe import ForkSafeLock, uninterrupted
 from minidnn.runtime.code_cache import CodeCache, default_folder
 from minidnn.runtime.loops import compile_loops
-from minidnn.uninterrupted import uninterrupted
 from minidnn_kernels.codegen import TOOLCHAIN, Loader, emit_object
 from minidnn_kernels.isa import ISAS, Isa, best_isa, get_isa, host_arch, host_features, host_supports
 

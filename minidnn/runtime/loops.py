@@ -22,17 +22,17 @@ __all__ = ["LOOPS", "compile_loops"]
 LOOPS = {
     "run_loop": "minidnn.runtime.driver",
     "help_loop": "minidnn.runtime.driver",
-    "matmul_loop": "minidnn_kernels.matmul_loop",
-    "elementwise_loop": "minidnn_kernels.elementwise_loop",
-    "copy_loop": "minidnn_kernels.copy_loop",
-    "extrema_loop": "minidnn_kernels.extrema_loop",
-    "depthwise_loop": "minidnn_kernels.depthwise_loop",
-    "pool_loop": "minidnn_kernels.pooling_loop",
-    "global_pool_loop": "minidnn_kernels.pooling_loop",
-    "scales_loop": "minidnn_kernels.scales_loop",
-    "rows_loop": "minidnn_kernels.rows_loop",
+    "matmul_loop": "minidnn_kernels.loops",
+    "elementwise_loop": "minidnn_kernels.loops",
+    "copy_loop": "minidnn_kernels.loops",
+    "extrema_loop": "minidnn_kernels.loops",
+    "depthwise_loop": "minidnn_kernels.loops",
+    "pool_loop": "minidnn_kernels.loops",
+    "global_pool_loop": "minidnn_kernels.loops",
+    "scales_loop": "minidnn_kernels.loops",
+    "rows_loop": "minidnn_kernels.loops",
     "transposed_loop": "minidnn_kernels.transposed_loop",
-    "winograd_loop": "minidnn_kernels.winograd_loop",
+    "winograd_loop": "minidnn_kernels.loops",
 }
 
 _SECONDS = 300

@@ -14,7 +14,7 @@ from typing import Any
 from minidnn.ops.registry import TensorType
 from minidnn.plan.program import Cost, HostStep, NativeStep, describe_step
 from minidnn.runtime.recording import Run
-from minidnn.text import printable
+from minidnn.untrusted import printable
 
 __all__ = ["Peaks", "Profile", "StepProfile", "measure_peaks"]
 

@@ -1,30 +1,80 @@
-"""Helper threads, and the number of threads a run uses.
+"""Helper threads, the cores they run on, and the number of threads a run uses.
 
 A helper is a Python thread that spends its life in native code, without the interpreter's lock: it works
 on posted jobs, spins for a moment when there is none, and then sleeps until the next run wakes it. Calls from
 many Python threads at once are fine: one has the helpers, the others work alone.
+
+A scheduler may wake a helper on the core of the thread that wakes it, and leave the two there, taking turns,
+while the other core is idle: the run is then as slow as on one thread, for seconds at a time. So helpers are
+told which core is taken, whenever the calling thread has moved. Where the system does not let a program say
+so (anything but Linux), this does nothing.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 
 import numpy as np
 
 from minidnn import settings
 from minidnn.errors import SettingError
-from minidnn.fork_safe import ForkSafeLock
 from minidnn.plan.layout import LINE_BYTES, PAUSED_BYTE, SLOT_WORDS
-from minidnn.runtime.placement import Placement
+from minidnn.process_safe import ForkSafeLock, uninterrupted
 from minidnn.settings import quoted
-from minidnn.uninterrupted import uninterrupted
 from minidnn_kernels.fork_lock import FORK_LOCK
 
-__all__ = ["ThreadPool", "get_num_threads", "pool", "set_num_threads", "start_threads"]
+__all__ = ["Placement", "ThreadPool", "get_num_threads", "pool", "set_num_threads", "start_threads"]
+
+
+def _find_current_core() -> Callable[[], int] | None:
+    """The C library's function that says which core the calling thread is on; None where there is none."""
+    if sys.platform != "linux":
+        return None
+    try:
+        # PyDLL: a call of a hundred nanoseconds is not worth giving the interpreter's lock away.
+        function = ctypes.PyDLL(None).sched_getcpu
+    except (AttributeError, OSError):
+        return None
+    function.argtypes, function.restype = (), ctypes.c_int
+    return function
+
+
+class Placement:
+    """Where the helpers of one pool may run."""
+
+    def __init__(self) -> None:
+        self._current_core = _find_current_core()
+        self._taken = -1
+
+    def forget(self) -> None:
+        """There are new helpers, which have not been told anything."""
+        self._taken = -1
+
+    def avoid_this_core(self, helpers: Sequence[int]) -> None:
+        """Move the threads with these system identifiers to any core but the one of the calling thread.
+
+        Does nothing if they have been told of this core already, or if there are fewer cores than threads.
+        """
+        if self._current_core is None:
+            return
+        core = self._current_core()
+        if core == self._taken:
+            return
+        self._taken = core
+        try:
+            free = os.sched_getaffinity(0) - {core}
+            if len(free) >= len(helpers):
+                for helper in helpers:
+                    os.sched_setaffinity(helper, free)
+        except OSError:
+            # A container may forbid it, and a helper may just have ended with the process.
+            self._current_core = None
+
 
 NativeLoop = Callable[[int, int, int, int], None]
 

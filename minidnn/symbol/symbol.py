@@ -16,14 +16,14 @@ from minidnn.interop.mxnet_upgrade import MXNET
 from minidnn.ir.graph import Entry, Node, make_variable
 from minidnn.ir.infer import known_types, with_types
 from minidnn.ir.json_format import MAX_BYTES, attrs_to_strings, from_json, hints_to_strings, to_json
-from minidnn.ir.literals import parse_literal
+from minidnn.ir.json_values import parse_literal
 from minidnn.ir.printing import format_graph
 from minidnn.ir.roles import auxiliary_variables, parameter_variables
 from minidnn.numpy.multiarray import ndarray
 from minidnn.ops.registry import TensorType
 from minidnn.passes import FUSION_PASSES, optimize_around, run_passes, without_data
 from minidnn.symbol.compose import Arithmetic, check_names, compose
-from minidnn.text import printable
+from minidnn.untrusted import printable
 
 __all__ = ["BACKENDS", "Group", "Symbol", "Variable", "apply_op", "fromjson", "load", "load_json", "var"]
 

@@ -10,7 +10,7 @@ from minidnn.ir.graph import Entry, Graph, Node
 from minidnn.ir.printing import describe_attrs
 from minidnn.ir.roles import parameter_variables
 from minidnn.ops.registry import TensorType
-from minidnn.text import printable
+from minidnn.untrusted import printable
 
 __all__ = ["Arrow", "Box", "Picture", "make_picture"]
 

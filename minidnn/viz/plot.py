@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from minidnn.ir.graph import Graph
-from minidnn.text import printable
+from minidnn.untrusted import printable
 from minidnn.viz.picture import Arrow, Picture, make_picture
 from minidnn.viz.types import given_types
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from minidnn.ir.graph import Entry, Graph, Node
 from minidnn.ir.roles import input_roles, parameter_variables
 from minidnn.ops.registry import TensorType
-from minidnn.text import printable
+from minidnn.untrusted import printable
 from minidnn.viz.types import given_types
 
 __all__ = ["print_summary"]

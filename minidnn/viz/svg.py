@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Sequence
 from html import escape
 
-from minidnn.text import printable
+from minidnn.untrusted import printable
 from minidnn.viz.layout import Point, lay_out
 from minidnn.viz.picture import Arrow, Box, Picture
 

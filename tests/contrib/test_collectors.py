@@ -18,8 +18,7 @@ from minidnn.contrib.quantization import (
     PercentileCollector,
     kl_threshold,
 )
-from minidnn.contrib.quantization.entropy import kl_divergences
-from minidnn.contrib.quantization.spikes import find_spikes, without_spikes
+from minidnn.contrib.quantization.entropy import find_spikes, kl_divergences, without_spikes
 
 Array = np.ndarray[Any, Any]
 

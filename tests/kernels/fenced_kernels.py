@@ -16,9 +16,8 @@ import numpy as np
 from microkernels import Array, Machine, address, words
 from tile_problem import DTYPES, Tail, Tile, kinds, tiles, weight_type
 
-from minidnn_kernels.copy import COPY_ARGUMENTS, MAX_DIMENSIONS
-from minidnn_kernels.depthwise import DepthwiseSpec
-from minidnn_kernels.depthwise_tile import DepthwiseTileSpec
+from minidnn_kernels.copy import COPY_ARGUMENTS, MAX_DIMENSIONS, TransposeSpec
+from minidnn_kernels.depthwise import DepthwiseSpec, DepthwiseTileSpec
 from minidnn_kernels.dot import dot_for
 from minidnn_kernels.elementwise import ElementwiseSpec
 from minidnn_kernels.epilogue import Epilogue, Instruction
@@ -27,7 +26,6 @@ from minidnn_kernels.matmul import pack_integer_panels
 from minidnn_kernels.pooling import PoolSpec
 from minidnn_kernels.rows import RowSpec
 from minidnn_kernels.tile import TileSpec
-from minidnn_kernels.transpose import TransposeSpec
 from minidnn_kernels.winograd import InputTransform, OutputTransform, schemes_for
 
 _ADD_BOTH = Epilogue(

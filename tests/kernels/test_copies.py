@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from microkernels import Array, Machine, Watched, address, words
 
-from minidnn_kernels.copy import COPY_ARGUMENTS, MAX_DIMENSIONS
-from minidnn_kernels.transpose import TransposeSpec
+from minidnn_kernels.copy import COPY_ARGUMENTS, MAX_DIMENSIONS, TransposeSpec
 
 
 def _row(source: Array, target: Array, rows_per_part: int, transpose: int = 0) -> tuple[Array, int]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from microkernels import Machine, Watched, address, words
 
-from minidnn_kernels.depthwise_tile import DepthwiseTileSpec
+from minidnn_kernels.depthwise import DepthwiseTileSpec
 from minidnn_kernels.epilogue import Epilogue, Instruction
 
 _BACKGROUND = -77.0

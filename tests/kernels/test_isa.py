@@ -11,15 +11,14 @@ from microkernels import FLOAT_ISAS
 
 from minidnn.runtime.library import KernelSpec
 from minidnn_kernels.codegen import Loader, emit_asm, emit_object
-from minidnn_kernels.depthwise import DepthwiseSpec
-from minidnn_kernels.depthwise_tile import DepthwiseTileSpec
+from minidnn_kernels.copy import TransposeSpec
+from minidnn_kernels.depthwise import DepthwiseSpec, DepthwiseTileSpec
 from minidnn_kernels.elementwise import ElementwiseSpec
 from minidnn_kernels.epilogue import OPS, Epilogue, Instruction
 from minidnn_kernels.isa import ISAS, Isa, best_isa, get_isa, host_arch, host_supports
 from minidnn_kernels.pooling import PoolSpec
 from minidnn_kernels.rows import RowSpec
 from minidnn_kernels.tile import TileSpec
-from minidnn_kernels.transpose import TransposeSpec
 from minidnn_kernels.winograd import InputTransform, OutputTransform, schemes_for
 
 every_isa = pytest.mark.parametrize("isa", ISAS, ids=lambda isa: isa.name)

@@ -12,7 +12,7 @@ from small_graphs import check, compiled, fuse, inner, node, normal
 
 from minidnn.ir.graph import Entry, Graph, make_variable
 from minidnn.lowering.tail import quantized_type
-from minidnn.ops.ranges import QUANTIZED_RANGES
+from minidnn.ops.quantization import QUANTIZED_RANGES
 from minidnn.ops.registry import get_op, list_ops
 from minidnn.runtime.library import library
 from minidnn_kernels.epilogue import QUANTIZED_LIMITS, number_word

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minidnn.lowering.phases import Axis
+from minidnn.lowering.deconvolution import Axis
 
 sizes = st.integers(1, 9)
 

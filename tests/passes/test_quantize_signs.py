@@ -8,7 +8,7 @@ import pytest
 from networks import conv, data, find, relu, unary
 
 from minidnn.passes import FUSION_PASSES, run_passes
-from minidnn.passes.signs import nonnegative_entries
+from minidnn.passes.quantize_insert import nonnegative_entries
 from minidnn.symbol import Symbol
 from minidnn.symbol.symbol import apply_op
 

@@ -12,9 +12,9 @@ from minidnn.lowering import lower
 from minidnn.lowering.values import PLAIN
 from minidnn.ops.registry import TensorType
 from minidnn.plan.layout import ALIGNMENT
-from minidnn.runtime.arenas import Arenas
 from minidnn.runtime.executor import Executor
 from minidnn.runtime.library import library
+from minidnn.runtime.memory import Arenas
 from minidnn.runtime.threads import get_num_threads, pool, set_num_threads
 
 

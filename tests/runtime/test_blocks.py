@@ -7,7 +7,7 @@ import threading
 
 import numpy as np
 
-from minidnn.runtime.blocks import Blocks
+from minidnn.runtime.memory import Blocks
 
 
 def test_a_block_that_is_held_is_not_given_again() -> None:

@@ -12,7 +12,7 @@ import pytest
 from processes import python
 
 import minidnn as mx
-from minidnn.fork_safe import ForkSafeLock
+from minidnn.process_safe import ForkSafeLock
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 

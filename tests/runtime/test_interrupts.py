@@ -17,7 +17,7 @@ from processes import python
 import minidnn as mx
 from minidnn.contrib.quantization import quantize_net
 from minidnn.gluon import nn
-from minidnn.uninterrupted import uninterrupted
+from minidnn.process_safe import uninterrupted
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and POSIX signals"),

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from minidnn.runtime.placement import Placement
+from minidnn.runtime.threads import Placement
 
 
 class System:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from minidnn.errors import DataError, GraphError, MXNetError
 from minidnn.ir import json_format as format_
 from minidnn.ir.graph import Graph, Node, make_fused, make_node, make_variable
-from minidnn.ir.literals import format_literal, format_text, parse_literal
+from minidnn.ir.json_values import format_literal, format_text, parse_literal
 from minidnn.symbol import Group, Symbol, fromjson, var
 from minidnn.symbol.symbol import apply_op
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from minidnn.ir.debug import debug_enabled
+from minidnn.ir.printing import debug_enabled
 from minidnn.passes import run_passes
 from minidnn.symbol import Group, Symbol, var
 from minidnn.symbol.symbol import apply_op

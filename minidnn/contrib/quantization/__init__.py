@@ -14,9 +14,8 @@ import numpy as np
 from minidnn.contrib.quantization.api import quantization_stages, quantize_model, quantize_net
 from minidnn.contrib.quantization.collector import CalibrationCollector, NaiveCollector
 from minidnn.contrib.quantization.entropy import EntropyCollector, kl_threshold
-from minidnn.contrib.quantization.histogram import Histogram, HistogramCollector
+from minidnn.contrib.quantization.histogram import Histogram, HistogramCollector, MSECollector, PercentileCollector
 from minidnn.contrib.quantization.layer_errors import LayerError, LayerErrors, layer_errors
-from minidnn.contrib.quantization.thresholds import MSECollector, PercentileCollector
 from minidnn.device import cpu
 from minidnn.missing import raising
 

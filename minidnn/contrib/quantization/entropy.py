@@ -28,11 +28,20 @@ from typing import Any
 
 import numpy as np
 
-from minidnn.contrib.quantization.histogram import Histogram, HistogramCollector
-from minidnn.contrib.quantization.rounding import count_levels, squared_errors
-from minidnn.contrib.quantization.spikes import find_spikes, without_spikes
+from minidnn.contrib.quantization.histogram import (
+    Histogram,
+    HistogramCollector,
+    count_levels,
+    squared_errors,
+)
 
-__all__ = ["EntropyCollector", "kl_divergences", "kl_threshold"]
+__all__ = [
+    "EntropyCollector",
+    "find_spikes",
+    "kl_divergences",
+    "kl_threshold",
+    "without_spikes",
+]
 
 Array = np.ndarray[Any, Any]
 
@@ -170,3 +179,26 @@ def _xlogx(x: Array, where: Array) -> Array:
     safe = np.where(where, x, 1)
     result: Array = safe * np.log(safe)
     return result
+
+
+# Bins on either side that a spike is compared with.
+_NEIGHBOURS = 4
+# A spike holds at least this share of all numbers, and this many times what its neighbours hold.
+_SHARE, _HEIGHT = 0.01, 4
+
+
+def find_spikes(counts: Array) -> Array:
+    """Which bins stick out of a histogram, as bool (bins,)."""
+    return np.asarray((counts >= _SHARE * counts.sum()) & (counts > _HEIGHT * np.maximum(_usual(counts), 1)))
+
+
+def without_spikes(counts: Array) -> Array:
+    """The histogram with spikes as high as the median of their neighbourhood."""
+    return np.where(find_spikes(counts), _usual(counts), counts)
+
+
+def _usual(counts: Array) -> Array:
+    """The median of each bin's neighbourhood."""
+    padded = np.pad(counts, _NEIGHBOURS, mode="reflect").astype(np.float64)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * _NEIGHBOURS + 1)
+    return np.asarray(np.median(windows, axis=1))

@@ -1,4 +1,4 @@
-"""Histograms of layers that grow with the range of the data, and the collectors that rest on them."""
+"""Histograms of layers that grow with the range of the data, and the collectors that read thresholds from them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,15 @@ import numpy as np
 
 from minidnn.contrib.quantization.collector import CheckedCollector
 
-__all__ = ["Histogram", "HistogramCollector"]
+__all__ = [
+    "Histogram",
+    "HistogramCollector",
+    "MSECollector",
+    "PercentileCollector",
+    "count_levels",
+    "magnitudes",
+    "squared_errors",
+]
 
 Array = np.ndarray[Any, Any]
 
@@ -93,6 +101,28 @@ class Histogram:
         self.counts = self.counts.reshape(-1, 3).sum(1)
 
 
+def count_levels(histogram: Histogram, quantized_dtype: str) -> int:
+    """The largest integer for this layer: 255 where nothing is negative and uint8 is allowed, else 127."""
+    return 255 if histogram.low >= 0 and quantized_dtype != "int8" else 127
+
+
+def magnitudes(histogram: Histogram) -> tuple[Array, Array]:
+    """The middle of each bin from zero on, and how many numbers have that magnitude."""
+    middle = len(histogram.counts) // 2
+    counts = histogram.counts[middle:].astype(np.float64)
+    counts[1:] += histogram.counts[:middle][::-1]
+    width = 2 * histogram.threshold / len(histogram.counts)
+    return np.arange(middle + 1) * width, counts
+
+
+def squared_errors(histogram: Histogram, thresholds: Array, levels: int) -> Array:
+    """For each threshold the sum of squared differences between the numbers and their integers up to `levels`."""
+    numbers, counts = magnitudes(histogram)
+    steps = (thresholds / levels)[:, None]
+    rounded = np.minimum(np.rint(numbers / steps), levels) * steps
+    return np.asarray(np.square(rounded - numbers) @ counts)
+
+
 class HistogramCollector(CheckedCollector):
     """A collector that decides on ranges when all data has been seen, from one histogram for each layer.
 
@@ -125,3 +155,55 @@ class HistogramCollector(CheckedCollector):
     @abstractmethod
     def find_threshold(self, histogram: Histogram) -> float:
         """The largest magnitude that is to be represented."""
+
+
+_CANDIDATES = 200
+
+
+class PercentileCollector(HistogramCollector):
+    """The threshold that holds a given share of all numbers: rare outliers saturate, the rest gets finer steps.
+
+    Args:
+        percentile: that share in percent, above 0 and at most 100 (which is the largest magnitude).
+        num_bins: bins of each histogram in the beginning.
+        logger: gets what has been decided.
+
+    Raises:
+        ValueError: the percentile lies outside (0, 100].
+    """
+
+    def __init__(self, percentile: float = 99.99, num_bins: int = 8001, logger: logging.Logger | None = None) -> None:
+        super().__init__(num_bins, logger)
+        if not 0 < percentile <= 100:
+            raise ValueError(f"percentile must lie in (0, 100], got {percentile}")
+        self.percentile = percentile
+
+    def find_threshold(self, histogram: Histogram) -> float:
+        numbers, counts = magnitudes(histogram)
+        wanted = self.percentile / 100 * counts.sum()
+        found = int(np.searchsorted(np.cumsum(counts), wanted * (1 - 1e-12)))
+        width = 2 * histogram.threshold / len(histogram.counts)
+        largest = max(abs(histogram.low), abs(histogram.high))
+        return float(min(numbers[min(found, len(counts) - 1)] + width / 2, largest))
+
+
+class MSECollector(HistogramCollector):
+    """The threshold for which the mean square of what rounding and saturation take away is smallest.
+
+    Args:
+        quantized_dtype: unless it is ``int8``, layers without negative numbers have 255 steps instead of 127.
+        num_bins: bins of each histogram in the beginning.
+        logger: gets what has been decided.
+    """
+
+    def __init__(
+        self, quantized_dtype: str = "auto", num_bins: int = 8001, logger: logging.Logger | None = None
+    ) -> None:
+        super().__init__(num_bins, logger)
+        self.quantized_dtype = quantized_dtype
+
+    def find_threshold(self, histogram: Histogram) -> float:
+        largest = max(abs(histogram.low), abs(histogram.high))
+        candidates = largest * np.arange(1, _CANDIDATES + 1) / _CANDIDATES
+        errors = squared_errors(histogram, candidates, count_levels(histogram, self.quantized_dtype))
+        return float(candidates[np.argmin(errors)])

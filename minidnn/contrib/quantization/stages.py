@@ -6,18 +6,15 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
-from minidnn.contrib.quantization.calibration import collect_ranges
-from minidnn.contrib.quantization.collector import CalibrationCollector, NaiveCollector
+from minidnn.contrib.quantization.collector import CalibrationCollector, NaiveCollector, collect_ranges
 from minidnn.contrib.quantization.data import CalibrationData
 from minidnn.contrib.quantization.entropy import EntropyCollector
 from minidnn.contrib.quantization.exclusions import find_excluded
 from minidnn.contrib.quantization.network import FusedNetwork
 from minidnn.errors import GraphError
-from minidnn.ir.debug import debug_print
-from minidnn.ir.printing import format_graph
+from minidnn.ir.printing import debug_print, format_graph
 from minidnn.ir.verify import verify_if_asked
-from minidnn.passes.quantize_calibrate import calibrate
-from minidnn.passes.quantize_constants import constant_ranges, quantize_constants
+from minidnn.passes.quantize_calibrate import calibrate, constant_ranges, quantize_constants
 from minidnn.passes.quantize_fold import fold_bias, fold_types
 from minidnn.passes.quantize_insert import insert
 from minidnn.passes.quantize_mark import mark

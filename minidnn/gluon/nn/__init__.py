@@ -4,14 +4,9 @@ from __future__ import annotations
 
 from minidnn.gluon.block import Block, HybridBlock, SymbolBlock
 from minidnn.gluon.nn.activations import ELU, GELU, SELU, Activation, LeakyReLU, PReLU, SiLU, Swish
-from minidnn.gluon.nn.batch_norm import BatchNorm, BatchNormReLU, SyncBatchNorm
-from minidnn.gluon.nn.concatenate import Concatenate, HybridConcatenate
-from minidnn.gluon.nn.convolution import Conv1D, Conv2D, Conv3D
-from minidnn.gluon.nn.dense import Dense
-from minidnn.gluon.nn.dropout import Dropout
-from minidnn.gluon.nn.embedding import Embedding
-from minidnn.gluon.nn.function import HybridLambda, Identity, Lambda
-from minidnn.gluon.nn.normalization import GroupNorm, InstanceNorm, LayerNorm
+from minidnn.gluon.nn.basic_layers import Dense, Dropout, Embedding, HybridLambda, Identity, Lambda
+from minidnn.gluon.nn.convolution import Conv1D, Conv1DTranspose, Conv2D, Conv2DTranspose, Conv3D, Conv3DTranspose
+from minidnn.gluon.nn.normalization import BatchNorm, BatchNormReLU, GroupNorm, InstanceNorm, LayerNorm, SyncBatchNorm
 from minidnn.gluon.nn.pooling import (
     AvgPool1D,
     AvgPool2D,
@@ -27,8 +22,7 @@ from minidnn.gluon.nn.pooling import (
     MaxPool3D,
 )
 from minidnn.gluon.nn.reshaping import Flatten, PixelShuffle1D, PixelShuffle2D, PixelShuffle3D, ReflectionPad2D
-from minidnn.gluon.nn.sequential import HybridSequential, Sequential
-from minidnn.gluon.nn.transposed_convolution import Conv1DTranspose, Conv2DTranspose, Conv3DTranspose
+from minidnn.gluon.nn.sequential import Concatenate, HybridConcatenate, HybridSequential, Sequential
 
 __all__ = [
     "ELU",

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from minidnn.errors import OpError
 from minidnn.gluon._hybrid_block import HybridBlock
 from minidnn.gluon.nn._op import make_attrs, per_axis, show
-from minidnn.npx.channels_last import channels_first, pool
+from minidnn.npx.layers import channels_first, pool
 
 __all__ = [
     "AvgPool1D",

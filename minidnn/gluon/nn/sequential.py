@@ -1,4 +1,4 @@
-"""Blocks one after the other."""
+"""Containers: blocks one after the other, and blocks side by side."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import warnings
 from collections.abc import Iterator
 from typing import Any, Self, overload
 
+from minidnn.dispatch import invoke
 from minidnn.gluon._block import Block
 from minidnn.gluon._hybrid_block import HybridBlock
 
-__all__ = ["HybridSequential", "Sequential"]
+__all__ = ["Concatenate", "HybridConcatenate", "HybridSequential", "Sequential"]
 
 
 class _Stack(Block):
@@ -82,3 +83,26 @@ class HybridSequential(_Stack, HybridBlock):
 
     Indexing gives a block, slicing a `HybridSequential` that shares its blocks.
     """
+
+
+class _Fan(_Stack):
+    """Every child gets the same input."""
+
+    def __init__(self, axis: int = -1) -> None:
+        super().__init__()
+        self.axis = axis
+
+    def forward(self, *args: Any) -> Any:
+        outputs = [block(*args) for block in self._children.values()]
+        return invoke("concatenate", *outputs, num_args=len(outputs), axis=self.axis)
+
+    def _empty(self) -> Self:
+        return type(self)(self.axis)
+
+
+class Concatenate(_Fan, Sequential):
+    """Feeds its input to all children and concatenates their outputs along `axis`."""
+
+
+class HybridConcatenate(_Fan, HybridSequential):
+    """Feeds its input to all children and concatenates their outputs along `axis`."""

@@ -27,9 +27,6 @@ from minidnn.gluon.model_zoo.vision.efficientnet_lite import (
     efficientnet_lite2,
     get_efficientnet_lite,
 )
-from minidnn.gluon.model_zoo.vision.imagenet import (
-    imagenet_classes,
-)
 from minidnn.gluon.model_zoo.vision.inception import (
     Inception3,
     inception_v3,
@@ -58,6 +55,9 @@ from minidnn.gluon.model_zoo.vision.models import (
     get_image_size,
     get_model,
     list_models,
+)
+from minidnn.gluon.model_zoo.vision.pretrained import (
+    imagenet_classes,
 )
 from minidnn.gluon.model_zoo.vision.resnet import (
     BasicBlockV1,

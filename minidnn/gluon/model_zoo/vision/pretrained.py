@@ -1,9 +1,11 @@
-"""Weights that others trained: where they come from, and what to say where there are none."""
+"""Weights that others trained: where they come from, what to say where there are none, and the classes' names."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.metadata
+import importlib.resources
 import os
 import re
 from collections.abc import Mapping
@@ -14,7 +16,15 @@ from minidnn import settings
 from minidnn.errors import DataError
 from minidnn.gluon.model_zoo import hub
 
-__all__ = ["check_classes", "find_checkpoint", "find_weights", "is_mxnets", "models_folder"]
+__all__ = ["check_classes", "find_checkpoint", "find_weights", "imagenet_classes", "is_mxnets", "models_folder"]
+
+
+@functools.cache
+def imagenet_classes() -> tuple[str, ...]:
+    """A short English name for each of the 1000 classes of ILSVRC 2012, in the order every ImageNet network uses."""
+    text = importlib.resources.files(__package__).joinpath("imagenet_classes.txt").read_text("utf-8")
+    return tuple(line for line in text.splitlines() if line and not line.startswith("#"))
+
 
 _SUFFIXES = (".safetensors", ".pth", ".params")
 # Networks that torchvision has in the same structure, but the hub in no repository.

@@ -27,11 +27,12 @@ from minidnn.gluon.data.vision.transforms.geometry import (
     RandomFlipLeftRight,
     RandomFlipTopBottom,
     RandomResizedCrop,
+    RandomRotation,
     Resize,
+    Rotate,
 )
-from minidnn.gluon.data.vision.transforms.rotation import RandomRotation, Rotate
 from minidnn.gluon.data.vision.transforms.tensors import Cast, Normalize, ToTensor
-from minidnn.gluon.nn.function import Lambda
+from minidnn.gluon.nn.basic_layers import Lambda
 from minidnn.gluon.nn.sequential import HybridSequential, Sequential
 
 __all__ = [

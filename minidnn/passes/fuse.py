@@ -1,0 +1,125 @@
+"""Fusion: an anchor takes in the elementwise operations behind it; those without one become one pass over memory."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from minidnn.ir.graph import Entry, Graph, Node
+from minidnn.passes.fold_batch_norm import normalizes_channels
+from minidnn.passes.naming import find_anchor
+from minidnn.passes.regions import MAX_REGION, GraphView, Region, data_inputs, fuse_regions, reads_as_parameter
+
+__all__ = ["fuse_elementwise", "fuse_epilogues"]
+
+
+def fuse_epilogues(graph: Graph) -> Graph:
+    """Grow every anchor by its elementwise tail.
+
+    Where two anchors could have an operation (the sum of two convolutions) the later one gets it: the other's
+    value is there by then.
+    """
+    view = GraphView(graph)
+    taken: set[Node] = set()
+    regions: list[Region] = []
+    for node in reversed(view.operations):
+        anchor = find_anchor(node)
+        if anchor is None or node.num_outputs != 1:
+            continue
+        region = _grow(view, node, anchor, taken)
+        if len(region) > 1:
+            taken.update(region)
+            regions.append(region)
+    return fuse_regions(graph, regions) if regions else graph
+
+
+def _grow(view: GraphView, start: Node, anchor: Node, taken: set[Node]) -> Region:
+    """The largest region of `start` and elementwise operations behind it that ends in one value.
+
+    Readers join in topological order. A value is open while something outside reads it; whenever only one is, the
+    region could end there. It ends for good at a reader that cannot join; an output of the graph stays open.
+    """
+    value = start[0]
+    region, complete = [start], 1
+    unread = {value: len(view.consumers(value))}
+    pending = set(view.consumers(value))
+    while pending and len(region) < MAX_REGION:
+        node = min(pending, key=view.position.__getitem__)
+        pending.remove(node)
+        if node in taken or not _can_follow(view, node, anchor, value, unread.keys()):
+            break
+        for entry in unread.keys() & node.inputs:
+            unread[entry] -= 1
+        region.append(node)
+        unread[node[0]] = len(view.consumers(node[0]))
+        pending.update(view.consumers(node[0]))
+        if sum(count > 0 or view.is_output(entry) for entry, count in unread.items()) == 1:
+            complete = len(region)
+    return region[:complete]
+
+
+def _can_follow(view: GraphView, node: Node, anchor: Node, value: Entry, inside: Collection[Entry]) -> bool:
+    """Whether `node` is elementwise over values `inside` the region and others that broadcast to their shape."""
+    if not view.can_join(node, value) or any(reads_as_parameter(node, e) for e in inside):
+        return False
+    assert node.op is not None
+    if node.op.affine is not None and not normalizes_channels(node, anchor, view.ndim(value)):
+        return False
+    return all(e in inside for e in data_inputs(node)) or view.same_shape(node[0], value)
+
+
+def fuse_elementwise(graph: Graph) -> Graph:
+    """Make one fused node of every region of two or more elementwise operations of one shape with one exit.
+
+    Batch normalizations count as elementwise; those of one region normalize the same axis.
+    """
+    view = GraphView(graph)
+    taken: set[Node] = set()
+    regions: list[Region] = []
+    for node in reversed(view.operations):
+        if node in taken or not view.can_join(node, node[0]):
+            continue
+        region = _grow_backwards(view, node, taken)
+        if len(region) > 1:
+            taken.update(region)
+            regions.append(region)
+    return fuse_regions(graph, regions) if regions else graph
+
+
+def _grow_backwards(view: GraphView, exit_: Node, taken: set[Node]) -> Region:
+    """The operations all of whose readers belong to the region, from its exit on backwards.
+
+    Candidates are looked at from the last to the first, so all readers of one have been decided before it.
+    """
+    region = {exit_}
+    axes = _normalized_axes(view, exit_)
+    candidates = {e.node for e in data_inputs(exit_)}
+    while candidates and len(region) < MAX_REGION:
+        node = max(candidates, key=view.position.__getitem__)
+        candidates.remove(node)
+        together = axes | _normalized_axes(view, node)
+        if node in taken or len(together) > 1 or not _can_precede(view, node, exit_, region):
+            continue
+        axes = together
+        region.add(node)
+        candidates.update(e.node for e in data_inputs(node))
+    return sorted(region, key=view.position.__getitem__)
+
+
+def _can_precede(view: GraphView, node: Node, exit_: Node, region: set[Node]) -> bool:
+    """Whether `node` is elementwise, of the shape of the exit, and read by the region alone."""
+    if not view.can_join(node, exit_[0]) or view.is_output(node[0]):
+        return False
+    readers = view.consumers(node[0])
+    if any(reader not in region or reads_as_parameter(reader, node[0]) for reader in readers):
+        return False
+    if view.same_shape(node[0], exit_[0]):
+        return True
+    # A reader of this value alone keeps its shape, and has that of the exit.
+    return any(set(data_inputs(reader)) == {node[0]} for reader in readers)
+
+
+def _normalized_axes(view: GraphView, node: Node) -> set[int]:
+    if node.op is None or node.op.affine is None:
+        return set()
+    axis, ndim = node.op.affine.axis(node.attrs), view.ndim(node[0])
+    return {axis if ndim is None else axis % ndim}

@@ -1,0 +1,128 @@
+"""Memory of runs: blocks for outputs, and arenas for the temporaries inside a run.
+
+Fresh memory costs a page fault every 4 KiB. So a block is used again once nobody holds it. All programs share the
+blocks: a network that runs operator by operator keeps a few of each size, and not every operator's own. What was asked
+for longest ago is given back first. Programs share arenas too: a run takes one and gives it back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import sys
+from collections import OrderedDict
+from typing import Any
+
+import numpy as np
+
+from minidnn.plan.layout import ALIGNMENT
+
+__all__ = ["Arena", "Arenas", "Blocks", "size_class"]
+
+Array = np.ndarray[Any, Any]
+
+
+def _count_sole_reference() -> int:
+    """What `sys.getrefcount` says of an object that one local variable refers to: a matter of Python's version."""
+    block = np.empty(0, np.uint8)
+    return sys.getrefcount(block)
+
+
+def size_class(size: int) -> int:
+    """The size, rounded up to one of eight sizes in each power of two: what is about as large can use a block again."""
+    step = 1 << max(0, size.bit_length() - 4)
+    return -(-size // step) * step
+
+
+class Blocks:
+    """Blocks of bytes by size. Safe to use from many threads, and after a fork: there are no locks.
+
+    A block is free when only its list refers to it. One that is being looked at is out of the list, so no other
+    thread looks at it; what several threads do at once to the dictionary is one operation each.
+
+    Args:
+        most_bytes: how much is kept at most, in use or not.
+        most_blocks: how many of a size.
+        most_sizes: how many sizes.
+    """
+
+    _FREE = _count_sole_reference()
+
+    def __init__(self, most_bytes: int, most_blocks: int = 4, most_sizes: int = 256) -> None:
+        self._most_bytes, self._most_blocks, self._most_sizes = most_bytes, most_blocks, most_sizes
+        self._by_size: OrderedDict[int, list[Array]] = OrderedDict()
+
+    @property
+    def kept_bytes(self) -> int:
+        return sum(size * len(blocks) for size, blocks in list(self._by_size.items()))
+
+    def take(self, size: int) -> Array:
+        """A block of `size` uninitialized bytes that nobody else holds; it is in use as long as it is referred to."""
+        blocks = self._by_size.setdefault(size, [])
+        with contextlib.suppress(KeyError):
+            self._by_size.move_to_end(size)
+        for _ in range(len(blocks)):
+            try:
+                block = blocks.pop()
+            except IndexError:
+                break
+            if sys.getrefcount(block) == self._FREE:
+                blocks.append(block)  # the last one given is the first to be asked for: it may still be in cache
+                return block
+            blocks.insert(0, block)
+        block = np.empty(size, np.uint8)
+        if len(blocks) < self._most_blocks and (len(blocks) + 1) * size <= self._most_bytes:
+            blocks.append(block)
+            self._give_back()
+        return block
+
+    def _give_back(self) -> None:
+        """Forget the sizes that were asked for longest ago, until no more is kept than may be."""
+        while len(self._by_size) > self._most_sizes or self.kept_bytes > self._most_bytes:
+            try:
+                self._by_size.popitem(last=False)
+            except KeyError:
+                return
+
+
+class Arena:
+    """Uninitialized bytes that begin on a multiple of `ALIGNMENT`, at `address`."""
+
+    __slots__ = ("address", "memory", "size")
+
+    def __init__(self, size: int) -> None:
+        memory: np.ndarray[Any, Any] = np.empty(size + ALIGNMENT, np.uint8)
+        skip = -memory.ctypes.data % ALIGNMENT
+        self.memory, self.size = memory[skip : skip + size], size
+        self.address = int(self.memory.ctypes.data)
+
+
+class Arenas:
+    """Arenas that no run is using. Safe to use from many threads, and after a fork: there are no locks.
+
+    There come to be as many as there are runs at once, each as large as the largest program needs.
+
+    Args:
+        most_bytes: how much is kept at most.
+    """
+
+    def __init__(self, most_bytes: float = math.inf) -> None:
+        self._most_bytes = most_bytes
+        self._idle: list[Arena] = []
+
+    def take(self, size: int) -> Arena:
+        """An arena of at least `size` bytes; one that is too small makes way for it."""
+        try:
+            arena = self._idle.pop()
+        except IndexError:
+            return Arena(size)
+        if arena.size >= size:
+            return arena
+        del arena
+        return Arena(size)
+
+    def give_back(self, arena: Arena) -> None:
+        """Keep an arena that nobody looks at any more for the next run."""
+        others = [*self._idle]
+        if arena.size + (sum(other.size for other in others) if others else 0) <= self._most_bytes:
+            self._idle.append(arena)

@@ -1,0 +1,26 @@
+"""What users and files claim, on its way into messages and arrays."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+__all__ = ["MAX_RANK", "is_possible", "printable"]
+
+
+def printable(text: str) -> str:
+    """`text` without anything a terminal would obey."""
+    return text if text.isprintable() else ascii(text)[1:-1]
+
+
+MAX_RANK = 32
+_MAX_BYTES = 1 << 47
+
+
+def is_possible(shape: Sequence[int], itemsize: int = 8) -> bool:
+    """Whether NumPy can make an array of it: no negative sizes, no more dimensions and bytes than it counts.
+
+    NumPy counts the bytes of an empty array as if its empty dimensions were 1 long.
+    """
+    sizes = [max(n, 1) for n in shape]
+    return len(sizes) <= MAX_RANK and min(shape, default=0) >= 0 and math.prod(sizes) * itemsize <= _MAX_BYTES
