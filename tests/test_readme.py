@@ -43,3 +43,16 @@ def test_every_link_of_readme_and_contributing_leads_to_a_file() -> None:
     links = [link for text in texts.values() for link in re.findall(r"\]\(([^)#:]+)\)", text)]
     assert links
     assert not [link for link in links if not (ROOT / link).exists()]
+
+
+def test_every_file_that_the_map_names_is_there() -> None:
+    """A name stands for a path from the top, in `minidnn/`, or in the folder of the name before it."""
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    rows = [line for line in text.split("## Which file to open")[1].split("\n## ")[0].splitlines() if "`" in line]
+    assert len(rows) > 15
+    for row in rows:
+        folder = Path()
+        for name in re.findall(r"`([\w/]+(?:\.py|/))`", row):
+            found = [place / name for place in (Path(), Path("minidnn"), folder) if (ROOT / place / name).exists()]
+            assert found, f"{name} in: {row}"
+            folder = found[-1].parent if name.endswith(".py") else found[-1]

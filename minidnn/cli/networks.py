@@ -1,4 +1,4 @@
-"""The networks that commands take: of the zoo by name, or exported to files; eager, fused and in int8 with the same weights."""
+"""The networks that commands take: of the zoo by name, or exported to files; and comparisons of the same weights."""
 
 from __future__ import annotations
 

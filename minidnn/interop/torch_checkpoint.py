@@ -1,4 +1,4 @@
-"""Reading PyTorch checkpoints (``.pth``, ``.pt``, ``.bin``) without PyTorch: the state dict, found among what is there."""
+"""Reading PyTorch checkpoints (``.pth``, ``.pt``, ``.bin``) without PyTorch; which dict in one is the state dict."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from minidnn.lowering.parts import PARTS
+from minidnn.lowering.tiling import PARTS
 from minidnn.lowering.steps import Steps
 from minidnn.lowering.values import Value
 from minidnn.ops.registry import TensorType
