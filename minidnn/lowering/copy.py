@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from minidnn.lowering.tiling import PARTS
 from minidnn.lowering.steps import Steps
+from minidnn.lowering.tiling import PARTS
 from minidnn.lowering.values import Value
 from minidnn.ops.registry import TensorType
 from minidnn.plan.program import Address, Cost, Kernel
