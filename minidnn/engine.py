@@ -18,6 +18,7 @@ from minidnn import settings
 from minidnn.errors import OpError, ShapeError, TypeMismatchError
 from minidnn.ir.graph import Graph, make_node, make_variable
 from minidnn.ir.printing import debug_enabled, debug_print, format_graph
+from minidnn.ir.symbolic import bind_graph, find_sizes
 from minidnn.ops.registry import Attrs, Op, TensorType
 from minidnn.passes.fold_constants import fold_constants
 from minidnn.plan.program import PlanStep, describe_step
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Arenas",
     "CompiledGraph",
+    "Network",
     "PlanStep",
     "Profile",
     "check_settings",
@@ -183,17 +185,60 @@ def compile_graph(
     Raises:
         OpError: shapes or dtypes do not fit; the message names the node.
     """
-    folded, known = fold_constants(graph, parameters)
-    if folded is not graph:
-        debug_print("passes", "after fold_constants", lambda: format_graph(folded))
-    layouts = [_PLAIN] * len(folded.outputs)
-    given = {name: (type_, _PLAIN) for name, type_ in inputs.items()}
-    # What was computed here is known to nobody else, whatever its name is.
-    same = {n: version for n, version in (versions or {}).items() if n in known and known[n] is parameters.get(n)}
-    if has_unknown_sizes(folded):
-        make = partial(compile_graph, versions=same, arenas=arenas)
-        return CompiledGraph(Stages(folded, known, inputs, make, run_on_host), inputs)
-    return CompiledGraph(_executor(folded, known, given, layouts, same, arenas), inputs)
+    return Network(graph, parameters, versions, arenas).plan(inputs)
+
+
+class Network:
+    """A graph with its weights, planned for the sizes of each call. Safe to use from many threads.
+
+    What does not depend on sizes, such as values computed from parameters alone, is there once.
+
+    Args:
+        graph, parameters, versions, arenas: see `compile_graph`. Shapes and attributes may hold symbolic sizes.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        parameters: Mapping[str, Array],
+        versions: Mapping[str, int] | None = None,
+        arenas: Arenas | None = None,
+    ) -> None:
+        self._graph, self._parameters = fold_constants(graph, parameters)
+        if self._graph is not graph:
+            debug_print("passes", "after fold_constants", lambda: format_graph(self._graph))
+        # What was computed here is known to nobody else, whatever its name is.
+        self._versions = {
+            name: version
+            for name, version in (versions or {}).items()
+            if name in self._parameters and self._parameters[name] is parameters.get(name)
+        }
+        self._arenas = Arenas() if arenas is None else arenas
+
+    def plan(self, inputs: Mapping[str, TensorType], sizes: Mapping[str, int] | None = None) -> CompiledGraph:
+        """The graph compiled for inputs of these types, by variable name, in the order of the arrays of a call.
+
+        Args:
+            inputs: types of the inputs that the graph reads.
+            sizes: the numbers of its symbols; None: they follow from these inputs.
+
+        Raises:
+            ShapeError: shapes that the graph was not traced for; the message names the input or the decision.
+            OpError: shapes or dtypes do not fit; the message names the node.
+        """
+        if sizes is None:
+            sizes = find_sizes(self._graph, {name: type_.shape for name, type_ in inputs.items()})
+        bound = bind_graph(self._graph, sizes)
+        known = self._parameters
+        if bound is not self._graph:
+            # What depends on sizes alone is a constant of this plan.
+            bound, known = fold_constants(bound, known)
+        if has_unknown_sizes(bound):
+            make = partial(compile_graph, versions=self._versions, arenas=self._arenas)
+            return CompiledGraph(Stages(bound, known, inputs, make, run_on_host), inputs)
+        given = {name: (type_, _PLAIN) for name, type_ in inputs.items()}
+        layouts = [_PLAIN] * len(bound.outputs)
+        return CompiledGraph(_executor(bound, known, given, layouts, self._versions, self._arenas), inputs)
 
 
 _COMPILER = ("minidnn.lowering", "minidnn.runtime.executor", "minidnn.runtime.library", "minidnn_kernels.peak")

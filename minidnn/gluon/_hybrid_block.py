@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,20 +15,22 @@ from minidnn.errors import OpError, SizeError
 from minidnn.gluon._block import Block
 from minidnn.gluon.calls import is_outermost, observer, run_in_block
 from minidnn.gluon.monitor import Callback
-from minidnn.gluon.program import BlockGraph, Program
+from minidnn.gluon.program import BlockGraph, Program, Types
 from minidnn.gluon.recording import Recording
 from minidnn.gluon.structure import Spec, flatten, unflatten
 from minidnn.interop.mxnet_symbol import export_mxnet
+from minidnn.ir.graph import Graph
+from minidnn.ir.symbolic import settle
 from minidnn.ir.trace import current_trace
 from minidnn.numpy.multiarray import ndarray
-from minidnn.ops.registry import TensorType
 from minidnn.process_safe import ForkSafeLock
 from minidnn.scope import current_scope
 from minidnn.symbol.symbol import Symbol
 
 __all__ = ["HybridBlock"]
 
-_Signature = tuple[Spec, tuple[TensorType, ...]]
+# Of a call, but for the sizes of arrays: how the arguments are nested, dtypes, numbers of dimensions.
+_Kind = tuple[Spec, tuple[tuple[Any, int], ...]]
 
 _FUSED = "MINIDNN"
 
@@ -42,7 +45,7 @@ class HybridBlock(Block):
     A program is built anew when a parameter, its values or the tree of blocks have changed.
     """
 
-    # With more signatures than this, the oldest program goes.
+    # With more graphs than this, the oldest one goes.
     _max_programs = 16
 
     def __init__(self) -> None:
@@ -51,7 +54,7 @@ class HybridBlock(Block):
         self._backend: str | None = None
         self._backend_opts: dict[str, Any] = {}
         self._callback: tuple[Callback, bool] | None = None
-        self._programs: dict[_Signature, Program] = {}
+        self._programs: dict[_Kind, tuple[Program, ...]] = {}
         self._latest_program: Program | None = None
         self._build_lock = ForkSafeLock()
         self._arenas = Arenas()
@@ -119,21 +122,21 @@ class HybridBlock(Block):
         for hook in [*self._forward_pre_hooks.values()]:
             hook(self, args)
         arrays, spec = self._flatten_inputs(args)
-        program = self._program_for(args, arrays, spec)
+        program, plan = self._plan_for(args, arrays, spec)
         try:
-            outputs = self._run_program(program, arrays)
+            outputs = self._run_program(program, plan, arrays)
         except SizeError:
             # forward() decided something by a number of elements that depends on values, and now there are others.
-            program = self._program_for(args, arrays, spec, rebuild=True)
-            outputs = self._run_program(program, arrays)
+            program, plan = self._plan_for(args, arrays, spec, outdated=program)
+            outputs = self._run_program(program, plan, arrays)
         output = unflatten(program.graph.output, iter(outputs))
         for hook in [*self._forward_hooks.values()]:
             hook(self, args, output)
         return output
 
-    def _run_program(self, program: Program, arrays: Sequence[ndarray]) -> list[ndarray]:
+    def _run_program(self, program: Program, plan: engine.CompiledGraph, arrays: Sequence[ndarray]) -> list[ndarray]:
         if self._callback is None:
-            return program(arrays)
+            return program.run(plan, arrays)
         callback, monitor_all = self._callback
         return program.run_monitored(arrays, callback, monitor_all)
 
@@ -165,29 +168,50 @@ class HybridBlock(Block):
 
     # ---- programs --------------------------------------------------------------------------------
 
-    def _program_for(
-        self, args: tuple[Any, ...], arrays: Sequence[ndarray], spec: Spec, rebuild: bool = False
-    ) -> Program:
-        """The program for these arguments, built where there is none, where it is out of date, or `rebuild`."""
+    def _plan_for(
+        self, args: tuple[Any, ...], arrays: Sequence[ndarray], spec: Spec, outdated: Program | None = None
+    ) -> tuple[Program, engine.CompiledGraph]:
+        """What runs these arguments: a plan of a graph that holds for their sizes.
+
+        Args:
+            args, arrays, spec: the arguments, their arrays, and how these are nested in them.
+            outdated: a program that is not to be used again.
+        """
         types = tuple(a._type for a in arrays)
-        signature = (spec, types)
-        if rebuild:
-            with self._build_lock.here:
-                self._programs.pop(signature, None)
-        program = self._programs.get(signature)
-        if program is None or not program.is_current():
-            with self._build_lock.here:
-                program = self._programs.get(signature)
-                if program is None or not program.is_current():
-                    # Those go first, so that old and new packed weights never stand side by side.
-                    program = None
-                    self._drop_outdated()
-                    program = self._build_program(args, arrays, spec, self._backend, self._backend_opts)
-                    while len(self._programs) >= self._max_programs:
-                        self._programs.pop(next(iter(self._programs)))
-                    self._programs[signature] = program
-        self._latest_program = program
-        return program
+        kind = (spec, tuple((t.dtype, len(t.shape)) for t in types))
+        for program in self._programs.get(kind, ()):
+            plan = program.find_plan(types)
+            if plan is not None and program is not outdated and program.is_current():
+                self._latest_program = program
+                return program, plan
+        with self._build_lock.here:
+            # Those go first, so that old and new packed weights never stand side by side.
+            self._drop_outdated(outdated)
+            for program in self._programs.get(kind, ()):
+                plan = self._plan_of(program, types)
+                if plan is not None:
+                    self._latest_program = program
+                    return program, plan
+            program = self._build_program(args, arrays, spec, self._backend, self._backend_opts)
+            plan = program.make_plan(types)
+            self._keep_program(kind, program)
+        return program, plan
+
+    def _plan_of(self, program: Program, types: Types) -> engine.CompiledGraph | None:
+        """A plan of this program; None if its graph does not hold for these sizes."""
+        try:
+            return program.make_plan(types)
+        except OpError:
+            return None
+
+    def _keep_program(self, kind: _Kind, program: Program) -> None:
+        programs = {**self._programs, kind: (program, *self._programs.get(kind, ()))}
+        while sum(map(len, programs.values())) > self._max_programs:
+            oldest = next(iter(programs))
+            programs[oldest] = programs[oldest][:-1]
+            if not programs[oldest]:
+                del programs[oldest]
+        self._programs, self._latest_program = programs, program
 
     def _build_program(
         self,
@@ -200,8 +224,8 @@ class HybridBlock(Block):
         graph = self._trace_graph(arrays, spec)
         if backend is not None:
             symbol = graph.symbol.optimize_for(backend, args=graph.arrays(), **options)
-            graph = BlockGraph(symbol, graph.inputs, graph.parameters, graph.constants, graph.output)
-        return Program(self, graph, [a._type for a in arrays], self._arenas)
+            graph = replace(graph, symbol=Symbol(symbol.outputs, graph.symbol.declared))
+        return Program(self, graph, self._arenas)
 
     def _trace_graph(self, arrays: Sequence[ndarray], spec: Spec) -> BlockGraph:
         """Trace `forward`."""
@@ -213,13 +237,16 @@ class HybridBlock(Block):
         outputs, output_spec = flatten(output, self._refuse_output)
         if not outputs:
             raise self._refuse_output(output)
-        symbol = Symbol(trace.graph(outputs).outputs)
+        traced = Graph(trace.graph(outputs).outputs, recording.variables)
+        trace.decisions.is_open = False
+        settled = settle(traced, trace.decisions.guards)
+        symbol = Symbol(settled.outputs, settled.declared)
         met = {id(p) for p in recording.used.values()}
         self._warn_unused(symbol, inputs, [name for name, p in named.items() if id(p) not in met])
         used = set(symbol.list_inputs())
         parameters = {name: p for name, p in recording.used.items() if name in used}
         constants = {name: a for name, a in trace.constants.items() if name in used}
-        return BlockGraph(symbol, tuple(inputs), parameters, constants, output_spec)
+        return BlockGraph(symbol, tuple(inputs), parameters, constants, output_spec, symbol)
 
     def _refuse_output(self, value: Any) -> TypeError:
         return TypeError(
@@ -244,8 +271,12 @@ class HybridBlock(Block):
         """Names of the data variables of a traced graph: ``data``, or ``data0``, ``data1``, ..."""
         return ["data"] if arg_num == 1 else [f"data{i}" for i in range(arg_num)]
 
-    def _drop_outdated(self) -> None:
-        self._programs = {signature: p for signature, p in self._programs.items() if p.is_current()}
+    def _drop_outdated(self, outdated: Program | None = None) -> None:
+        kept = {
+            kind: tuple(p for p in programs if p is not outdated and p.is_current())
+            for kind, programs in self._programs.items()
+        }
+        self._programs = {kind: programs for kind, programs in kept.items() if programs}
         if self._latest_program is not None and not self._latest_program.is_current():
             self._latest_program = None
 
@@ -333,6 +364,8 @@ class HybridBlock(Block):
         with self._build_lock.here:
             chosen = _FUSED if backend is None else backend
             program = self._build_program(inputs, arrays, spec, chosen, kwargs)
+            types = tuple(a._type for a in arrays)
+            plan = program.make_plan(types)
             before = self._active, self._backend, self._backend_opts, self._programs, self._latest_program
             try:
                 self.hybridize(
@@ -344,14 +377,13 @@ class HybridBlock(Block):
                     forward_bulk_size,
                     backward_bulk_size,
                 )
-                programs = {(spec, tuple(a._type for a in arrays)): program}
-                self._backend, self._backend_opts, self._programs = chosen, kwargs, programs
-                self._latest_program = program
+                self._backend, self._backend_opts = chosen, kwargs
+                self._keep_program((spec, tuple((t.dtype, len(t.shape)) for t in types)), program)
             except BaseException:
                 # Ctrl-C leaves the block as it was: half of this would be a block that is compiled but not fused.
                 self._active, self._backend, self._backend_opts, self._programs, self._latest_program = before
                 raise
-        program(arrays)
+        program.run(plan, arrays)
 
     # ---- looking in ------------------------------------------------------------------------------
 
@@ -447,7 +479,7 @@ class HybridBlock(Block):
 
     def _latest_inputs(self) -> Spec:
         """How the arguments of the latest program are nested."""
-        return next(spec for (spec, _), program in self._programs.items() if program is self._latest_program)
+        return next(spec for (spec, _), programs in self._programs.items() if self._latest_program in programs)
 
     def _latest_graph(self) -> BlockGraph:
         program = self._latest_program

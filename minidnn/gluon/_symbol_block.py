@@ -159,7 +159,7 @@ class SymbolBlock(HybridBlock):
         return self._make_graph(self._symbol)
 
     def _make_graph(self, symbol: Symbol) -> BlockGraph:
-        return BlockGraph(symbol, tuple(self._input_names), self._reg_params, {}, self._output_spec())
+        return BlockGraph(symbol, tuple(self._input_names), self._reg_params, {}, self._output_spec(), symbol)
 
     def _output_spec(self) -> Spec:
         if self._structure is not None:

@@ -1,4 +1,4 @@
-"""A block's graph for one signature of inputs, compiled; and whether it still is what the block would give."""
+"""A block's graph, compiled for the sizes of each call; and whether it still is what the block would give."""
 
 from __future__ import annotations
 
@@ -15,12 +15,15 @@ from minidnn.gluon._block import Block, structure_version
 from minidnn.gluon.monitor import Callback, Monitor
 from minidnn.gluon.parameter import Parameter
 from minidnn.gluon.structure import Spec
+from minidnn.ir.symbolic import bind_graph, check_shapes, find_sizes
 from minidnn.numpy.multiarray import ndarray
 from minidnn.ops.registry import TensorType
 from minidnn.process_safe import ForkSafeLock
 from minidnn.symbol.symbol import Symbol
 
-__all__ = ["BlockGraph", "Program"]
+__all__ = ["BlockGraph", "Program", "Types"]
+
+Types = tuple[TensorType, ...]
 
 
 @dataclass(frozen=True)
@@ -28,11 +31,12 @@ class BlockGraph:
     """What tracing a block gives.
 
     Args:
-        symbol: the graph.
+        symbol: the graph; shapes of inputs may hold symbols.
         inputs: names of the data variables, in the order of the input arrays; some may not occur in the graph.
         parameters: the parameters in the graph, by name.
         constants: other arrays in the graph, by name.
         output: how the graph's outputs are nested in what `forward` gives.
+        traced: the graph as it was traced, before any passes.
     """
 
     symbol: Symbol
@@ -40,6 +44,7 @@ class BlockGraph:
     parameters: Mapping[str, Parameter]
     constants: Mapping[str, ndarray]
     output: Spec
+    traced: Symbol
 
     def arrays(self) -> dict[str, ndarray]:
         """The values of parameters and constants, by name; the arrays themselves, not copies."""
@@ -47,22 +52,18 @@ class BlockGraph:
 
 
 class Program:
-    """A `BlockGraph` that runs on arrays of given types. Many threads may call it at once.
+    """A `BlockGraph` that runs on arrays of the sizes it holds for. Many threads may call it at once.
 
     Args:
         block: whose graph it is.
         graph: the graph.
-        types: the types of the inputs.
         arenas: memory for temporaries, shared by the block's programs.
     """
 
-    def __init__(
-        self, block: Block, graph: BlockGraph, types: Sequence[TensorType], arenas: engine.Arenas | None = None
-    ) -> None:
+    def __init__(self, block: Block, graph: BlockGraph, arenas: engine.Arenas | None = None) -> None:
         self.graph, self._arenas = graph, arenas
         used = set(graph.symbol.list_inputs())
         self._positions = [i for i, name in enumerate(graph.inputs) if name in used]
-        self._types = {graph.inputs[i]: types[i] for i in self._positions}
         self._values = graph.arrays()
         self._parameters = list(graph.parameters.values())
         self._arrays = [p.concrete() for p in self._parameters]
@@ -72,8 +73,10 @@ class Program:
         self._tree = [(name, weakref.ref(member)) for name, member in _tree_of(block)]
         self._structure = structure_version()
         self._lock = ForkSafeLock()
-        self._run: engine.CompiledGraph | None = None
-        self._monitor: Monitor | None = None
+        self._network: engine.Network | None = None
+        self._plans: dict[Types, engine.CompiledGraph] = {}
+        self._latest: engine.CompiledGraph | None = None
+        self._monitors: dict[Types, Monitor] = {}
 
     def has_same_tree(self) -> bool:
         """Whether the tree of blocks is the one it was built from, with the same parameters."""
@@ -94,34 +97,71 @@ class Program:
             and [a._version for a in self._arrays] == self._versions
         )
 
-    def compile(self) -> engine.CompiledGraph:
-        """Compile it, if that has not been done."""
+    def find_plan(self, types: Types) -> engine.CompiledGraph | None:
+        """What inputs of these types run, if they did so before."""
+        return self._plans.get(types)
+
+    def make_plan(self, types: Types) -> engine.CompiledGraph:
+        """What inputs of these types run, compiled if that has not been done.
+
+        Raises:
+            ShapeError: the graph does not hold for these sizes.
+            OpError: shapes or dtypes do not fit; the message names the node.
+        """
         with self._lock.here:
-            if self._run is None:
-                # Kernels of eager calls hold packed weights too, maybe packed in another way than the program's.
-                for array in self._arrays:
-                    array._compiled.clear()
-                versions = {name: array._version for name, array in self._values.items()}
-                values = {name: _data(array) for name, array in self._values.items()}
-                self._run = engine.compile_graph(self.graph.symbol, values, self._types, versions, self._arenas)
-            return self._run
+            plan = self._plans.get(types)
+            if plan is None:
+                sizes = self._find_sizes(types)
+                used = {self.graph.inputs[i]: types[i] for i in self._positions}
+                plan = self._plans[types] = self._compiled().plan(used, sizes)
+            self._latest = plan
+            return plan
+
+    def _compiled(self) -> engine.Network:
+        if self._network is None:
+            # Kernels of eager calls hold packed weights too, maybe packed in another way than the program's.
+            for array in self._arrays:
+                array._compiled.clear()
+            versions = {name: array._version for name, array in self._values.items()}
+            values = {name: _data(array) for name, array in self._values.items()}
+            self._network = engine.Network(self.graph.symbol, values, versions, self._arenas)
+        return self._network
+
+    def _find_sizes(self, types: Types) -> dict[str, int]:
+        """The numbers of the symbols for inputs of these types.
+
+        Raises:
+            OpError: the graph, as it was traced, does not hold for them.
+        """
+        traced = self.graph.traced
+        sizes = find_sizes(traced, {name: t.shape for name, t in zip(self.graph.inputs, types, strict=True)})
+        if sizes:
+            check_shapes(traced, bind_graph(traced, sizes), sizes)
+        return sizes
 
     def steps(self) -> tuple[engine.PlanStep, ...]:
-        """The steps of a run, in order; compiled first, if that has not been done."""
-        return self.compile().steps()
+        """The steps of the latest plan, in order."""
+        if self._latest is None:
+            raise RuntimeError("there is no plan")
+        return self._latest.steps()
 
-    def __call__(self, arrays: Sequence[ndarray]) -> list[ndarray]:
-        """The outputs, flat."""
-        run = self._run or self.compile()
-        return self._wrap(run([_data(arrays[i]) for i in self._positions]), arrays)
+    def run(self, plan: engine.CompiledGraph, arrays: Sequence[ndarray]) -> list[ndarray]:
+        """The outputs of a plan of this program, flat."""
+        self._latest = plan
+        return self._wrap(plan([_data(arrays[i]) for i in self._positions]), arrays)
 
     def run_monitored(self, arrays: Sequence[ndarray], callback: Callback, monitor_all: bool) -> list[ndarray]:
         """The outputs, flat, computed node by node; `callback` sees each array."""
-        with self._lock.here:
-            if self._monitor is None:
-                self._monitor = Monitor(self.graph.symbol, {n: _data(a) for n, a in self._values.items()})
+        types = tuple(array._type for array in arrays)
         feed = {self.graph.inputs[i]: _data(arrays[i]) for i in self._positions}
-        return self._wrap(self._monitor.run(feed, callback, monitor_all), arrays)
+        with self._lock.here:
+            monitor = self._monitors.get(types)
+            if monitor is None:
+                graph = self.graph.symbol
+                bound = bind_graph(graph, self._find_sizes(types))
+                self._monitors.clear()
+                monitor = self._monitors[types] = Monitor(bound, {n: _data(a) for n, a in self._values.items()})
+        return self._wrap(monitor.run(feed, callback, monitor_all), arrays)
 
     def _wrap(self, outputs: Sequence[np.ndarray[Any, Any]], inputs: Sequence[ndarray]) -> list[ndarray]:
         """Arrays that own their memory: an output may be an input or a parameter as it is, or a view of one."""

@@ -12,6 +12,7 @@ from minidnn import engine
 from minidnn.errors import MXNetError
 from minidnn.initializer import Initializer
 from minidnn.ir.graph import Graph
+from minidnn.ir.symbolic import symbolic_types
 from minidnn.ir.trace import Trace, current_trace
 from minidnn.numpy.multiarray import ndarray
 from minidnn.ops.registry import TensorType
@@ -57,7 +58,9 @@ class Recording:
         self, names: Mapping[str, Recordable], inputs: Mapping[str, ndarray], shapes_only: bool = False
     ) -> None:
         self.trace = Trace(ndarray, self._find_values)
-        self.inputs = [self.trace.input(name, array._type) for name, array in inputs.items()]
+        types = symbolic_types([array._type for array in inputs.values()], self.trace.decisions)
+        self.inputs = [self.trace.input(name, type_) for name, type_ in zip(inputs, types, strict=True)]
+        self.variables = [array._entry.node for array in self.inputs if array._entry is not None]
         self._concrete = inputs
         self.used: dict[str, Any] = {}
         self._names = {id(parameter): name for name, parameter in names.items()}

@@ -17,6 +17,7 @@ import numpy as np
 
 from minidnn.errors import GraphError, OpError
 from minidnn.ops.registry import Attrs, Op, TensorType, get_op, register
+from minidnn.sizes import by_example
 
 __all__ = [
     "FUSED",
@@ -95,7 +96,7 @@ class Node:
         try:
             if self.subgraph is not None:
                 return tuple(infer_types(self.subgraph, self.feed_inside(types))[e] for e in self.subgraph.outputs)
-            return self.op.infer_types(self.attrs, types)
+            return by_example(self.op.infer_types, self.attrs, types)
         except OpError as error:
             raise type(error)(f"node {self.name!r}: {error}") from None
 
@@ -201,7 +202,11 @@ class Graph:
                 replaced = [kept[i] for i in range(node.num_outputs)]
             for i, entry in enumerate(replaced):
                 new[node[i]] = entry
-        return type(self)(new[e] for e in self.outputs)
+        for node in self.declared:
+            if node[0] not in new:
+                new[node[0]] = (change(node, ()) or [node[0]])[0]
+        declared = [new[node[0]].node for node in self.declared]
+        return type(self)((new[e] for e in self.outputs), (node for node in declared if node.is_variable))
 
 
 def _topological(outputs: Sequence[Entry]) -> Iterator[Node]:

@@ -15,6 +15,7 @@ import numpy as np
 from minidnn.errors import OpError, SizeError
 from minidnn.ir.graph import Entry, Graph, Node, make_variable
 from minidnn.ops.registry import TensorType
+from minidnn.sizes import Size, by_example
 
 __all__ = ["hinted_type", "known_types", "with_types"]
 
@@ -28,7 +29,7 @@ def hinted_type(variable: Node) -> TensorType | None:
     dtype it is float32.
     """
     shape = variable.hints.get("shape")
-    if not isinstance(shape, tuple) or not all(isinstance(n, int) and n > 0 for n in shape):
+    if not isinstance(shape, tuple) or not all(isinstance(n, Size) or (isinstance(n, int) and n > 0) for n in shape):
         return None
     return TensorType(shape, _hinted_dtype(variable) or _DEFAULT_DTYPE)
 
@@ -55,7 +56,9 @@ def known_types(
         shape = (shapes or {}).get(variable.name)
         dtype = chosen.get(variable.name) or _hinted_dtype(variable)
         if shape is not None:
-            given[variable.name] = TensorType(tuple(int(n) for n in shape), dtype or _DEFAULT_DTYPE)
+            given[variable.name] = TensorType(
+                tuple(n if isinstance(n, Size) else int(n) for n in shape), dtype or _DEFAULT_DTYPE
+            )
         elif hinted is not None:
             given[variable.name] = TensorType(hinted.shape, dtype or hinted.dtype)
         if dtype is not None:
@@ -113,7 +116,7 @@ def _parameters(
     if node.op.infer_parameters is None or data is None:
         return inputs
     try:
-        shapes = node.op.infer_parameters(node.attrs, data)
+        shapes = by_example(node.op.infer_parameters, node.attrs, data)
     except OpError as error:
         raise type(error)(f"node {node.name!r}: {error}") from None
     default = data.dtype if data.dtype.kind == "f" else _DEFAULT_DTYPE

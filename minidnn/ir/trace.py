@@ -17,11 +17,12 @@ from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
 
-from minidnn.errors import GraphError, MXNetError
+from minidnn.errors import GraphError, MXNetError, OpError
 from minidnn.ir.graph import Entry, Graph, Node, make_node, make_variable
 from minidnn.ir.sizes import depends_on_size, with_sizes
 from minidnn.ops.registry import Attrs, Op, TensorType
 from minidnn.scope import current_scope, user_line
+from minidnn.sizes import Decisions, by_example, example_of
 
 __all__ = ["Trace", "Traceable", "current_trace", "no_data", "trace_of", "untraced"]
 
@@ -109,6 +110,7 @@ class Trace(Generic[Array]):
     Attributes:
         parameters: name -> concrete array, of every parameter that was asked for.
         constants: name -> a copy of every other concrete array that met a traced one.
+        decisions: what was decided by sizes.
     """
 
     def __init__(
@@ -116,6 +118,7 @@ class Trace(Generic[Array]):
     ) -> None:
         self.parameters: dict[str, Array] = {}
         self.constants: dict[str, Array] = {}
+        self.decisions = Decisions()
         self._array = array
         self._traced: dict[str, Array] = {}
         self._names: set[str] = set()
@@ -179,7 +182,7 @@ class Trace(Generic[Array]):
         if op.has_unknown_size(attrs):
             types = self._find_types(op, attrs, entries)
         else:
-            types = op.infer_types(attrs, [a._type for a in arrays])
+            types = _inferred(op, attrs, [a._type for a in arrays])
         node = Node(op, self._fresh_name(op.name), attrs, entries)
         self._note_sources(node, types)
         return tuple(self._array._traced(node[i], t, self) for i, t in enumerate(types))
@@ -262,6 +265,16 @@ class Trace(Generic[Array]):
             name = f"{base}_{number}"
         self._names.add(name)
         return name
+
+
+def _inferred(op: Op, attrs: Attrs, types: Sequence[TensorType]) -> tuple[TensorType, ...]:
+    try:
+        return by_example(op.infer_types, attrs, types)
+    except OpError:
+        # The user reads the numbers of the call, not what they stand for.
+        numbers = op.make_attrs({name: example_of(value) for name, value in attrs.items()})
+        op.infer_types(numbers, [TensorType(example_of(t.shape), t.dtype) for t in types])
+        raise
 
 
 def no_data(entry: Entry, what: str) -> MXNetError:

@@ -19,13 +19,14 @@ from minidnn.ir.trace import Trace, Traceable, current_trace, no_data, trace_of
 from minidnn.ops.checks import DTYPES
 from minidnn.ops.registry import Attrs, Op, TensorType, get_op
 from minidnn.scope import current_scope
+from minidnn.sizes import Number, Size, example_of
 
 __all__ = ["ArrayBase", "apply", "as_native", "deliver", "is_scalar"]
 
 
 def is_scalar(x: Any) -> bool:
     """Whether `x` is one number of Python's or NumPy's, not an array."""
-    return isinstance(x, (bool, int, float, np.bool_, np.integer, np.floating))
+    return isinstance(x, (bool, int, float, np.bool_, np.integer, np.floating, Size, Number))
 
 
 def as_native(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -243,8 +244,11 @@ def apply(array: type[Array], op_name: str, inputs: Sequence[Any], attrs: Mappin
         arrays = [_as_input(array, op_name, i, x) for i, x in enumerate(inputs)]
         made = op.make_attrs(attrs)
         trace = trace_of(arrays)
-        if trace is None and op.is_random:
+        if trace is None and (op.is_random or made.has_sizes):
             trace = current_trace()
+        if trace is None and made.has_sizes:
+            # A size that outlived its trace is the number that it was there.
+            made = op.make_attrs({name: example_of(value) for name, value in made.items()})
         return trace.record(op, made, arrays) if trace is not None else _run(array, op, made, arrays)
     except OpError as error:
         scope = current_scope()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from minidnn.numpy.base import deliver
 from minidnn.numpy.convert import as_array
 from minidnn.numpy.multiarray import ndarray
 from minidnn.ops.elementwise import promote
+from minidnn.sizes import by_example, is_same
 
 __all__ = ["einsum", "tensordot"]
 
@@ -40,7 +42,7 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> ndarray:
     left: list[Label] = [f"a{i}" for i in range(x.ndim)]
     right: list[Label] = [f"b{i}" for i in range(y.ndim)]
     for i, j in zip(first, second, strict=True):
-        if x.shape[i] != y.shape[j]:
+        if by_example(operator.ne, x.shape[i], y.shape[j]):
             raise ShapeError(f"tensordot: axis {i} of {x.shape} and axis {j} of {y.shape} must have one size")
         right[j] = left[i]
     output = (*(n for n in left if n not in right), *(n for n in right if n not in left))
@@ -153,7 +155,7 @@ def _take_diagonals(x: ndarray, labels: Labels) -> Operand:
         name = next(n for n in labels if labels.count(n) > 1)
         first = labels.index(name)
         second = labels.index(name, first + 1)
-        if x.shape[first] != x.shape[second]:
+        if by_example(operator.ne, x.shape[first], x.shape[second]):
             raise ShapeError(f"einsum: axes named {name!r} must have one size, got {x.shape[first]}, {x.shape[second]}")
         x = invoke_one("diagonal", x, axis1=first, axis2=second)
         labels = (*(n for i, n in enumerate(labels) if i not in (first, second)), name)
@@ -168,13 +170,13 @@ def _sizes(operands: Sequence[Operand]) -> dict[Label, int]:
             if known != size and 1 not in (known, size):
                 name = f"{n!r}" if isinstance(n, str) else "of an ellipsis"
                 raise ShapeError(f"einsum: axes {name} must have one size, got {known} and {size}")
-            sizes[n] = size if known == 1 else known
+            sizes[n] = size if is_same(known, 1) else known
     return sizes
 
 
 def _drop_broadcast(x: ndarray, labels: Labels, sizes: dict[Label, int]) -> Operand:
     """Without the axes of size one along which other operands have more."""
-    dropped = tuple(i for i, n in enumerate(labels) if x.shape[i] != sizes[n])
+    dropped = tuple(i for i, n in enumerate(labels) if not is_same(x.shape[i], sizes[n]))
     if not dropped:
         return x, labels
     return invoke_one("squeeze", x, axis=dropped), tuple(n for i, n in enumerate(labels) if i not in dropped)

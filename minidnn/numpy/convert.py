@@ -10,6 +10,7 @@ from minidnn.device import Device
 from minidnn.errors import TypeMismatchError
 from minidnn.numpy.base import apply, as_native, is_scalar
 from minidnn.numpy.multiarray import ndarray
+from minidnn.sizes import Size, as_index
 
 __all__ = [
     "Shape",
@@ -75,8 +76,8 @@ def as_shape(shape: Any) -> tuple[int, ...]:
         ValueError: a negative number.
     """
     numbers = (shape,) if is_scalar(shape) else tuple(shape)
-    result = tuple(n.__index__() for n in numbers)
-    if any(n < 0 for n in result):
+    result = tuple(map(as_index, numbers))
+    if any(not isinstance(n, Size) and n < 0 for n in result):
         raise ValueError(f"a shape must have no negative numbers, got {result}")
     return result
 

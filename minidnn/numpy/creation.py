@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from minidnn.numpy.base import as_native, deliver
+from minidnn.numpy.base import apply, as_native, deliver
 from minidnn.numpy.convert import (
     Shape,
     as_array,
@@ -19,6 +19,7 @@ from minidnn.numpy.convert import (
     to_numpy,
 )
 from minidnn.numpy.multiarray import ndarray
+from minidnn.sizes import has_sizes
 
 __all__ = [
     "arange",
@@ -89,19 +90,28 @@ def copy(a: Any) -> ndarray:
 def empty(shape: Shape, dtype: Any = None, order: str = "C", device: Any = None, ctx: Any = None) -> ndarray:
     """An array whose elements are whatever was in memory."""
     check_device(device or ctx)
-    return own(np.empty(as_shape(shape), dtype or np.float32))
+    sizes = as_shape(shape)
+    return _filled(sizes, 0, dtype) if has_sizes(sizes) else own(np.empty(sizes, dtype or np.float32))
+
+
+def _filled(shape: Shape, value: float, dtype: Any) -> ndarray:
+    """An array of one number, recorded where its shape depends on the sizes of a network being traced."""
+    sizes = as_shape(shape)
+    if has_sizes((*sizes, value)):
+        return apply(ndarray, "full", (), {"shape": sizes, "value": value, "dtype": dtype or np.float32})[0]
+    return own(np.full(sizes, value, dtype or np.float32))
 
 
 def zeros(shape: Shape, dtype: Any = None, order: str = "C", device: Any = None, ctx: Any = None) -> ndarray:
     """An array of zeros."""
     check_device(device or ctx)
-    return own(np.zeros(as_shape(shape), dtype or np.float32))
+    return _filled(shape, 0, dtype)
 
 
 def ones(shape: Shape, dtype: Any = None, order: str = "C", device: Any = None, ctx: Any = None) -> ndarray:
     """An array of ones."""
     check_device(device or ctx)
-    return own(np.ones(as_shape(shape), dtype or np.float32))
+    return _filled(shape, 1, dtype)
 
 
 def full(
@@ -120,6 +130,8 @@ def full(
     check_device(device or ctx)
     if is_scalar(fill_value):
         dtype = dtype or (np.bool_ if isinstance(fill_value, (bool, np.bool_)) else np.float32)
+    if is_scalar(fill_value) and has_sizes((as_shape(shape), fill_value)):
+        return deliver(_filled(shape, fill_value, dtype), out)
     filled = as_array(fill_value, dtype)
     if filled._entry is not None:
         return deliver(filled.broadcast_to(as_shape(shape)), out)
@@ -168,6 +180,10 @@ def arange(
 ) -> ndarray:
     """Evenly spaced numbers from `start` up to, without, `stop`; float32 by default, for integers too."""
     check_device(device or ctx)
+    if has_sizes((start, stop, step)):
+        first, last = (0, start) if stop is None else (start, stop)
+        attrs = {"start": first, "stop": last, "step": step, "dtype": dtype or np.float32}
+        return apply(ndarray, "arange", (), attrs)[0]
     numbers = np.arange(start, step=step) if stop is None else np.arange(start, stop, step)
     return own(numbers.astype(dtype or np.float32))
 
@@ -232,6 +248,8 @@ def eye(
 ) -> ndarray:
     """Ones on diagonal `k` of an N×M matrix of zeros."""
     check_device(device or ctx)
+    if has_sizes((N, M, k)):
+        return apply(ndarray, "eye", (), {"N": N, "M": M, "k": k, "dtype": dtype or np.float32})[0]
     return own(np.eye(N, M, k, dtype or np.float32))
 
 

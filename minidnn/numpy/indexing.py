@@ -9,6 +9,7 @@ import numpy as np
 
 from minidnn.ir.trace import no_data
 from minidnn.numpy.base import Array, ArrayBase, as_native
+from minidnn.sizes import Size, as_index, by_example, has_sizes, is_same
 
 __all__ = ["is_basic", "is_traced_key", "record_index", "to_numpy_key"]
 
@@ -29,7 +30,7 @@ def to_numpy_key(key: Any) -> Any:
 
 
 def _is_integer(k: Any) -> bool:
-    return isinstance(k, (int, np.integer)) and not isinstance(k, (bool, np.bool_))
+    return isinstance(k, (int, np.integer, Size)) and not isinstance(k, (bool, np.bool_))
 
 
 def is_basic(key: Any) -> bool:
@@ -39,9 +40,13 @@ def is_basic(key: Any) -> bool:
 
 
 def is_traced_key(key: Any) -> bool:
-    """Whether there is an array of a network being traced in the key."""
+    """Whether there is an array or a size of a network being traced in the key."""
     parts = key if isinstance(key, tuple) else (key,)
-    return any(isinstance(k, ArrayBase) and k._entry is not None for k in parts)
+    return any(isinstance(k, ArrayBase) and k._entry is not None for k in parts) or any(map(_has_sizes, parts))
+
+
+def _has_sizes(part: Any) -> bool:
+    return has_sizes((part.start, part.stop) if isinstance(part, slice) else part)
 
 
 def record_index(array: Array, key: Any) -> Array:
@@ -69,15 +74,15 @@ def _record_basic(array: Array, key: Any) -> Array:
         # Of a size that depends on values only this error depends, and the operators check it too.
         size = array._type.shape[position]
         if isinstance(part, slice):
-            begin.append(None if part.start is None else operator.index(part.start))
-            end.append(None if part.stop is None else operator.index(part.stop))
+            begin.append(None if part.start is None else as_index(part.start))
+            end.append(None if part.stop is None else as_index(part.stop))
             step.append(None if part.step is None else operator.index(part.step))
         else:
-            index = operator.index(part)
-            if not -size <= index < size:
+            index = as_index(part)
+            if not by_example(_is_within, index, size):
                 raise IndexError(f"index {index} is out of bounds for axis {position} with size {size}")
             begin.append(index)
-            end.append(index + 1 if index != -1 else None)
+            end.append(index + 1 if not is_same(index, -1) else None)
             step.append(None)
             dropped.append(position)
         position += 1
@@ -94,6 +99,10 @@ def _record_basic(array: Array, key: Any) -> Array:
     if array._trace is not None:
         array._trace.note_view(array, result)
     return result
+
+
+def _is_within(index: Any, size: Any) -> bool:
+    return bool(-size <= index < size)
 
 
 def _record_advanced(array: Array, key: Any) -> Array:

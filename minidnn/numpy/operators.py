@@ -9,6 +9,7 @@ import numpy as np
 from minidnn.numpy.base import ArrayBase, as_native, is_scalar
 from minidnn.ops.checks import FLOATS
 from minidnn.ops.elementwise import promote
+from minidnn.sizes import Number, Size, has_sizes
 
 __all__ = ["ArrayOperators"]
 
@@ -38,6 +39,8 @@ _LOWEST, _HIGHEST = -(2**63), 2**64 - 1
 
 def _strong_dtype(scalar: Any, array: np.dtype[Any]) -> type[np.generic] | None:
     """The dtype in which an integer or bool is an operand like an array; None where it is an operator's attribute."""
+    if isinstance(scalar, Size):
+        return None
     if isinstance(scalar, (bool, np.bool)):
         return np.bool if array == np.bool else None
     if array in FLOATS or abs(int(scalar)) <= _EXACT or not _LOWEST <= scalar <= _HIGHEST:
@@ -69,7 +72,7 @@ class ArrayOperators(ArrayBase):
         scalar, array, op = (a, b, f"r{name}") if is_scalar(a) else (b, a, name)
         if not is_scalar(scalar):
             return cls._of(a)._apply(name, b)
-        is_int = not isinstance(scalar, (float, np.floating))
+        is_int = not isinstance(scalar, (float, np.floating, Number))
         dtype = _strong_dtype(scalar, array.dtype) if is_int else None
         if dtype is not None:
             wrapped = cls._wrap(np.asarray(scalar, dtype))
@@ -77,7 +80,9 @@ class ArrayOperators(ArrayBase):
             return cls._of(first)._apply(name, second)
         if op != name and name not in _REVERSIBLE:
             op = _MIRRORED.get(name, name)
-        return cls._of(array)._apply(f"{op}_scalar", scalar=float(scalar), is_int=is_int)
+        return cls._of(array)._apply(
+            f"{op}_scalar", scalar=scalar if has_sizes(scalar) else float(scalar), is_int=is_int
+        )
 
     @classmethod
     def _product(cls, name: str, a: Any, b: Any) -> Self:

@@ -18,6 +18,7 @@ import numpy as np
 
 from minidnn.errors import GraphError, OpError, ShapeError, SizeError
 from minidnn.ops.traits import AnchorTraits, ChannelAffine, EpilogueForm, EpilogueStep, Part, Sign
+from minidnn.sizes import Number, Size, bind, by_example, has_sizes, structure_of
 
 __all__ = ["REQUIRED", "Attr", "Attrs", "Op", "TensorType", "get_op", "list_ops", "register"]
 
@@ -72,7 +73,9 @@ def _to_bool(value: Any) -> bool:
     raise ValueError(value)
 
 
-def _to_int(value: Any) -> int:
+def _to_int(value: Any) -> Any:
+    if isinstance(value, Size):
+        return value
     if isinstance(value, str):
         value = _parse_literal(value)
     if isinstance(value, (bool, np.bool_)) or (isinstance(value, float) and value.is_integer()):
@@ -82,7 +85,9 @@ def _to_int(value: Any) -> int:
     raise ValueError(value)
 
 
-def _to_float(value: Any) -> float:
+def _to_float(value: Any) -> Any:
+    if isinstance(value, (Size, Number)):
+        return value
     if isinstance(value, (int, float, np.bool_, np.integer, np.floating, str)):
         return float(value)
     raise ValueError(value)
@@ -91,7 +96,7 @@ def _to_float(value: Any) -> float:
 def _to_ints(value: Any) -> tuple[int | None, ...]:
     if isinstance(value, str):
         value = _parse_literal(value)
-    if isinstance(value, (int, np.integer)):
+    if isinstance(value, (int, np.integer, Size)):
         value = (value,)
     if isinstance(value, (tuple, list, np.ndarray)):
         return tuple(None if v is None else _to_int(v) for v in value)
@@ -104,7 +109,7 @@ def _to_tree(value: Any) -> Any:
         value = _parse_literal(value)
     if isinstance(value, (tuple, list)):
         return tuple(_to_tree(v) for v in value)
-    if value is None or isinstance(value, (bool, int, float, str)):
+    if value is None or isinstance(value, (bool, int, float, str, Size, Number)):
         return value
     if isinstance(value, np.generic):
         return value.item()
@@ -215,7 +220,7 @@ class Attrs(Mapping[str, Any]):
 
     def __hash__(self) -> int:
         if self._hash is None:
-            object.__setattr__(self, "_hash", hash(frozenset(self._items.items())))
+            object.__setattr__(self, "_hash", hash(frozenset((k, structure_of(v)) for k, v in self._items.items())))
         return self._hash  # type: ignore[no-any-return]
 
     def __eq__(self, other: object) -> bool:
@@ -229,6 +234,11 @@ class Attrs(Mapping[str, Any]):
 
     def replace(self, **changes: Any) -> Attrs:
         return Attrs({**self._items, **changes})
+
+    @property
+    def has_sizes(self) -> bool:
+        """Whether a value depends on the sizes of a network's inputs."""
+        return any(map(has_sizes, self._items.values()))
 
 
 InferFn = Callable[[Attrs, Sequence[TensorType]], Sequence[TensorType]]
@@ -343,6 +353,11 @@ class Op:
         Raises:
             OpError: an unknown attribute, a missing one, or a value that does not fit.
         """
+        return (
+            by_example(self._make_attrs, values) if any(map(has_sizes, values.values())) else self._make_attrs(values)
+        )
+
+    def _make_attrs(self, values: Mapping[str, Any]) -> Attrs:
         unknown = [name for name in values if name not in self._attr_by_name]
         if unknown:
             raise OpError(f"{self.name}: unknown attribute {unknown[0]!r}; it has {sorted(self._attr_by_name)}")
@@ -357,6 +372,16 @@ class Op:
         made = Attrs(result)
         completed = self.check(made) if self.check is not None else None
         return made if completed is None else completed
+
+    def bind_attrs(self, attrs: Attrs, sizes: Mapping[str, Any]) -> Attrs:
+        """The attributes for these sizes, checked.
+
+        Raises:
+            OpError: with these numbers they are not what the operator allows.
+        """
+        return (
+            self.make_attrs({name: bind(value, sizes) for name, value in attrs.items()}) if attrs.has_sizes else attrs
+        )
 
     def has_unknown_size(self, attrs: Attrs) -> bool:
         """Whether the types of its results are unknown before they are computed."""

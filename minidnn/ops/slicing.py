@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from minidnn.ops.checks import normalize_axes, normalize_axis
 from minidnn.ops.elementwise import BOOL
 from minidnn.ops.registry import Attr, Attrs, Op, TensorType, register
 from minidnn.ops.traits import IF_ALL, IF_FIRST
+from minidnn.sizes import slice_indices, slice_length
 
 __all__ = ["split_bounds"]
 
@@ -33,7 +35,7 @@ def _slices(attrs: Attrs, ndim: int) -> tuple[slice, ...]:
 def _infer_slice(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
     shape = list(types[0].shape)
     for i, s in enumerate(_slices(attrs, len(shape))):
-        shape[i] = len(range(*s.indices(shape[i])))
+        shape[i] = slice_length(s, shape[i])
     return [TensorType(tuple(shape), types[0].dtype)]
 
 
@@ -55,7 +57,7 @@ register(
 def _infer_slice_axis(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
     shape = list(types[0].shape)
     axis = normalize_axis("slice_axis", attrs.axis, len(shape))
-    shape[axis] = len(range(*slice(attrs.begin, attrs.end).indices(shape[axis])))
+    shape[axis] = slice_length(slice(attrs.begin, attrs.end), shape[axis])
     return [TensorType(tuple(shape), types[0].dtype)]
 
 
@@ -123,7 +125,7 @@ def split_bounds(attrs: Attrs, shape: tuple[int, ...]) -> list[tuple[int, int]]:
         return [(i * each, (i + 1) * each) for i in range(attrs.sections)]
     bounds = []
     for begin, end in zip(attrs.indices, (*attrs.indices[1:], None), strict=True):
-        start, stop, _ = slice(begin, end).indices(size)
+        start, stop, _ = slice_indices(slice(begin, end), size)
         bounds.append((start, max(start, stop)))
     return bounds
 
@@ -271,14 +273,14 @@ _PAD_MODES = ("constant", "edge", "reflect", "symmetric")
 def _check_pad(attrs: Attrs) -> Attrs:
     """``pad_width`` as one pair per axis, or one pair for all axes."""
     width = attrs.pad_width
-    if isinstance(width, int):
+    if isinstance(width, Integral):
         width = ((width, width),)
-    elif isinstance(width, tuple) and len(width) == 2 and all(isinstance(w, int) for w in width):
+    elif isinstance(width, tuple) and len(width) == 2 and all(isinstance(w, Integral) for w in width):
         width = (width,)
-    elif isinstance(width, tuple) and len(width) == 1 and isinstance(width[0], int):
+    elif isinstance(width, tuple) and len(width) == 1 and isinstance(width[0], Integral):
         width = ((width[0], width[0]),)
     pairs_only = isinstance(width, tuple) and all(
-        isinstance(w, tuple) and len(w) == 2 and all(isinstance(n, int) and n >= 0 for n in w) for w in width
+        isinstance(w, tuple) and len(w) == 2 and all(isinstance(n, Integral) and n >= 0 for n in w) for w in width
     )
     if not pairs_only or not width:
         raise OpError(f"pad: pad_width must be pairs of non-negative integers, got {attrs.pad_width!r}")

@@ -63,13 +63,13 @@ def _parameter_sources(graph: Graph) -> frozenset[str]:
 
 
 def constant_entries(graph: Graph, constants: Collection[str]) -> frozenset[Entry]:
-    """The results of operations that depend on nothing but the variables `constants`, and on no chance."""
+    """The results of operations that depend on nothing but the variables `constants`: on no chance, on no size."""
     known: set[Entry] = set()
     for node in graph.nodes():
         if node.is_variable:
             is_constant = node.name in constants
         else:
-            is_constant = bool(node.inputs) and all(e in known for e in node.inputs) and _is_pure(node)
+            is_constant = all(e in known for e in node.inputs) and _is_pure(node)
         if is_constant:
             known.update(node[i] for i in range(node.num_outputs))
     return frozenset(e for e in known if not e.node.is_variable)
@@ -78,7 +78,7 @@ def constant_entries(graph: Graph, constants: Collection[str]) -> frozenset[Entr
 def _is_pure(node: Node) -> bool:
     if node.subgraph is not None:
         return all(map(_is_pure, node.subgraph.operations()))
-    return node.op is not None and not node.op.is_random
+    return node.op is not None and not node.op.is_random and not node.attrs.has_sizes
 
 
 # ---- passes around constants -------------------------------------------------------------------------

@@ -163,7 +163,7 @@ class Symbol(Arithmetic):
 
     def declare_inputs(self, names: Sequence[str]) -> Symbol:
         """The symbol whose file lists these inputs, in this order, though no output may need some of them."""
-        known = {variable.name: variable for variable in self.variables()}
+        known = {variable.name: variable for variable in (*self.declared, *self.variables())}
         if all(name in known for name in names):
             return self
         return Symbol(self.outputs, [known.get(name) or make_variable(name).node for name in names])

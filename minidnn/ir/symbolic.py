@@ -1,0 +1,286 @@
+"""Graphs for inputs of any size: the sizes of inputs as symbols, and the graph for sizes that are known.
+
+The hint ``shape`` of an input holds ints and symbols, the hint ``guards`` what was decided by sizes while the graph was
+traced. Attributes of operators may hold sizes that follow from the symbols. `find_sizes` takes the numbers of a call,
+`bind_graph` puts them in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from minidnn.errors import OpError, ShapeError
+from minidnn.ir.graph import Entry, Graph, Node, infer_types, make_variable
+from minidnn.ir.infer import hinted_type
+from minidnn.ops.registry import Attrs, TensorType
+from minidnn.sizes import Decisions, Guard, Size, bind, has_sizes, symbols_of
+
+__all__ = [
+    "bind_graph",
+    "check_shapes",
+    "find_sizes",
+    "guards_of",
+    "has_symbols",
+    "input_types",
+    "settle",
+    "symbolic_types",
+]
+
+# What the axes of an input of that many dimensions are called.
+_AXES = {
+    1: ("N",),
+    2: ("N", "L"),
+    3: ("N", "L", "C"),
+    4: ("N", "C", "H", "W"),
+    5: ("N", "C", "D", "H", "W"),
+}
+
+
+def symbolic_types(types: Sequence[TensorType], decisions: Decisions) -> list[TensorType]:
+    """The types with a symbol for every size of every axis.
+
+    Inputs whose first axis agrees share its symbol.
+    """
+    names: set[str] = set()
+    first: dict[int, Size] = {}
+    result = []
+    for type_ in types:
+        axes = _AXES.get(type_.ndim) or ("N", *(f"D{i}" for i in range(1, type_.ndim)))
+        shape: list[Size] = []
+        for axis, (name, number) in enumerate(zip(axes, type_.shape, strict=True)):
+            if axis == 0 and number in first:
+                shape.append(first[number])
+                continue
+            shape.append(decisions.symbol(_fresh(name, names), number))
+            if axis == 0:
+                first[number] = shape[0]
+        result.append(TensorType(tuple(shape), type_.dtype))  # type: ignore[arg-type]
+    return result
+
+
+def _fresh(name: str, names: set[str]) -> str:
+    number, fresh = 1, name
+    while fresh in names:
+        number += 1
+        fresh = f"{name}{number}"
+    names.add(fresh)
+    return fresh
+
+
+def input_types(graph: Graph) -> dict[str, TensorType]:
+    """The types of variables whose shapes hold symbols, by name."""
+    return {
+        v.name: TensorType(v.hints["shape"], v.hints["dtype"])
+        for v in _variables(graph)
+        if has_sizes(v.hints.get("shape"))
+    }
+
+
+def guards_of(graph: Graph) -> tuple[Guard, ...]:
+    """What was decided by sizes."""
+    return tuple(guard for v in _variables(graph) for guard in v.hints.get("guards", ()))
+
+
+def has_symbols(graph: Graph) -> bool:
+    """Whether the graph is for inputs of any size."""
+    return any(has_sizes(v.hints.get("shape")) for v in _variables(graph))
+
+
+def find_sizes(graph: Graph, shapes: Mapping[str, Sequence[int]]) -> dict[str, int]:
+    """The numbers of the symbols when inputs have these shapes.
+
+    Args:
+        graph: the graph; without symbols there is nothing to find.
+        shapes: of inputs, by name.
+
+    Raises:
+        ShapeError: the shapes are not those of the graph, or what was decided while it was traced would be decided
+            otherwise; the message names the input or the decision.
+    """
+    found: dict[str, int] = {}
+    where: dict[str, str] = {}
+    for variable in _variables(graph):
+        type_ = hinted_type(variable)
+        if type_ is None or variable.name not in shapes:
+            continue
+        name, shape = variable.name, tuple(shapes[variable.name])
+        wanted = f"input {name!r} must have shape {type_.shape}, got {shape}"
+        if len(shape) != type_.ndim:
+            raise ShapeError(f"{wanted}: expected {type_.ndim} dimensions")
+        for axis, (size, number) in enumerate(zip(type_.shape, shape, strict=True)):
+            if not isinstance(size, Size):
+                if size != number:
+                    raise ShapeError(f"{wanted}: dimension {axis} is {size} in the network as it was traced")
+            elif size.name is not None and found.setdefault(size.name, number) != number:
+                raise ShapeError(f"{wanted}: {size} is {found[size.name]} in input {where[size.name]!r}")
+            elif size.name is not None:
+                where.setdefault(size.name, name)
+    for guard in guards_of(graph):
+        if symbols_of((guard.left, guard.right)) <= found.keys() and not guard.holds(found):
+            numbers = ", ".join(f"{s} = {found[s]}" for s in sorted(symbols_of((guard.left, guard.right))))
+            raise ShapeError(
+                f"the network was traced for {guard}, which does not hold for {numbers}: forward() decides by this size"
+            )
+    return found
+
+
+def bind_graph(graph: Graph, sizes: Mapping[str, int]) -> Graph:
+    """The graph for these sizes: numbers in place of symbols, in hints and attributes.
+
+    Raises:
+        OpError: an attribute comes out as what its operator does not allow; the message names the node.
+    """
+    if not sizes:
+        return graph
+
+    def change(node: Node, inputs: tuple[Entry, ...]) -> Sequence[Entry] | None:
+        if node.op is None:
+            return _bound_variable(node, sizes)
+        subgraph = None if node.subgraph is None else bind_graph(node.subgraph, sizes)
+        attrs = _bound_attrs(node, sizes)
+        if attrs is node.attrs and subgraph is node.subgraph:
+            return None
+        made = (
+            _with_subgraph(node, inputs, subgraph)
+            if subgraph is not None
+            else replace(node, inputs=inputs, attrs=attrs)
+        )
+        return [made[i] for i in range(made.num_outputs)]
+
+    if not any(map(_needs_binding, graph.listing())):
+        return graph
+    return graph.rewrite(change)
+
+
+def _needs_binding(node: Node) -> bool:
+    if node.subgraph is not None:
+        return any(map(_needs_binding, node.subgraph.nodes()))
+    return node.attrs.has_sizes or "guards" in node.hints or has_sizes(node.hints.get("shape"))
+
+
+def _bound_variable(node: Node, sizes: Mapping[str, int]) -> list[Entry] | None:
+    if not _needs_binding(node):
+        return None
+    hints = {key: value for key, value in node.hints.items() if key != "guards"}
+    return [make_variable(node.name, **{**hints, "shape": bind(hints["shape"], sizes)})]
+
+
+def _bound_attrs(node: Node, sizes: Mapping[str, int]) -> Attrs:
+    assert node.op is not None
+    try:
+        return node.op.bind_attrs(node.attrs, sizes)
+    except OpError as error:
+        raise type(error)(f"node {node.name!r}: {error}") from None
+
+
+def _with_subgraph(node: Node, inputs: tuple[Entry, ...], subgraph: Graph) -> Node:
+    """The node with another subgraph, whose variables have the names of those of the old one."""
+    renewed = {variable.name: variable for variable in subgraph.variables()}
+    inner = tuple(renewed.get(variable.name, variable) for variable in node.inner_inputs)
+    return replace(node, inputs=inputs, subgraph=subgraph, inner_inputs=inner)
+
+
+def check_shapes(graph: Graph, bound: Graph, sizes: Mapping[str, int]) -> None:
+    """Whether what the graph says of shapes is so for these sizes.
+
+    While it was traced, operators took sizes for equal, or for 1, where they were so in that call.
+
+    Args:
+        graph: as it was traced: all variables have their types as hints.
+        bound: the same graph for these sizes.
+        sizes: numbers of the symbols.
+
+    Raises:
+        ShapeError: a shape comes out otherwise; the message names the node.
+        OpError: shapes do not fit; the message names the node.
+    """
+    said, found = infer_types(graph, _hinted_types(graph)), infer_types(bound, _hinted_types(bound))
+    for node, same in zip(graph.nodes(), bound.nodes(), strict=True):
+        for i in range(node.num_outputs):
+            shape = bind(said[node[i]].shape, sizes)
+            if shape != found[same[i]].shape:
+                raise ShapeError(
+                    f"node {node.name!r}: it was traced for a result of shape {said[node[i]].shape}, "
+                    f"which is {shape} here, but has shape {found[same[i]].shape}"
+                )
+
+
+def settle(graph: Graph, guards: Sequence[Guard]) -> Graph:
+    """The graph in which sizes that cannot be others are numbers, as channels are; guards are hints of its inputs.
+
+    Args:
+        graph: as it was traced: all variables have their types as hints.
+        guards: what was decided.
+    """
+    symbolic = input_types(graph)
+    symbols = {size.name: size.example for t in symbolic.values() for size in t.shape if isinstance(size, Size)}
+    fixed = {name: number for name, number in symbols.items() if name and not _can_vary(graph, guards, name, symbols)}
+    kept = {name: Size.symbol(name, number) for name, number in symbols.items() if name and name not in fixed}
+    values = {**kept, **fixed}
+    noted = _relevant(guards, values)
+
+    def change(node: Node, inputs: tuple[Entry, ...]) -> Sequence[Entry] | None:
+        if node.op is None:
+            if node.name not in symbolic:
+                return None
+            shape = bind(node.hints["shape"], values)
+            mine = tuple(g for g in noted if _first_input(g, symbolic) == node.name)
+            return [make_variable(node.name, **{**node.hints, "shape": shape, **({"guards": mine} if mine else {})})]
+        attrs = _bound_attrs(node, values)
+        if attrs is node.attrs:
+            return None
+        made = replace(node, inputs=inputs, attrs=attrs)
+        return [made[i] for i in range(made.num_outputs)]
+
+    return graph.rewrite(change)
+
+
+def _relevant(guards: Sequence[Guard], values: Mapping[str, int | Size]) -> list[Guard]:
+    """The guards that sizes which are still symbols can break."""
+    bound = [
+        replace(g, left=bind(g.left, values), right=bind(g.right, values))
+        for g in guards
+        if symbols_of((g.left, g.right)) <= values.keys()
+    ]
+    return [g for g in bound if has_sizes((g.left, g.right))]
+
+
+def _first_input(guard: Guard, symbolic: Mapping[str, TensorType]) -> str | None:
+    """The input that a guard stands at: the last one that brings one of its symbols, so that all are known there."""
+    wanted = symbols_of((guard.left, guard.right))
+    return next((name for name, t in symbolic.items() if symbols_of(t.shape) & wanted), None)
+
+
+def _can_vary(graph: Graph, guards: Sequence[Guard], name: str, sizes: Mapping[str | None, int]) -> bool:
+    """Whether the graph holds for another number of this symbol too."""
+    numbers = {str(symbol): number for symbol, number in sizes.items()}
+    mine = [
+        g for g in guards if name in symbols_of((g.left, g.right)) and symbols_of((g.left, g.right)) <= numbers.keys()
+    ]
+    for other in _others(numbers[name]):
+        tried = {**numbers, name: other}
+        if not all(guard.holds(tried) for guard in mine):
+            continue
+        try:
+            bound = bind_graph(graph, tried)
+            check_shapes(graph, bound, tried)
+        except (OpError, ArithmeticError):
+            continue
+        return True
+    return False
+
+
+def _others(number: int) -> tuple[int, ...]:
+    return tuple(
+        dict.fromkeys(n for n in (number + 1, number - 1, 2 * number, 3 * number + 1, 1) if n > 0 and n != number)
+    )
+
+
+def _variables(graph: Graph) -> list[Node]:
+    """All variables, also those that no output needs."""
+    return [node for node in graph.listing() if node.is_variable]
+
+
+def _hinted_types(graph: Graph) -> dict[str, TensorType]:
+    return {v.name: TensorType(v.hints["shape"], v.hints["dtype"]) for v in graph.variables()}
