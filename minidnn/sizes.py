@@ -16,6 +16,7 @@ those sizes for which everything that was decided would be decided so again. Els
 
 from __future__ import annotations
 
+import ast
 import math
 import numbers
 import operator
@@ -29,16 +30,19 @@ import numpy as np
 from minidnn.scope import user_line
 
 __all__ = [
+    "RELATIONS",
     "Decisions",
     "Guard",
     "Number",
     "Size",
+    "SizedText",
     "as_index",
     "bind",
     "by_example",
     "example_of",
     "has_sizes",
     "is_same",
+    "parse_sizes",
     "slice_indices",
     "slice_length",
     "structure_of",
@@ -53,6 +57,7 @@ _Terms = tuple[tuple[_Monomial, int], ...]
 
 # More terms than any shape needs: a bound on the work that a loop in user code can make of one size.
 _MAX_TERMS = 64
+_MAX_EXPONENT = 8
 
 
 class _Atom:
@@ -274,7 +279,7 @@ class Guard:
     def holds(self, values: Mapping[str, int]) -> bool:
         """Whether it is decided so again with these sizes."""
         try:
-            return bool(_RELATIONS[self.relation](bind(self.left, values), bind(self.right, values))) == self.outcome
+            return bool(RELATIONS[self.relation](bind(self.left, values), bind(self.right, values))) == self.outcome
         except ArithmeticError:
             return False
 
@@ -283,7 +288,7 @@ class Guard:
         return f"{self.left} {relation} {self.right}" + (f" ({self.line})" if self.line else "")
 
 
-_RELATIONS: dict[str, Callable[[Any, Any], Any]] = {"==": operator.eq, "<": operator.lt, "<=": operator.le}
+RELATIONS: dict[str, Callable[[Any, Any], Any]] = {"==": operator.eq, "<": operator.lt, "<=": operator.le}
 
 
 class Decisions:
@@ -428,7 +433,7 @@ class Size:
     def __pow__(self, other: Any, modulo: Any = None) -> Any:
         if modulo is not None:
             return pow(self.__index__(), other, modulo)
-        if isinstance(other, (int, np.integer)) and 0 <= other <= 8:
+        if isinstance(other, (int, np.integer)) and 0 <= other <= _MAX_EXPONENT:
             result: Any = 1
             for _ in range(int(other)):
                 result = result * self
@@ -462,7 +467,7 @@ class Size:
 
     def _compare(self, other: Any, relation: str) -> bool:
         """``self relation other``, for == and < and <=."""
-        holds = _RELATIONS[relation]
+        holds = RELATIONS[relation]
         if not isinstance(other, (Size, int, np.integer)):
             return self._decide(other, relation, bool(holds(self.example, example_of(other))))
         difference: Any = by_example(operator.sub, self, other)
@@ -821,3 +826,65 @@ def _range_length(start: Any, stop: Any, step: int) -> Any:
 def as_index(number: Any) -> Any:
     """``operator.index(number)``, but a size stays what it is."""
     return number if isinstance(number, Size) else operator.index(number)
+
+
+# ---- as text -----------------------------------------------------------------------------------------
+
+
+class SizedText(str):
+    """A text of a file that speaks of sizes, and the value it stands for."""
+
+    __slots__ = ("value",)
+    value: Any
+
+
+# A bound on what a file can make of one text.
+_MAX_TEXT = 10_000
+_MAX_DEPTH = 50
+
+_BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
+    ast.Div: operator.truediv,
+    ast.Pow: operator.pow,
+}
+
+
+def parse_sizes(text: str, symbols: Mapping[str, Size]) -> Any:
+    """The value that a text spells: numbers, symbols, arithmetic of them, None, bools, and tuples.
+
+    Args:
+        text: as `repr` writes it.
+        symbols: the sizes that names stand for.
+
+    Raises:
+        ValueError: it is not of that form.
+    """
+    if len(text) > _MAX_TEXT:
+        raise ValueError(f"a text of {len(text)} characters")
+    try:
+        return by_example(_evaluated, ast.parse(text, mode="eval").body, symbols, 0)
+    except (SyntaxError, RecursionError, MemoryError, ArithmeticError, TypeError) as error:
+        raise ValueError(str(error)) from None
+
+
+def _evaluated(node: ast.expr, symbols: Mapping[str, Size], depth: int) -> Any:
+    if depth > _MAX_DEPTH:
+        raise ValueError("nested too deeply")
+    if isinstance(node, ast.Tuple):
+        return tuple(_evaluated(item, symbols, depth + 1) for item in node.elts)
+    if isinstance(node, ast.Name) and node.id in symbols:
+        return symbols[node.id]
+    if isinstance(node, ast.Constant) and isinstance(node.value, (int, float, type(None))):
+        return node.value
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        return -_evaluated(node.operand, symbols, depth + 1)
+    if isinstance(node, ast.BinOp) and type(node.op) in _BINARY:
+        left, right = (_evaluated(side, symbols, depth + 1) for side in (node.left, node.right))
+        if isinstance(node.op, ast.Pow) and abs(example_of(right)) > _MAX_EXPONENT:
+            raise ValueError("a power that is too large")
+        return _BINARY[type(node.op)](left, right)
+    raise ValueError(f"{ast.unparse(node)[:80]!r} is no size")

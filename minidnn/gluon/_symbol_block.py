@@ -15,8 +15,11 @@ from minidnn.gluon.program import BlockGraph
 from minidnn.gluon.structure import ARRAY, Spec, in_order_of, matches, unflatten
 from minidnn.ir.graph import Entry, Graph, Node
 from minidnn.ir.infer import known_types, with_types
+from minidnn.ir.symbolic import bind_known, input_types, settle, symbolic_types
 from minidnn.numpy.convert import as_array
 from minidnn.numpy.multiarray import ndarray
+from minidnn.ops.registry import TensorType
+from minidnn.sizes import Decisions
 from minidnn.symbol.symbol import Group, Symbol, load, var
 
 __all__ = ["SymbolBlock"]
@@ -142,7 +145,11 @@ class SymbolBlock(HybridBlock):
             dtypes[name] = parameter.dtype
             if parameter.shape is not None and parameter.shape_is_known:
                 shapes[name] = parameter.shape
-        types = known_types(self._symbol, shapes, dtypes)
+        try:
+            bound = bind_known(self._symbol, {name: shapes[name] for name in self._input_names})
+        except ShapeError as error:
+            raise ShapeError(f"{self._own_label()}: {error}") from None
+        types = known_types(bound, shapes, dtypes)
         for variable in self._symbol.variables():
             if variable.name in self._reg_params and variable[0] in types:
                 self._reg_params[variable.name].shape = types[variable[0]].shape
@@ -152,8 +159,16 @@ class SymbolBlock(HybridBlock):
         for parameter in self._reg_params.values():
             parameter.finish_deferred_init()
         # What can be fused depends on shapes, which the graph of a file need not have.
-        types = {name: array._type for name, array in zip(self._input_names, arrays, strict=True)}
-        return self._make_graph(Symbol(with_types(self._symbol, types).outputs))
+        given = [array._type for array in arrays]
+        symbolic = dict(zip(self._input_names, symbolic_types(given, Decisions()), strict=True))
+        known = input_types(self._symbol)
+        dtypes = {name: type_.dtype for name, type_ in zip(self._input_names, given, strict=True)}
+        types = {name: TensorType((known.get(name) or t).shape, dtypes[name]) for name, t in symbolic.items()}
+        graph = with_types(self._symbol, types)
+        if not known:
+            values = {name: p.concrete()._type for name, p in self._reg_params.items()}
+            graph = settle(with_types(graph, values), ())
+        return self._make_graph(Symbol(graph.outputs, graph.declared))
 
     def _own_graph(self) -> BlockGraph:
         return self._make_graph(self._symbol)
@@ -176,7 +191,8 @@ class SymbolBlock(HybridBlock):
         self._check_types(arrays)
         feed = {name: parameter.data() for name, parameter in self._reg_params.items()}
         feed |= dict(zip(self._input_names, arrays, strict=True))
-        return unflatten(self._output_spec(), iter(_replay(self._symbol, feed)))
+        graph = bind_known(self._symbol, {name: feed[name].shape for name in self._input_names})
+        return unflatten(self._output_spec(), iter(_replay(graph, feed)))
 
 
 def _replay(graph: Graph, feed: Mapping[str, ndarray]) -> list[ndarray]:

@@ -20,8 +20,20 @@ import numpy as np
 
 from minidnn.errors import DataError, GraphError, OpError
 from minidnn.ir.graph import FUSED, Entry, Graph, Node, make_fused, make_node, make_variable
-from minidnn.ir.json_values import field, format_literal, hints_to_strings, is_hint, is_text, read_hints, shown, want
+from minidnn.ir.json_values import (
+    field,
+    format_literal,
+    hints_to_strings,
+    is_hint,
+    is_text,
+    read_hints,
+    read_symbols,
+    shown,
+    sized,
+    want,
+)
 from minidnn.ops.registry import Attrs, Op, get_op
+from minidnn.sizes import Size, is_same
 
 __all__ = [
     "MAX_BYTES",
@@ -201,6 +213,7 @@ class _Reader:
         self._count = 0
         self._inputs = 0
         self._zero_is_unknown = False
+        self._symbols: dict[str, Size] = {}
 
     def read_graph(self, fields: Any, where: str, depth: int) -> Graph:
         if depth > _MAX_NESTING:
@@ -210,6 +223,7 @@ class _Reader:
         heads = field(fields, "heads", list, where)
         if depth == 0:
             self._zero_is_unknown = not _has_np_shapes(fields)
+            self._symbols = _symbols(rows, where)
         self._grow(len(rows), where)
         nodes: list[Node] = []
         names: set[str] = set()
@@ -244,12 +258,12 @@ class _Reader:
         subgraphs = row.get("subgraphs", [])
         want(isinstance(subgraphs, list), f"{where}: 'subgraphs' must be a list", subgraphs)
         hints = {key[2:-2]: value for key, value in strings.items() if is_hint(key) and key != _PROFILER}
-        attrs = {key: value for key, value in strings.items() if not is_hint(key)}
+        attrs = {key: sized(value, self._symbols) for key, value in strings.items() if not is_hint(key)}
         if op_name == "null":
             want(not inputs, f"{where}: a variable has no inputs", inputs)
-            known = read_hints(hints | attrs, where)
+            known = read_hints(hints | attrs, where, self._symbols)
             if self._zero_is_unknown and known.get("shape"):
-                known["shape"] = tuple(n or -1 for n in known["shape"])
+                known["shape"] = tuple(-1 if is_same(n, 0) else n for n in known["shape"])
             return make_variable(name, **known).node
         if self._dialect.expands(op_name):
             self._grow(len(inputs) + 1, where)
@@ -265,6 +279,18 @@ class _Reader:
             return make_fused(name, inputs, subgraph, read_hints(hints | attrs, where))
         want(not subgraphs, f"{where}: only a fused node has subgraphs", len(subgraphs))
         return _read_operation(op, name, call.inputs, call.attrs, read_hints(hints, where), where)
+
+
+def _symbols(rows: Sequence[Any], where: str) -> dict[str, Size]:
+    """The sizes that variables bring by name."""
+    symbols: dict[str, Size] = {}
+    for position, row in enumerate(rows):
+        if isinstance(row, dict) and row.get("op") == "null":
+            strings = _strings(row, f"{where}, node {position}")
+            hints = {key[2:-2]: value for key, value in strings.items() if is_hint(key)}
+            for name, size in read_symbols(hints, f"{where}, node {position}").items():
+                symbols.setdefault(name, size)
+    return symbols
 
 
 def _read_operation(

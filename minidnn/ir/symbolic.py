@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from minidnn.errors import OpError, ShapeError
 from minidnn.ir.graph import Entry, Graph, Node, infer_types, make_variable
@@ -18,6 +19,7 @@ from minidnn.sizes import Decisions, Guard, Size, bind, has_sizes, symbols_of
 
 __all__ = [
     "bind_graph",
+    "bind_known",
     "check_shapes",
     "find_sizes",
     "guards_of",
@@ -125,8 +127,21 @@ def find_sizes(graph: Graph, shapes: Mapping[str, Sequence[int]]) -> dict[str, i
     return found
 
 
-def bind_graph(graph: Graph, sizes: Mapping[str, int]) -> Graph:
-    """The graph for these sizes: numbers in place of symbols, in hints and attributes.
+def bind_known(graph: Graph, shapes: Mapping[str, Sequence[int]]) -> Graph:
+    """The graph for inputs of these shapes; what they leave open stays symbolic.
+
+    Raises:
+        ShapeError: the shapes are not those of the graph; see `find_sizes`.
+    """
+    if not has_symbols(graph):
+        return graph
+    symbols = {size.name: size for t in input_types(graph).values() for size in t.shape if isinstance(size, Size)}
+    known = find_sizes(graph, {name: shape for name, shape in shapes.items() if name in input_types(graph)})
+    return bind_graph(graph, {**{str(name): size for name, size in symbols.items()}, **known}) if known else graph
+
+
+def bind_graph(graph: Graph, sizes: Mapping[str, Any]) -> Graph:
+    """The graph for these sizes: numbers, or other sizes, in place of symbols, in hints and attributes.
 
     Raises:
         OpError: an attribute comes out as what its operator does not allow; the message names the node.
@@ -159,14 +174,14 @@ def _needs_binding(node: Node) -> bool:
     return node.attrs.has_sizes or "guards" in node.hints or has_sizes(node.hints.get("shape"))
 
 
-def _bound_variable(node: Node, sizes: Mapping[str, int]) -> list[Entry] | None:
+def _bound_variable(node: Node, sizes: Mapping[str, Any]) -> list[Entry] | None:
     if not _needs_binding(node):
         return None
     hints = {key: value for key, value in node.hints.items() if key != "guards"}
     return [make_variable(node.name, **{**hints, "shape": bind(hints["shape"], sizes)})]
 
 
-def _bound_attrs(node: Node, sizes: Mapping[str, int]) -> Attrs:
+def _bound_attrs(node: Node, sizes: Mapping[str, Any]) -> Attrs:
     assert node.op is not None
     try:
         return node.op.bind_attrs(node.attrs, sizes)

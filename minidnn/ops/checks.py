@@ -10,6 +10,7 @@ import numpy as np
 
 from minidnn.errors import OpError, ShapeError, TypeMismatchError
 from minidnn.ops.registry import TensorType
+from minidnn.sizes import has_sizes
 
 __all__ = [
     "DTYPES",
@@ -110,9 +111,11 @@ def broadcast_shapes(op: str, types: Sequence[TensorType]) -> tuple[int, ...]:
         return shape
     result: list[int] = []
     for sizes in zip_longest(*(reversed(t.shape) for t in types), fillvalue=1):
-        others = {n for n in sizes if n != 1}
-        if len(others) > 1:
+        others = [n for n in sizes if n != 1]
+        if any(n != others[0] for n in others):
             shown = " and ".join(str(t.shape) for t in types)
             raise ShapeError(f"{op}: shapes {shown} do not broadcast together")
-        result.append(others.pop() if others else 1)
+        # A symbolic size that happens to be 1 may be another number the next time.
+        known = [n for n in others if not has_sizes(n)] or others or [n for n in sizes if has_sizes(n)]
+        result.append(known[0] if known else 1)
     return tuple(reversed(result))

@@ -18,7 +18,7 @@ import numpy as np
 
 from minidnn.errors import GraphError, OpError, ShapeError, SizeError
 from minidnn.ops.traits import AnchorTraits, ChannelAffine, EpilogueForm, EpilogueStep, Part, Sign
-from minidnn.sizes import Number, Size, bind, by_example, has_sizes, structure_of
+from minidnn.sizes import Number, Size, SizedText, bind, by_example, has_sizes, structure_of
 
 __all__ = ["REQUIRED", "Attr", "Attrs", "Op", "TensorType", "get_op", "list_ops", "register"]
 
@@ -59,6 +59,8 @@ class TensorType:
 
 
 def _parse_literal(text: str) -> Any:
+    if isinstance(text, SizedText):
+        return text.value
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
@@ -74,10 +76,10 @@ def _to_bool(value: Any) -> bool:
 
 
 def _to_int(value: Any) -> Any:
-    if isinstance(value, Size):
-        return value
     if isinstance(value, str):
         value = _parse_literal(value)
+    if isinstance(value, Size):
+        return value
     if isinstance(value, (bool, np.bool_)) or (isinstance(value, float) and value.is_integer()):
         return int(value)
     if isinstance(value, (int, np.integer)):
@@ -86,6 +88,8 @@ def _to_int(value: Any) -> Any:
 
 
 def _to_float(value: Any) -> Any:
+    if isinstance(value, SizedText):
+        value = value.value
     if isinstance(value, (Size, Number)):
         return value
     if isinstance(value, (int, float, np.bool_, np.integer, np.floating, str)):

@@ -19,6 +19,7 @@ from minidnn.ir.json_format import MAX_BYTES, attrs_to_strings, from_json, hints
 from minidnn.ir.json_values import parse_literal
 from minidnn.ir.printing import format_graph
 from minidnn.ir.roles import auxiliary_variables, parameter_variables
+from minidnn.ir.symbolic import bind_known
 from minidnn.numpy.multiarray import ndarray
 from minidnn.ops.registry import TensorType
 from minidnn.passes import FUSION_PASSES, optimize_around, run_passes, without_data
@@ -123,7 +124,8 @@ class Symbol(Arithmetic):
     def infer_shape_partial(self, *args: Sequence[int] | None, **kwargs: Sequence[int]) -> _Inferred:
         """Like `infer_shape`, with None in place of each shape that stays unknown."""
         shapes = self._by_name(args, kwargs)
-        return self._listed(known_types(self, shapes=shapes), lambda t: t.shape)
+        bound = Symbol(bind_known(self, shapes).outputs)
+        return bound._listed(known_types(bound, shapes=shapes), lambda t: t.shape)
 
     def infer_type(self, *args: Any, **kwargs: Any) -> _Inferred:
         """dtypes of arguments, outputs and auxiliary states, in the order of their lists.
@@ -215,9 +217,12 @@ class Symbol(Arithmetic):
         arrays = _named(args, self.list_arguments(), "args") | _named(aux, self.list_auxiliary_states(), "aux")
         shapes = {name: array.shape for name, array in arrays.items()} | dict(shape_dict or {})
         dtypes = {name: array.dtype for name, array in arrays.items()} | dict(type_dict or {})
-        types = known_types(self, shapes, dtypes)
-        given = {v.name: types[v[0]] for v in self.variables() if v.name in shapes or v.name in dtypes if v[0] in types}
-        graph = with_types(self, given) if given else self
+        bound = bind_known(self, shape_dict or {})
+        types = known_types(bound, shapes, dtypes)
+        given = {
+            v.name: types[v[0]] for v in bound.variables() if v.name in shapes or v.name in dtypes if v[0] in types
+        }
+        graph = with_types(bound, given) if given else bound
         constants = without_data(graph, arrays.keys())
         return Symbol(optimize_around(graph, constants, lambda g: run_passes(g, FUSION_PASSES)).outputs)
 
