@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -214,6 +215,15 @@ class Network:
             if name in self._parameters and self._parameters[name] is parameters.get(name)
         }
         self._arenas = Arenas() if arenas is None else arenas
+        self._plans: Owner[CompiledGraph] = Owner()
+
+    def find_plan(self, key: Hashable) -> CompiledGraph | None:
+        """The plan that was kept under this key, if it is still there."""
+        return _plans.find(self._plans, key)
+
+    def keep_plan(self, key: Hashable, plan: CompiledGraph) -> None:
+        """Have a plan found again under this key, as long as it is among those of all networks that were used last."""
+        _plans.keep(self._plans, key, plan)
 
     def plan(self, inputs: Mapping[str, TensorType], sizes: Mapping[str, int] | None = None) -> CompiledGraph:
         """The graph compiled for inputs of these types, by variable name, in the order of the arrays of a call.
@@ -240,6 +250,19 @@ class Network:
         layouts = [_PLAIN] * len(bound.outputs)
         return CompiledGraph(_executor(bound, known, given, layouts, self._versions, self._arenas), inputs)
 
+
+def _note_eviction(count: int) -> None:
+    _log.info(
+        "%d plans were dropped, which are made again when their sizes come: all plans may take %s bytes "
+        "(MINIDNN_PLAN_BYTES)",
+        count,
+        f"{settings.PLAN_BYTES.value():,}",
+    )
+
+
+_log = logging.getLogger(__name__)
+# Plans of networks, of all sizes of their inputs.
+_plans: ProgramCache[CompiledGraph] = ProgramCache(16384, settings.PLAN_BYTES.value, _note_eviction)
 
 _COMPILER = ("minidnn.lowering", "minidnn.runtime.executor", "minidnn.runtime.library", "minidnn_kernels.peak")
 
@@ -281,14 +304,14 @@ def _executor(
 # --- eager operators: one node each, through the same kernels ---------------------------------------
 
 # Programs that are kept, and bytes of their tables.
-_programs = ProgramCache(1024, 192 << 20)
+_programs: ProgramCache[Executor] = ProgramCache(1024, 192 << 20)
 _arenas = Arenas(256 << 20)
-_without_weights = Owner()
+_without_weights: Owner[Executor] = Owner()
 # Sets of other weights, of which one that comes first in an operator keeps programs.
 _OWNERS = 4
 
 
-class _WeightOwner(Owner):
+class _WeightOwner(Owner["Executor"]):
     """Programs of weights: hung on the first of them, they die with it, or when it is written to."""
 
     __slots__ = ("_others",)
@@ -305,7 +328,7 @@ class _WeightOwner(Owner):
         return True
 
 
-def _owner_of(weights: Sequence[Operand]) -> Owner:
+def _owner_of(weights: Sequence[Operand]) -> Owner[Executor]:
     if not weights:
         return _without_weights
     first, *others = weights

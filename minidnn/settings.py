@@ -165,6 +165,14 @@ CACHE_BYTES = Setting(
     "a number of bytes, with K, M, G or T for 1024 and its powers",
     _size,
 )
+PLAN_BYTES = Setting(
+    "MINIDNN_PLAN_BYTES",
+    128 << 20,
+    "how much memory the plans of networks may take, one for each combination of input sizes; those used longest ago "
+    "go first (default: 128M)",
+    "a number of bytes, with K, M, G or T for 1024 and its powers",
+    _size,
+)
 HOME = Setting(
     "MINIDNN_HOME",
     _NOT_SET,
@@ -196,6 +204,7 @@ SETTINGS: Sequence[Setting[Any]] = (
     ISA,
     CACHE_DIR,
     CACHE_BYTES,
+    PLAN_BYTES,
     HOME,
     MXNET_HOME,
     DEBUG,

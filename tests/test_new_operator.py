@@ -86,7 +86,7 @@ def operations(net: Any) -> list[str]:
 
 
 def host_steps(net: Any) -> list[str]:
-    return [s.name for s in net._latest_program.compile().program.steps if type(s).__name__ == "HostStep"]
+    return [s.name for s in net._latest_program.latest.program.steps if type(s).__name__ == "HostStep"]
 
 
 def relative(got: Any, wanted: Any) -> float:

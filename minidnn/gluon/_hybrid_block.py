@@ -378,6 +378,7 @@ class HybridBlock(Block):
                     backward_bulk_size,
                 )
                 self._backend, self._backend_opts = chosen, kwargs
+                self._arenas = program.arenas
                 self._keep_program((spec, tuple((t.dtype, len(t.shape)) for t in types)), program)
             except BaseException:
                 # Ctrl-C leaves the block as it was: half of this would be a block that is compiled but not fused.
@@ -421,7 +422,7 @@ class HybridBlock(Block):
             raise RuntimeError(
                 f"{self._own_label()}: there is no plan; call optimize_for(data), or hybridize() and then the block"
             )
-        return program.steps()
+        return program.latest.steps()
 
     def register_op_hook(self, callback: Callable[[str, str, Any], Any] | None, monitor_all: bool = False) -> None:
         """From now on run the graph node by node and show every array to `callback`; None ends it.

@@ -60,8 +60,8 @@ class Program:
         arenas: memory for temporaries, shared by the block's programs.
     """
 
-    def __init__(self, block: Block, graph: BlockGraph, arenas: engine.Arenas | None = None) -> None:
-        self.graph, self._arenas = graph, arenas
+    def __init__(self, block: Block, graph: BlockGraph, arenas: engine.Arenas) -> None:
+        self.graph, self.arenas = graph, arenas
         used = set(graph.symbol.list_inputs())
         self._positions = [i for i, name in enumerate(graph.inputs) if name in used]
         self._values = graph.arrays()
@@ -74,7 +74,6 @@ class Program:
         self._structure = structure_version()
         self._lock = ForkSafeLock()
         self._network: engine.Network | None = None
-        self._plans: dict[Types, engine.CompiledGraph] = {}
         self._latest: engine.CompiledGraph | None = None
         self._monitors: dict[Types, Monitor] = {}
 
@@ -99,7 +98,7 @@ class Program:
 
     def find_plan(self, types: Types) -> engine.CompiledGraph | None:
         """What inputs of these types run, if they did so before."""
-        return self._plans.get(types)
+        return None if self._network is None else self._network.find_plan(types)
 
     def make_plan(self, types: Types) -> engine.CompiledGraph:
         """What inputs of these types run, compiled if that has not been done.
@@ -109,11 +108,13 @@ class Program:
             OpError: shapes or dtypes do not fit; the message names the node.
         """
         with self._lock.here:
-            plan = self._plans.get(types)
+            network = self._compiled()
+            plan = network.find_plan(types)
             if plan is None:
                 sizes = self._find_sizes(types)
                 used = {self.graph.inputs[i]: types[i] for i in self._positions}
-                plan = self._plans[types] = self._compiled().plan(used, sizes)
+                plan = network.plan(used, sizes)
+                network.keep_plan(types, plan)
             self._latest = plan
             return plan
 
@@ -124,7 +125,7 @@ class Program:
                 array._compiled.clear()
             versions = {name: array._version for name, array in self._values.items()}
             values = {name: _data(array) for name, array in self._values.items()}
-            self._network = engine.Network(self.graph.symbol, values, versions, self._arenas)
+            self._network = engine.Network(self.graph.symbol, values, versions, self.arenas)
         return self._network
 
     def _find_sizes(self, types: Types) -> dict[str, int]:
@@ -139,11 +140,11 @@ class Program:
             check_shapes(traced, bind_graph(traced, sizes), sizes)
         return sizes
 
-    def steps(self) -> tuple[engine.PlanStep, ...]:
-        """The steps of the latest plan, in order."""
-        if self._latest is None:
-            raise RuntimeError("there is no plan")
-        return self._latest.steps()
+    @property
+    def latest(self) -> engine.CompiledGraph:
+        """The plan that was made or run last."""
+        assert self._latest is not None
+        return self._latest
 
     def run(self, plan: engine.CompiledGraph, arrays: Sequence[ndarray]) -> list[ndarray]:
         """The outputs of a plan of this program, flat."""

@@ -155,6 +155,10 @@ def describe_step(step: NativeStep | HostStep) -> PlanStep:
     return PlanStep(step.name, kernel, isinstance(step, HostStep), shape, dtype)
 
 
+# Python's objects for a step and for an argument, and the places of both in the tables of a run.
+_STEP_BYTES, _ARGUMENT_BYTES = 1500, 60
+
+
 @dataclass(frozen=True)
 class Program:
     """Everything a run needs but its inputs.
@@ -178,6 +182,12 @@ class Program:
     def own_constants(self) -> list[np.ndarray[Any, Any]]:
         """Those that go with the program."""
         return [constant for i, constant in enumerate(self.constants) if i not in self.lent]
+
+    @property
+    def table_bytes(self) -> int:
+        """About what the steps take in memory, their rows of arguments included."""
+        arguments = sum(len(s.arguments) for s in self.steps if isinstance(s, NativeStep))
+        return _STEP_BYTES * len(self.steps) + _ARGUMENT_BYTES * arguments
 
     @property
     def row_arguments(self) -> int:

@@ -1,56 +1,73 @@
-"""Programs of single operators, kept for the next call: those used last, within bounds of number and bytes."""
+"""Programs that are kept for the next call: those used last, within bounds of number and bytes."""
 
 from __future__ import annotations
 
 import itertools
 import weakref
-from collections.abc import Hashable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Hashable, Iterator
+from typing import Generic, Protocol, TypeVar
 
-if TYPE_CHECKING:
-    from minidnn.runtime.executor import Executor
+from minidnn.plan.program import Program
 
 __all__ = ["Owner", "ProgramCache"]
 
 
-class Owner:
+class Runnable(Protocol):
+    """What is kept: something that runs a program."""
+
+    @property
+    def program(self) -> Program: ...
+
+
+Kept = TypeVar("Kept", bound=Runnable)
+
+
+class Owner(Generic[Kept]):
     """Whose programs they are: they go with it."""
 
     __slots__ = ("__weakref__", "programs")
 
     def __init__(self) -> None:
-        self.programs: dict[Hashable, _Entry] = {}
+        self.programs: dict[Hashable, _Entry[Kept]] = {}
 
 
-class _Entry:
+class _Entry(Generic[Kept]):
     """A program, and when it was used last."""
 
     __slots__ = ("__weakref__", "executor", "key", "owner", "used")
 
-    def __init__(self, owner: Owner, key: Hashable, executor: Executor) -> None:
+    def __init__(self, owner: Owner[Kept], key: Hashable, executor: Kept) -> None:
         self.owner, self.key, self.executor = weakref.ref(owner), key, executor
         self.used = 0
 
 
-class ProgramCache:
+class ProgramCache(Generic[Kept]):
     """Keeps programs with their owners, and has the least recently used ones given up. Safe to use from many threads,
     and after a fork: there are no locks, what threads do at once to a dictionary is one operation each.
 
     Args:
         most: how many programs are kept.
-        most_bytes: of the constants that are theirs alone: weights and what is shared belong to others.
+        most_bytes: of their tables and the constants that are theirs alone: weights and what is shared belong to
+            others. A function is asked each time.
+        on_eviction: called whenever programs had to go.
     """
 
-    def __init__(self, most: int, most_bytes: int) -> None:
-        self.most, self.most_bytes = most, most_bytes
-        self._entries: dict[int, weakref.ref[_Entry]] = {}
+    def __init__(
+        self, most: int, most_bytes: int | Callable[[], int], on_eviction: Callable[[int], None] = lambda count: None
+    ) -> None:
+        self.most, self._most_bytes, self._on_eviction = most, most_bytes, on_eviction
+        self._entries: dict[int, weakref.ref[_Entry[Kept]]] = {}
         self._bytes = 0
         self._clock = itertools.count()
+
+    @property
+    def most_bytes(self) -> int:
+        return self._most_bytes() if callable(self._most_bytes) else self._most_bytes
 
     def __len__(self) -> int:
         return len(self._alive())
 
-    def find(self, owner: Owner, key: Hashable) -> Executor | None:
+    def find(self, owner: Owner[Kept], key: Hashable) -> Kept | None:
         """The program the owner has under that key."""
         entry = owner.programs.get(key)
         if entry is None:
@@ -58,19 +75,19 @@ class ProgramCache:
         entry.used = next(self._clock)
         return entry.executor
 
-    def keep(self, owner: Owner, key: Hashable, executor: Executor) -> None:
+    def keep(self, owner: Owner[Kept], key: Hashable, executor: Kept) -> None:
         """Have the owner keep a program, and others give up theirs if there are too many."""
         entry = _Entry(owner, key, executor)
         entry.used = number = next(self._clock)
         owner.programs[key] = entry
         self._entries[number] = weakref.ref(entry)
-        self._bytes += sum(array.nbytes for array in executor.program.own_constants)
+        self._bytes += executor.program.table_bytes + sum(a.nbytes for a in executor.program.own_constants)
         if len(self._entries) > self.most or self._bytes > self.most_bytes:
             self._give_up()
 
-    def _alive(self) -> dict[int, _Entry]:
+    def _alive(self) -> dict[int, _Entry[Kept]]:
         """The programs whose owners are there; the others are forgotten."""
-        alive: dict[int, _Entry] = {}
+        alive: dict[int, _Entry[Kept]] = {}
         for number, reference in list(self._entries.items()):
             entry = reference()
             if entry is None:
@@ -89,6 +106,7 @@ class ProgramCache:
         # The newest one stays, however large it is.
         kept = max(1, min(self.most * 3 // 4, sum(size <= self.most_bytes * 3 // 4 for size in sizes)))
         self._bytes = sizes[kept - 1]
+        self._on_eviction(len(alive) - kept)
         for number, entry in alive[kept:]:
             self._entries.pop(number, None)
             owner = entry.owner()
@@ -96,10 +114,10 @@ class ProgramCache:
                 owner.programs.pop(entry.key, None)
 
 
-def _count_bytes(entries: list[_Entry]) -> Iterator[int]:
-    """The bytes of each program's own constants that are not also those of one before."""
+def _count_bytes(entries: list[_Entry[Kept]]) -> Iterator[int]:
+    """The bytes of each program: its tables, and its own constants that are not also those of one before."""
     seen: set[int] = set()
     for entry in entries:
         own = {id(array): array.nbytes for array in entry.executor.program.own_constants}
-        yield sum(size for name, size in own.items() if name not in seen)
+        yield entry.executor.program.table_bytes + sum(size for name, size in own.items() if name not in seen)
         seen.update(own)

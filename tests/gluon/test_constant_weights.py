@@ -53,7 +53,7 @@ def eager(net: gluon.HybridBlock) -> np.ndarray[Any, Any]:
 
 
 def steps(net: Any) -> list[str]:
-    return [s.name for s in net._latest_program.compile().program.steps]
+    return [s.name for s in net._latest_program.latest.program.steps]
 
 
 def assert_close(got: Any, wanted: Any) -> None:
