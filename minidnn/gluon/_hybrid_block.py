@@ -237,7 +237,10 @@ class HybridBlock(Block):
         outputs, output_spec = flatten(output, self._refuse_output)
         if not outputs:
             raise self._refuse_output(output)
-        traced = Graph(trace.graph(outputs).outputs, recording.variables)
+        traced = trace.graph(outputs)
+        if not {*recording.variables} <= {*traced.variables()}:
+            # What was decided by sizes stands at the inputs, at those that no output needs too.
+            traced = Graph(traced.outputs, recording.variables)
         trace.decisions.is_open = False
         settled = settle(traced, trace.decisions.guards)
         symbol = Symbol(settled.outputs, settled.declared)

@@ -18,6 +18,7 @@ from minidnn.interop.mxnet_operators import rule_of_op
 from minidnn.interop.mxnet_params import save_params
 from minidnn.ir.graph import Entry, Graph, Node, make_node
 from minidnn.ir.json_format import VERSION, hints_to_strings
+from minidnn.ir.symbolic import bind_examples
 from minidnn.replacing import replacing
 
 __all__ = ["export_mxnet", "to_mxnet_json"]
@@ -36,6 +37,7 @@ def to_mxnet_json(graph: Graph, parameters: Collection[str]) -> str:
     Raises:
         GraphError: a node that MXNet has no operator for; the message names it.
     """
+    graph = bind_examples(graph)
     graph = Graph(graph.rewrite(_unfuse).rewrite(_take_apart).outputs, graph.declared)
     number: dict[Node, int] = {}
     nodes: list[dict[str, Any]] = []

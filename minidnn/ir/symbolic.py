@@ -15,9 +15,10 @@ from minidnn.errors import OpError, ShapeError
 from minidnn.ir.graph import Entry, Graph, Node, infer_types, make_variable
 from minidnn.ir.infer import hinted_type
 from minidnn.ops.registry import Attrs, TensorType
-from minidnn.sizes import Decisions, Guard, Size, bind, has_sizes, symbols_of
+from minidnn.sizes import Decisions, Guard, Size, bind, example_of, has_sizes, symbols_of
 
 __all__ = [
+    "bind_examples",
     "bind_graph",
     "bind_known",
     "check_shapes",
@@ -135,43 +136,59 @@ def bind_known(graph: Graph, shapes: Mapping[str, Sequence[int]]) -> Graph:
     """
     if not has_symbols(graph):
         return graph
-    symbols = {size.name: size for t in input_types(graph).values() for size in t.shape if isinstance(size, Size)}
-    known = find_sizes(graph, {name: shape for name, shape in shapes.items() if name in input_types(graph)})
-    return bind_graph(graph, {**{str(name): size for name, size in symbols.items()}, **known}) if known else graph
+    inputs = input_types(graph)
+    return bind_graph(graph, find_sizes(graph, {name: shape for name, shape in shapes.items() if name in inputs}))
+
+
+def bind_examples(graph: Graph) -> Graph:
+    """The graph for the call that was traced, if attributes depend on sizes: for files that hold numbers only."""
+    if not any(_has_sized_attrs(node) for node in graph.nodes()):
+        return graph
+    shapes = {name: example_of(t.shape) for name, t in input_types(graph).items()}
+    return bind_graph(graph, find_sizes(graph, shapes))
+
+
+def _has_sized_attrs(node: Node) -> bool:
+    return node.attrs.has_sizes or (node.subgraph is not None and any(map(_has_sized_attrs, node.subgraph.nodes())))
 
 
 def bind_graph(graph: Graph, sizes: Mapping[str, Any]) -> Graph:
     """The graph for these sizes: numbers, or other sizes, in place of symbols, in hints and attributes.
 
+    Args:
+        graph: the graph.
+        sizes: what stands for symbols; those that are not among them, of inputs that nothing needs, stay.
+
     Raises:
         OpError: an attribute comes out as what its operator does not allow; the message names the node.
     """
-    if not sizes:
+    if not sizes or not any(map(_needs_binding, graph.listing())):
         return graph
+    return _bound(graph, {**_symbols(graph), **sizes})
 
+
+def _symbols(graph: Graph) -> dict[str, Size]:
+    sizes = (size for t in input_types(graph).values() for size in t.shape)
+    return {size.name: size for size in sizes if isinstance(size, Size) and size.name is not None}
+
+
+def _bound(graph: Graph, sizes: Mapping[str, Any]) -> Graph:
     def change(node: Node, inputs: tuple[Entry, ...]) -> Sequence[Entry] | None:
         if node.op is None:
             return _bound_variable(node, sizes)
-        subgraph = None if node.subgraph is None else bind_graph(node.subgraph, sizes)
-        attrs = _bound_attrs(node, sizes)
-        if attrs is node.attrs and subgraph is node.subgraph:
+        if not _has_sized_attrs(node):
             return None
-        made = (
-            _with_subgraph(node, inputs, subgraph)
-            if subgraph is not None
-            else replace(node, inputs=inputs, attrs=attrs)
-        )
+        if node.subgraph is not None:
+            made = _with_subgraph(node, inputs, _bound(node.subgraph, sizes))
+        else:
+            made = replace(node, inputs=inputs, attrs=_bound_attrs(node, sizes))
         return [made[i] for i in range(made.num_outputs)]
 
-    if not any(map(_needs_binding, graph.listing())):
-        return graph
     return graph.rewrite(change)
 
 
 def _needs_binding(node: Node) -> bool:
-    if node.subgraph is not None:
-        return any(map(_needs_binding, node.subgraph.nodes()))
-    return node.attrs.has_sizes or "guards" in node.hints or has_sizes(node.hints.get("shape"))
+    return _has_sized_attrs(node) or "guards" in node.hints or has_sizes(node.hints.get("shape"))
 
 
 def _bound_variable(node: Node, sizes: Mapping[str, Any]) -> list[Entry] | None:
@@ -229,9 +246,9 @@ def settle(graph: Graph, guards: Sequence[Guard]) -> Graph:
         guards: what was decided.
     """
     symbolic = input_types(graph)
-    symbols = {size.name: size.example for t in symbolic.values() for size in t.shape if isinstance(size, Size)}
-    fixed = {name: number for name, number in symbols.items() if name and not _can_vary(graph, guards, name, symbols)}
-    kept = {name: Size.symbol(name, number) for name, number in symbols.items() if name and name not in fixed}
+    symbols = {name: size.example for name, size in _symbols(graph).items()}
+    fixed = {name: number for name, number in symbols.items() if not _can_vary(graph, guards, name, symbols)}
+    kept = {name: Size.symbol(name, number) for name, number in symbols.items() if name not in fixed}
     values = {**kept, **fixed}
     noted = _relevant(guards, values)
 
@@ -267,9 +284,8 @@ def _first_input(guard: Guard, symbolic: Mapping[str, TensorType]) -> str | None
     return next((name for name, t in symbolic.items() if symbols_of(t.shape) & wanted), None)
 
 
-def _can_vary(graph: Graph, guards: Sequence[Guard], name: str, sizes: Mapping[str | None, int]) -> bool:
+def _can_vary(graph: Graph, guards: Sequence[Guard], name: str, numbers: Mapping[str, int]) -> bool:
     """Whether the graph holds for another number of this symbol too."""
-    numbers = {str(symbol): number for symbol, number in sizes.items()}
     mine = [
         g for g in guards if name in symbols_of((g.left, g.right)) and symbols_of((g.left, g.right)) <= numbers.keys()
     ]
