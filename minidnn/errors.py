@@ -16,6 +16,7 @@ __all__ = [
     "ShapeError",
     "SizeError",
     "TypeMismatchError",
+    "UnsupportedError",
 ]
 
 
@@ -37,6 +38,10 @@ class SizeError(OpError):
 
 class TypeMismatchError(OpError, TypeError):
     """A dtype does not fit."""
+
+
+class UnsupportedError(MXNetError, NotImplementedError):
+    """An argument has a value that NumPy knows and that is not offered, as in MXNet."""
 
 
 class SettingError(MXNetError, ValueError):

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from minidnn import engine, serialization
 from minidnn.engine import Arenas
-from minidnn.errors import OpError, SizeError
+from minidnn.errors import OpError, SizeError, TypeMismatchError
 from minidnn.gluon._block import Block
 from minidnn.gluon.calls import is_outermost, observer, run_in_block
 from minidnn.gluon.monitor import Callback
@@ -139,7 +139,7 @@ class HybridBlock(Block):
 
     def _flatten_inputs(self, args: tuple[Any, ...]) -> tuple[list[ndarray], Spec]:
         def refuse(value: Any) -> TypeError:
-            return TypeError(
+            return TypeMismatchError(
                 f"{self._own_label()}: inputs must be mx.np.ndarray, or nested lists, tuples or dicts of them, "
                 f"got {type(value).__name__}"
             )
@@ -147,7 +147,7 @@ class HybridBlock(Block):
         arrays, spec = flatten(args, refuse)
         if not arrays:
             kinds = ", ".join(type(a).__name__ for a in args) or "none"
-            raise TypeError(
+            raise TypeMismatchError(
                 f"{self._own_label()}: there must be at least one mx.np.ndarray among the inputs, got {kinds}"
             )
         return arrays, spec

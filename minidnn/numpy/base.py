@@ -7,20 +7,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self, TypeVar
 
 import numpy as np
 
 from minidnn import engine
-from minidnn.errors import MXNetError, OpError, ShapeError, TypeMismatchError
+from minidnn.errors import MXNetError, OpError, ShapeError, TypeMismatchError, UnsupportedError
 from minidnn.ir.graph import Entry
 from minidnn.ir.trace import Trace, Traceable, current_trace, no_data, trace_of
 from minidnn.ops.checks import DTYPES
 from minidnn.ops.registry import Attrs, Op, TensorType, get_op
 from minidnn.scope import current_scope
 
-__all__ = ["ArrayBase", "apply", "as_native", "deliver", "is_scalar"]
+__all__ = ["ArrayBase", "apply", "as_native", "check_options", "check_order", "deliver", "is_scalar"]
 
 
 def is_scalar(x: Any) -> bool:
@@ -38,6 +38,52 @@ def as_native(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     if native not in DTYPES:
         raise TypeMismatchError(f"arrays of {x.dtype} are not supported; bool, integers and floats up to 64 bits are")
     return np.require(np.asarray(x), native, ["C", "A"]).reshape(x.shape)
+
+
+def check_order(name: str, order: str) -> None:
+    """Accepts ``C``, the one memory layout there is.
+
+    Raises:
+        UnsupportedError: another one.
+    """
+    if order != "C":
+        raise UnsupportedError(f"{name}: order must be 'C', got {order!r}")
+
+
+# The options of NumPy's ufuncs beside `out`, by their defaults, and what else NumPy knows for them.
+_UFUNC_OPTIONS: dict[str, tuple[Any, Callable[[Any], bool]]] = {
+    "casting": ("same_kind", {"no", "equiv", "safe", "same_kind", "unsafe"}.__contains__),
+    "dtype": (None, lambda value: _is_dtype(value)),
+    "order": ("K", lambda value: isinstance(value, str)),
+    "subok": (True, lambda value: isinstance(value, bool)),
+    "where": (True, lambda value: True),
+}
+
+
+def _is_dtype(value: Any) -> bool:
+    try:
+        np.dtype(value)
+    except (TypeError, SyntaxError, ValueError):
+        return False
+    return True
+
+
+def check_options(name: str, options: Mapping[str, Any]) -> None:
+    """Accepts the options of a NumPy ufunc that are left at their defaults.
+
+    Raises:
+        UnsupportedError: another value that NumPy knows.
+        TypeError: a value, or an option, that NumPy does not know either.
+    """
+    for option, value in options.items():
+        if option not in _UFUNC_OPTIONS:
+            raise TypeError(f"{name}() got an unexpected keyword argument {option!r}")
+        default, is_legal = _UFUNC_OPTIONS[option]
+        if value is default or (isinstance(value, str) and value == default):
+            continue
+        if is_legal(value):
+            raise UnsupportedError(f"{name}: {option}={value!r} is not supported, only {default!r}")
+        raise TypeError(f"{name}: {option}={value!r} is unknown")
 
 
 def _has_codes(newshape: Any) -> bool:
@@ -164,7 +210,12 @@ class ArrayBase(Traceable):
         return self._apply(op, newshape=newshape, order=order)
 
     def copy(self, order: str = "C") -> Self:
-        """An array of its own with the same elements."""
+        """An array of its own with the same elements.
+
+        Raises:
+            UnsupportedError: `order` is not ``C``.
+        """
+        check_order("copy", order)
         if self._data is None:
             return self._apply("identity")
         return self._wrap(np.array(self._data, order="C"))

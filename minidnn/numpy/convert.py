@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from minidnn.device import Device
-from minidnn.errors import TypeMismatchError
+from minidnn.errors import ShapeError, TypeMismatchError
 from minidnn.numpy.base import apply, as_native, is_scalar
 from minidnn.numpy.multiarray import ndarray
 
@@ -72,12 +72,12 @@ def as_shape(shape: Any) -> tuple[int, ...]:
     """A shape as a tuple of Python's integers.
 
     Raises:
-        ValueError: a negative number.
+        ShapeError: a negative number.
     """
     numbers = (shape,) if is_scalar(shape) else tuple(shape)
     result = tuple(n.__index__() for n in numbers)
     if any(n < 0 for n in result):
-        raise ValueError(f"a shape must have no negative numbers, got {result}")
+        raise ShapeError(f"a shape must have no negative numbers, got {result}")
     return result
 
 

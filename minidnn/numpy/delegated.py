@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from minidnn.ir.trace import no_data
-from minidnn.numpy.convert import as_array, find_traced, to_numpy, wrap
+from minidnn.numpy.base import deliver
+from minidnn.numpy.convert import as_array, check_device, find_traced, to_numpy, wrap
 from minidnn.numpy.multiarray import ndarray
 from minidnn.numpy.recorded import RECORDED
 
@@ -88,18 +89,36 @@ __all__ = [
 ]
 
 
+# Keywords of MXNet's, and of NumPy 1, that NumPy 2 calls otherwise.
+_RENAMED = {"interpolation": "method"}
+
+
+def _signature(function: Any) -> inspect.Signature | None:
+    try:
+        return inspect.signature(function)
+    except ValueError:  # written in C, without a text that says it
+        return None
+
+
 def _delegate(name: str, doc: str) -> Callable[..., Any]:
     computed = getattr(np, name)
+    signature = _signature(computed)
+    takes_dtype = signature is None or "dtype" in signature.parameters
 
     def function(*args: Any, **kwargs: Any) -> Any:
-        for ignored in ("device", "ctx"):
-            kwargs.pop(ignored, None)
+        check_device(kwargs.pop("device", None) or kwargs.pop("ctx", None))
+        kwargs = {_RENAMED.get(key, key): value for key, value in kwargs.items()}
+        dtype = None if takes_dtype else kwargs.pop("dtype", None)
         traced = find_traced((args, kwargs))
         if traced is not None:
             return _record(name, traced, args, kwargs)
-        return wrap(_in_default(computed(*to_numpy(args), **to_numpy(kwargs)), args, kwargs))
+        out = kwargs.pop("out", None)
+        result = wrap(_in_default(computed(*to_numpy(args), **to_numpy(kwargs)), args, kwargs))
+        return deliver(result if dtype is None else result.astype(dtype, copy=False), out)
 
     function.__name__ = function.__qualname__ = name
+    if signature is not None:
+        function.__signature__ = signature  # type: ignore[attr-defined] # what `inspect` and `help` show
     function.__doc__ = (
         f"{doc}\n\nAs `numpy.{name}`, which computes it; float32 stands for float64 as the default dtype."
     )

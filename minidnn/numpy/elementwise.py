@@ -9,7 +9,7 @@ import numpy as np
 
 from minidnn import dispatch
 from minidnn.dispatch import binary
-from minidnn.numpy.base import deliver
+from minidnn.numpy.base import check_options, deliver
 from minidnn.numpy.convert import as_array, as_host, is_scalar
 from minidnn.numpy.multiarray import ndarray
 from minidnn.ops.registry import get_op
@@ -121,6 +121,7 @@ def _plain_number(op: str, *numbers: Any, **attrs: Any) -> Any:
 
 def _unary(op: str, doc: str) -> Callable[..., Any]:
     def function(x: Any, out: ndarray | None = None, **kwargs: Any) -> Any:
+        check_options(op, kwargs)
         if is_scalar(x) and out is None:
             return _plain_number(op, x)
         return deliver(dispatch.invoke_one(op, as_array(x)), out)
@@ -180,6 +181,7 @@ isfinite = _unary("isfinite", "Whether x is neither infinite nor nan.")
 
 def _binary(op: str, doc: str) -> Callable[..., Any]:
     def function(x1: Any, x2: Any, out: ndarray | None = None, **kwargs: Any) -> Any:
+        check_options(op, kwargs)
         if is_scalar(x1) and is_scalar(x2) and out is None:
             return _plain_number(op, x1, x2)
         operands = [x if is_scalar(x) else as_array(x) for x in (x1, x2)]
@@ -228,6 +230,7 @@ logical_xor = _binary("logical_xor", "Whether exactly one of them is non-zero.")
 
 def round(x: Any, decimals: int = 0, out: ndarray | None = None, **kwargs: Any) -> Any:
     """Rounded to `decimals` places, halves to even."""
+    check_options("round", kwargs)
     if is_scalar(x) and out is None:
         return np.round(x, decimals).item()
     return deliver(as_array(x).round(decimals), out)

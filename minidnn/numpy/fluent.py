@@ -111,13 +111,21 @@ class FluentMethods(ArrayMethods):
         """One element along `axis` for every position in `index`; see `mx.npx.pick`."""
         return self._apply("pick", self._of(index), axis=axis, mode=mode, keepdims=keepdims)
 
-    def reshape_like(self, rhs: Any, **ranges: int | None) -> Self:
+    def reshape_like(
+        self,
+        rhs: Any,
+        lhs_begin: int | None = None,
+        lhs_end: int | None = None,
+        rhs_begin: int | None = None,
+        rhs_end: int | None = None,
+    ) -> Self:
         """The elements in the shape of `rhs`; see `mx.npx.reshape_like`."""
+        ranges = {"lhs_begin": lhs_begin, "lhs_end": lhs_end, "rhs_begin": rhs_begin, "rhs_end": rhs_end}
         return self._apply("reshape_like", self._of(rhs), **ranges)
 
-    def broadcast_like(self, other: Any, **axes: Any) -> Self:
+    def broadcast_like(self, other: Any, lhs_axes: Any = None, rhs_axes: Any = None) -> Self:
         """Repeated to the shape of `other`; see `mx.npx.broadcast_like`."""
-        return self._apply("broadcast_like", self._of(other), **axes)
+        return self._apply("broadcast_like", self._of(other), lhs_axes=lhs_axes, rhs_axes=rhs_axes)
 
     def slice_like(self, shape_like: Any, axes: Sequence[int] = ()) -> Self:
         """The first elements, as many as `shape_like` has, along `axes` (all by default)."""

@@ -263,6 +263,10 @@ def tensorsolve(a: Any, b: Any, axes: Sequence[int] | None = None) -> ndarray:
 # ---- operators ------------------------------------------------------------------------------------
 
 
+# MXNet takes these words too.
+_INFINITIES = {"inf": np.inf, "-inf": -np.inf}
+
+
 def norm(x: Any, ord: Any = None, axis: Axis = None, keepdims: bool = False) -> ndarray:
     """The norm of vectors, or with two axes of matrices.
 
@@ -270,6 +274,7 @@ def norm(x: Any, ord: Any = None, axis: Axis = None, keepdims: bool = False) -> 
         x: the array; integers count as float32.
         ord: of vectors any number, or plus or minus infinity; of matrices ``'fro'``, 1, -1, infinity, -infinity, and
             2, -2 and ``'nuc'``, for which singular values are computed. None: the root of the sum of squares.
+            Infinities may be written ``'inf'`` and ``'-inf'``.
         axis: of the vectors, or both axes of the matrices; None: all elements, as a vector or matrix with an `ord`.
         keepdims: whether the axes stay, with size one.
 
@@ -292,6 +297,7 @@ def norm(x: Any, ord: Any = None, axis: Axis = None, keepdims: bool = False) -> 
 
 
 def _vector_norm(a: ndarray, ord: Any, axes: tuple[int, ...] | None, keepdims: bool) -> ndarray:
+    ord = _INFINITIES.get(ord, ord)
     if isinstance(ord, str):
         raise OpError(f"linalg.norm: the order {ord!r} is one of matrices")
     if ord == 2:
@@ -309,6 +315,7 @@ def _vector_norm(a: ndarray, ord: Any, axes: tuple[int, ...] | None, keepdims: b
 
 def _matrix_norm(a: ndarray, ord: Any, axes: tuple[int, ...], keepdims: bool) -> ndarray:
     rows, columns = axes
+    ord = _INFINITIES.get(ord, ord)
     if ord in ("fro", "f"):
         return _vector_norm(a, 2, axes, keepdims)
     if ord in (2, -2, "nuc"):

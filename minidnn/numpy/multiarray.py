@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any, ClassVar, Protocol
@@ -18,6 +19,7 @@ from minidnn.numpy.indexing import is_basic, is_traced_key, record_index, to_num
 __all__ = ["NumpyProtocol", "ndarray"]
 
 _CPU = cpu()
+_API_VERSION = re.compile(r"202[1-4]\.(0[1-9]|1[0-2])")  # the first is of 2021.12; MXNet takes any month of that year
 _SHOWN_WITHOUT_DTYPE = frozenset({np.dtype(np.float32), np.dtype(np.bool_)})
 
 
@@ -119,8 +121,8 @@ class ndarray(FluentMethods):
         return int(self.item())
 
     def __index__(self) -> int:
-        if self.size != 1 or self.dtype.kind not in "iu":
-            raise TypeError(f"only integer arrays with one element can be used as an index, got {self._type}")
+        if self.shape or self.dtype.kind not in "iu":
+            raise TypeError(f"only integer arrays without dimensions can be used as an index, got {self._type}")
         return int(self.item())
 
     def __len__(self) -> int:
@@ -148,7 +150,9 @@ class ndarray(FluentMethods):
         return repr(self) if self._data is None else str(self._data)
 
     def __format__(self, spec: str) -> str:
-        return format(self.item(), spec) if spec and not self.shape else format(str(self), spec)
+        if spec and self.shape:
+            raise TypeError(f"an array with dimensions has no format {spec!r}; its shape is {self.shape}")
+        return format(self.item(), spec) if spec else str(self)
 
     # ---- copies and conversions ------------------------------------------------------------------
 
@@ -226,10 +230,7 @@ class ndarray(FluentMethods):
         key = to_numpy_key(key)
         if not is_basic(key):
             return self._wrap(np.asarray(self._data[key]))
-        parts = key if isinstance(key, tuple) else (key,)
-        # With an ellipsis NumPy gives a view even where one element is left.
-        view = self._data[parts if any(p is Ellipsis for p in parts) else (*parts, Ellipsis)]
-        return self._wrap(view, base=self)
+        return self._wrap(_view(self._data, key), base=self)
 
     def __setitem__(self, key: Any, value: Any) -> None:
         if self._data is None:
@@ -237,8 +238,12 @@ class ndarray(FluentMethods):
             raise no_data(self._entry, "writing to elements")
         if isinstance(value, ndarray):
             value = value._read("writing a traced array into a concrete one")
+        key = to_numpy_key(key)
         try:
-            self._data[to_numpy_key(key)] = value
+            if is_basic(key):
+                _view(self._data, key)[...] = value
+            else:
+                self._data[key] = value
         finally:
             self._buffer.version += 1
 
@@ -264,8 +269,14 @@ class ndarray(FluentMethods):
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         return self._numpy_protocol.apply_function(func, args, kwargs)
 
-    def __array_namespace__(self, *, api_version: str | None = None) -> ModuleType:
-        """`mx.np`, for code that is written to the Python array API standard."""
+    def __array_namespace__(self, api_version: str | None = None) -> ModuleType:
+        """`mx.np`, for code that is written to the Python array API standard.
+
+        Raises:
+            ValueError: `api_version` is not the year and month of a version of the standard, as ``2021.12``.
+        """
+        if api_version is not None and not _API_VERSION.fullmatch(api_version):
+            raise ValueError(f"unknown version of the array API standard: {api_version!r}")
         return self._namespace
 
     def __dlpack__(self, *, copy: bool | None = None, **kwargs: Any) -> Any:
@@ -302,6 +313,12 @@ class ndarray(FluentMethods):
 
     def __deepcopy__(self, memo: Any) -> ndarray:
         return self.copy()
+
+
+def _view(data: np.ndarray[Any, Any], key: Any) -> Any:
+    """A view by basic indexing, also where one element is left: with an ellipsis NumPy gives an array even then."""
+    parts = key if isinstance(key, tuple) else (key,)
+    return data[parts if any(p is Ellipsis for p in parts) else (*parts, Ellipsis)]
 
 
 def _from_numpy(data: np.ndarray[Any, Any]) -> ndarray:

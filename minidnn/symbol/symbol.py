@@ -96,7 +96,9 @@ class Symbol(Arithmetic):
         """The attributes of every node that has any, as strings.
 
         A fused node has the attributes of its anchor (the convolution inside, say) beside MXNet's
-        ``with_bn``, ``with_act``, ``with_sum`` and ``with_postsum_act``, which are ``'true'`` where they are set.
+        ``with_bn``, ``with_act``, ``with_sum``, ``with_postsum_act`` and, at dense layers, ``with_eltwise``, which are
+        ``'true'`` where they are set. One on integers has ``quantized`` ``'true'``, and where it gives floats
+        ``enabled_float_output`` with their dtype.
         """
         attrs = {node.name: _node_attrs(node) for node in self.nodes()}
         return {name: strings for name, strings in attrs.items() if strings}
@@ -394,6 +396,10 @@ def _node_attrs(node: Node) -> dict[str, str]:
         anchor = anchor.subgraph.operations()[0]
     if anchor.op is not None and (anchor is node or anchor.op.kind == "anchor"):
         strings = attrs_to_strings(anchor.op, anchor.attrs)
+        if anchor is not node and anchor.op.anchor is not None and anchor.op.anchor.is_integer:
+            strings["quantized"] = "true"
+            if "out_type" not in node.hints:
+                strings["enabled_float_output"] = "float32"
     return strings | hints_to_strings(node)
 
 
