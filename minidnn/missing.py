@@ -21,6 +21,8 @@ _FINANCE = "NumPy has removed it; the package numpy-financial has it"
 _FILES = "arrays are saved and loaded by mx.npx.save and mx.npx.load"
 _ONNX = "there is no exporter to ONNX"
 _MARKS = "only mx.profiler.set_config, start, stop, dumps and their like are offered; see the page on profiling"
+_DEFORMABLE = "deformable convolutions are not offered"
+_COMPOSE = "symbols are composed by mx.sym.apply_op(OPERATOR, INPUTS, ...), or come from tracing a block or from files"
 _STAGES = "quantization_stages gives the graph of every stage"
 
 MISSING: dict[str, dict[str, str]] = {
@@ -62,6 +64,7 @@ MISSING: dict[str, dict[str, str]] = {
         "probability": "distributions are drawn from by mx.np.random and mx.npx.random",
     },
     "minidnn.gluon.metric": {"Torch": "it is mx.gluon.metric.Loss by another name"},
+    "minidnn.gluon.nn": dict.fromkeys(("DeformableConvolution", "ModulatedDeformableConvolution"), _DEFORMABLE),
     "minidnn.image": {
         "Augmenter": _AUGMENT,
         "CreateAugmenter": _AUGMENT,
@@ -72,7 +75,10 @@ MISSING: dict[str, dict[str, str]] = {
     },
     "minidnn.npx": {
         "contrib_calibrate_entropy": "mx.contrib.quantization.quantize_net(calib_mode='entropy') finds thresholds",
+        "ctc_loss": _TRAINING,
+        "deformable_convolution": _DEFORMABLE,
         "get_cuda_compute_capability": _GPU,
+        "modulated_deformable_convolution": _DEFORMABLE,
         "scalar_poisson": "use numpy.random.Generator.poisson, and mx.np.array of its result",
         "tensor_poisson": "use numpy.random.Generator.poisson, and mx.np.array of its result",
     },
@@ -99,7 +105,13 @@ MISSING: dict[str, dict[str, str]] = {
     },
     "minidnn.profiler": dict.fromkeys(("Counter", "Domain", "Event", "Frame", "Marker", "Task", "scope"), _MARKS),
     "minidnn.runtime": {"get_branch": _PLUMBING, "get_commit_hash": _PLUMBING},
-    "minidnn.symbol": {"contrib": _TRACE, "linalg": _TRACE, "np": _TRACE, "npx": _TRACE, "numpy": _TRACE},
+    "minidnn.symbol": {
+        **dict.fromkeys(("contrib", "linalg", "np", "npx", "numpy"), _TRACE),
+        **dict.fromkeys(("Activation", "BatchNorm", "Concat", "Convolution", "Flatten"), _COMPOSE),
+        **dict.fromkeys(("FullyConnected", "Pooling", "SoftmaxOutput"), _COMPOSE),
+        **dict.fromkeys(("hypot", "maximum", "minimum", "pow", "power", "split_v2"), _COMPOSE),
+        **dict.fromkeys(("arange", "eye", "full", "histogram", "linspace", "ones", "zeros"), _COMPOSE),
+    },
 }
 
 

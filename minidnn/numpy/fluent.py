@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
+import minidnn.ops  # noqa: F401 # the records
 from minidnn.errors import ShapeError
 from minidnn.numpy.base import apply
 from minidnn.numpy.methods import ArrayMethods
+from minidnn.ops.registry import REQUIRED, get_op
 
-__all__ = ["FluentMethods"]
+__all__ = ["FluentMethods", "show_signatures"]
 
 # MXNet 1's codes of new shapes, as those of `npx.reshape`: copy a dimension, copy all, merge two, split one.
 _OLD_CODES = {0: -2, -2: -4, -3: -5, -4: -6}
+
+
+_SELF = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+_FUNCTIONS: list[Any] = []  # the methods that `_function` has made
 
 
 def _function(name: str) -> Callable[..., Any]:
@@ -24,20 +31,36 @@ def _function(name: str) -> Callable[..., Any]:
 
     method.__name__, method.__qualname__ = name, f"ndarray.{name}"
     method.__doc__ = f"`mx.np.{name}` of the array."
+    _FUNCTIONS.append(method)
     return method
 
 
-def _operator(name: str, *parameters: str) -> Callable[..., Any]:
-    """A method of one operator on the array alone, whose attributes may be given by place in the order `parameters`."""
+def show_signatures(namespace: ModuleType) -> None:
+    """Let `inspect` and `help` show the arguments of the functions of `namespace` at the methods that call them."""
+    for method in _FUNCTIONS:
+        signature = inspect.signature(getattr(namespace, method.__name__))
+        method.__signature__ = signature.replace(parameters=[_SELF, *list(signature.parameters.values())[1:]])
+
+
+def _operator(name: str) -> Callable[..., Any]:
+    """A method of one operator on the array alone; its arguments are the record's attributes, in their order."""
+    attributes = [
+        _SELF.replace(name=attr.name, default=inspect.Parameter.empty if attr.default is REQUIRED else attr.default)
+        for attr in get_op(name).attrs
+    ]
+    signature = inspect.Signature([_SELF, *attributes])
 
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if len(args) > len(parameters):
-            raise TypeError(f"{name}() takes {len(parameters)} arguments beside the array, got {len(args)}")
-        results = apply(type(self), name, (self,), {**dict(zip(parameters, args, strict=False)), **kwargs})
+        try:
+            attrs = signature.bind(self, *args, **kwargs).arguments
+        except TypeError as error:
+            raise TypeError(f"{name}(): {error}") from None
+        results = apply(type(self), name, (attrs.pop("self"),), attrs)
         return results[0] if len(results) == 1 else list(results)
 
     method.__name__, method.__qualname__ = name, f"ndarray.{name}"
     method.__doc__ = f"The operator `{name}` on the array."
+    method.__signature__ = signature  # type: ignore[attr-defined] # what `inspect` and `help` show
     return method
 
 
@@ -90,18 +113,18 @@ class FluentMethods(ArrayMethods):
     zeros_like = _function("zeros_like")
 
     log_sigmoid = _operator("log_sigmoid")
-    log_softmax = _operator("log_softmax", "axis", "temperature")
+    log_softmax = _operator("log_softmax")
     mish = _operator("mish")
-    one_hot = _operator("one_hot", "depth", "on_value", "off_value", "dtype")
+    one_hot = _operator("one_hot")
     rcbrt = _operator("rcbrt")
     relu = _operator("relu")
     rsqrt = _operator("rsqrt")
     shape_array = _operator("shape_array")
     sigmoid = _operator("sigmoid")
-    slice = _operator("slice", "begin", "end", "step")
-    slice_axis = _operator("slice_axis", "axis", "begin", "end")
-    softmax = _operator("softmax", "axis", "temperature")
-    topk = _operator("topk", "axis", "k", "ret_typ", "is_ascend", "dtype")
+    slice = _operator("slice")
+    slice_axis = _operator("slice_axis")
+    softmax = _operator("softmax")
+    topk = _operator("topk")
 
     def softmin(self, axis: int = -1) -> Self:
         """`softmax` of the negative elements."""

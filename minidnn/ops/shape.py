@@ -360,8 +360,6 @@ def _infer_squeeze(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType
     op, shape = "squeeze", types[0].shape
     if attrs.axis is None:
         return [TensorType(tuple(n for n in shape if n != 1), types[0].dtype)]
-    if not shape and set(attrs.axis) <= {0, -1}:  # as in NumPy, which lets these axes stand for the scalar
-        return [types[0]]
     axes = normalize_axes(op, attrs.axis, len(shape))
     if any(shape[a] != 1 for a in axes):
         raise ShapeError(f"{op}: only dimensions of size 1 can be dropped, got axis={attrs.axis} of shape {shape}")

@@ -67,6 +67,10 @@ class Symbol(Arithmetic):
         """Names of all variables."""
         return [v.name for v in self.variables()]
 
+    def get_inputs(self) -> Symbol:
+        """All variables, as one symbol."""
+        return Symbol(v[0] for v in self.variables())
+
     def list_outputs(self) -> list[str]:
         """Names of the outputs: ``conv_output``, ``split_output0``; that of a variable is its own name."""
         return [_output_name(entry) for entry in self.outputs]
@@ -85,8 +89,14 @@ class Symbol(Arithmetic):
         """One attribute of the node behind the output, as a string; None where it is not set."""
         return self.list_attr().get(key)
 
-    def list_attr(self) -> dict[str, str]:
-        """The attributes of the node behind the output, as strings."""
+    def list_attr(self, recursive: bool = False) -> dict[str, str]:
+        """The attributes of the node behind the output, as strings.
+
+        Raises:
+            GraphError: there are several nodes, or `recursive`, which `attr_dict` stands for.
+        """
+        if recursive:
+            raise GraphError("list_attr(recursive=True) is not supported; use attr_dict()")
         nodes = {entry.node for entry in self.outputs}
         if len(nodes) != 1:
             raise GraphError(f"a group of {len(nodes)} nodes has no attributes of its own; use attr_dict()")
@@ -136,8 +146,12 @@ class Symbol(Arithmetic):
         Raises:
             TypeMismatchError: the dtypes do not fit; the message names the node.
         """
+        return _all_or_nothing(self.infer_type_partial(*args, **kwargs))
+
+    def infer_type_partial(self, *args: Any, **kwargs: Any) -> _Inferred:
+        """Like `infer_type`, with None in place of each dtype that stays unknown."""
         dtypes = self._by_name(args, kwargs)
-        return _all_or_nothing(self._listed(known_types(self, dtypes=dtypes), lambda t: t.dtype))
+        return self._listed(known_types(self, dtypes=dtypes), lambda t: t.dtype)
 
     def _by_name(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         names = self.list_arguments()
@@ -188,12 +202,12 @@ class Symbol(Arithmetic):
         args: Mapping[str, Any] | Sequence[Any] | None = None,
         aux: Mapping[str, Any] | Sequence[Any] | None = None,
         ctx: Any = None,
-        device: Any = None,
         shape_dict: Mapping[str, Sequence[int]] | None = None,
         type_dict: Mapping[str, Any] | None = None,
         stype_dict: Mapping[str, str] | None = None,
         skip_infer: bool = False,
         dedup_subgraph: bool = True,
+        device: Any = None,
     ) -> Symbol:
         """A new symbol in which what one kernel can compute is one node.
 
@@ -276,6 +290,18 @@ class Symbol(Arithmetic):
     def __reduce__(self) -> tuple[Any, ...]:
         return fromjson, (self.tojson(),)
 
+    def as_np_ndarray(self) -> Symbol:
+        """The symbol itself: MXNet's two kinds of symbols are one here."""
+        return self
+
+    def as_nd_ndarray(self) -> Symbol:
+        """The symbol itself."""
+        return self
+
+    def debug_str(self) -> str:
+        """The graph as a table."""
+        return str(self)
+
     def __repr__(self) -> str:
         if self.name is not None:
             return f"<Symbol {printable(self.name)}>"
@@ -297,6 +323,7 @@ def var(
     dtype: Any = None,
     init: Any = None,
     stype: Any = None,
+    profiler_scope: str | None = None,
     **kwargs: str,
 ) -> Symbol:
     """A variable.
@@ -307,6 +334,7 @@ def var(
         shape: its shape, where it is known; zero or a negative number for an unknown dimension.
         dtype: its dtype.
         lr_mult, wd_mult, init, stype: MXNet's; kept as attributes.
+        profiler_scope: MXNet's; without effect.
     """
     if not isinstance(name, str) or not name:
         raise GraphError(f"a variable's name must be a text, got {name!r}")
