@@ -22,7 +22,6 @@ _FILES = "arrays are saved and loaded by mx.npx.save and mx.npx.load"
 _ONNX = "there is no exporter to ONNX"
 _MARKS = "only mx.profiler.set_config, start, stop, dumps and their like are offered; see the page on profiling"
 _DEFORMABLE = "deformable convolutions are not offered"
-_COMPOSE = "symbols are composed by mx.sym.apply_op(OPERATOR, INPUTS, ...), or come from tracing a block or from files"
 _STAGES = "quantization_stages gives the graph of every stage"
 
 MISSING: dict[str, dict[str, str]] = {
@@ -107,10 +106,10 @@ MISSING: dict[str, dict[str, str]] = {
     "minidnn.runtime": {"get_branch": _PLUMBING, "get_commit_hash": _PLUMBING},
     "minidnn.symbol": {
         **dict.fromkeys(("contrib", "linalg", "np", "npx", "numpy"), _TRACE),
-        **dict.fromkeys(("Activation", "BatchNorm", "Concat", "Convolution", "Flatten"), _COMPOSE),
-        **dict.fromkeys(("FullyConnected", "Pooling", "SoftmaxOutput"), _COMPOSE),
-        **dict.fromkeys(("hypot", "maximum", "minimum", "pow", "power", "split_v2"), _COMPOSE),
-        **dict.fromkeys(("arange", "eye", "full", "histogram", "linspace", "ones", "zeros"), _COMPOSE),
+        **dict.fromkeys(("Activation", "BatchNorm", "Concat", "Convolution", "Flatten"), _TRACE),
+        **dict.fromkeys(("FullyConnected", "Pooling", "SoftmaxOutput"), _TRACE),
+        **dict.fromkeys(("hypot", "maximum", "minimum", "pow", "power", "split_v2"), _TRACE),
+        **dict.fromkeys(("arange", "eye", "full", "histogram", "linspace", "ones", "zeros"), _TRACE),
     },
 }
 

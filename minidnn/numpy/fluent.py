@@ -22,7 +22,6 @@ _OLD_CODES = {0: -2, -2: -4, -3: -5, -4: -6}
 
 
 _SELF = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
-_FUNCTIONS: list[Any] = []  # the methods that `_function` has made
 
 
 def _function(name: str) -> Callable[..., Any]:
@@ -31,36 +30,47 @@ def _function(name: str) -> Callable[..., Any]:
 
     method.__name__, method.__qualname__ = name, f"ndarray.{name}"
     method.__doc__ = f"`mx.np.{name}` of the array."
-    _FUNCTIONS.append(method)
+    method.is_function = True  # type: ignore[attr-defined] # for `show_signatures`
     return method
 
 
 def show_signatures(namespace: ModuleType) -> None:
     """Let `inspect` and `help` show the arguments of the functions of `namespace` at the methods that call them."""
-    for method in _FUNCTIONS:
+    for method in vars(FluentMethods).values():
+        if not getattr(method, "is_function", False):
+            continue
         signature = inspect.signature(getattr(namespace, method.__name__))
         method.__signature__ = signature.replace(parameters=[_SELF, *list(signature.parameters.values())[1:]])
 
 
-def _operator(name: str) -> Callable[..., Any]:
-    """A method of one operator on the array alone; its arguments are the record's attributes, in their order."""
-    attributes = [
-        _SELF.replace(name=attr.name, default=inspect.Parameter.empty if attr.default is REQUIRED else attr.default)
-        for attr in get_op(name).attrs
-    ]
-    signature = inspect.Signature([_SELF, *attributes])
+def _operator(name: str, by_place: int | None = None) -> Callable[..., Any]:
+    """A method of one operator on the array alone.
+
+    Its arguments are the record's attributes, in their order; those after the first `by_place` by keyword alone.
+    """
+    attrs = get_op(name).attrs
+    count = len(attrs) if by_place is None else by_place
 
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-        try:
-            attrs = signature.bind(self, *args, **kwargs).arguments
-        except TypeError as error:
-            raise TypeError(f"{name}(): {error}") from None
-        results = apply(type(self), name, (attrs.pop("self"),), attrs)
+        if len(args) > count:
+            raise TypeError(f"{name}() takes {count} arguments beside the array, got {len(args)}")
+        named = {attr.name: value for attr, value in zip(attrs, args, strict=False)}
+        for twice in named.keys() & kwargs.keys():
+            raise TypeError(f"{name}() got multiple values for argument {twice!r}")
+        results = apply(type(self), name, (self,), named | kwargs)
         return results[0] if len(results) == 1 else list(results)
 
     method.__name__, method.__qualname__ = name, f"ndarray.{name}"
     method.__doc__ = f"The operator `{name}` on the array."
-    method.__signature__ = signature  # type: ignore[attr-defined] # what `inspect` and `help` show
+    parameters = [
+        _SELF.replace(
+            name=attr.name,
+            default=inspect.Parameter.empty if attr.default is REQUIRED else attr.default,
+            kind=_SELF.kind if i < count else inspect.Parameter.KEYWORD_ONLY,
+        )
+        for i, attr in enumerate(attrs)
+    ]
+    method.__signature__ = inspect.Signature([_SELF, *parameters])  # type: ignore[attr-defined] # for `help`
     return method
 
 
@@ -113,7 +123,7 @@ class FluentMethods(ArrayMethods):
     zeros_like = _function("zeros_like")
 
     log_sigmoid = _operator("log_sigmoid")
-    log_softmax = _operator("log_softmax")
+    log_softmax = _operator("log_softmax", by_place=2)
     mish = _operator("mish")
     one_hot = _operator("one_hot")
     rcbrt = _operator("rcbrt")
@@ -123,7 +133,7 @@ class FluentMethods(ArrayMethods):
     sigmoid = _operator("sigmoid")
     slice = _operator("slice")
     slice_axis = _operator("slice_axis")
-    softmax = _operator("softmax")
+    softmax = _operator("softmax", by_place=2)
     topk = _operator("topk")
 
     def softmin(self, axis: int = -1) -> Self:
