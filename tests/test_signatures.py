@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from mxnet_signatures import SIGNATURES
 
 import minidnn as mx
 from minidnn.errors import OpError
@@ -20,7 +21,6 @@ from minidnn.gluon import nn
 from minidnn.interop.mxnet_operators import RULES
 from minidnn.ops.registry import REQUIRED, Op, get_op, list_ops
 from minidnn.symbol.symbol import apply_op
-from mxnet_signatures import SIGNATURES
 
 _GIVEN = "the function finds it from the shapes of its arguments; the record needs it (the parameter structs of MXNet)"
 _NONE = "None stands for the record's default, as in python/mxnet/numpy_extension/_op.py"

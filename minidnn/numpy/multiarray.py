@@ -122,7 +122,7 @@ class ndarray(FluentMethods):
 
     def __index__(self) -> int:
         if self.shape or self.dtype.kind not in "iu":
-            raise TypeError(f"only integer arrays with one element and without dimensions can be used as an index, got {self._type}")
+            raise TypeError(f"only integer arrays with one element and no dimension can be an index, got {self._type}")
         return int(self.item())
 
     def __len__(self) -> int:
