@@ -21,7 +21,9 @@ __all__ = ["FluentMethods", "show_signatures"]
 _OLD_CODES = {0: -2, -2: -4, -3: -5, -4: -6}
 
 
-_SELF = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+def _parameter(name: str, default: Any = REQUIRED, by_place: bool = True) -> inspect.Parameter:
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD if by_place else inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(name, kind, default=inspect.Parameter.empty if default is REQUIRED else default)
 
 
 def _function(name: str) -> Callable[..., Any]:
@@ -40,7 +42,9 @@ def show_signatures(namespace: ModuleType) -> None:
         if not getattr(method, "is_function", False):
             continue
         signature = inspect.signature(getattr(namespace, method.__name__))
-        method.__signature__ = signature.replace(parameters=[_SELF, *list(signature.parameters.values())[1:]])
+        method.__signature__ = signature.replace(
+            parameters=[_parameter("self"), *list(signature.parameters.values())[1:]]
+        )
 
 
 def _operator(name: str, by_place: int | None = None) -> Callable[..., Any]:
@@ -62,15 +66,8 @@ def _operator(name: str, by_place: int | None = None) -> Callable[..., Any]:
 
     method.__name__, method.__qualname__ = name, f"ndarray.{name}"
     method.__doc__ = f"The operator `{name}` on the array."
-    parameters = [
-        _SELF.replace(
-            name=attr.name,
-            default=inspect.Parameter.empty if attr.default is REQUIRED else attr.default,
-            kind=_SELF.kind if i < count else inspect.Parameter.KEYWORD_ONLY,
-        )
-        for i, attr in enumerate(attrs)
-    ]
-    method.__signature__ = inspect.Signature([_SELF, *parameters])  # type: ignore[attr-defined] # for `help`
+    shown = [_parameter(attr.name, attr.default, i < count) for i, attr in enumerate(attrs)]
+    method.__signature__ = inspect.Signature([_parameter("self"), *shown])  # type: ignore[attr-defined] # for `help`
     return method
 
 
