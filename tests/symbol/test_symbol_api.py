@@ -273,6 +273,31 @@ def test_arithmetic_means_what_numpy_means(formula) -> None:
     np.testing.assert_allclose(result, formula(X, Y), rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "formula",
+    [
+        lambda x, y: x % y,
+        lambda x, y: x % 2,
+        lambda x, y: 2 % x,
+        lambda x, y: x // y,
+        lambda x, y: x // 2,
+        lambda x, y: 5 // x,
+        lambda x, y: x > y,
+        lambda x, y: x >= 1.5,
+        lambda x, y: x < y,
+        lambda x, y: x <= -2,
+        lambda x, y: 1.5 > x,
+    ],
+)
+def test_remainders_and_comparisons_mean_what_numpy_means(formula) -> None:
+    symbol = formula(var("x"), var("y"))
+    feed = {name: {"x": X, "y": Y}[name] for name in symbol.list_inputs()}
+    (result,) = evaluate(symbol, feed)
+    expected = formula(X, Y)
+    assert result.dtype == expected.dtype
+    np.testing.assert_allclose(result, expected, rtol=1e-6)
+
+
 def test_same_variable_twice_is_one_variable() -> None:
     x = var("x")
     assert (x + x).list_arguments() == ["x"]
