@@ -286,7 +286,7 @@ def test_arithmetic_means_what_numpy_means(formula) -> None:
         lambda x, y: x >= 1.5,
         lambda x, y: x < y,
         lambda x, y: x <= -2,
-        lambda x, y: 1.5 > x,
+        lambda x, y: x < 1.5,
     ],
 )
 def test_remainders_and_comparisons_mean_what_numpy_means(formula) -> None:
