@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import importlib.util
+import inspect
+import pydoc
 import re
 import shutil
 import subprocess
@@ -87,12 +90,48 @@ def test_the_stages_on_the_page_are_the_compilers() -> None:
         assert text.count("vpdpbusd") > 8
 
 
-def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the site. A name that a docstring refers to and the reference lacks is a warning, too."""
     if importlib.util.find_spec("mkdocs") is None or importlib.util.find_spec("mkdocstrings") is None:
         pytest.skip("the site is built by mkdocs: pip install '.[docs]'")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
+    folder = tmp_path_factory.mktemp("docs") / "site"
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
     done = subprocess.run(command, cwd=DOCS.parent, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def reference(site: Path) -> dict[str, str]:
+    return {page.parent.name: page.read_text("utf-8") for page in site.glob("reference/*/index.html")}
+
+
+def plain(markup: str) -> str:
+    return html.unescape(re.sub(r"<[^>]+>", "", markup))
+
+
+def test_the_site_builds_without_a_warning(site: Path) -> None:
+    pages = reference(site)
     for page, name in (("data", "DataLoader"), ("metric", "TopKAccuracy"), ("quantization", "quantize_net")):
-        html = (tmp_path / "site" / "reference" / page / "index.html").read_text("utf-8")
-        assert re.search(rf'id="[\w.]*\b{name}"', html)
+        assert re.search(rf'id="[\w.]*\b{name}"', pages[page])
+
+
+def test_every_class_and_function_of_the_reference_has_its_signature(site: Path) -> None:
+    headings = re.compile(
+        r'<div class="doc doc-object doc-(?:class|function)">\s*<h\d id="([\w.]+)"(.*?)</h\d>', re.DOTALL
+    )
+    found = [heading for text in reference(site).values() for heading in headings.findall(text)]
+    assert len(found) > 600
+    for name, markup in found:
+        # What is made by Python's own constructor has none: exceptions, dictionaries, named tuples.
+        constructed = not inspect.isclass(item := pydoc.locate(name)) or inspect.isfunction(item.__init__)
+        assert ("(" in plain(markup)) == constructed, name
+    texts = reference(site)
+    assert "Conv2D(channels, kernel_size, strides=1," in plain(texts["nn"])
+
+
+def test_no_markup_of_another_language_is_left_in_the_reference(site: Path) -> None:
+    for page, text in reference(site).items():
+        prose = re.sub(r"<script.*?</script>|<pre.*?</pre>|<code.*?</code>", "", text, flags=re.DOTALL)
+        assert not re.findall(r".*(?:::$|\.\. \w+::|:\w+:`|``|\]\[).*", plain(prose), re.MULTILINE), page
+        assert not re.findall(r"\b[Ss]ee <code>.*", text), page

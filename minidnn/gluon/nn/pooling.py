@@ -116,7 +116,7 @@ class _MaxPool(_Pooling):
 
 
 class MaxPool1D(_MaxPool):
-    """Largest element of each window of ``(N, C, W)``; see `MaxPool2D` for the arguments (layout: ``NCW`` or ``NWC``)."""
+    """Largest element of each window of ``(N, C, W)``; see `MaxPool2D`. The layout is ``NCW`` or ``NWC``."""
 
     _rank = 1
 
@@ -137,10 +137,7 @@ class MaxPool2D(_MaxPool):
 
 
 class MaxPool3D(_Pooling):
-    """Largest element of each window of ``(N, C, D, H, W)``; see `MaxPool2D` for the arguments.
-
-    The layout is ``NCDHW`` or ``NDHWC``.
-    """
+    """Largest element of each window of ``(N, C, D, H, W)``; see `MaxPool2D`. The layout is ``NCDHW`` or ``NDHWC``."""
 
     _rank = 3
     _pool_type = "max"
@@ -157,7 +154,7 @@ class MaxPool3D(_Pooling):
 
 
 class AvgPool1D(_Pooling):
-    """Average of each window of ``(N, C, W)``; see `AvgPool2D` for the arguments (layout: ``NCW`` or ``NWC``)."""
+    """Average of each window of ``(N, C, W)``; see `AvgPool2D`. The layout is ``NCW`` or ``NWC``."""
 
     _rank = 1
     _pool_type = "avg"
@@ -206,10 +203,7 @@ class AvgPool2D(_AvgPool):
 
 
 class AvgPool3D(_AvgPool):
-    """Average of each window of ``(N, C, D, H, W)``; see `AvgPool2D` for the arguments.
-
-    The layout is ``NCDHW`` or ``NDHWC``.
-    """
+    """Average of each window of ``(N, C, D, H, W)``; see `AvgPool2D`. The layout is ``NCDHW`` or ``NDHWC``."""
 
     _rank = 3
 
