@@ -38,7 +38,7 @@ def _option(action: argparse.Action) -> tuple[str, str, str]:
     """How an argument is written, its default, and its meaning."""
     words = action.metavar if isinstance(action.metavar, tuple) else (action.metavar,) * bool(action.metavar)
     if action.choices and not action.metavar:
-        words = ("|".join(map(str, action.choices)),)
+        words = (f"{{{','.join(map(str, action.choices))}}}",)
     names = action.option_strings or [""]
     meaning = (action.help or "") % {"default": action.default}
     stated = _DEFAULT.search(meaning)

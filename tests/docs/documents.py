@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -72,3 +74,25 @@ def unlike(shown: str, printed: str) -> list[str]:
     found = [plain(line) for line in printed.splitlines()]
     patterns = [(line, re.escape(plain(line)).replace(r"\.\.\.", ".*")) for line in shown.splitlines()]
     return [line for line, pattern in patterns if not any(re.fullmatch(pattern, other) for other in found)]
+
+
+def run(block: Block, names: dict[str, Any], folder: Path, environment: dict[str, str]) -> None:
+    """Run a block; commands must print what is shown below them."""
+    if block.language == "python":
+        exec(compile(block.text, block.place, "exec"), names)
+    elif block.language == "console":
+        for command, shown in block.commands():
+            done = subprocess.run(
+                command,
+                shell=True,
+                cwd=folder,
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=600,
+                check=False,
+            )
+            assert done.returncode == 0, f"{block.place}: {command}\n{done.stderr}"
+            assert not unlike(shown, done.stdout), f"{block.place}: {command}\n{done.stdout}"
+    else:
+        assert block.language == "text", f"{block.place}: no test runs {block.language}"

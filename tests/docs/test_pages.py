@@ -1,14 +1,16 @@
-"""Every code block of every page runs as it is printed, from an empty folder, and prints what the page shows."""
+"""Every code block of every page runs as it is printed, from an empty folder, and prints what the page shows.
+
+The tutorial's are run by `test_tutorial`, which looks at what they leave.
+"""
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from documents import DOCS, Block, blocks, command_environment, unlike
+from documents import DOCS, blocks, command_environment, run, unlike
 
 import minidnn.cli
 from minidnn_kernels.isa import ISAS
@@ -21,30 +23,8 @@ PAGES = [DOCS.parent / "README.md", *sorted(DOCS.glob("*.md"))]
 CONSOLES = {page.name: [block for block in blocks(page) if block.language == "console"] for page in PAGES}
 
 
-def run(block: Block, names: dict[str, Any], folder: Path, environment: dict[str, str]) -> None:
-    """Run a block; commands must print what is shown below them."""
-    if block.language == "python":
-        exec(compile(block.text, block.place, "exec"), names)
-    elif block.language == "console":
-        for command, shown in block.commands():
-            done = subprocess.run(
-                command,
-                shell=True,
-                cwd=folder,
-                env=environment,
-                capture_output=True,
-                text=True,
-                timeout=600,
-                check=False,
-            )
-            assert done.returncode == 0, f"{block.place}: {command}\n{done.stderr}"
-            assert not unlike(shown, done.stdout), f"{block.place}: {command}\n{done.stdout}"
-    else:
-        assert block.language == "text", f"{block.place}: no test runs {block.language}"
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [page for page in PAGES if page.stem != "tutorial"], ids=lambda page: page.stem)
 def test_the_blocks_of_a_page_run_one_after_another(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
