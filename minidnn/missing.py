@@ -19,10 +19,10 @@ _TRACE = "graphs come from tracing a block (HybridBlock.export) or from files (m
 _AUGMENT = "use the transforms of mx.gluon.data.vision.transforms and mx.gluon.data.DataLoader"
 _FINANCE = "NumPy has removed it; the package numpy-financial has it"
 _FILES = "arrays are saved and loaded by mx.npx.save and mx.npx.load"
-_ONNX = "there is no exporter to ONNX"
+_ONNX = "export to ONNX is not implemented"
 _MARKS = "only mx.profiler.profile, set_config, start, stop, dumps and their like are offered"
 _LATER = "it is not implemented"
-_STAGES = "quantization_stages gives the graph of every stage"
+_STAGES = "quantization_stages returns the graph of every stage"
 
 _DETECTION = (
     "bipartite_matching",
@@ -82,7 +82,7 @@ MISSING: dict[str, dict[str, str]] = {
         "Trainer": _TRAINING,
         "contrib": "its layers and estimators are for training",
         "loss": _TRAINING,
-        "probability": "distributions are drawn from by mx.np.random and mx.npx.random",
+        "probability": "mx.np.random and mx.npx.random draw from distributions",
         "rnn": "recurrent layers are not implemented",
     },
     "minidnn.gluon.metric": {"Torch": "it is mx.gluon.metric.Loss by another name"},
@@ -120,7 +120,7 @@ MISSING: dict[str, dict[str, str]] = {
         )
     },
     "minidnn.numpy": {
-        "fft": "there are no complex arrays; use numpy.fft on x.asnumpy()",
+        "fft": "complex arrays are not supported; use numpy.fft on x.asnumpy()",
         "genfromtxt": "use numpy.genfromtxt, and mx.np.array of its result",
         "load": _FILES,
         "save": _FILES,

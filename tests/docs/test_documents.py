@@ -58,7 +58,7 @@ def test_what_the_page_says_is_missing_is_not_there(name: str) -> None:
     ("function", "arguments"),
     [
         (mx.gpu, ()),
-        (mx.gpu_memory_info, ()),
+        (mx.device.gpu_memory_info, ()),
         (mx.autograd.record, ()),
         (mx.autograd.train_mode, ()),
         (mx.autograd.backward, ([],)),
@@ -135,7 +135,7 @@ def test_every_class_and_function_of_the_reference_has_its_signature(site: Path)
         r'<div class="doc doc-object doc-(?:class|function)">\s*<h\d id="([\w.]+)"(.*?)</h\d>', re.DOTALL
     )
     found = [heading for text in reference(site).values() for heading in headings.findall(text)]
-    assert len(found) > 600
+    assert len(found) > 500
     for name, markup in found:
         # What is made by Python's own constructor has none: exceptions, dictionaries, named tuples.
         constructed = not inspect.isclass(item := pydoc.locate(name)) or inspect.isfunction(item.__init__)
