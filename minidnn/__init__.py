@@ -1,7 +1,9 @@
-"""minidnn: fast CPU inference from plain Python, with the names of MXNet 2::
+"""minidnn: fast CPU inference from plain Python, with the names of MXNet 2.
 
+```python
 import minidnn as mx
 from minidnn.gluon import nn
+```
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How long each step of each inference takes, with the names of ``mx.profiler``::
+"""How long each step of each inference takes, with the names of ``mx.profiler``:
 
     with mx.profiler.profile() as profile:
         net(x)

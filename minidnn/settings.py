@@ -182,7 +182,7 @@ MXNET_HOME = Setting(
 DEBUG: Setting[frozenset[str]] = Setting(
     "MINIDNN_DEBUG",
     frozenset(),
-    f"stages of the compiler to show on standard error: {', '.join(DEBUG_TOPICS)}, or all",
+    f"stages of the compiler to show on standard error: {', '.join(DEBUG_TOPICS)}, or all (default: none)",
     f"a comma-separated list of {', '.join(DEBUG_TOPICS)}, or all",
     _topics,
 )

@@ -107,14 +107,19 @@ def add_source(parser: argparse.ArgumentParser) -> None:
 
 def add_preparation(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("images", "What images become; without these, what the zoo's networks want.")
-    group.add_argument("--size", type=int, metavar="PIXELS", help="height and width")
-    for name, what in (("mean", "subtracted from"), ("std", "dividing")):
+    group.add_argument(
+        "--size", type=int, metavar="PIXELS", help="height and width (default: what the network was made for)"
+    )
+    for name, what in (
+        ("mean", "means that are subtracted from the channels"),
+        ("std", "standard deviations that divide the channels"),
+    ):
         group.add_argument(
             f"--{name}",
             type=float,
             nargs=3,
             metavar=("R", "G", "B"),
-            help=f"{what} the colours, which are 0 to 1",
+            help=f"{what}, which range from 0 to 1 (default: what the network was trained with)",
         )
 
 

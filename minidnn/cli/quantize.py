@@ -79,7 +79,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.report:
         errors = layer_errors(net, quantized, SpreadBatches(samples, _REPORT_SAMPLES, 1))
         console.print(_report(errors))
-        console.print("own: what a layer adds; accumulated: what has come together behind it.", soft_wrap=True)
+        console.print(
+            "own: of the layer's own error; accumulated: of the error at its output, with that of earlier layers.",
+            soft_wrap=True,
+        )
     for file in files:
         console.print(f"{file}: {file.stat().st_size / 1e6:.2f} MB", soft_wrap=True, markup=False, highlight=False)
     return 0

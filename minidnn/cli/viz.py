@@ -65,11 +65,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the graph as it was traced or exported, after fusion, or on its way to int8: with quantize and "
         "dequantize inserted, with ranges calibrated, or with them fused (default: traced)",
     )
-    stage.add_argument("--fused", dest="stage", action="store_const", const="fused", help="--stage fused")
-    stage.add_argument("--quantized", dest="stage", action="store_const", const="quantized", help="--stage quantized")
+    stage.add_argument("--fused", dest="stage", action="store_const", const="fused", help="the same as --stage fused")
+    stage.add_argument(
+        "--quantized", dest="stage", action="store_const", const="quantized", help="the same as --stage quantized"
+    )
     parser.add_argument("--batch", type=positive, default=1, metavar="N", help="samples at a time (default: 1)")
     parser.add_argument("--weights", action="store_true", help="show the parameters, too")
-    parser.add_argument("--title", help="what stands above it (default: the network's name and the stage)")
+    parser.add_argument(
+        "--title", metavar="TEXT", help="what stands above it (default: the network's name and the stage)"
+    )
     add_shape(parser)
 
 

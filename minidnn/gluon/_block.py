@@ -38,7 +38,7 @@ def structure_version() -> int:
 class Block:
     """Base of all layers and models.
 
-    A subclass makes its children and parameters in ``__init__``, as attributes, and computes in ``forward``::
+    A subclass makes its children and parameters in ``__init__``, as attributes, and computes in ``forward``:
 
         class Model(gluon.Block):
             def __init__(self):

@@ -80,6 +80,5 @@ __all__ = [
     "SyncBatchNorm",
 ]
 
-
 if not TYPE_CHECKING:  # with it, mypy would take every name for one that is there
     __getattr__ = raising(__name__)
