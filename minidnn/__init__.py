@@ -121,7 +121,7 @@ logging.getLogger("minidnn").addHandler(logging.NullHandler())
 def __getattr__(name: str) -> Any:
     # Looked up when asked for: reading the metadata of an installation takes longer than all the rest.
     if name == "__version__":
-        from minidnn.formats import version  # deferred: it imports importlib.metadata
+        from minidnn.formats import version  # deferred: nobody has asked before
 
         return version()
     return raising(__name__)(name)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from importlib import metadata
 from typing import Any
 
 from minidnn.errors import DataError
@@ -21,6 +20,8 @@ NOTE_KEY = "minidnn"
 @cache
 def version() -> str:
     """The version of this minidnn; ``unknown`` where it runs from a folder and was never installed."""
+    from importlib import metadata  # it takes longer than all of this module
+
     try:
         return metadata.version("minidnn")
     except metadata.PackageNotFoundError:

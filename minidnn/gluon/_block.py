@@ -25,6 +25,8 @@ from minidnn.ops.registry import TensorType
 __all__ = ["Block", "structure_version"]
 
 _MAX_OUTLINE = 1 << 24  # bytes
+# What Python says of a call with too few or too many arguments.
+_WRONG_NUMBER = re.compile(r"forward\(\) (missing|takes|got) ")
 
 
 class _Structure:
@@ -303,25 +305,29 @@ class Block:
             return run_in_block(self, self._run_forward, args)
         except OpError as error:
             raise self._explained(error, args) from None
-        except TypeError:
-            self._check_number(args)
+        except TypeError as error:
+            self._check_number(args, error)
             raise
 
-    def _check_number(self, args: tuple[Any, ...]) -> None:
+    def _check_number(self, args: tuple[Any, ...], error: TypeError) -> None:
         """Look whether a call from the user's code has as many arguments as `forward` takes.
+
+        Args:
+            args: of the call.
+            error: what became of it.
 
         Raises:
             TypeError: it has not; the message names those that are wanted and says what came.
         """
-        if is_in_block() or current_trace() is not None:
+        if is_in_block() or current_trace() is not None or not _WRONG_NUMBER.search(str(error)):
             return
         signature = self._signature()
         try:
             signature.bind(*args)
-        except TypeError as error:
+        except TypeError as wrong:
             came = describe_types(self._types_that_came(args))
             raise TypeError(
-                f"{type(self).__name__}: {error}: forward() takes {signature}; it was called with {came or 'no arrays'}"
+                f"{type(self).__name__}: {wrong}: forward() takes {signature}; it was called with {came or 'no arrays'}"
             ) from None
 
     def _types_that_came(self, args: tuple[Any, ...]) -> dict[str, TensorType]:

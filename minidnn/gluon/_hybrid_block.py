@@ -106,8 +106,8 @@ class HybridBlock(Block):
             return self._call(args)
         except OpError as error:
             raise self._explained(error, args) from None
-        except TypeError:
-            self._check_number(args)
+        except TypeError as error:
+            self._check_number(args, error)
             raise
 
     def _types_that_fit(self) -> Sequence[TensorType]:
