@@ -76,8 +76,8 @@ _holders: dict[int, weakref.ref[Any]] = {}
 
 def note_program(holder: Holder) -> None:
     """Count the program of `holder` as long as that is there."""
-    number = next(_numbers)
-    _holders[number] = weakref.ref(holder, lambda _: _holders.pop(number, None))
+    number, forget = next(_numbers), _holders.pop
+    _holders[number] = weakref.ref(holder, lambda _: forget(number, None))
 
 
 @dataclass(frozen=True)
