@@ -144,7 +144,7 @@ class CompiledGraph:
     def _check(self, arrays: Sequence[Array]) -> list[Array]:
         if len(arrays) != len(self._inputs):
             named = ", ".join(f"{name} {type_}" for name, type_ in self._inputs)
-            raise ShapeError(f"expected {len(self._inputs)} inputs ({named}), got {len(arrays)}")
+            raise ShapeError(f"expected {len(self._inputs)} inputs, got {len(arrays)}; they are {named}")
         return [_checked(name, type_, array) for (name, type_), array in zip(self._inputs, arrays, strict=True)]
 
 
