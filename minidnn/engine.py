@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import logging
 import math
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
@@ -20,14 +22,18 @@ from minidnn.ir.graph import Graph, make_node, make_variable
 from minidnn.ir.printing import debug_enabled, debug_print, format_graph
 from minidnn.ops.registry import Attrs, Op, TensorType
 from minidnn.passes.fold_constants import fold_constants
-from minidnn.plan.program import PlanStep, describe_step
+from minidnn.plan.program import HostStep, PlanStep, describe_step
 from minidnn.process_safe import uninterrupted
+from minidnn.runtime.counters import COUNTERS
 from minidnn.runtime.memory import Arenas
+from minidnn.runtime.messages import start_logging
 from minidnn.runtime.profile import Profile
 from minidnn.runtime.program_cache import Owner, ProgramCache
 from minidnn.runtime.recording import Recorder, run_on_host, start, stop
 from minidnn.runtime.threads import get_num_threads, pool, set_num_threads, start_threads
+from minidnn.scope import current_scope
 from minidnn.staging import Stages, has_unknown_sizes
+from minidnn.untrusted import printable
 from minidnn_kernels.fork_lock import FORK_LOCK
 
 if TYPE_CHECKING:
@@ -35,6 +41,7 @@ if TYPE_CHECKING:
     from minidnn.runtime.executor import Executor
 
 __all__ = [
+    "COUNTERS",
     "Arenas",
     "CompiledGraph",
     "PlanStep",
@@ -49,6 +56,8 @@ __all__ = [
     "set_num_threads",
     "start_threads",
 ]
+
+_log = logging.getLogger(__name__)
 
 Array = np.ndarray[Any, Any]
 _Profile = TypeVar("_Profile", bound=Profile)
@@ -100,7 +109,7 @@ class CompiledGraph:
         own = tuple(map(describe_step, self.program.steps))
         if not isinstance(self._run, Stages):
             return own
-        sizing = (PlanStep(node.name, "NumPy", True, None, None) for node in self._run.sizing)
+        sizing = (PlanStep(node.name, "NumPy", True, None, None, _SIZING) for node in self._run.sizing)
         rest = self._run.latest
         return (*own, *sizing, *(() if rest is None else rest.steps()))
 
@@ -134,7 +143,8 @@ class CompiledGraph:
 
     def _check(self, arrays: Sequence[Array]) -> list[Array]:
         if len(arrays) != len(self._inputs):
-            raise ShapeError(f"expected {len(self._inputs)} inputs, got {len(arrays)}")
+            named = ", ".join(f"{name} {type_}" for name, type_ in self._inputs)
+            raise ShapeError(f"expected {len(self._inputs)} inputs, got {len(arrays)}; they are {named}")
         return [_checked(name, type_, array) for (name, type_), array in zip(self._inputs, arrays, strict=True)]
 
 
@@ -168,6 +178,7 @@ def compile_graph(
     inputs: Mapping[str, TensorType],
     versions: Mapping[str, int] | None = None,
     arenas: Arenas | None = None,
+    name: str = "graph",
 ) -> CompiledGraph:
     """Compile a graph.
 
@@ -179,6 +190,7 @@ def compile_graph(
         versions: a number of each parameter that changes when it is written to; those that have one share their packed
             copies with other graphs.
         arenas: memory for temporaries that several graphs use in turns; by default the graph has its own.
+        name: what the log calls it.
 
     Raises:
         OpError: shapes or dtypes do not fit; the message names the node.
@@ -191,9 +203,12 @@ def compile_graph(
     # What was computed here is known to nobody else, whatever its name is.
     same = {n: version for n, version in (versions or {}).items() if n in known and known[n] is parameters.get(n)}
     if has_unknown_sizes(folded):
-        make = partial(compile_graph, versions=same, arenas=arenas)
-        return CompiledGraph(Stages(folded, known, inputs, make, run_on_host), inputs)
-    return CompiledGraph(_executor(folded, known, given, layouts, same, arenas), inputs)
+        make = partial(compile_graph, versions=same, arenas=arenas, name=name)
+        stages = Stages(folded, known, inputs, make, run_on_host)
+        for node in stages.sizing:
+            _note_on_host(node.op_name, node.name, _SIZING)
+        return CompiledGraph(stages, inputs)
+    return CompiledGraph(_executor(folded, known, given, layouts, same, arenas, name), inputs)
 
 
 _COMPILER = ("minidnn.lowering", "minidnn.runtime.executor", "minidnn.runtime.library", "minidnn_kernels.peak")
@@ -202,6 +217,7 @@ _COMPILER = ("minidnn.lowering", "minidnn.runtime.executor", "minidnn.runtime.li
 @cache
 def _load_compiler() -> None:
     """Import what compiles and runs, at the first need: `import minidnn` needs none of it."""
+    start_logging()
     uninterrupted(_import_compiler)
 
 
@@ -218,6 +234,8 @@ def _executor(
     layouts: Sequence[str] | None,
     versions: Mapping[str, int] | None,
     arenas: Arenas | None,
+    name: str,
+    is_operator: bool = False,
 ) -> Executor:
     _load_compiler()
     from minidnn.lowering import lower  # deferred: it loads the compiler
@@ -225,12 +243,41 @@ def _executor(
     from minidnn.runtime.library import library  # deferred: it loads the compiler
     from minidnn_kernels.codegen import emit_asm  # deferred: it loads the compiler
 
+    begin = time.perf_counter()
     kernels = library()
     program = lower(graph, parameters, inputs, layouts, kernels.isa, versions)
     debug_print("plan", f"{len(program.steps)} steps for {kernels.isa.name}", lambda: str(program))
     for spec in program.kernels() if debug_enabled("asm") else ():
         debug_print("asm", spec.name, lambda spec=spec: emit_asm(spec.emit(kernels.isa), kernels.isa))  # type: ignore[misc]
-    return Executor(program, kernels, pool, arenas)
+    executor = Executor(program, kernels, pool, arenas, is_operator)
+    seconds = time.perf_counter() - begin
+    COUNTERS.compile_seconds.add(seconds)
+    level = logging.DEBUG if is_operator else logging.INFO
+    if _log.isEnabledFor(level):
+        signature = ", ".join(f"{printable(key)} {type_}" for key, (type_, _) in inputs.items())
+        _log.log(
+            level,
+            "%s(%s): %d steps for %s in %.3f s; kernels: %d compiled, %d from the cache, %d loaded before",
+            *(name, signature, len(program.steps), kernels.isa.name, seconds, *executor.prepared),
+        )
+    for step in program.steps:
+        if isinstance(step, HostStep):
+            _note_on_host(step.operator, step.name, step.reason)
+    return executor
+
+
+_SIZING = "the size of its result depends on values"
+
+
+def _note_on_host(operator: str, name: str, reason: str) -> None:
+    """Log, once, that an operator runs on NumPy."""
+    if _log.isEnabledFor(logging.INFO):
+        _log_on_host(operator, name, reason)
+
+
+@lru_cache(maxsize=4096)
+def _log_on_host(operator: str, name: str, reason: str) -> None:
+    _log.info("%s (operator %s) runs on NumPy: %s", printable(name) or "an array", operator, reason)
 
 
 # --- eager operators: one node each, through the same kernels ---------------------------------------
@@ -283,7 +330,7 @@ def run_op(op: Op, attrs: Attrs, arrays: Sequence[Operand]) -> tuple[Array, ...]
         OpError: the arrays do not fit.
     """
     _load_compiler()
-    from minidnn.lowering import has_kernel  # deferred: it loads the compiler
+    from minidnn.lowering import has_kernel, why_on_host  # deferred: it loads the compiler
 
     types = tuple(a._type for a in arrays)
     data = [a._read(op.name) for a in arrays]
@@ -292,6 +339,8 @@ def run_op(op: Op, attrs: Attrs, arrays: Sequence[Operand]) -> tuple[Array, ...]
     for name, array in zip(op.input_names(attrs), data, strict=True):
         _refuse_nan(f"{op.name}: {name}", array)
     if op.is_dynamic or not has_kernel(op.name, types, attrs):
+        if _log.isEnabledFor(logging.INFO):
+            _log_on_host(op.name, current_scope() or op.name, why_on_host(op.name, types))
         return run_on_host(op.name, lambda: op.compute(attrs, *data))
     names = op.input_names(attrs)
     weights = [i for i, name in enumerate(names) if name in op.parameters]
@@ -306,7 +355,9 @@ def run_op(op: Op, attrs: Attrs, arrays: Sequence[Operand]) -> tuple[Array, ...]
         graph = Graph([node[i] for i in range(node.num_outputs)])
         inputs = {f"in{i}": (types[i], layout) for i, layout in zip(moving, layouts, strict=True)}
         versions = {f"in{i}": arrays[i]._version for i in weights}
-        executor = _executor(graph, {f"in{i}": data[i] for i in weights}, inputs, None, versions, _arenas)
+        executor = _executor(
+            graph, {f"in{i}": data[i] for i in weights}, inputs, None, versions, _arenas, op.name, is_operator=True
+        )
         _programs.keep(owner, key, executor)
     return tuple(executor(read))
 
@@ -369,7 +420,7 @@ def contiguous(array: Array) -> Array:
     if executor is None:
         variable = make_variable("in0")
         given = {"in0": (type_, _CHANNELS_LAST)}
-        executor = _executor(Graph([variable]), {}, given, [_PLAIN], {}, _arenas)
+        executor = _executor(Graph([variable]), {}, given, [_PLAIN], {}, _arenas, "reorder", is_operator=True)
         _programs.keep(_without_weights, key, executor)
     return executor([readable])[0]
 

@@ -25,7 +25,17 @@ class MXNetError(Exception):
 
 
 class OpError(MXNetError, ValueError):
-    """An operator got an attribute or an input it cannot work with."""
+    """An operator got an attribute or an input it cannot work with.
+
+    Attributes:
+        layer: the block or node, as users call it, whose operator it is, of an error of a graph.
+        reason: what that operator said, of an error of a graph.
+        is_explained: whether the message says what the network was called with.
+    """
+
+    layer = ""
+    reason = ""
+    is_explained = False
 
 
 class ShapeError(OpError):

@@ -7,10 +7,12 @@ be split again.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -21,6 +23,8 @@ from minidnn.plan.program import PlanStep, Program
 from minidnn.process_safe import ForkSafeLock
 
 __all__ = ["Stages", "has_unknown_sizes"]
+
+_log = logging.getLogger(__name__)
 
 Array = np.ndarray[Any, Any]
 
@@ -48,7 +52,7 @@ class Compiled(Protocol):
 
 
 Compile = Callable[[Graph, Mapping[str, Array], Mapping[str, TensorType]], Compiled]
-RunHost = Callable[[str, Callable[[], Any]], Any]
+RunHost = Callable[[str, Callable[[], Any], str], Any]
 
 
 def _is_sizing(node: Node) -> bool:
@@ -113,7 +117,7 @@ class Stages:
         parameters: its weights, by variable name.
         inputs: the types of its inputs, by variable name, in the order of the arrays of a call.
         make: compiles a graph, one with unknown sizes in stages.
-        run_host: runs an operation by its reference, under its name.
+        run_host: runs an operation by its reference; takes its name, what computes it, and its operator.
 
     Raises:
         OpError: shapes or dtypes do not fit; the message names the node.
@@ -168,7 +172,7 @@ class Stages:
         for node, names in self._parts.sizing:
             inputs = [next(operands) for _ in node.inputs]
             begin = time.perf_counter()
-            results = self._run_host(node.name, lambda node=node, inputs=inputs: node.compute(inputs))  # type: ignore[misc]
+            results = self._run_host(node.name, partial(node.compute, inputs), node.op_name)
             if recorder is not None:
                 recorder.add_host(node.name, (begin, time.perf_counter()))
             feed.update(zip(names, results, strict=True))
@@ -182,7 +186,8 @@ class Stages:
                 found = self._rests[key] = self._make(self._parts.rest, self._rest_parameters, types)
             self._rests.move_to_end(key)
             while len(self._rests) > _KEPT_RESTS:
-                self._rests.popitem(last=False)
+                dropped, _ = self._rests.popitem(last=False)
+                _log.info("the program for %s dropped: more than %d sizes of one graph", dropped, _KEPT_RESTS)
             return found
 
 

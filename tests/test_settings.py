@@ -25,6 +25,8 @@ WRONG = {
     "MINIDNN_DEBUG": ["foo", "graph,foo", "graph passes", "ALL"],
     "MINIDNN_CHECK_FINITE": ["2", "maybe", "-1"],
     "MINIDNN_WINOGRAD": ["2", "never"],
+    "MINIDNN_LOG": ["1", "loud", "info,debug"],
+    "MINIDNN_NOTICES": ["2", "never"],
 }
 EVERY_WRONG = [(name, text) for name, texts in WRONG.items() for text in texts]
 

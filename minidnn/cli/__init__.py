@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 
 from minidnn.cli import accuracy, bench, demo, im2rec, info, profile, quantize, viz
 from minidnn.engine import check_settings
 from minidnn.errors import MXNetError
+from minidnn.formats import version
 
 __all__ = ["COMMANDS", "main", "make_parser"]
 
@@ -33,7 +33,7 @@ def make_parser() -> argparse.ArgumentParser:
         description="Fast CPU inference from plain Python: Gluon's API on a fusing compiler.",
         epilog="'minidnn COMMAND --help' says more of a command.",
     )
-    parser.add_argument("--version", action="version", version=f"minidnn {version('minidnn')}")
+    parser.add_argument("--version", action="version", version=f"minidnn {version()}")
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
     for name, module in COMMANDS.items():
         command = commands.add_parser(name, help=module.SUMMARY, description=module.DESCRIPTION)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 from minidnn import engine, serialization
 from minidnn.engine import Arenas
@@ -26,6 +27,8 @@ from minidnn.scope import current_scope
 from minidnn.symbol.symbol import Symbol
 
 __all__ = ["HybridBlock"]
+
+_log = logging.getLogger(__name__)
 
 _Signature = tuple[Spec, tuple[TensorType, ...]]
 
@@ -82,6 +85,12 @@ class HybridBlock(Block):
 
     # ---- calling ---------------------------------------------------------------------------------
 
+    @overload
+    def __call__(self, x: ndarray, /, *args: ndarray) -> ndarray: ...
+
+    @overload
+    def __call__(self, *args: Any) -> Any: ...
+
     def __call__(self, *args: Any) -> Any:
         """Run `forward` on arrays, or the program compiled from it.
 
@@ -91,8 +100,20 @@ class HybridBlock(Block):
 
         Raises:
             TypeError: an argument is something else, or none is an array; the message names the block.
-            OpError: shapes or dtypes do not fit; the message names the layer.
+            OpError: shapes or dtypes do not fit; the message names the layer and the inputs.
         """
+        try:
+            return self._call(args)
+        except OpError as error:
+            raise self._explained(error, args) from None
+        except TypeError as error:
+            self._check_number(args, error)
+            raise
+
+    def _types_that_fit(self) -> Sequence[TensorType]:
+        return () if self._latest_program is None else self._latest_program.types
+
+    def _call(self, args: tuple[Any, ...]) -> Any:
         compiled = (self._active or self._callback is not None) and current_trace() is None and observer() is None
         if not compiled:
             if not args or not all(type(a) is ndarray for a in args):
@@ -175,17 +196,21 @@ class HybridBlock(Block):
             with self._build_lock.here:
                 self._programs.pop(signature, None)
         program = self._programs.get(signature)
-        if program is None or not program.is_current():
+        if program is not None and program.is_current():
+            engine.COUNTERS.program_hits.add()
+        else:
             with self._build_lock.here:
                 program = self._programs.get(signature)
                 if program is None or not program.is_current():
                     # Those go first, so that old and new packed weights never stand side by side.
                     program = None
+                    engine.COUNTERS.program_misses.add()
                     self._drop_outdated()
                     program = self._build_program(args, arrays, spec, self._backend, self._backend_opts)
-                    while len(self._programs) >= self._max_programs:
-                        self._programs.pop(next(iter(self._programs)))
+                    self._drop_oldest()
                     self._programs[signature] = program
+                else:
+                    engine.COUNTERS.program_hits.add()
         self._latest_program = program
         return program
 
@@ -244,8 +269,23 @@ class HybridBlock(Block):
         """Names of the data variables of a traced graph: ``data``, or ``data0``, ``data1``, ..."""
         return ["data"] if arg_num == 1 else [f"data{i}" for i in range(arg_num)]
 
+    def _drop_oldest(self) -> None:
+        """Make room for one more program."""
+        while len(self._programs) >= self._max_programs:
+            oldest = next(iter(self._programs))
+            self._programs.pop(oldest)
+            engine.COUNTERS.evictions.add()
+            _log.info(
+                "%s: the program for %s dropped: there are more than %d signatures of inputs",
+                *(type(self).__name__, ", ".join(map(str, oldest[1])), self._max_programs),
+            )
+
     def _drop_outdated(self) -> None:
-        self._programs = {signature: p for signature, p in self._programs.items() if p.is_current()}
+        current = {signature: p for signature, p in self._programs.items() if p.is_current()}
+        if len(current) < len(self._programs):
+            count = len(self._programs) - len(current)
+            _log.info("%s: %d programs dropped: parameters or blocks have changed", type(self).__name__, count)
+        self._programs = current
         if self._latest_program is not None and not self._latest_program.is_current():
             self._latest_program = None
 
@@ -332,7 +372,10 @@ class HybridBlock(Block):
         arrays, spec = self._flatten_inputs(inputs)
         with self._build_lock.here:
             chosen = _FUSED if backend is None else backend
-            program = self._build_program(inputs, arrays, spec, chosen, kwargs)
+            try:
+                program = self._build_program(inputs, arrays, spec, chosen, kwargs)
+            except OpError as error:
+                raise self._explained(error, inputs) from None
             before = self._active, self._backend, self._backend_opts, self._programs, self._latest_program
             try:
                 self.hybridize(

@@ -52,14 +52,15 @@ class Program:
     Args:
         block: whose graph it is.
         graph: the graph.
-        types: the types of the inputs.
+        types: the types of the inputs, also those that the graph does not read.
         arenas: memory for temporaries, shared by the block's programs.
     """
 
     def __init__(
         self, block: Block, graph: BlockGraph, types: Sequence[TensorType], arenas: engine.Arenas | None = None
     ) -> None:
-        self.graph, self._arenas = graph, arenas
+        self.types = tuple(types)
+        self.graph, self._arenas, self._name = graph, arenas, type(block).__name__
         used = set(graph.symbol.list_inputs())
         self._positions = [i for i, name in enumerate(graph.inputs) if name in used]
         self._types = {graph.inputs[i]: types[i] for i in self._positions}
@@ -103,7 +104,9 @@ class Program:
                     array._compiled.clear()
                 versions = {name: array._version for name, array in self._values.items()}
                 values = {name: _data(array) for name, array in self._values.items()}
-                self._run = engine.compile_graph(self.graph.symbol, values, self._types, versions, self._arenas)
+                self._run = engine.compile_graph(
+                    self.graph.symbol, values, self._types, versions, self._arenas, self._name
+                )
             return self._run
 
     def steps(self) -> tuple[engine.PlanStep, ...]:

@@ -115,7 +115,7 @@ def _parameters(
     try:
         shapes = node.op.infer_parameters(node.attrs, data)
     except OpError as error:
-        raise type(error)(f"node {node.name!r}: {error}") from None
+        raise node.locate(error) from None
     default = data.dtype if data.dtype.kind == "f" else _DEFAULT_DTYPE
     result = list(inputs)
     for i, name in enumerate(node.op.input_names(node.attrs)):
@@ -134,5 +134,5 @@ def _inside(
     try:
         types = _propagate(node.subgraph, given, wanted)
     except OpError as error:
-        raise type(error)(f"node {node.name!r}: {error}") from None
+        raise node.locate(error) from None
     return [t if t is not None else types.get(v[0]) for t, v in zip(inputs, node.inner_inputs, strict=True)]

@@ -290,7 +290,10 @@ def _pad_pairs(attrs: Attrs, ndim: int) -> tuple[tuple[int, int], ...]:
     if len(width) == 1:
         return width * ndim
     if len(width) != ndim:
-        raise ShapeError(f"pad: pad_width has {len(width)} pairs for {ndim} dimensions")
+        wanted = len(width)
+        raise ShapeError(
+            f"pad: data must have {wanted} dimensions, got {ndim}: pad_width has {wanted} pairs for {ndim} dimensions"
+        )
     return width
 
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import weakref
 from collections.abc import Hashable, Iterator
 from typing import TYPE_CHECKING
+
+from minidnn.runtime.counters import COUNTERS
 
 if TYPE_CHECKING:
     from minidnn.runtime.executor import Executor
 
 __all__ = ["Owner", "ProgramCache"]
+
+_log = logging.getLogger(__name__)
 
 
 class Owner:
@@ -54,7 +59,9 @@ class ProgramCache:
         """The program the owner has under that key."""
         entry = owner.programs.get(key)
         if entry is None:
+            COUNTERS.program_misses.add()
             return None
+        COUNTERS.program_hits.add()
         entry.used = next(self._clock)
         return entry.executor
 
@@ -94,6 +101,11 @@ class ProgramCache:
             owner = entry.owner()
             if owner is not None and owner.programs.get(entry.key) is entry:
                 owner.programs.pop(entry.key, None)
+        COUNTERS.evictions.add(len(alive) - kept)
+        _log.info(
+            "%d programs of single operators dropped, those used longest ago; %d, with tables of %d bytes, are left",
+            *(len(alive) - kept, kept, self._bytes),
+        )
 
 
 def _count_bytes(entries: list[_Entry]) -> Iterator[int]:

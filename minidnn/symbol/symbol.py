@@ -17,7 +17,7 @@ from minidnn.ir.graph import Entry, Node, make_variable
 from minidnn.ir.infer import known_types, with_types
 from minidnn.ir.json_format import MAX_BYTES, attrs_to_strings, from_json, hints_to_strings, to_json
 from minidnn.ir.json_values import parse_literal
-from minidnn.ir.printing import format_graph
+from minidnn.ir.printing import format_graph, graph_html
 from minidnn.ir.roles import auxiliary_variables, parameter_variables
 from minidnn.numpy.multiarray import ndarray
 from minidnn.ops.registry import TensorType
@@ -309,6 +309,9 @@ class Symbol(Arithmetic):
 
     def __str__(self) -> str:
         return format_graph(self)
+
+    def _repr_html_(self) -> str:
+        return graph_html(self)
 
 
 # ---- making symbols -------------------------------------------------------------------------------
