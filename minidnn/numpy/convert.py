@@ -10,11 +10,13 @@ from minidnn.device import Device
 from minidnn.errors import TypeMismatchError
 from minidnn.numpy.base import apply, as_native, is_scalar
 from minidnn.numpy.multiarray import ndarray
+from minidnn.ops.checks import INTEGERS
 
 __all__ = [
     "Shape",
     "as_array",
     "as_host",
+    "as_operand",
     "as_shape",
     "check_device",
     "find_traced",
@@ -40,6 +42,14 @@ def as_array(x: Any, dtype: Any = None) -> ndarray:
     if isinstance(x, (list, tuple)) and find_traced(x) is not None:
         return _stack_traced(x, np.dtype(np.float32 if dtype is None else dtype))
     return ndarray._wrap(as_host(x, dtype))
+
+
+def as_operand(x: Any) -> ndarray:
+    """As `as_array`, but lists and numbers keep integers, which NumPy computes with."""
+    if isinstance(x, (ndarray, np.ndarray, np.generic)) or find_traced(x) is not None:
+        return as_array(x)
+    host = np.asarray(to_numpy(x))
+    return as_array(host if host.dtype in INTEGERS or host.dtype == np.bool_ else x)
 
 
 def _stack_traced(x: Any, dtype: np.dtype[Any]) -> ndarray:

@@ -1,6 +1,6 @@
 """Functions that NumPy computes on the values at hand.
 
-While a network is traced, `minidnn.numpy.recorded` has the operators that compute the same.
+While a network is traced, `minidnn.numpy.recorded` and `composed` have the operators that compute the same.
 """
 
 from __future__ import annotations

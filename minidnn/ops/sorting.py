@@ -228,19 +228,25 @@ def _register_quantile(name: str, function: Callable[..., Any], highest: int) ->
 
 _register_quantile("percentile", np.percentile, 100)
 _register_quantile("quantile", np.quantile, 1)
+_register_quantile("nanpercentile", np.nanpercentile, 100)
+_register_quantile("nanquantile", np.nanquantile, 1)
 
 
-def _infer_median(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
-    return [TensorType(_reduced("median", attrs, types[0]), probed_dtype(np.median, types))]
+def _register_median(name: str, function: Callable[..., Any]) -> None:
+    def infer(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
+        return [TensorType(_reduced(name, attrs, types[0]), probed_dtype(function, types))]
 
-
-register(
-    Op(
-        "median",
-        _infer_median,
-        lambda attrs, x: np.median(x, attrs.axis, keepdims=attrs.keepdims),
-        ("data",),
-        attrs=_REDUCED,
-        nonnegative=IF_ALL,
+    register(
+        Op(
+            name,
+            infer,
+            lambda attrs, x: function(x, attrs.axis, keepdims=attrs.keepdims),
+            ("data",),
+            attrs=_REDUCED,
+            nonnegative=IF_ALL,
+        )
     )
-)
+
+
+_register_median("median", np.median)
+_register_median("nanmedian", np.nanmedian)

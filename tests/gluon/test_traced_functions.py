@@ -31,6 +31,12 @@ class Network(HybridBlock):
         return result, x + n
 
 
+def filled_diagonal(a: Any, value: Any, wrap: bool = False) -> Any:
+    copy = a.copy()
+    np.fill_diagonal(copy, value, wrap)
+    return copy
+
+
 UNARY = (
     *("abs", "absolute", "arccos", "arcsin", "arcsinh", "arctan", "arctanh", "cbrt", "ceil", "cos", "cosh", "deg2rad"),
     *("degrees", "exp", "expm1", "fabs", "fix", "floor", "isfinite", "isinf", "isnan", "isneginf", "isposinf", "log"),
@@ -61,6 +67,84 @@ FUNCTIONS: dict[str, list[Forward]] = {
     "arccosh": [lambda x, n: np.arccosh(x + 1)],
     "acosh": [lambda x, n: np.acosh(x + 1)],
     "ldexp": [lambda x, n: np.ldexp(x, 3)],
+    **{name: [lambda x, n, name=name: getattr(np, name)(x[0], n[0] + 1)] for name in ("polyadd", "polysub")},
+    **{
+        name: [
+            lambda x, n, name=name: getattr(np, name)(np.where(n > 0, x, np.nan)),
+            lambda x, n, name=name: getattr(np, name)(np.where(x > 0.15, x, np.nan), 1),
+            lambda x, n, name=name: getattr(np, name)(n, axis=0),
+        ]
+        for name in ("nanargmax", "nanargmin", "nancumprod", "nancumsum", "nanmedian")
+    },
+    **{
+        name: [
+            lambda x, n, name=name: getattr(np, name)(np.where(n > 0, x, np.nan), 0.4),
+            lambda x, n, name=name: getattr(np, name)(x, [0.1, 0.5], axis=(0, 1), keepdims=True, method="lower"),
+            lambda x, n, name=name: getattr(np, name)(n, 0.3, 1),
+        ]
+        for name in ("nanpercentile", "nanquantile")
+    },
+    **{name: [lambda x, n, name=name: getattr(np, name)(n)] for name in ("unique_all", "unique_inverse")},
+    "unique_values": [lambda x, n: np.unique_values(n), lambda x, n: np.unique_values(x)],
+    "apply_over_axes": [lambda x, n: np.apply_over_axes(np.sum, x, (0, 1))],
+    "correlate": [
+        lambda x, n: np.correlate(x[0], x[1, :2]),
+        lambda x, n: np.correlate(n[0], [1, 2], "full"),
+        lambda x, n: np.correlate(x[0], n[1], "same"),
+    ],
+    "extract": [lambda x, n: np.extract(n > 0, x), lambda x, n: np.extract(x[0] > 0.3, [1, 2, 3, 4])],
+    "fill_diagonal": [lambda x, n: filled_diagonal(x, 7), lambda x, n: filled_diagonal(n.T * 1, x[0, :2], True)],
+    "frexp": [lambda x, n: np.frexp(x * 9), lambda x, n: np.frexp(n)],
+    "histogram2d": [
+        lambda x, n: np.histogram2d(x[0], n[0], 3),
+        lambda x, n: np.histogram2d(x[0], x[1], [2, np.sort(x[2])], [(0, 1), (0, 1)], True, x[2]),
+    ],
+    "histogram_bin_edges": [
+        lambda x, n: np.histogram_bin_edges(x, 3),
+        lambda x, n: np.histogram_bin_edges(n, "sturges", (0, 5)),
+        lambda x, n: np.histogram_bin_edges(x, [0.0, 1.0]),
+    ],
+    "histogramdd": [
+        lambda x, n: np.histogramdd(x, 2),
+        lambda x, n: np.histogramdd((x[0], n[0]), [[0.0, 0.5, 1.0], 2], weights=n[1]),
+    ],
+    "i0": [lambda x, n: np.i0(x), lambda x, n: np.i0(n)],
+    "in1d": [lambda x, n: np.in1d(n, [1, 2]), lambda x, n: np.in1d(x, x[0], invert=True)],
+    "ix_": [lambda x, n: np.ix_(n[0], [1, 2]), lambda x, n: x[np.ix_(x[:, 0] > 0.3, n[0] > 0)]],
+    "packbits": [lambda x, n: np.packbits(n > 0), lambda x, n: np.packbits(n, axis=1, bitorder="little")],
+    "piecewise": [
+        lambda x, n: np.piecewise(x, [x < 0.3, x > 0.6], [0, lambda v: v * 2, -1]),
+        lambda x, n: np.piecewise(n, n > 1, [lambda v, k: v + k, 5], 3),
+    ],
+    "poly": [lambda x, n: np.poly(x[0]), lambda x, n: np.poly(x[:, :3]), lambda x, n: np.poly(n[0])],
+    "polydiv": [lambda x, n: np.polydiv(x[0], x[1, :2]), lambda x, n: np.polydiv(n[0, :1], x[0])],
+    "polyfit": [
+        lambda x, n: np.polyfit(x[0], x[1], 2),
+        lambda x, n: np.polyfit(x[0], x.T, 1, w=x[2] + n[0]),
+        lambda x, n: np.polyfit(x[0], x[1], 1, cov="unscaled"),
+        lambda x, n: np.polyfit(x[0], x[1], 1, full=True),
+    ],
+    "polyint": [lambda x, n: np.polyint(x[0]), lambda x, n: np.polyint(n[0], 2, x[0, :2])],
+    "polymul": [lambda x, n: np.polymul(n[0], n[1]), lambda x, n: np.polymul(x[0], [0, 1, 2])],
+    "roots": [lambda x, n: np.roots(np.polymul(np.polymul([1, 0.5], x[0, :2]), n[0, :1] + 1))],
+    "select": [
+        lambda x, n: np.select([n == 0, x > 0.5], [x, n]),
+        lambda x, n: np.select([n == 1], [7], x),
+        lambda x, n: np.select(n[:2] > 0, x[:2], 0.5),
+    ],
+    "setxor1d": [lambda x, n: np.setxor1d(n[0], n[1]), lambda x, n: np.setxor1d(x, [1, 2])],
+    "spacing": [lambda x, n: np.spacing(x), lambda x, n: np.spacing(x.astype("float16"))],
+    "trim_zeros": [
+        lambda x, n: np.trim_zeros(n[0]),
+        lambda x, n: np.trim_zeros(np.where(x > 0.8, x, 0), "f"),
+        lambda x, n: np.trim_zeros(n[1] * 0, "b"),
+    ],
+    "unpackbits": [
+        lambda x, n: np.unpackbits(n.astype("uint8"), 1),
+        lambda x, n: np.unpackbits(n.astype("uint8"), count=-3, bitorder="little"),
+    ],
+    "unwrap": [lambda x, n: np.unwrap(x * 20), lambda x, n: np.unwrap(n * 3, axis=0, period=4)],
+    "vander": [lambda x, n: np.vander(x[0]), lambda x, n: np.vander(n[0], 3, increasing=True)],
     "apply_along_axis": [
         lambda x, n: np.apply_along_axis(np.sum, 0, x),
         lambda x, n: np.apply_along_axis(lambda row: row[:2] * 2, 1, x),
@@ -116,6 +200,7 @@ FUNCTIONS: dict[str, list[Forward]] = {
         lambda x, n: np.histogram(x, 4, (0, 1)),
         lambda x, n: np.histogram(n, [0, 1, 3], density=True),
         lambda x, n: np.histogram(x, np.sort(x[0]), weights=x),
+        lambda x, n: np.histogram(x, "auto"),
     ],
     "hsplit": [lambda x, n: np.hsplit(x, 2)],
     "hstack": [lambda x, n: np.hstack([x, n])],
@@ -123,6 +208,8 @@ FUNCTIONS: dict[str, list[Forward]] = {
         lambda x, n: np.insert(x, 1, 0.0, 0),
         lambda x, n: np.insert(x, [0, 2], x[:, :2], 1),
         lambda x, n: np.insert(x, 2, n[0, 0]),
+        lambda x, n: np.insert(x, n[0] - 1, 5, axis=1),
+        lambda x, n: np.insert(x, n[0, 0], x[:, 0], axis=1),
     ],
     "interp": [lambda x, n: np.interp(x, [0, 1], [2, 3]), lambda x, n: np.interp(x, np.sort(x[0]), x[1], left=0)],
     "intersect1d": [
@@ -320,7 +407,6 @@ INDEXING: list[Forward] = [
 
 NOT_OF_ARRAYS = "takes no arrays, or only their shapes"
 VALUES = "gives values to Python, which a graph does not have while it is traced"
-BY_NUMPY = "computed by NumPy on values; while tracing it is an error that names it"
 OF_INTEGERS = "operators on integers and their ranges, compiled in tests/npx/test_quantized_names.py"
 EXEMPT = {
     **dict.fromkeys(("arange", "blackman", "empty", "eye", "hamming", "hanning", "identity", "indices"), NOT_OF_ARRAYS),
@@ -332,12 +418,6 @@ EXEMPT = {
     "random": "a module, with tests of its own",
     **dict.fromkeys(("can_cast", "finfo", "iinfo", "min_scalar_type", "promote_types", "result_type"), NOT_OF_ARRAYS),
     **dict.fromkeys(("tril_indices_from", "triu_indices_from"), NOT_OF_ARRAYS),
-    **dict.fromkeys(("apply_over_axes", "correlate", "extract", "fill_diagonal", "frexp", "i0", "in1d"), BY_NUMPY),
-    **dict.fromkeys(("histogram2d", "histogram_bin_edges", "histogramdd", "ix_", "packbits", "unpackbits"), BY_NUMPY),
-    **dict.fromkeys(("nanargmax", "nanargmin", "nancumprod", "nancumsum", "nanmedian", "nanpercentile"), BY_NUMPY),
-    **dict.fromkeys(("nanquantile", "piecewise", "poly", "polyadd", "polydiv", "polyfit", "polyint"), BY_NUMPY),
-    **dict.fromkeys(("polymul", "polysub", "roots", "select", "setxor1d", "spacing", "trim_zeros"), BY_NUMPY),
-    **dict.fromkeys(("unique_all", "unique_inverse", "unique_values", "unwrap", "vander"), BY_NUMPY),
 }
 NPX_EXEMPT = {
     **dict.fromkeys(("Device", "cpu", "cpu_pinned", "current_context", "current_device", "gpu"), NOT_OF_ARRAYS),
