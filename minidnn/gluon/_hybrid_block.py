@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -126,6 +127,7 @@ class HybridBlock(Block):
             # forward() decided something by a number of elements that depends on values, and now there are others.
             program = self._program_for(args, arrays, spec, rebuild=True)
             outputs = self._run_program(program, arrays)
+        program.write_back(outputs, arrays)
         output = unflatten(program.graph.output, iter(outputs))
         for hook in [*self._forward_hooks.values()]:
             hook(self, args, output)
@@ -200,7 +202,7 @@ class HybridBlock(Block):
         graph = self._trace_graph(arrays, spec)
         if backend is not None:
             symbol = graph.symbol.optimize_for(backend, args=graph.arrays(), **options)
-            graph = BlockGraph(symbol, graph.inputs, graph.parameters, graph.constants, graph.output)
+            graph = replace(graph, symbol=symbol)
         return Program(self, graph, [a._type for a in arrays], self._arenas)
 
     def _trace_graph(self, arrays: Sequence[ndarray], spec: Spec) -> BlockGraph:
@@ -213,13 +215,14 @@ class HybridBlock(Block):
         outputs, output_spec = flatten(output, self._refuse_output)
         if not outputs:
             raise self._refuse_output(output)
-        symbol = Symbol(trace.graph(outputs).outputs)
+        written = trace.written_inputs()
+        symbol = Symbol(trace.graph([*outputs, *written.values()]).outputs)
         met = {id(p) for p in recording.used.values()}
         self._warn_unused(symbol, inputs, [name for name, p in named.items() if id(p) not in met])
         used = set(symbol.list_inputs())
         parameters = {name: p for name, p in recording.used.items() if name in used}
         constants = {name: a for name, a in trace.constants.items() if name in used}
-        return BlockGraph(symbol, tuple(inputs), parameters, constants, output_spec)
+        return BlockGraph(symbol, tuple(inputs), parameters, constants, output_spec, tuple(written))
 
     def _refuse_output(self, value: Any) -> TypeError:
         return TypeError(
@@ -456,4 +459,4 @@ class HybridBlock(Block):
                 "Please first call block.hybridize() and then run forward with "
                 "this block at least once before calling export."
             )
-        return program.graph
+        return program.graph.without_writes()

@@ -15,10 +15,10 @@ from minidnn.numpy.base import deliver, is_scalar
 from minidnn.numpy.convert import as_array, as_operand, find_traced
 from minidnn.numpy.manipulation import broadcast_to, concatenate, moveaxis, ravel, reshape, stack, take
 from minidnn.numpy.multiarray import ndarray
-from minidnn.numpy.recorded import diagonal, flat_or_axis, isclose, isin, records
+from minidnn.numpy.recorded import RECORDED, diagonal, flat_or_axis, isclose, isin, records
 from minidnn.ops.histograms import BIN_RULES
 
-__all__: list[str] = []
+__all__ = ["RECORDED"]
 
 
 # ---- compositions --------------------------------------------------------------------------------------
@@ -154,7 +154,7 @@ def apply_along_axis(func1d: Any, axis: int, arr: Any, *args: Any, **kwargs: Any
 def delete(arr: Any, obj: Any, axis: int | None = None) -> ndarray:
     x, along = flat_or_axis(arr, axis)
     count = x.shape[along]
-    if isinstance(obj, ndarray) and obj._entry is not None:
+    if isinstance(obj, ndarray) and obj._trace is not None:
         gone = binary("mod", obj, count) if obj.dtype != np.bool_ else flatnonzero(obj)
         return take(x, flatnonzero(isin(np.arange(count), ravel(gone), invert=True)), along)
     return take(x, np.delete(np.arange(count), np.asarray(obj) if isinstance(obj, ndarray) else obj), along)

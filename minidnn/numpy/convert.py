@@ -104,7 +104,7 @@ def check_device(device: Any) -> None:
 def find_traced(value: Any) -> ndarray | None:
     """An array of a network being traced, at any depth of lists, tuples and dictionaries; None if there is none."""
     if isinstance(value, ndarray):
-        return value if value._entry is not None else None
+        return value if value._trace is not None else None
     if isinstance(value, dict):
         return find_traced(tuple(value.values()))
     if isinstance(value, (list, tuple)):

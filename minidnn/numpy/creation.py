@@ -121,7 +121,7 @@ def full(
     if is_scalar(fill_value):
         dtype = dtype or (np.bool_ if isinstance(fill_value, (bool, np.bool_)) else np.float32)
     filled = as_array(fill_value, dtype)
-    if filled._entry is not None:
+    if filled._trace is not None:
         return deliver(filled.broadcast_to(as_shape(shape)), out)
     value = np.asarray(filled)
     return deliver(own(np.array(np.broadcast_to(value, as_shape(shape)))), out)

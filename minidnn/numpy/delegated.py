@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from minidnn.ir.trace import no_data
+from minidnn.numpy.composed import RECORDED
 from minidnn.numpy.convert import as_array, find_traced, to_numpy, wrap
 from minidnn.numpy.multiarray import ndarray
-from minidnn.numpy.recorded import RECORDED
 
 __all__ = [
     "allclose",
@@ -113,13 +113,12 @@ def _record(name: str, traced: ndarray, args: Any, kwargs: dict[str, Any]) -> An
         MXNetError: there are no operators that compute it with these arguments.
     """
     recorded = RECORDED.get(name)
-    assert traced._entry is not None
     if recorded is None:
-        raise no_data(traced._entry, f"np.{name}()")
+        raise no_data(traced._value, f"np.{name}()")
     try:
         inspect.signature(recorded).bind(*args, **kwargs)
     except TypeError as error:
-        raise no_data(traced._entry, f"np.{name}() with these arguments ({error})") from None
+        raise no_data(traced._value, f"np.{name}() with these arguments ({error})") from None
     return recorded(*args, **kwargs)
 
 

@@ -10,10 +10,17 @@ import numpy as np
 
 from minidnn.device import Device, cpu
 from minidnn.errors import MXNetError, TypeMismatchError
-from minidnn.ir.trace import no_data
+from minidnn.ir.trace import innermost_serial
 from minidnn.numpy.base import as_native
 from minidnn.numpy.fluent import FluentMethods
-from minidnn.numpy.indexing import is_basic, is_traced_key, record_index, to_numpy_key
+from minidnn.numpy.indexing import (
+    is_basic,
+    note_view,
+    record_assignment,
+    record_index,
+    to_numpy_key,
+    trace_of_key,
+)
 
 __all__ = ["NumpyProtocol", "ndarray"]
 
@@ -138,7 +145,7 @@ class ndarray(FluentMethods):
 
     def __repr__(self) -> str:
         if self._data is None:
-            return f"<traced {self._type} {self._entry}>"
+            return f"<traced {self._type} {self._value}>"
         end = ")" if self.dtype in _SHOWN_WITHOUT_DTYPE and self.size else f", dtype={self.dtype})"
         if not self.size:
             end = f", shape={self.shape}{end}"
@@ -221,24 +228,31 @@ class ndarray(FluentMethods):
     # ---- indexing and writing --------------------------------------------------------------------
 
     def __getitem__(self, key: Any) -> ndarray:
-        if self._data is None or is_traced_key(key):
+        if self._data is None or trace_of_key(key) is not None:
             return record_index(self, key)
         key = to_numpy_key(key)
         if not is_basic(key):
             return self._wrap(np.asarray(self._data[key]))
         parts = key if isinstance(key, tuple) else (key,)
         # With an ellipsis NumPy gives a view even where one element is left.
-        view = self._data[parts if any(p is Ellipsis for p in parts) else (*parts, Ellipsis)]
-        return self._wrap(view, base=self)
+        data = self._data[parts if any(p is Ellipsis for p in parts) else (*parts, Ellipsis)]
+        view = self._wrap(data, base=self)
+        if self._buffer.serial:
+            note_view(self, key, view)
+        return view
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        if self._data is None:
-            assert self._entry is not None
-            raise no_data(self._entry, "writing to elements")
-        if isinstance(value, ndarray):
-            value = value._read("writing a traced array into a concrete one")
+        if type(value) in (list, tuple) and innermost_serial():
+            value = self._namespace.array(value, self.dtype)
+        trace = trace_of_key(key) or (value._trace if isinstance(value, ndarray) else None)
+        if trace is not None:
+            self._enter(trace)
+        if self._trace is not None:
+            self._replace(record_assignment(self, key, value))
+            return
+        assert self._data is not None
         try:
-            self._data[to_numpy_key(key)] = value
+            self._data[to_numpy_key(key)] = to_numpy_key(value)
         finally:
             self._buffer.version += 1
 

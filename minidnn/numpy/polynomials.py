@@ -80,7 +80,7 @@ def polyfit(
     if cov not in (True, False, "unscaled"):
         raise OpError(f"polyfit: cov must be a bool or 'unscaled', got {cov!r}")
     kind = cov if isinstance(cov, str) else "scaled" if cov else "none"
-    results = apply(ndarray, "polyfit", inputs, {**attrs, "cov": kind})
+    results = apply(ndarray, "polyfit", inputs, {**attrs, "covariance": kind})
     return results if len(results) > 1 else results[0]
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from minidnn.errors import OpError, ShapeError
 from minidnn.ops.checks import normalize_axis, want_integer, want_rank, want_shape
 from minidnn.ops.elementwise import BOOL, INT64, promote, want_supported
+from minidnn.ops.numpy_dtypes import defaulted
 from minidnn.ops.registry import Attr, Attrs, Op, TensorType, register
 from minidnn.ops.traits import ALWAYS, IF_ALL, IF_FIRST
 
@@ -73,7 +74,7 @@ register(
 
 def _infer_setxor1d(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
     want_supported("setxor1d", types)
-    return [TensorType((attrs.size,), np.result_type(*(t.dtype for t in types)))]
+    return [TensorType((attrs.size,), defaulted(np.result_type(*(t.dtype for t in types)), types))]
 
 
 register(

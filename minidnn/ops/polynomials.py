@@ -186,13 +186,13 @@ def _fit(attrs: Attrs, x: Array, y: Array, w: Array | None, **options: Any) -> A
 
 def _infer_polyfit(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
     shape, dtype = _fitted("polyfit", attrs, types)
-    if attrs.cov == "none":
+    if attrs.covariance == "none":
         return [TensorType(shape, dtype)]
     return [TensorType(shape, dtype), TensorType((attrs.deg + 1, *shape), dtype)]
 
 
 def _polyfit(attrs: Attrs, x: Array, y: Array, w: Array | None = None) -> Any:
-    cov: Any = {"none": False, "scaled": True}.get(attrs.cov, attrs.cov)
+    cov: Any = {"none": False, "scaled": True}.get(attrs.covariance, attrs.covariance)
     return _fit(attrs, x, y, w, cov=cov)
 
 
@@ -202,8 +202,8 @@ register(
         _infer_polyfit,
         _polyfit,
         _fit_inputs,
-        attrs=(*_FIT, Attr("cov", "str", "none", choices=("none", "scaled", "unscaled"))),
-        outputs=lambda attrs: 1 if attrs.cov == "none" else 2,
+        attrs=(*_FIT, Attr("covariance", "str", "none", choices=("none", "scaled", "unscaled"))),
+        outputs=lambda attrs: 1 if attrs.covariance == "none" else 2,
     )
 )
 

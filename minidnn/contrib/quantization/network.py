@@ -64,7 +64,7 @@ def fuse_block(network: HybridBlock, arguments: tuple[Any, ...] | None) -> Fused
     else:
         arrays, spec = network._flatten_inputs(arguments)
         with network._build_lock.here:
-            graph = network._trace_graph(arrays, spec)
+            graph = network._trace_graph(arrays, spec).without_writes()
     values = graph.arrays()
     symbol = graph.symbol.optimize_for(_BACKEND, args=values)
     parameters = {name: np.asarray(array) for name, array in values.items()}
