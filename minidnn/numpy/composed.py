@@ -16,6 +16,7 @@ from minidnn.numpy.convert import as_array, as_operand, find_traced
 from minidnn.numpy.manipulation import broadcast_to, concatenate, moveaxis, ravel, reshape, stack, take
 from minidnn.numpy.multiarray import ndarray
 from minidnn.numpy.recorded import RECORDED, diagonal, flat_or_axis, isclose, isin, records
+from minidnn.ops.elementwise import promote
 from minidnn.ops.histograms import BIN_RULES
 
 __all__ = ["RECORDED"]
@@ -250,8 +251,9 @@ def setdiff1d(ar1: Any, ar2: Any, assume_unique: bool = False) -> ndarray:
 
 @records
 def intersect1d(ar1: Any, ar2: Any, assume_unique: bool = False, return_indices: bool = False) -> Any:
-    x, first = unique(as_operand(ar1), return_index=True)
-    y, second = unique(as_operand(ar2), return_index=True)
+    arrays = as_operand(ar1), as_operand(ar2)
+    dtype = promote(*(a.dtype for a in arrays))
+    (x, first), (y, second) = (unique(a.astype(dtype, copy=False), return_index=True) for a in arrays)
     in_both = flatnonzero(isin(x, y))
     common = take(x, in_both)
     if not return_indices:

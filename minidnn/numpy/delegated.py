@@ -15,6 +15,7 @@ from minidnn.ir.trace import no_data
 from minidnn.numpy.composed import RECORDED
 from minidnn.numpy.convert import as_array, find_traced, to_numpy, wrap
 from minidnn.numpy.multiarray import ndarray
+from minidnn.user_code import named
 
 __all__ = [
     "allclose",
@@ -99,11 +100,11 @@ def _delegate(name: str, doc: str) -> Callable[..., Any]:
             return _record(name, traced, args, kwargs)
         return wrap(_in_default(computed(*to_numpy(args), **to_numpy(kwargs)), args, kwargs))
 
-    function.__name__ = function.__qualname__ = name
-    function.__doc__ = (
-        f"{doc}\n\nAs `numpy.{name}`, which computes it; float32 stands for float64 as the default dtype."
+    return named(
+        function,
+        name,
+        f"{doc}\n\nAs `numpy.{name}`, which computes it; float32 stands for float64 as the default dtype.",
     )
-    return function
 
 
 def _record(name: str, traced: ndarray, args: Any, kwargs: dict[str, Any]) -> Any:
@@ -114,11 +115,11 @@ def _record(name: str, traced: ndarray, args: Any, kwargs: dict[str, Any]) -> An
     """
     recorded = RECORDED.get(name)
     if recorded is None:
-        raise no_data(traced._value, f"np.{name}()")
+        raise no_data(traced._value, f"{name}()")
     try:
         inspect.signature(recorded).bind(*args, **kwargs)
     except TypeError as error:
-        raise no_data(traced._value, f"np.{name}() with these arguments ({error})") from None
+        raise no_data(traced._value, f"{name}() with these arguments ({error})") from None
     return recorded(*args, **kwargs)
 
 

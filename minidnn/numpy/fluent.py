@@ -11,6 +11,7 @@ import numpy as np
 from minidnn.errors import ShapeError
 from minidnn.numpy.base import apply
 from minidnn.numpy.methods import ArrayMethods
+from minidnn.user_code import named
 
 __all__ = ["FluentMethods"]
 
@@ -22,9 +23,7 @@ def _function(name: str) -> Callable[..., Any]:
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
         return getattr(self._namespace, name)(self, *args, **kwargs)
 
-    method.__name__, method.__qualname__ = name, f"ndarray.{name}"
-    method.__doc__ = f"`mx.np.{name}` of the array."
-    return method
+    return named(method, name, f"`mx.np.{name}` of the array.", "ndarray")
 
 
 def _operator(name: str, *parameters: str) -> Callable[..., Any]:
@@ -36,9 +35,7 @@ def _operator(name: str, *parameters: str) -> Callable[..., Any]:
         results = apply(type(self), name, (self,), {**dict(zip(parameters, args, strict=False)), **kwargs})
         return results[0] if len(results) == 1 else list(results)
 
-    method.__name__, method.__qualname__ = name, f"ndarray.{name}"
-    method.__doc__ = f"The operator `{name}` on the array."
-    return method
+    return named(method, name, f"The operator `{name}` on the array.", "ndarray")
 
 
 class FluentMethods(ArrayMethods):

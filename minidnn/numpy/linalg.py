@@ -15,6 +15,7 @@ from minidnn.numpy.base import apply
 from minidnn.numpy.convert import as_array, find_traced, own
 from minidnn.numpy.multiarray import ndarray
 from minidnn.ops.checks import FLOAT32
+from minidnn.user_code import named
 
 __all__ = [
     "cholesky",
@@ -86,9 +87,7 @@ def _plain(function: str, doc: str) -> Callable[[Any], ndarray]:
     def computed(a: Any) -> ndarray:
         return dispatch.invoke_one(f"linalg_{function}", as_array(a))
 
-    computed.__name__ = computed.__qualname__ = function
-    computed.__doc__ = doc
-    return computed
+    return named(computed, function, doc)
 
 
 def _parts(function: str, *arrays: Any, **attrs: Any) -> tuple[ndarray, ...]:

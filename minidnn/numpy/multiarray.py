@@ -120,15 +120,15 @@ class ndarray(FluentMethods):
         return bool(self._read("bool()"))
 
     def __float__(self) -> float:
-        return float(self.item())
+        return float(self._read("float()").item())
 
     def __int__(self) -> int:
-        return int(self.item())
+        return int(self._read("int()").item())
 
     def __index__(self) -> int:
         if self.size != 1 or self.dtype.kind not in "iu":
             raise TypeError(f"only integer arrays with one element can be used as an index, got {self._type}")
-        return int(self.item())
+        return int(self._read("use as an index").item())
 
     def __len__(self) -> int:
         if not self.shape:
@@ -155,7 +155,9 @@ class ndarray(FluentMethods):
         return repr(self) if self._data is None else str(self._data)
 
     def __format__(self, spec: str) -> str:
-        return format(self.item(), spec) if spec and not self.shape else format(str(self), spec)
+        if spec and not self._type.shape:
+            return format(self._read("format()").item(), spec)
+        return format(str(self), spec)
 
     # ---- copies and conversions ------------------------------------------------------------------
 

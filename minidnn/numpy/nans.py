@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from minidnn.dispatch import binary, invoke_one
 from minidnn.numpy import elementwise, reductions
 from minidnn.numpy.base import deliver
-from minidnn.numpy.convert import as_array, to_numpy
+from minidnn.numpy.convert import as_array
 from minidnn.numpy.multiarray import ndarray
+from minidnn.numpy.recorded import at_levels
 
 __all__ = [
     "nanargmax",
@@ -70,9 +69,7 @@ def nanpercentile(
     keepdims: bool = False,
 ) -> ndarray:
     """The elements below which so many percent of the numbers lie; `method` as in `percentile`."""
-    levels = np.asarray(to_numpy(q)).tolist()
-    attrs = {"q": levels, "axis": axis, "method": method, "keepdims": keepdims}
-    return deliver(invoke_one("nanpercentile", as_array(a), **attrs), out)
+    return deliver(at_levels("nanpercentile", a, q, axis=axis, method=method, keepdims=keepdims), out)
 
 
 def nanquantile(
@@ -85,9 +82,7 @@ def nanquantile(
     keepdims: bool = False,
 ) -> ndarray:
     """The elements below which such a share of the numbers lies; `method` as in `quantile`."""
-    levels = np.asarray(to_numpy(q)).tolist()
-    attrs = {"q": levels, "axis": axis, "method": method, "keepdims": keepdims}
-    return deliver(invoke_one("nanquantile", as_array(a), **attrs), out)
+    return deliver(at_levels("nanquantile", a, q, axis=axis, method=method, keepdims=keepdims), out)
 
 
 def nanprod(

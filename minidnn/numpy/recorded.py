@@ -12,11 +12,11 @@ import numpy as np
 
 from minidnn.dispatch import binary, invoke, invoke_one
 from minidnn.numpy.base import deliver, is_scalar
-from minidnn.numpy.convert import as_array, as_operand
+from minidnn.numpy.convert import as_array, as_operand, find_traced, to_numpy
 from minidnn.numpy.manipulation import ravel, take
 from minidnn.numpy.multiarray import ndarray
 
-__all__ = ["RECORDED", "flat_or_axis", "records"]
+__all__ = ["RECORDED", "at_levels", "flat_or_axis", "records"]
 
 RECORDED: dict[str, Callable[..., Any]] = {}
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -85,6 +85,13 @@ def median(
     return deliver(invoke_one("median", as_array(a), axis=axis, keepdims=keepdims), out)
 
 
+def at_levels(op_name: str, a: Any, q: Any, **attrs: Any) -> ndarray:
+    """Quantiles of `a` at the levels `q`, numbers or arrays."""
+    if find_traced(q) is not None:
+        return invoke_one(op_name, as_array(a), as_array(q), q=None, **attrs)
+    return invoke_one(op_name, as_array(a), q=np.asarray(to_numpy(q)).tolist(), **attrs)
+
+
 def _quantile(name: str) -> None:
     def quantile(
         a: Any,
@@ -95,8 +102,7 @@ def _quantile(name: str) -> None:
         method: str = "linear",
         keepdims: bool = False,
     ) -> ndarray:
-        levels = np.asarray(q).tolist()
-        return deliver(invoke_one(name, as_array(a), q=levels, axis=axis, method=method, keepdims=keepdims), out)
+        return deliver(at_levels(name, a, q, axis=axis, method=method, keepdims=keepdims), out)
 
     RECORDED[name] = quantile
 

@@ -218,7 +218,7 @@ for _name, _reference in (("index_add", _index_add), ("index_update", _index_upd
 
 
 def _check_key(attrs: Attrs) -> None:
-    """A key has integers, slices as three numbers or None, ``new`` axes, the ``rest`` of the axes, and places for arrays."""
+    """A key has integers, slices as three numbers or None, ``new`` axes, the ``rest`` of them, places for arrays."""
 
     def is_part(part: Any) -> bool:
         if isinstance(part, tuple):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from minidnn.errors import OpError, ShapeError
-from minidnn.ops.checks import FLOATS, want_min_rank, want_rank, want_shape
+from minidnn.ops.checks import FLOATS, broadcast_shapes, want_min_rank, want_rank, want_shape
 from minidnn.ops.elementwise import INT64, want_supported
 from minidnn.ops.numpy_dtypes import defaulted, probed_dtype
 from minidnn.ops.registry import Attr, Attrs, Op, TensorType, register
@@ -22,8 +22,9 @@ _SIZE = Attr("size", "int", None, low=0)
 
 def _infer_polyval(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
     want_supported("polyval", types)
-    want_rank("polyval", "p", types[0], 1)
-    return [TensorType(types[1].shape, probed_dtype(np.polyval, types))]
+    want_min_rank("polyval", "p", types[0], 1)
+    each = TensorType(types[0].shape[1:], types[0].dtype)
+    return [TensorType(broadcast_shapes("polyval", [each, types[1]]), probed_dtype(np.polyval, types))]
 
 
 register(Op("polyval", _infer_polyval, lambda attrs, p, x: np.polyval(p, x), ("p", "x"), mxnet=("_npi_polyval",)))

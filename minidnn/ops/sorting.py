@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from minidnn.errors import OpError, ShapeError
+from minidnn.errors import OpError
 from minidnn.ops.checks import normalize_axes, normalize_axis, want_filled, want_min_rank, want_rank, want_shape
 from minidnn.ops.elementwise import BOOL, INT64, want_supported
-from minidnn.ops.numpy_dtypes import probed_dtype
+from minidnn.ops.numpy_dtypes import defaulted, probed_dtype
 from minidnn.ops.registry import Attr, Attrs, Op, TensorType, register
-from minidnn.ops.traits import ALWAYS, IF_ALL
+from minidnn.ops.traits import ALWAYS, IF_ALL, IF_FIRST
 
 __all__: list[str] = []
 
@@ -202,26 +202,40 @@ def _reduced(op: str, attrs: Attrs, data: TensorType) -> tuple[int, ...]:
 
 
 def _register_quantile(name: str, function: Callable[..., Any], highest: int) -> None:
+    """The levels are an attribute, or an input where the attribute is None."""
+
     def infer(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
+        shape = types[1].shape if attrs.q is None else _levels(attrs.q).shape
+        level = 0.5 if attrs.q is None else attrs.q
+        dtype = probed_dtype(lambda x: function(x, level, method=attrs.method), types[:1])
+        return [TensorType(shape + _reduced(name, attrs, types[0]), defaulted(dtype, types))]
+
+    def _levels(q: Any) -> Array:
         try:
-            q = np.asarray(attrs.q, np.float64)
+            levels = np.asarray(q, np.float64)
         except (ValueError, TypeError):
-            raise OpError(f"{name}: q must be a number or a line of numbers, got {attrs.q!r}") from None
-        if q.ndim > 1:
-            raise ShapeError(f"{name}: q must have at most 1 dimension, got {q.ndim}")
-        if not ((q >= 0) & (q <= highest)).all():
-            raise OpError(f"{name}: q must lie in [0, {highest}], got {attrs.q}")
-        dtype = probed_dtype(lambda x: function(x, attrs.q, method=attrs.method), types)
-        return [TensorType(q.shape + _reduced(name, attrs, types[0]), dtype)]
+            raise OpError(f"{name}: q must be a number or numbers, got {q!r}") from None
+        if not ((levels >= 0) & (levels <= highest)).all():
+            raise OpError(f"{name}: q must lie in [0, {highest}], got {q}")
+        return levels
+
+    def reference(attrs: Attrs, x: Array, q: Array | None = None) -> Any:
+        # Numbers are weak, an array of them is not.
+        levels = _levels(q).tolist() if q is not None else attrs.q
+        return function(x, levels, attrs.axis, method=attrs.method, keepdims=attrs.keepdims)
 
     register(
         Op(
             name,
             infer,
-            lambda attrs, x: function(x, attrs.q, attrs.axis, method=attrs.method, keepdims=attrs.keepdims),
-            ("data",),
-            attrs=(Attr("q", "tree"), *_REDUCED, Attr("method", "str", "linear", choices=_METHODS)),
-            nonnegative=IF_ALL,
+            reference,
+            lambda attrs: ("data", "q") if attrs.q is None else ("data",),
+            attrs=(
+                Attr("q", "tree", optional=True),
+                *_REDUCED,
+                Attr("method", "str", "linear", choices=_METHODS),
+            ),
+            nonnegative=IF_FIRST,
         )
     )
 

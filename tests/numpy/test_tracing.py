@@ -281,7 +281,8 @@ READERS: list[Callable[[Any], Any]] = [
     lambda x: np.cov(x, fweights=[1, 2]),
     lambda x: np.unique(x),
     lambda x: x[x > 0.5],
-    lambda x: onp.linalg.norm(x),
+    lambda x: onp.nextafter(x, 1),
+    lambda x: onp.linalg.eigvals(x, x),
     lambda x: 1 if (x > 0).all() else 0,
 ]
 
