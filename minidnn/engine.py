@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -19,7 +19,7 @@ from minidnn.errors import OpError, ShapeError, TypeMismatchError
 from minidnn.ir.graph import Graph, make_node, make_variable
 from minidnn.ir.printing import debug_enabled, debug_print, format_graph
 from minidnn.ops.registry import Attrs, Op, TensorType
-from minidnn.passes.fold_constants import fold_constants
+from minidnn.passes import fold_constants, fuse_again
 from minidnn.plan.program import PlanStep, describe_step
 from minidnn.process_safe import uninterrupted
 from minidnn.runtime.memory import Arenas
@@ -168,6 +168,7 @@ def compile_graph(
     inputs: Mapping[str, TensorType],
     versions: Mapping[str, int] | None = None,
     arenas: Arenas | None = None,
+    fuse: bool = False,
 ) -> CompiledGraph:
     """Compile a graph.
 
@@ -179,6 +180,8 @@ def compile_graph(
         versions: a number of each parameter that changes when it is written to; those that have one share their packed
             copies with other graphs.
         arenas: memory for temporaries that several graphs use in turns; by default the graph has its own.
+        fuse: whether what follows sizes that depend on values is fused when they are known, as it is in any graph that
+            has fused nodes.
 
     Raises:
         OpError: shapes or dtypes do not fit; the message names the node.
@@ -191,9 +194,15 @@ def compile_graph(
     # What was computed here is known to nobody else, whatever its name is.
     same = {n: version for n, version in (versions or {}).items() if n in known and known[n] is parameters.get(n)}
     if has_unknown_sizes(folded):
-        make = partial(compile_graph, versions=same, arenas=arenas)
-        return CompiledGraph(Stages(folded, known, inputs, make, run_on_host), inputs)
+        fuse = fuse or any(node.subgraph is not None for node in folded.nodes())
+        make = partial(compile_graph, versions=same, arenas=arenas, fuse=fuse)
+        refine = fuse_again if fuse else _as_it_is
+        return CompiledGraph(Stages(folded, known, inputs, make, refine, run_on_host), inputs)
     return CompiledGraph(_executor(folded, known, given, layouts, same, arenas), inputs)
+
+
+def _as_it_is(graph: Graph, types: Mapping[str, TensorType], constants: Collection[str]) -> Graph:
+    return graph
 
 
 _COMPILER = ("minidnn.lowering", "minidnn.runtime.executor", "minidnn.runtime.library", "minidnn_kernels.peak")

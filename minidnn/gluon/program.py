@@ -34,6 +34,7 @@ class BlockGraph:
         parameters: the parameters in the graph, by name.
         constants: other arrays in the graph, by name.
         output: how the graph's outputs are nested in what `forward` gives.
+        is_fused: whether it has been through the fusion passes.
         written: names of the inputs that `forward` writes to; what they are then are the last outputs of the graph.
     """
 
@@ -43,6 +44,7 @@ class BlockGraph:
     constants: Mapping[str, ndarray]
     output: Spec
     written: tuple[str, ...] = ()
+    is_fused: bool = False
 
     def without_writes(self) -> BlockGraph:
         """The graph of what `forward` gives alone."""
@@ -87,6 +89,8 @@ class Program:
         self._lock = ForkSafeLock()
         self._run: engine.CompiledGraph | None = None
         self._monitor: Monitor | None = None
+        # For the same inputs and other sizes that depend on values, those used last first.
+        self.others: tuple[Program, ...] = ()
 
     def has_same_tree(self) -> bool:
         """Whether the tree of blocks is the one it was built from, with the same parameters."""
@@ -116,7 +120,9 @@ class Program:
                     array._compiled.clear()
                 versions = {name: array._version for name, array in self._values.items()}
                 values = {name: _data(array) for name, array in self._values.items()}
-                self._run = engine.compile_graph(self.graph.symbol, values, self._types, versions, self._arenas)
+                self._run = engine.compile_graph(
+                    self.graph.symbol, values, self._types, versions, self._arenas, self.graph.is_fused
+                )
             return self._run
 
     def steps(self) -> tuple[engine.PlanStep, ...]:

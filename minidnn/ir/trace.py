@@ -154,6 +154,7 @@ class Trace(Generic[Array]):
         self._fixed: set[Node] = set()
         self._sources: dict[Node, frozenset[Node]] = {}
         self._observed: set[tuple[Entry, bool]] = set()
+        self._is_blind = False
 
     def run(self, function: Callable[..., Result], *args: Any) -> Result:
         """``function(*args)``, recorded. Traces nest."""
@@ -239,10 +240,19 @@ class Trace(Generic[Array]):
         if found:
             self._sources[node] = found
 
+    def without_notes(self, function: Callable[..., Result], *args: Any) -> Result:
+        """``function(*args)``, which may read shapes without fixing the sizes that they depend on."""
+        before = self._is_blind
+        try:
+            self._is_blind = True
+            return function(*args)
+        finally:
+            self._is_blind = before
+
     def note_shape_read(self, entry: Entry, rank_only: bool = False) -> None:
         """Python has read the shape of `entry`, or its rank: sizes it depends on are fixed in the graph from now on."""
         sources = self._sources.get(entry.node)
-        if not sources or (entry, rank_only) in self._observed:
+        if self._is_blind or not sources or (entry, rank_only) in self._observed:
             return
         self._observed.add((entry, rank_only))
         sizes = {node: self._sizes[node] for node in sources}
