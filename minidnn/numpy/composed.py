@@ -109,7 +109,8 @@ def _like_edge(edge: Any, x: ndarray, axis: int) -> ndarray | None:
 def ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> ndarray:
     x = ravel(ary)
     ends = [None if e is None else ravel(as_operand(e)).astype(x.dtype) for e in (to_begin, to_end)]
-    parts = [p for p in (ends[0], diff(x), ends[1]) if p is not None]
+    differences = binary("subtract", x[1:], x[:-1])
+    parts = [p for p in (ends[0], differences, ends[1]) if p is not None]
     return concatenate(parts) if len(parts) > 1 else parts[0]
 
 
