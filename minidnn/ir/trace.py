@@ -157,8 +157,18 @@ class Trace(Generic[Array]):
         self._is_blind = False
 
     def run(self, function: Callable[..., Result], *args: Any) -> Result:
-        """``function(*args)``, recorded. Traces nest."""
-        return _run_in((*_state.traces, self), function, args)
+        """``function(*args)``, recorded. Traces nest.
+
+        Raises:
+            MXNetError: the function asks for values, which are not there; see `no_data`.
+        """
+        try:
+            return _run_in((*_state.traces, self), function, args)
+        except ValueError as error:
+            # NumPy replaces the error of an array that it cannot put into one of its own.
+            if isinstance(error.__cause__, MXNetError) and str(error).startswith("setting an array element"):
+                raise error.__cause__ from None
+            raise
 
     def input(self, name: str, type_: TensorType) -> Array:
         """A variable of the graph, as an array without data.

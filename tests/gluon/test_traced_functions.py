@@ -405,6 +405,92 @@ INDEXING: list[Forward] = [
     lambda x, n: x[x > 0.5][x[x > 0.5] < 0.7],
 ]
 
+
+def _square(x: Any) -> Any:
+    return np.dot(x, x.T) + np.eye(3)
+
+
+LINALG: dict[str, list[Forward]] = {
+    **{
+        name: [lambda x, n, name=name: getattr(np.linalg, name)(_square(x))]
+        for name in ("cholesky", "det", "eig", "eigh", "eigvals", "eigvalsh", "inv", "matrix_rank", "slogdet")
+    },
+    **{
+        name: [lambda x, n, name=name: getattr(np.linalg, name)(x)]
+        for name in ("matrix_norm", "matrix_transpose", "norm", "pinv", "qr", "svd", "svdvals", "vector_norm")
+    },
+    "cond": [lambda x, n: np.linalg.cond(x), lambda x, n: np.linalg.cond(_square(x), onp.inf)],
+    "cross": [lambda x, n: np.linalg.cross(x[:, :3], x[:, 1:])],
+    "diagonal": [lambda x, n: np.linalg.diagonal(x, 1)],
+    "lstsq": [lambda x, n: np.linalg.lstsq(x.T, x[0]), lambda x, n: np.linalg.lstsq(n, x[:, :2], 0.1)],
+    "matmul": [lambda x, n: np.linalg.matmul(x, x.T)],
+    "matrix_norm": [lambda x, n: np.linalg.matrix_norm(np.stack([x, x], 1), "nuc", (0, 2), True)],
+    "matrix_power": [lambda x, n: np.linalg.matrix_power(_square(x), -2)],
+    "multi_dot": [lambda x, n: np.linalg.multi_dot([x, x.T, x])],
+    "norm": [lambda x, n: np.linalg.norm(x, 2), lambda x, n: np.linalg.norm(n, axis=1)],
+    "outer": [lambda x, n: np.linalg.outer(x[0], x[1])],
+    "solve": [lambda x, n: np.linalg.solve(_square(x), x), lambda x, n: np.linalg.solve(_square(x), n[:, 0])],
+    "tensordot": [lambda x, n: np.linalg.tensordot(x, x, 2)],
+    "tensorinv": [lambda x, n: np.linalg.tensorinv(_square(x).reshape(3, 3, 1), 1)],
+    "tensorsolve": [lambda x, n: np.linalg.tensorsolve(_square(x), x[:, 0])],
+    "trace": [lambda x, n: np.linalg.trace(x)],
+    "vecdot": [lambda x, n: np.linalg.vecdot(x, x)],
+}
+
+# NumPy's own functions and ufuncs, which hand our arrays back to us.
+OFFICIAL: list[Forward] = [
+    *(
+        lambda x, n, name=name: getattr(onp, name)(x)
+        for name in (
+            *("abs", "angle", "argsort", "atleast_3d", "conj", "deg2rad", "exp2", "fabs", "frexp", "gradient", "imag"),
+            *("isreal", "isnan", "max", "median", "modf", "nanmean", "positive", "rad2deg", "ravel", "unique_counts"),
+            *(
+                "vstack",
+                "signbit",
+                "sinc",
+                "sort",
+                "spacing",
+                "std",
+                "trapezoid",
+                "tril",
+                "unique_counts",
+                "unstack",
+            ),
+        )
+        if hasattr(onp, name)
+    ),
+    *(
+        lambda x, n, name=name: getattr(onp, name)(x, n)
+        for name in (
+            *("add", "arctan2", "copysign", "divmod", "float_power", "fmax", "heaviside", "hypot", "less", "logaddexp"),
+            *("logaddexp2", "logical_and", "maximum", "remainder", "subtract", "union1d", "vecdot"),
+        )
+        if hasattr(onp, name)
+    ),
+    lambda x, n: onp.add.reduce(x) + onp.maximum.reduce(n, axis=None, keepdims=True),
+    lambda x, n: onp.add.accumulate(x, 1) * onp.multiply.accumulate(n),
+    lambda x, n: onp.subtract.outer(x[0], n),
+    lambda x, n: onp.logical_or.reduce(n, axis=1),
+    lambda x, n: onp.add(x, n, dtype=onp.float64),
+    lambda x, n: onp.exp(x, out=np.zeros((3, 4))),
+    lambda x, n: onp.modf(x * 3, out=(x * 0, x * 1)),
+    lambda x, n: onp.concatenate([x, n], axis=1),
+    lambda x, n: onp.block([[x, n], [n[:, :1], x, x[:, :3]]]),
+    lambda x, n: onp.convolve(x[0], n[0]),
+    lambda x, n: onp.gradient(x, 0.5, axis=1, edge_order=2),
+    lambda x, n: onp.matmul(x, n.T),
+    lambda x, n: onp.linalg.inv(_square(x)) @ onp.ones((3, 2), onp.float32),
+    lambda x, n: onp.linalg.norm(x, axis=1),
+    lambda x, n: onp.percentile(x, n[0] * 10, axis=1),
+    lambda x, n: onp.select([n > 0, x > 0.5], [x, n]),
+    lambda x, n: onp.float32(2) - x,
+    lambda x, n: onp.int64(2) ** n,
+    lambda x, n: onp.ones(4, onp.float32) / x,
+    lambda x, n: onp.arange(12.0).reshape(3, 4) % x,
+    lambda x, n: onp.arange(4) > n,
+    lambda x, n: np.asarray(x) + np.asarray([n[0, 0], 2], dtype="int32").sum(),
+]
+
 NOT_OF_ARRAYS = "takes no arrays, or only their shapes"
 VALUES = "gives values to Python, which a graph does not have while it is traced"
 OF_INTEGERS = "operators on integers and their ranges, compiled in tests/npx/test_quantized_names.py"
@@ -453,6 +539,7 @@ def functions_of(module: Any) -> set[str]:
 def test_every_function_is_tried_or_exempt() -> None:
     assert functions_of(np) - EXEMPT.keys() == set(FUNCTIONS)
     assert functions_of(npx) - NPX_EXEMPT.keys() == set(NPX)
+    assert set(np.linalg.__all__) == set(LINALG)
     assert {n for n in dir(np.ndarray) if not n.startswith("_")} - METHODS_EXEMPT.keys() == set(METHODS)
 
 
@@ -472,7 +559,10 @@ def same(actual: Any, expected: Any) -> None:
 
 CASES = {
     f"{group}.{name}-{i}": forward
-    for group, table in (("np", FUNCTIONS), ("npx", NPX), ("ndarray", METHODS), ("index", {"": INDEXING}))
+    for group, table in (
+        *(("np", FUNCTIONS), ("npx", NPX), ("ndarray", METHODS), ("np.linalg", LINALG)),
+        *(("index", {"": INDEXING}), ("numpy", {"": OFFICIAL})),
+    )
     for name, forwards in table.items()
     for i, forward in enumerate(forwards)
 }

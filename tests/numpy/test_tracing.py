@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import statistics
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -282,7 +284,7 @@ READERS: list[Callable[[Any], Any]] = [
     lambda x: np.unique(x),
     lambda x: x[x > 0.5],
     lambda x: onp.nextafter(x, 1),
-    lambda x: onp.linalg.eigvals(x, x),
+    lambda x: onp.fft.fft(x),
     lambda x: 1 if (x > 0).all() else 0,
 ]
 
@@ -291,6 +293,37 @@ READERS: list[Callable[[Any], Any]] = [
 def test_values_cannot_be_read_while_tracing(read: Callable[[Any], Any]) -> None:
     line = r"only shapes are known: .*\(at .*test_tracing\.py:\d+\)"
     with pytest.raises(MXNetError, match=f"the network is being traced and {line}"):
+        record(read)
+
+
+@pytest.mark.parametrize(
+    ("read", "named"),
+    [
+        (lambda x: x.asnumpy(), "asnumpy()"),
+        (lambda x: x.item(), "item()"),
+        (int, "int()"),
+        (float, "float()"),
+        (lambda x: bool(x.sum()), "bool()"),
+        (lambda x: [1, 2][x.sum().astype("int32")], "use as an index"),
+        (lambda x: f"{x.sum():.2f}", "format()"),
+        (lambda x: math.sqrt(x.sum()), "float()"),
+        (lambda x: 1.0 in x, "bool()"),
+        (lambda x: onp.fft.fft(x), r"numpy\.fft\.fft()"),
+        (lambda x: onp.nextafter(x, 1), r"numpy\.nextafter()"),
+        (lambda x: onp.add.reduceat(x, [0]), r"numpy\.add\.reduceat()"),
+        (lambda x: onp.add(x, 1, where=x > 0), r"numpy\.add() with where"),
+        (lambda x: onp.max(x, initial=x.sum()), r"numpy\.max() with initial"),
+        (lambda x: onp.broadcast_to(x, (1, *SHAPE), subok=True), r"numpy.*broadcast_to() with subok"),
+        (lambda x: np.arange(x.sum()), "arange(): "),
+        (lambda x: np.shares_memory(x, x), "shares_memory()"),
+        (lambda x: np.cov(x[0], fweights=[1, 2]), "cov() with these arguments"),
+        (lambda x: onp.zeros(3).__setitem__(0, x.sum()), r"conversion to NumPy|float()"),
+        (lambda x: statistics.fmean(x[0, 0]), "float()"),
+    ],
+)
+def test_the_error_names_the_function_and_the_line(read: Callable[[Any], Any], named: str) -> None:
+    pattern = named.replace("()", r"\(\)")
+    with pytest.raises(MXNetError, match=rf"({pattern}).*\(at {__file__}:\d+\)$"):
         record(read)
 
 
