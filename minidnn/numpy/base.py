@@ -316,7 +316,7 @@ def apply(array: type[Array], op_name: str, inputs: Sequence[Any], attrs: Mappin
     try:
         op = get_op(op_name)
         arrays = [_as_input(array, op_name, i, x) for i, x in enumerate(inputs)]
-        made = op.make_attrs(attrs)
+        made = _made(op, attrs)
         trace = trace_of(arrays)
         if trace is None and op.is_random:
             trace = current_trace()
@@ -326,6 +326,22 @@ def apply(array: type[Array], op_name: str, inputs: Sequence[Any], attrs: Mappin
         if not scope:
             raise
         raise type(error)(f"{scope}: {error}") from None
+
+
+def _made(op: Op, attrs: Mapping[str, Any]) -> Attrs:
+    """The attributes, checked.
+
+    Raises:
+        MXNetError: one of them is an array that is being traced.
+    """
+    try:
+        return op.make_attrs(attrs)
+    except OpError:
+        for name, value in attrs.items():
+            for part in value if isinstance(value, (list, tuple)) else (value,):
+                if isinstance(part, ArrayBase) and part._trace is not None:
+                    raise no_data(part._value, f"{op.name}: {name}") from None
+        raise
 
 
 def _run(array: type[Array], op: Op, attrs: Attrs, arrays: Sequence[Array]) -> tuple[Array, ...]:

@@ -12,7 +12,7 @@ import numpy as np
 from minidnn.dispatch import binary, invoke, invoke_one
 from minidnn.errors import OpError, ShapeError
 from minidnn.numpy.base import deliver, is_scalar
-from minidnn.numpy.convert import as_array, as_operand, find_traced
+from minidnn.numpy.convert import as_operand, find_traced
 from minidnn.numpy.manipulation import broadcast_to, concatenate, moveaxis, ravel, reshape, stack, take
 from minidnn.numpy.multiarray import ndarray
 from minidnn.numpy.recorded import RECORDED, diagonal, flat_or_axis, isclose, isin, records
@@ -34,13 +34,13 @@ def trace(
 
 @records
 def ptp(a: Any, axis: Any = None, out: ndarray | None = None, keepdims: bool = False) -> ndarray:
-    x = as_array(a)
+    x = as_operand(a)
     return deliver(binary("subtract", x.max(axis, keepdims=keepdims), x.min(axis, keepdims=keepdims)), out)
 
 
 @records
 def count_nonzero(a: Any, axis: Any = None, *, keepdims: bool = False) -> ndarray:
-    return binary("not_equal", as_array(a), 0).sum(axis, keepdims=keepdims)
+    return binary("not_equal", as_operand(a), 0).sum(axis, keepdims=keepdims)
 
 
 @records
@@ -52,7 +52,7 @@ def allclose(a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: 
 def array_equal(a1: Any, a2: Any, equal_nan: bool = False) -> ndarray:
     x, y = as_operand(a1), as_operand(a2)
     if x.shape != y.shape:
-        return as_array(np.asarray(False))
+        return as_operand(np.asarray(False))
     same = binary("equal", x, y)
     if equal_nan:
         same = binary("logical_or", same, binary("logical_and", binary("not_equal", x, x), binary("not_equal", y, y)))
@@ -65,7 +65,7 @@ def array_equiv(a1: Any, a2: Any) -> ndarray:
     try:
         return binary("equal", x, y).all()
     except ShapeError:
-        return as_array(np.asarray(False))
+        return as_operand(np.asarray(False))
 
 
 @records
@@ -81,7 +81,7 @@ def kron(a: Any, b: Any) -> ndarray:
 
 @records
 def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = None) -> ndarray:
-    x = as_array(a)
+    x = as_operand(a)
     if n < 0:
         raise OpError(f"diff: n must not be negative, got {n}")
     ends = [_like_edge(e, x, axis) for e in (prepend, append)]
@@ -107,7 +107,7 @@ def _like_edge(edge: Any, x: ndarray, axis: int) -> ndarray | None:
 
 @records
 def ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> ndarray:
-    x = ravel(ary)
+    x = ravel(as_operand(ary))
     ends = [None if e is None else ravel(as_operand(e)).astype(x.dtype) for e in (to_begin, to_end)]
     differences = binary("subtract", x[1:], x[:-1])
     parts = [p for p in (ends[0], differences, ends[1]) if p is not None]
@@ -134,18 +134,18 @@ def meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: str = 
 
 @records
 def diag_indices_from(arr: Any) -> tuple[ndarray, ...]:
-    shape = as_array(arr).shape
+    shape = as_operand(arr).shape
     if len(shape) < 2 or len(set(shape)) != 1:
         raise ShapeError(f"diag_indices_from: all of at least 2 dimensions must be equal, got {shape}")
-    return tuple(as_array(p) for p in np.diag_indices(shape[0], len(shape)))
+    return tuple(as_operand(p) for p in np.diag_indices(shape[0], len(shape)))
 
 
 @records
 def apply_along_axis(func1d: Any, axis: int, arr: Any, *args: Any, **kwargs: Any) -> ndarray:
-    x = moveaxis(arr, axis, -1)
+    x = moveaxis(as_operand(arr), axis, -1)
     lead = x.shape[:-1]
     rows = reshape(x, (-1, x.shape[-1]))
-    results = [as_array(func1d(row, *args, **kwargs)) for row in rows]
+    results = [as_operand(func1d(row, *args, **kwargs)) for row in rows]
     made = results[0].shape
     whole = reshape(stack(results), lead + made)
     ndim, at = len(lead), axis % (len(lead) + 1)
@@ -167,7 +167,7 @@ def insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> ndarray:
     x, along = flat_or_axis(arr, axis)
     along, count = along % x.ndim, x.shape[along]
     if find_traced(obj) is not None:
-        return _insert_at(x, as_array(obj), values, along)
+        return _insert_at(x, as_operand(obj), values, along)
     where = obj if isinstance(obj, slice) else np.asarray(obj)
     positions = np.arange(count)[where] if isinstance(where, slice) else where
     if positions.dtype == np.bool_:
@@ -205,22 +205,22 @@ def _insert_at(x: ndarray, positions: ndarray, values: Any, along: int) -> ndarr
 
 @records
 def argwhere(a: Any) -> ndarray:
-    return invoke_one("argwhere", as_array(a))
+    return invoke_one("argwhere", as_operand(a))
 
 
 @records
 def nonzero(a: Any) -> tuple[ndarray, ...]:
-    return as_array(a).nonzero()
+    return as_operand(a).nonzero()
 
 
 @records
 def flatnonzero(a: Any) -> ndarray:
-    return ravel(a).nonzero()[0]
+    return ravel(as_operand(a)).nonzero()[0]
 
 
 @records
 def bincount(x: Any, weights: Any = None, minlength: int = 0) -> ndarray:
-    inputs = [as_array(a) for a in (x, weights) if a is not None]
+    inputs = [as_operand(a) for a in (x, weights) if a is not None]
     return invoke_one("bincount", *inputs, minlength=minlength, has_weights=weights is not None)
 
 
@@ -233,7 +233,7 @@ def unique(
     axis: int | None = None,
     **_: Any,
 ) -> Any:
-    results = invoke("unique", as_array(ar), axis=axis)
+    results = invoke("unique", as_operand(ar), axis=axis)
     wanted = (True, return_index, return_inverse, return_counts)
     chosen = tuple(r for r, is_wanted in zip(results, wanted, strict=True) if is_wanted)
     return chosen if len(chosen) > 1 else chosen[0]
@@ -288,9 +288,9 @@ def histogram(
     if isinstance(bins, str):
         bins = histogram_bin_edges(a, bins, range, weights)
     count = bins if is_scalar(bins) else None
-    others = [*([] if count is not None else [as_operand(bins)]), *([] if weights is None else [as_array(weights)])]
+    others = [*([] if count is not None else [as_operand(bins)]), *([] if weights is None else [as_operand(weights)])]
     attrs = {"bins": count, "range": range, "density": bool(density), "has_weights": weights is not None}
-    return _several("histogram", as_array(a), *others, **attrs)
+    return _several("histogram", as_operand(a), *others, **attrs)
 
 
 def _several(op_name: str, *inputs: ndarray, **attrs: Any) -> tuple[ndarray, ...]:
@@ -302,14 +302,14 @@ def _several(op_name: str, *inputs: ndarray, **attrs: Any) -> tuple[ndarray, ...
 @records
 def histogram_bin_edges(a: Any, bins: Any = 10, range: Any = None, weights: Any = None) -> ndarray:
     if is_scalar(bins):
-        return invoke_one("histogram_bin_edges", as_array(a), bins=bins, range=range)
+        return invoke_one("histogram_bin_edges", as_operand(a), bins=bins, range=range)
     if not isinstance(bins, str):
         return as_operand(bins)
     if bins not in BIN_RULES:
         raise OpError(f"histogram_bin_edges: bins must be a number, edges, or one of {BIN_RULES}, got {bins!r}")
     if weights is not None:
         raise OpError(f"histogram_bin_edges: the rule {bins!r} takes no weights")
-    return invoke_one("ruled_bin_edges", as_array(a), bins=bins, range=range)
+    return invoke_one("ruled_bin_edges", as_operand(a), bins=bins, range=range)
 
 
 @records
@@ -327,7 +327,7 @@ def histogramdd(
         "histogramdd",
         points,
         *others,
-        *([] if weights is None else [as_array(weights)]),
+        *([] if weights is None else [as_operand(weights)]),
         bins=tuple(b if is_scalar(b) else None for b in each),
         range=range,
         density=bool(density),

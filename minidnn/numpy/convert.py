@@ -11,6 +11,7 @@ from minidnn.errors import TypeMismatchError
 from minidnn.numpy.base import apply, as_native, is_scalar
 from minidnn.numpy.multiarray import ndarray
 from minidnn.ops.checks import INTEGERS
+from minidnn.ops.elementwise import promote
 
 __all__ = [
     "Shape",
@@ -46,10 +47,24 @@ def as_array(x: Any, dtype: Any = None) -> ndarray:
 
 def as_operand(x: Any) -> ndarray:
     """As `as_array`, but lists and numbers keep integers, which NumPy computes with."""
-    if isinstance(x, (ndarray, np.ndarray, np.generic)) or find_traced(x) is not None:
+    if isinstance(x, (ndarray, np.ndarray, np.generic)):
         return as_array(x)
+    if find_traced(x) is not None:
+        return _stack_traced(x, promote(*_dtypes_in(x)))
     host = np.asarray(to_numpy(x))
-    return as_array(host if host.dtype in INTEGERS or host.dtype == np.bool_ else x)
+    if host.dtype in INTEGERS or host.dtype == np.bool_:
+        return as_array(host)
+    return as_array(x, promote(*_dtypes_in(x)) if _has_arrays(x) else None)
+
+
+def _has_arrays(x: Any) -> bool:
+    """Whether there is an array of ours in nested lists."""
+    return any(map(_has_arrays, x)) if isinstance(x, (list, tuple)) else isinstance(x, ndarray)
+
+
+def _dtypes_in(x: Any) -> list[np.dtype[Any]]:
+    """The dtypes of all arrays and numbers in nested lists."""
+    return [t for part in x for t in _dtypes_in(part)] if isinstance(x, (list, tuple)) else [as_operand(x).dtype]
 
 
 def _stack_traced(x: Any, dtype: np.dtype[Any]) -> ndarray:

@@ -187,14 +187,17 @@ def linspace(
     check_device(device or ctx)
     if find_traced((start, stop)) is not None:
         return _record_linspace(start, stop, num, endpoint, retstep, dtype, axis)
-    numbers, step = np.linspace(to_numpy(start), to_numpy(stop), num, endpoint, retstep=True, axis=axis)
+    first, last = (np.asarray(to_numpy(x), np.float64) for x in (start, stop))
+    numbers, step = np.linspace(first, last, num, endpoint, retstep=True, axis=axis)
     result = own(numbers.astype(dtype or np.float32))
     return (result, float(step) if np.ndim(step) == 0 else own(step.astype(np.float32))) if retstep else result
 
 
 def _record_linspace(start: Any, stop: Any, num: int, endpoint: bool, retstep: bool, dtype: Any, axis: int) -> Any:
     """`linspace` between arrays that are being traced."""
-    first, last = as_array(start), as_array(stop)
+    first, last = (x if x.dtype.kind == "f" else x.astype(np.float32) for x in map(as_array, (start, stop)))
+    if first.dtype == last.dtype == np.float16:
+        first, last = first.astype(np.float32), last.astype(np.float32)
     distance = ndarray._binary("subtract", last, first)
     parts = max(num - 1 if endpoint else num, 1)
     shares = ndarray._wrap(np.arange(num, dtype=np.float32) / np.float32(parts)).reshape((num, *(1,) * distance.ndim))
@@ -219,7 +222,8 @@ def logspace(
     if find_traced((start, stop)) is not None:
         exponents = _record_linspace(start, stop, num, endpoint, False, None, axis)
         return ndarray._binary("power", base, exponents).astype(dtype or np.float32, copy=False)
-    return own(np.logspace(to_numpy(start), to_numpy(stop), num, endpoint, base, axis=axis).astype(dtype or np.float32))
+    first, last = (np.asarray(to_numpy(x), np.float64) for x in (start, stop))
+    return own(np.logspace(first, last, num, endpoint, base, axis=axis).astype(dtype or np.float32))
 
 
 def eye(

@@ -206,8 +206,8 @@ def _register_quantile(name: str, function: Callable[..., Any], highest: int) ->
 
     def infer(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
         shape = types[1].shape if attrs.q is None else _levels(attrs.q).shape
-        level = 0.5 if attrs.q is None else attrs.q
-        dtype = probed_dtype(lambda x: function(x, level, method=attrs.method), types[:1])
+        level = np.zeros((1,) * len(shape), types[1].dtype) if attrs.q is None else attrs.q
+        dtype = np.asarray(function(np.ones(2, types[0].dtype), level, method=attrs.method)).dtype
         return [TensorType(shape + _reduced(name, attrs, types[0]), defaulted(dtype, types))]
 
     def _levels(q: Any) -> Array:
@@ -220,9 +220,9 @@ def _register_quantile(name: str, function: Callable[..., Any], highest: int) ->
         return levels
 
     def reference(attrs: Attrs, x: Array, q: Array | None = None) -> Any:
-        # Numbers are weak, an array of them is not.
-        levels = _levels(q).tolist() if q is not None else attrs.q
-        return function(x, levels, attrs.axis, method=attrs.method, keepdims=attrs.keepdims)
+        if q is not None:
+            _levels(q)
+        return function(x, attrs.q if q is None else q, attrs.axis, method=attrs.method, keepdims=attrs.keepdims)
 
     register(
         Op(

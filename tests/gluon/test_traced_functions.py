@@ -9,9 +9,10 @@ from typing import Any
 import numpy as onp
 import pytest
 
-from minidnn import npx
+from minidnn import init, npx
 from minidnn import numpy as np
-from minidnn.gluon import HybridBlock, SymbolBlock
+from minidnn.contrib.quantization import quantize_net
+from minidnn.gluon import HybridBlock, SymbolBlock, nn
 
 RNG = onp.random.default_rng(11)
 X = RNG.uniform(0.1, 0.9, (3, 4)).astype(onp.float32)
@@ -582,3 +583,74 @@ def test_compiled_fused_and_exported_as_eager(case: str, tmp_path: Path) -> None
     symbol, params = fused.export(str(tmp_path / "net"))
     imported = SymbolBlock.imports(symbol, ["data0", "data1"], params)
     same(imported(x, n), flat(expected))
+
+
+BY_DTYPE: dict[str, Forward] = {
+    **{
+        name: lambda x, y, name=name: getattr(np, name)(x)
+        for name in (
+            *("cumsum", "diff", "frexp", "i0", "median", "nanargmin", "nancumprod", "nanmedian"),
+            *("sort", "spacing", "trim_zeros", "unique_all", "unwrap"),
+        )
+    },
+    **{
+        name: lambda x, y, name=name: getattr(np, name)(x[0], y[0])
+        for name in (
+            *("correlate", "heaviside", "in1d", "intersect1d", "linspace", "logaddexp", "polyadd", "polydiv"),
+            *("polymul", "setxor1d", "union1d", "kron"),
+        )
+    },
+    **{name: lambda x, y, name=name: getattr(np, name)(x[0] + 1) for name in ("poly", "polyint", "vander")},
+    "lists": lambda x, y: [np.nansum([x, y]), np.trace([x[0], y[0]]), np.trim_zeros((x[0, 0], y[0, 0]))],
+    "quantile": lambda x, y: np.quantile(x * 1.0, y[0] > 0),
+    "dtype": lambda x, y: [np.cumsum(x, 0, "float64"), np.nancumsum(x, dtype="int32"), np.trace(y, dtype="float32")],
+    "inv": lambda x, y: np.linalg.inv(np.dot(x.astype("float32"), x.T) + np.eye(3) * (y[0, 0] + 1)),
+}
+
+
+@pytest.mark.parametrize("dtypes", [("int32", "int32"), ("bool", "bool"), ("float16", "int8"), ("uint8", "float64")])
+@pytest.mark.parametrize("name", BY_DTYPE)
+def test_dtypes_are_those_of_eager_calls(name: str, dtypes: tuple[str, str]) -> None:
+    arrays = [np.array(a, dtype=dtype) for a, dtype in zip((N, N[::-1]), dtypes, strict=True)]
+    try:
+        expected = Network(BY_DTYPE[name])(*arrays)
+    except (TypeError, ValueError) as error:
+        expected = type(error)
+    net = Network(BY_DTYPE[name])
+    net.hybridize()
+    if isinstance(expected, type):
+        with pytest.raises((TypeError, ValueError)):
+            net(*arrays)
+    else:
+        same(net(*arrays), expected)
+
+
+AROUND: dict[str, Callable[[Any], Any]] = {
+    "unwrap": np.unwrap,
+    "nanmedian": lambda y: np.nanmedian(y, axis=1, keepdims=True) + y,
+    "svdvals": lambda y: np.linalg.svdvals(y) + y,
+    "histogram": lambda y: y + np.histogram(y, 8)[0].astype("float32") / 8,
+    "polyfit": lambda y: y * np.polyfit(np.arange(8), y.T, 0).T,
+    "piecewise": lambda y: np.piecewise(y, [y > 0.5], [lambda v: v * 2, 0.1]),
+    "trim_zeros": lambda y: y + np.trim_zeros(np.array([0, 1, 0])),
+    "official": lambda y: onp.add.reduce(onp.sinc(y), axis=1, keepdims=True) + y,
+}
+
+
+@pytest.mark.parametrize("name", AROUND)
+def test_networks_are_quantized_around(name: str) -> None:
+    class Around(HybridBlock):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.Dense(8, flatten=False, activation="relu")
+            self.second = nn.Dense(8, flatten=False)
+
+        def forward(self, x: Any) -> Any:
+            return self.second(AROUND[name](self.first(x)))
+
+    net = Around()
+    net.initialize(init.Xavier())
+    data = np.array(onp.random.default_rng(5).uniform(-1, 1, (8, 8)).astype(onp.float32))
+    expected = net(data).asnumpy()
+    actual = quantize_net(net, calib_data=data, calib_mode="naive")(data).asnumpy()
+    assert onp.abs(actual - expected).max() < 0.1 * onp.abs(expected).max()
