@@ -10,7 +10,7 @@ import importlib
 import logging
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cache, lru_cache, partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -21,7 +21,7 @@ from minidnn.errors import OpError, ShapeError, TypeMismatchError
 from minidnn.ir.graph import Graph, make_node, make_variable
 from minidnn.ir.printing import debug_enabled, debug_print, format_graph
 from minidnn.ops.registry import Attrs, Op, TensorType
-from minidnn.passes.fold_constants import fold_constants
+from minidnn.passes import fold_constants, fuse_again
 from minidnn.plan.program import HostStep, PlanStep, describe_step
 from minidnn.process_safe import uninterrupted
 from minidnn.runtime.counters import COUNTERS
@@ -179,6 +179,7 @@ def compile_graph(
     versions: Mapping[str, int] | None = None,
     arenas: Arenas | None = None,
     name: str = "graph",
+    fuse: bool = False,
 ) -> CompiledGraph:
     """Compile a graph.
 
@@ -191,6 +192,8 @@ def compile_graph(
             copies with other graphs.
         arenas: memory for temporaries that several graphs use in turns; by default the graph has its own.
         name: what the log calls it.
+        fuse: whether what follows sizes that depend on values is fused when they are known, as it is in any graph that
+            has fused nodes.
 
     Raises:
         OpError: shapes or dtypes do not fit; the message names the node.
@@ -203,12 +206,18 @@ def compile_graph(
     # What was computed here is known to nobody else, whatever its name is.
     same = {n: version for n, version in (versions or {}).items() if n in known and known[n] is parameters.get(n)}
     if has_unknown_sizes(folded):
-        make = partial(compile_graph, versions=same, arenas=arenas, name=name)
-        stages = Stages(folded, known, inputs, make, run_on_host)
+        fuse = fuse or any(node.subgraph is not None for node in folded.nodes())
+        make = partial(compile_graph, versions=same, arenas=arenas, name=name, fuse=fuse)
+        refine = fuse_again if fuse else _as_it_is
+        stages = Stages(folded, known, inputs, make, refine, run_on_host)
         for node in stages.sizing:
             _note_on_host(node.op_name, node.name, _SIZING)
         return CompiledGraph(stages, inputs)
     return CompiledGraph(_executor(folded, known, given, layouts, same, arenas, name), inputs)
+
+
+def _as_it_is(graph: Graph, types: Mapping[str, TensorType], constants: Collection[str]) -> Graph:
+    return graph
 
 
 _COMPILER = ("minidnn.lowering", "minidnn.runtime.executor", "minidnn.runtime.library", "minidnn_kernels.peak")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -52,6 +52,7 @@ class Compiled(Protocol):
 
 
 Compile = Callable[[Graph, Mapping[str, Array], Mapping[str, TensorType]], Compiled]
+Refine = Callable[[Graph, Mapping[str, TensorType], Collection[str]], Graph]
 RunHost = Callable[[str, Callable[[], Any], str], Any]
 
 
@@ -117,6 +118,7 @@ class Stages:
         parameters: its weights, by variable name.
         inputs: the types of its inputs, by variable name, in the order of the arrays of a call.
         make: compiles a graph, one with unknown sizes in stages.
+        refine: makes the most of a rest, of the names of its parameters, and of the types found.
         run_host: runs an operation by its reference; takes its name, what computes it, and its operator.
 
     Raises:
@@ -129,11 +131,13 @@ class Stages:
         parameters: Mapping[str, Array],
         inputs: Mapping[str, TensorType],
         make: Compile,
+        refine: Refine,
         run_host: RunHost,
     ) -> None:
         self._parts = _split(graph, parameters)
         self._rest_parameters = _used(self._parts.rest, parameters)
         self._make = make
+        self._refine = refine
         self._run_host = run_host
         self.head = make(self._parts.head, _used(self._parts.head, parameters), inputs)
         self._rests: OrderedDict[tuple[TensorType, ...], Compiled] = OrderedDict()
@@ -183,7 +187,9 @@ class Stages:
         with self._lock.here:
             found = self._rests.get(key)
             if found is None:
-                found = self._rests[key] = self._make(self._parts.rest, self._rest_parameters, types)
+                parameters = self._rest_parameters
+                rest = self._refine(self._parts.rest, types, parameters.keys())
+                found = self._rests[key] = self._make(rest, parameters, types)
             self._rests.move_to_end(key)
             while len(self._rests) > _KEPT_RESTS:
                 dropped, _ = self._rests.popitem(last=False)

@@ -6,6 +6,7 @@ import logging
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -47,6 +48,8 @@ class HybridBlock(Block):
 
     # With more signatures than this, the oldest program goes.
     _max_programs = 16
+    # Of one signature, programs that are traced for sizes that depend on values.
+    _max_sizes = 8
 
     def __init__(self) -> None:
         super().__init__()
@@ -144,13 +147,39 @@ class HybridBlock(Block):
         try:
             outputs = self._run_program(program, arrays)
         except SizeError:
-            # forward() decided something by a number of elements that depends on values, and now there are others.
-            program = self._program_for(args, arrays, spec, rebuild=True)
-            outputs = self._run_program(program, arrays)
+            program, outputs = self._run_for_sizes(program, args, arrays, spec)
+        program.write_back(outputs, arrays)
         output = unflatten(program.graph.output, iter(outputs))
         for hook in [*self._forward_hooks.values()]:
             hook(self, args, output)
         return output
+
+    def _run_for_sizes(
+        self, program: Program, args: tuple[Any, ...], arrays: Sequence[ndarray], spec: Spec
+    ) -> tuple[Program, list[ndarray]]:
+        """What a program cannot run: forward() decides by a number of elements that depends on values.
+
+        Returns:
+            The program for the number that is found, an older one or another, and its outputs.
+        """
+        for other in [p for p in program.others if p.is_current()]:
+            try:
+                outputs = self._run_program(other, arrays)
+            except SizeError:
+                continue
+            with self._build_lock.here:
+                self._put_first(other, program)
+                self._programs[spec, tuple(a._type for a in arrays)] = other
+            return other, outputs
+        made = self._program_for(args, arrays, spec, rebuild=True)
+        with self._build_lock.here:
+            self._put_first(made, program)
+        return made, self._run_program(made, arrays)
+
+    def _put_first(self, program: Program, before: Program) -> None:
+        kept = [p for p in (before, *before.others) if p is not program and p.is_current()]
+        program.others, before.others = tuple(kept[: self._max_sizes - 1]), ()
+        self._latest_program = program
 
     def _run_program(self, program: Program, arrays: Sequence[ndarray]) -> list[ndarray]:
         if self._callback is None:
@@ -180,7 +209,12 @@ class HybridBlock(Block):
         """Shapes and values of the block's own parameters that waited for the first inputs."""
         with self._build_lock.here:
             if not all(p.shape_is_known for p in self._reg_params.values()):
-                self.infer_shape(*args)
+                # The shapes of parameters stay whatever sizes are found later.
+                trace = current_trace()
+                if trace is None:
+                    self.infer_shape(*args)
+                else:
+                    trace.without_notes(self.infer_shape, *args)
             for parameter in self._reg_params.values():
                 parameter.finish_deferred_init()
 
@@ -225,7 +259,7 @@ class HybridBlock(Block):
         graph = self._trace_graph(arrays, spec)
         if backend is not None:
             symbol = graph.symbol.optimize_for(backend, args=graph.arrays(), **options)
-            graph = BlockGraph(symbol, graph.inputs, graph.parameters, graph.constants, graph.output)
+            graph = replace(graph, symbol=symbol, is_fused=True)
         return Program(self, graph, [a._type for a in arrays], self._arenas)
 
     def _trace_graph(self, arrays: Sequence[ndarray], spec: Spec) -> BlockGraph:
@@ -238,13 +272,14 @@ class HybridBlock(Block):
         outputs, output_spec = flatten(output, self._refuse_output)
         if not outputs:
             raise self._refuse_output(output)
-        symbol = Symbol(trace.graph(outputs).outputs)
+        written = trace.written_inputs()
+        symbol = Symbol(trace.graph([*outputs, *written.values()]).outputs)
         met = {id(p) for p in recording.used.values()}
         self._warn_unused(symbol, inputs, [name for name, p in named.items() if id(p) not in met])
         used = set(symbol.list_inputs())
         parameters = {name: p for name, p in recording.used.items() if name in used}
         constants = {name: a for name, a in trace.constants.items() if name in used}
-        return BlockGraph(symbol, tuple(inputs), parameters, constants, output_spec)
+        return BlockGraph(symbol, tuple(inputs), parameters, constants, output_spec, tuple(written))
 
     def _refuse_output(self, value: Any) -> TypeError:
         return TypeError(
@@ -499,4 +534,4 @@ class HybridBlock(Block):
                 "Please first call block.hybridize() and then run forward with "
                 "this block at least once before calling export."
             )
-        return program.graph
+        return program.graph.without_writes()

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from minidnn import engine
+from minidnn.errors import MXNetError
 from minidnn.gluon._block import Block, structure_version
 from minidnn.gluon.monitor import Callback, Monitor
 from minidnn.gluon.parameter import Parameter
@@ -33,6 +34,8 @@ class BlockGraph:
         parameters: the parameters in the graph, by name.
         constants: other arrays in the graph, by name.
         output: how the graph's outputs are nested in what `forward` gives.
+        is_fused: whether it has been through the fusion passes.
+        written: names of the inputs that `forward` writes to; what they are then are the last outputs of the graph.
     """
 
     symbol: Symbol
@@ -40,6 +43,18 @@ class BlockGraph:
     parameters: Mapping[str, Parameter]
     constants: Mapping[str, ndarray]
     output: Spec
+    written: tuple[str, ...] = ()
+    is_fused: bool = False
+
+    def without_writes(self) -> BlockGraph:
+        """The graph of what `forward` gives alone."""
+        if not self.written:
+            return self
+        symbol = Symbol(self.symbol.outputs[: -len(self.written)], self.symbol.declared)
+        used = set(symbol.list_inputs())
+        parameters = {name: p for name, p in self.parameters.items() if name in used}
+        constants = {name: a for name, a in self.constants.items() if name in used}
+        return BlockGraph(symbol, self.inputs, parameters, constants, self.output)
 
     def arrays(self) -> dict[str, ndarray]:
         """The values of parameters and constants, by name; the arrays themselves, not copies."""
@@ -75,6 +90,8 @@ class Program:
         self._lock = ForkSafeLock()
         self._run: engine.CompiledGraph | None = None
         self._monitor: Monitor | None = None
+        # For the same inputs and other sizes that depend on values, those used last first.
+        self.others: tuple[Program, ...] = ()
 
     def has_same_tree(self) -> bool:
         """Whether the tree of blocks is the one it was built from, with the same parameters."""
@@ -105,7 +122,13 @@ class Program:
                 versions = {name: array._version for name, array in self._values.items()}
                 values = {name: _data(array) for name, array in self._values.items()}
                 self._run = engine.compile_graph(
-                    self.graph.symbol, values, self._types, versions, self._arenas, self._name
+                    self.graph.symbol,
+                    values,
+                    self._types,
+                    versions,
+                    self._arenas,
+                    self._name,
+                    self.graph.is_fused,
                 )
             return self._run
 
@@ -117,6 +140,22 @@ class Program:
         """The outputs, flat."""
         run = self._run or self.compile()
         return self._wrap(run([_data(arrays[i]) for i in self._positions]), arrays)
+
+    def write_back(self, outputs: Sequence[ndarray], arrays: Sequence[ndarray]) -> None:
+        """Write to the inputs what `forward` writes to them.
+
+        Raises:
+            MXNetError: two inputs share memory, so that a write to one is a write to the other.
+        """
+        written = self.graph.written
+        if not written:
+            return
+        buffers = [id(a._buffer) for a in arrays]
+        for name, value in zip(written, outputs[-len(written) :], strict=True):
+            position = self.graph.inputs.index(name)
+            if buffers.count(buffers[position]) > 1:
+                raise MXNetError(f"forward() writes to its input {position}, which shares memory with another input")
+            arrays[position]._assign(value)
 
     def run_monitored(self, arrays: Sequence[ndarray], callback: Callback, monitor_all: bool) -> list[ndarray]:
         """The outputs, flat, computed node by node; `callback` sees each array."""

@@ -31,6 +31,7 @@ __all__ = [
     "make_like",
     "make_node",
     "make_variable",
+    "unfused_outputs",
 ]
 
 NO_ATTRS = Attrs({})
@@ -283,6 +284,18 @@ def make_fused(
     if unknown:
         raise GraphError(f"node {name!r}: its subgraph reads {unknown[0]!r}, which is none of its inputs")
     return Node(FUSED, name, NO_ATTRS, tuple(inputs), subgraph, Attrs(dict(hints or {})), tuple(inner_inputs))
+
+
+def unfused_outputs(node: Node, inputs: tuple[Entry, ...]) -> Sequence[Entry] | None:
+    """For `Graph.rewrite`: the outputs of the operations in a fused node; None for any other."""
+    if node.subgraph is None:
+        return None
+    outside = dict(zip(node.inner_inputs, inputs, strict=True))
+
+    def change(inner: Node, inner_inputs: tuple[Entry, ...]) -> Sequence[Entry] | None:
+        return [outside[inner]] if inner.is_variable else unfused_outputs(inner, inner_inputs)
+
+    return node.subgraph.rewrite(change).outputs
 
 
 def make_like(node: Node, inputs: tuple[Entry, ...]) -> Node:

@@ -102,7 +102,9 @@ __all__ += samples.__all__
 __all__ += sets.__all__
 __all__ += types.__all__
 
-ndarray._numpy_protocol = OwnFunctions({name: globals()[name] for name in __all__})
+ndarray._numpy_protocol = OwnFunctions(
+    {name: globals()[name] for name in __all__}, {name: getattr(linalg, name) for name in linalg.__all__}
+)
 ndarray._namespace = sys.modules[__name__]
 show_signatures(ndarray._namespace)
 

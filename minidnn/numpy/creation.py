@@ -130,7 +130,7 @@ def full(
     if is_scalar(fill_value):
         dtype = dtype or (np.bool_ if isinstance(fill_value, (bool, np.bool_)) else np.float32)
     filled = as_array(fill_value, dtype)
-    if filled._entry is not None:
+    if filled._trace is not None:
         return deliver(filled.broadcast_to(as_shape(shape)), out)
     value = np.asarray(filled)
     return deliver(own(np.array(np.broadcast_to(value, as_shape(shape)))), out)
@@ -197,10 +197,9 @@ def linspace(
     _check_count("linspace", num)
     if find_traced((start, stop)) is not None:
         return _record_linspace(start, stop, num, endpoint, retstep, dtype, axis)
+    first, last = (np.asarray(to_numpy(x), np.float64) for x in (start, stop))
     # NumPy rounds down to integers, where a cast would round towards zero.
-    numbers, step = np.linspace(
-        to_numpy(start), to_numpy(stop), num, endpoint, retstep=True, dtype=dtype or np.float32, axis=axis
-    )
+    numbers, step = np.linspace(first, last, num, endpoint, retstep=True, dtype=dtype or np.float32, axis=axis)
     result = own(numbers)
     return (result, float(step) if np.ndim(step) == 0 else own(step.astype(np.float32))) if retstep else result
 
@@ -213,7 +212,9 @@ def _check_count(function: str, num: Any) -> None:
 
 def _record_linspace(start: Any, stop: Any, num: int, endpoint: bool, retstep: bool, dtype: Any, axis: int) -> Any:
     """`linspace` between arrays that are being traced."""
-    first, last = as_array(start), as_array(stop)
+    first, last = (x if x.dtype.kind == "f" else x.astype(np.float32) for x in map(as_array, (start, stop)))
+    if first.dtype == last.dtype == np.float16:
+        first, last = first.astype(np.float32), last.astype(np.float32)
     distance = ndarray._binary("subtract", last, first)
     parts = max(num - 1 if endpoint else num, 1)
     shares = ndarray._wrap(np.arange(num, dtype=np.float32) / np.float32(parts)).reshape((num, *(1,) * distance.ndim))
@@ -242,7 +243,8 @@ def logspace(
     if find_traced((start, stop)) is not None:
         exponents = _record_linspace(start, stop, num, endpoint, False, None, axis)
         return ndarray._binary("power", base, exponents).astype(dtype or np.float32, copy=False)
-    return own(np.logspace(to_numpy(start), to_numpy(stop), num, endpoint, base, axis=axis).astype(dtype or np.float32))
+    first, last = (np.asarray(to_numpy(x), np.float64) for x in (start, stop))
+    return own(np.logspace(first, last, num, endpoint, base, axis=axis).astype(dtype or np.float32))
 
 
 def eye(

@@ -13,6 +13,7 @@ from minidnn.numpy.base import check_options, deliver
 from minidnn.numpy.convert import as_array, as_host, is_scalar
 from minidnn.numpy.multiarray import ndarray
 from minidnn.ops.registry import get_op
+from minidnn.user_code import named
 
 __all__ = [
     "abs",
@@ -126,9 +127,7 @@ def _unary(op: str, doc: str) -> Callable[..., Any]:
             return _plain_number(op, x)
         return deliver(dispatch.invoke_one(op, as_array(x)), out)
 
-    function.__name__ = function.__qualname__ = op
-    function.__doc__ = f"{doc}\n\nA number in gives a number; `out` receives the result where it is given."
-    return function
+    return named(function, op, f"{doc}\n\nA number in gives a number; `out` receives the result where it is given.")
 
 
 abs = _unary("abs", "Absolute value.")
@@ -187,12 +186,12 @@ def _binary(op: str, doc: str) -> Callable[..., Any]:
         operands = [x if is_scalar(x) else as_array(x) for x in (x1, x2)]
         return deliver(binary(op, *operands), out)
 
-    function.__name__ = function.__qualname__ = op
-    function.__doc__ = (
+    return named(
+        function,
+        op,
         f"{doc}\n\nOperands broadcast; numbers are weak: they take the other operand's dtype where they can. "
-        "`out` receives the result where it is given."
+        "`out` receives the result where it is given.",
     )
-    return function
 
 
 add = _binary("add", "x1 + x2.")

@@ -14,6 +14,7 @@ from minidnn.errors import ShapeError
 from minidnn.numpy.base import apply
 from minidnn.numpy.methods import ArrayMethods
 from minidnn.ops.registry import REQUIRED, get_op
+from minidnn.user_code import named
 
 __all__ = ["FluentMethods", "show_signatures"]
 
@@ -30,10 +31,8 @@ def _function(name: str) -> Callable[..., Any]:
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
         return getattr(self._namespace, name)(self, *args, **kwargs)
 
-    method.__name__, method.__qualname__ = name, f"ndarray.{name}"
-    method.__doc__ = f"`mx.np.{name}` of the array."
     method.is_function = True  # type: ignore[attr-defined] # for `show_signatures`
-    return method
+    return named(method, name, f"`mx.np.{name}` of the array.", "ndarray")
 
 
 def show_signatures(namespace: ModuleType) -> None:
@@ -64,11 +63,9 @@ def _operator(name: str, by_place: int | None = None) -> Callable[..., Any]:
         results = apply(type(self), name, (self,), named | kwargs)
         return results[0] if len(results) == 1 else list(results)
 
-    method.__name__, method.__qualname__ = name, f"ndarray.{name}"
-    method.__doc__ = f"The operator `{name}` on the array."
     shown = [_parameter(attr.name, attr.default, i < count) for i, attr in enumerate(attrs)]
     method.__signature__ = inspect.Signature([_parameter("self"), *shown])  # type: ignore[attr-defined] # for `help`
-    return method
+    return named(method, name, f"The operator `{name}` on the array.", "ndarray")
 
 
 class FluentMethods(ArrayMethods):

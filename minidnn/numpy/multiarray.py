@@ -11,10 +11,17 @@ import numpy as np
 
 from minidnn.device import Device, cpu
 from minidnn.errors import MXNetError, TypeMismatchError
-from minidnn.ir.trace import no_data
+from minidnn.ir.trace import innermost_serial
 from minidnn.numpy.base import as_native
 from minidnn.numpy.fluent import FluentMethods
-from minidnn.numpy.indexing import is_basic, is_traced_key, record_index, to_numpy_key
+from minidnn.numpy.indexing import (
+    is_basic,
+    note_view,
+    record_assignment,
+    record_index,
+    to_numpy_key,
+    trace_of_key,
+)
 
 __all__ = ["NumpyProtocol", "ndarray"]
 
@@ -115,15 +122,15 @@ class ndarray(FluentMethods):
         return bool(self._read("bool()"))
 
     def __float__(self) -> float:
-        return float(self.item())
+        return float(self._read("float()").item())
 
     def __int__(self) -> int:
-        return int(self.item())
+        return int(self._read("int()").item())
 
     def __index__(self) -> int:
         if self.shape or self.dtype.kind not in "iu":
             raise TypeError(f"only integer arrays with one element and no dimension can be an index, got {self._type}")
-        return int(self.item())
+        return int(self._read("use as an index").item())
 
     def __len__(self) -> int:
         if not self.shape:
@@ -140,7 +147,7 @@ class ndarray(FluentMethods):
 
     def __repr__(self) -> str:
         if self._data is None:
-            return f"<traced {self._type} {self._entry}>"
+            return f"<traced {self._type} {self._value}>"
         end = ")" if self.dtype in _SHOWN_WITHOUT_DTYPE and self.size else f", dtype={self.dtype})"
         if not self.size:
             end = f", shape={self.shape}{end}"
@@ -152,7 +159,7 @@ class ndarray(FluentMethods):
     def __format__(self, spec: str) -> str:
         if spec and self.shape:
             raise TypeError(f"an array with dimensions has no format {spec!r}; its shape is {self.shape}")
-        return format(self.item(), spec) if spec else str(self)
+        return format(self._read("format()").item(), spec) if spec else str(self)
 
     # ---- copies and conversions ------------------------------------------------------------------
 
@@ -225,25 +232,32 @@ class ndarray(FluentMethods):
     # ---- indexing and writing --------------------------------------------------------------------
 
     def __getitem__(self, key: Any) -> ndarray:
-        if self._data is None or is_traced_key(key):
+        if self._data is None or trace_of_key(key) is not None:
             return record_index(self, key)
         key = to_numpy_key(key)
         if not is_basic(key):
             return self._wrap(np.asarray(self._data[key]))
-        return self._wrap(_view(self._data, key), base=self)
+        view = self._wrap(_view(self._data, key), base=self)
+        if self._buffer.serial:
+            note_view(self, key, view)
+        return view
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        if self._data is None:
-            assert self._entry is not None
-            raise no_data(self._entry, "writing to elements")
-        if isinstance(value, ndarray):
-            value = value._read("writing a traced array into a concrete one")
-        key = to_numpy_key(key)
+        if type(value) in (list, tuple) and innermost_serial():
+            value = self._namespace.array(value, self.dtype)
+        trace = trace_of_key(key) or (value._trace if isinstance(value, ndarray) else None)
+        if trace is not None:
+            self._enter(trace)
+        if self._trace is not None:
+            self._replace(record_assignment(self, key, value))
+            return
+        assert self._data is not None
         try:
-            if is_basic(key):
-                _view(self._data, key)[...] = value
+            known, written = to_numpy_key(key), to_numpy_key(value)
+            if is_basic(known):
+                _view(self._data, known)[...] = written
             else:
-                self._data[key] = value
+                self._data[known] = written
         finally:
             self._buffer.version += 1
 

@@ -65,7 +65,7 @@ def fuse_block(network: HybridBlock, arguments: tuple[Any, ...] | None) -> Fused
         arrays, spec = network._flatten_inputs(arguments)
         try:
             with network._build_lock.here:
-                graph = network._trace_graph(arrays, spec)
+                graph = network._trace_graph(arrays, spec).without_writes()
         except OpError as error:
             raise network._explained(error, arguments) from None
     values = graph.arrays()
