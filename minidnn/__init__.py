@@ -1,11 +1,14 @@
-"""minidnn: fast CPU inference from plain Python, with the names of MXNet 2::
+"""minidnn: fast CPU inference from plain Python, with the names of MXNet 2.
 
+```python
 import minidnn as mx
 from minidnn.gluon import nn
+```
 """
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import Any
 
@@ -113,10 +116,14 @@ __all__ = [
 ]
 
 
+# Without a handler, Python itself would show warnings on standard error.
+logging.getLogger("minidnn").addHandler(logging.NullHandler())
+
+
 def __getattr__(name: str) -> Any:
     # Looked up when asked for: reading the metadata of an installation takes longer than all the rest.
     if name == "__version__":
-        from importlib.metadata import version
+        from minidnn.formats import version  # deferred: nobody has asked before
 
-        return version("minidnn")
+        return version()
     return raising(__name__)(name)

@@ -9,8 +9,9 @@ import contextlib
 import importlib
 import logging
 import math
-from collections.abc import Hashable, Iterator, Mapping, Sequence
-from functools import cache, partial
+import time
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
+from functools import cache, lru_cache, partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
@@ -21,15 +22,19 @@ from minidnn.ir.graph import Graph, make_node, make_variable
 from minidnn.ir.printing import debug_enabled, debug_print, format_graph
 from minidnn.ir.symbolic import bind_graph, find_sizes
 from minidnn.ops.registry import Attrs, Op, TensorType
-from minidnn.passes.fold_constants import fold_constants
-from minidnn.plan.program import PlanStep, describe_step
+from minidnn.passes import fold_constants, fuse_again
+from minidnn.plan.program import HostStep, PlanStep, describe_step
 from minidnn.process_safe import uninterrupted
+from minidnn.runtime.counters import COUNTERS
 from minidnn.runtime.memory import Arenas
+from minidnn.runtime.messages import start_logging
 from minidnn.runtime.profile import Profile
 from minidnn.runtime.program_cache import Owner, ProgramCache
 from minidnn.runtime.recording import Recorder, run_on_host, start, stop
 from minidnn.runtime.threads import get_num_threads, pool, set_num_threads, start_threads
+from minidnn.scope import current_scope
 from minidnn.staging import Stages, has_unknown_sizes
+from minidnn.untrusted import printable
 from minidnn_kernels.fork_lock import FORK_LOCK
 
 if TYPE_CHECKING:
@@ -37,6 +42,7 @@ if TYPE_CHECKING:
     from minidnn.runtime.executor import Executor
 
 __all__ = [
+    "COUNTERS",
     "Arenas",
     "CompiledGraph",
     "Network",
@@ -52,6 +58,8 @@ __all__ = [
     "set_num_threads",
     "start_threads",
 ]
+
+_log = logging.getLogger(__name__)
 
 Array = np.ndarray[Any, Any]
 _Profile = TypeVar("_Profile", bound=Profile)
@@ -103,7 +111,7 @@ class CompiledGraph:
         own = tuple(map(describe_step, self.program.steps))
         if not isinstance(self._run, Stages):
             return own
-        sizing = (PlanStep(node.name, "NumPy", True, None, None) for node in self._run.sizing)
+        sizing = (PlanStep(node.name, "NumPy", True, None, None, _SIZING) for node in self._run.sizing)
         rest = self._run.latest
         return (*own, *sizing, *(() if rest is None else rest.steps()))
 
@@ -137,7 +145,8 @@ class CompiledGraph:
 
     def _check(self, arrays: Sequence[Array]) -> list[Array]:
         if len(arrays) != len(self._inputs):
-            raise ShapeError(f"expected {len(self._inputs)} inputs, got {len(arrays)}")
+            named = ", ".join(f"{name} {type_}" for name, type_ in self._inputs)
+            raise ShapeError(f"expected {len(self._inputs)} inputs, got {len(arrays)}; they are {named}")
         return [_checked(name, type_, array) for (name, type_), array in zip(self._inputs, arrays, strict=True)]
 
 
@@ -171,6 +180,8 @@ def compile_graph(
     inputs: Mapping[str, TensorType],
     versions: Mapping[str, int] | None = None,
     arenas: Arenas | None = None,
+    name: str = "graph",
+    fuse: bool = False,
 ) -> CompiledGraph:
     """Compile a graph.
 
@@ -182,11 +193,18 @@ def compile_graph(
         versions: a number of each parameter that changes when it is written to; those that have one share their packed
             copies with other graphs.
         arenas: memory for temporaries that several graphs use in turns; by default the graph has its own.
+        name: what the log calls it.
+        fuse: whether what follows sizes that depend on values is fused when they are known, as it is in any graph that
+            has fused nodes.
 
     Raises:
         OpError: shapes or dtypes do not fit; the message names the node.
     """
-    return Network(graph, parameters, versions, arenas).plan(inputs)
+    return Network(graph, parameters, versions, arenas, name, fuse).plan(inputs)
+
+
+def _as_it_is(graph: Graph, types: Mapping[str, TensorType], constants: Collection[str]) -> Graph:
+    return graph
 
 
 class Network:
@@ -195,7 +213,8 @@ class Network:
     What does not depend on sizes, such as values computed from parameters alone, is there once.
 
     Args:
-        graph, parameters, versions, arenas: see `compile_graph`. Shapes and attributes may hold symbolic sizes.
+        graph, parameters, versions, arenas, name, fuse: see `compile_graph`. Shapes and attributes may hold symbolic
+            sizes.
     """
 
     def __init__(
@@ -204,7 +223,11 @@ class Network:
         parameters: Mapping[str, Array],
         versions: Mapping[str, int] | None = None,
         arenas: Arenas | None = None,
+        name: str = "graph",
+        fuse: bool = False,
     ) -> None:
+        self._name = name
+        self._fuse = fuse or any(node.subgraph is not None for node in graph.nodes())
         self._graph, self._parameters = fold_constants(graph, parameters)
         if self._graph is not graph:
             debug_print("passes", "after fold_constants", lambda: format_graph(self._graph))
@@ -244,25 +267,23 @@ class Network:
             # What depends on sizes alone is a constant of this plan.
             bound, known = fold_constants(bound, known)
         if has_unknown_sizes(bound):
-            make = partial(compile_graph, versions=self._versions, arenas=self._arenas)
-            return CompiledGraph(Stages(bound, known, inputs, make, run_on_host), inputs)
+            make = partial(
+                compile_graph, versions=self._versions, arenas=self._arenas, name=self._name, fuse=self._fuse
+            )
+            refine = fuse_again if self._fuse else _as_it_is
+            stages = Stages(bound, known, inputs, make, refine, run_on_host)
+            for node in stages.sizing:
+                _note_on_host(node.op_name, node.name, _SIZING)
+            return CompiledGraph(stages, inputs)
         given = {name: (type_, _PLAIN) for name, type_ in inputs.items()}
         layouts = [_PLAIN] * len(bound.outputs)
-        return CompiledGraph(_executor(bound, known, given, layouts, self._versions, self._arenas), inputs)
+        return CompiledGraph(_executor(bound, known, given, layouts, self._versions, self._arenas, self._name), inputs)
 
 
-def _note_eviction(count: int) -> None:
-    _log.info(
-        "%d plans were dropped, which are made again when their sizes come: all plans may take %s bytes "
-        "(MINIDNN_PLAN_BYTES)",
-        count,
-        f"{settings.PLAN_BYTES.value():,}",
-    )
-
-
-_log = logging.getLogger(__name__)
 # Plans of networks, of all sizes of their inputs.
-_plans: ProgramCache[CompiledGraph] = ProgramCache(16384, settings.PLAN_BYTES.value, _note_eviction)
+_plans: ProgramCache[CompiledGraph] = ProgramCache(
+    16384, settings.PLAN_BYTES.value, "plans of networks (MINIDNN_PLAN_BYTES)"
+)
 
 _COMPILER = ("minidnn.lowering", "minidnn.runtime.executor", "minidnn.runtime.library", "minidnn_kernels.peak")
 
@@ -270,6 +291,7 @@ _COMPILER = ("minidnn.lowering", "minidnn.runtime.executor", "minidnn.runtime.li
 @cache
 def _load_compiler() -> None:
     """Import what compiles and runs, at the first need: `import minidnn` needs none of it."""
+    start_logging()
     uninterrupted(_import_compiler)
 
 
@@ -286,6 +308,8 @@ def _executor(
     layouts: Sequence[str] | None,
     versions: Mapping[str, int] | None,
     arenas: Arenas | None,
+    name: str,
+    is_operator: bool = False,
 ) -> Executor:
     _load_compiler()
     from minidnn.lowering import lower  # deferred: it loads the compiler
@@ -293,12 +317,41 @@ def _executor(
     from minidnn.runtime.library import library  # deferred: it loads the compiler
     from minidnn_kernels.codegen import emit_asm  # deferred: it loads the compiler
 
+    begin = time.perf_counter()
     kernels = library()
     program = lower(graph, parameters, inputs, layouts, kernels.isa, versions)
     debug_print("plan", f"{len(program.steps)} steps for {kernels.isa.name}", lambda: str(program))
     for spec in program.kernels() if debug_enabled("asm") else ():
         debug_print("asm", spec.name, lambda spec=spec: emit_asm(spec.emit(kernels.isa), kernels.isa))  # type: ignore[misc]
-    return Executor(program, kernels, pool, arenas)
+    executor = Executor(program, kernels, pool, arenas, is_operator)
+    seconds = time.perf_counter() - begin
+    COUNTERS.compile_seconds.add(seconds)
+    level = logging.DEBUG if is_operator else logging.INFO
+    if _log.isEnabledFor(level):
+        signature = ", ".join(f"{printable(key)} {type_}" for key, (type_, _) in inputs.items())
+        _log.log(
+            level,
+            "%s(%s): %d steps for %s in %.3f s; kernels: %d compiled, %d from the cache, %d loaded before",
+            *(name, signature, len(program.steps), kernels.isa.name, seconds, *executor.prepared),
+        )
+    for step in program.steps:
+        if isinstance(step, HostStep):
+            _note_on_host(step.operator, step.name, step.reason)
+    return executor
+
+
+_SIZING = "the size of its result depends on values"
+
+
+def _note_on_host(operator: str, name: str, reason: str) -> None:
+    """Log, once, that an operator runs on NumPy."""
+    if _log.isEnabledFor(logging.INFO):
+        _log_on_host(operator, name, reason)
+
+
+@lru_cache(maxsize=4096)
+def _log_on_host(operator: str, name: str, reason: str) -> None:
+    _log.info("%s (operator %s) runs on NumPy: %s", printable(name) or "an array", operator, reason)
 
 
 # --- eager operators: one node each, through the same kernels ---------------------------------------
@@ -351,7 +404,7 @@ def run_op(op: Op, attrs: Attrs, arrays: Sequence[Operand]) -> tuple[Array, ...]
         OpError: the arrays do not fit.
     """
     _load_compiler()
-    from minidnn.lowering import has_kernel  # deferred: it loads the compiler
+    from minidnn.lowering import has_kernel, why_on_host  # deferred: it loads the compiler
 
     types = tuple(a._type for a in arrays)
     data = [a._read(op.name) for a in arrays]
@@ -360,6 +413,8 @@ def run_op(op: Op, attrs: Attrs, arrays: Sequence[Operand]) -> tuple[Array, ...]
     for name, array in zip(op.input_names(attrs), data, strict=True):
         _refuse_nan(f"{op.name}: {name}", array)
     if op.is_dynamic or not has_kernel(op.name, types, attrs):
+        if _log.isEnabledFor(logging.INFO):
+            _log_on_host(op.name, current_scope() or op.name, why_on_host(op.name, types))
         return run_on_host(op.name, lambda: op.compute(attrs, *data))
     names = op.input_names(attrs)
     weights = [i for i, name in enumerate(names) if name in op.parameters]
@@ -374,7 +429,9 @@ def run_op(op: Op, attrs: Attrs, arrays: Sequence[Operand]) -> tuple[Array, ...]
         graph = Graph([node[i] for i in range(node.num_outputs)])
         inputs = {f"in{i}": (types[i], layout) for i, layout in zip(moving, layouts, strict=True)}
         versions = {f"in{i}": arrays[i]._version for i in weights}
-        executor = _executor(graph, {f"in{i}": data[i] for i in weights}, inputs, None, versions, _arenas)
+        executor = _executor(
+            graph, {f"in{i}": data[i] for i in weights}, inputs, None, versions, _arenas, op.name, is_operator=True
+        )
         _programs.keep(owner, key, executor)
     return tuple(executor(read))
 
@@ -437,7 +494,7 @@ def contiguous(array: Array) -> Array:
     if executor is None:
         variable = make_variable("in0")
         given = {"in0": (type_, _CHANNELS_LAST)}
-        executor = _executor(Graph([variable]), {}, given, [_PLAIN], {}, _arenas)
+        executor = _executor(Graph([variable]), {}, given, [_PLAIN], {}, _arenas, "reorder", is_operator=True)
         _programs.keep(_without_weights, key, executor)
     return executor([readable])[0]
 

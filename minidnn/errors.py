@@ -16,6 +16,7 @@ __all__ = [
     "ShapeError",
     "SizeError",
     "TypeMismatchError",
+    "UnsupportedError",
 ]
 
 
@@ -24,7 +25,17 @@ class MXNetError(Exception):
 
 
 class OpError(MXNetError, ValueError):
-    """An operator got an attribute or an input it cannot work with."""
+    """An operator got an attribute or an input it cannot work with.
+
+    Attributes:
+        layer: the block or node, as users call it, whose operator it is, of an error of a graph.
+        reason: what that operator said, of an error of a graph.
+        is_explained: whether the message says what the network was called with.
+    """
+
+    layer = ""
+    reason = ""
+    is_explained = False
 
 
 class ShapeError(OpError):
@@ -37,6 +48,10 @@ class SizeError(OpError):
 
 class TypeMismatchError(OpError, TypeError):
     """A dtype does not fit."""
+
+
+class UnsupportedError(MXNetError, NotImplementedError):
+    """An argument has a value that NumPy knows and that is not offered, as in MXNet."""
 
 
 class SettingError(MXNetError, ValueError):

@@ -16,7 +16,18 @@ from typing import Any
 
 from minidnn.errors import DataError
 
-__all__ = ["JPEG", "MAX_PIXELS", "PNG", "check_jpeg", "check_size", "jpeg_header", "module", "png_header", "strip_png"]
+__all__ = [
+    "JPEG",
+    "MAX_PIXELS",
+    "PNG",
+    "check_jpeg",
+    "check_size",
+    "has_module",
+    "jpeg_header",
+    "module",
+    "png_header",
+    "strip_png",
+]
 
 # Larger images are refused before memory is taken for them: 400 MB as RGB.
 MAX_PIXELS = 1 << 27
@@ -36,6 +47,8 @@ _PIXELS_PER_JPEG_BYTE = 512
 _PIXELS_PER_ARITHMETIC_BYTE = 1 << 15
 _NO_FRAMES = (0xC4, 0xC8, 0xCC)  # among the markers of frames, C0 to CF
 _FIRST_ARITHMETIC = 0xC9
+_FRAME = struct.Struct(">HHBHHB")  # marker, length, bits, height, width, components
+_SPACES = {1: "Gray", 3: "YCbCr", 4: "CMYK"}  # by number of components
 _SCAN = b"\xff\xda"
 _MAX_SCANS = 500  # each one is a walk over the image; encoders make some ten
 
@@ -50,6 +63,15 @@ def module(name: str) -> Any:
         return import_module(name)
     except ImportError as error:
         raise ImportError(f"images need {name}: pip install 'minidnn[data]' ({error})") from error
+
+
+def has_module(name: str) -> bool:
+    """Whether that library is installed and can be imported."""
+    try:
+        import_module(name)
+    except ImportError:
+        return False
+    return True
 
 
 def check_size(height: int, width: int) -> None:
@@ -127,6 +149,8 @@ def jpeg_header(data: bytes) -> tuple[int, int, str]:
     Raises:
         DataError: it is none that can be read.
     """
+    if not has_module("simplejpeg"):
+        return _read_frame(data)
     try:
         height, width, space, _ = module("simplejpeg").decode_jpeg_header(data, strict=True)
     except ValueError as error:
@@ -141,7 +165,7 @@ def check_jpeg(data: bytes, height: int, width: int) -> None:
     Raises:
         DataError: the image is larger than what the file can hold, or has more scans than any encoder makes.
     """
-    is_arithmetic = _frame(data) >= _FIRST_ARITHMETIC
+    is_arithmetic = data[_find_frame(data) + 1] >= _FIRST_ARITHMETIC
     if height * width > (_PIXELS_PER_ARITHMETIC_BYTE if is_arithmetic else _PIXELS_PER_JPEG_BYTE) * len(data):
         raise DataError(f"a damaged or truncated JPEG: {width}×{height} pixels in {len(data)} bytes")
     scans = data.count(_SCAN)
@@ -149,8 +173,20 @@ def check_jpeg(data: bytes, height: int, width: int) -> None:
         raise DataError(f"a JPEG of {scans} scans; more than {_MAX_SCANS} are refused")
 
 
-def _frame(data: bytes) -> int:
-    """The marker of the frame, which says how the image is coded."""
+def _read_frame(data: bytes) -> tuple[int, int, str]:
+    """Height, width and colour space by the number of components, from the header of the frame."""
+    position = _find_frame(data)
+    if len(data) < position + _FRAME.size:
+        raise DataError("a truncated JPEG: it ends within the header of its frame")
+    _, _, _, height, width, components = _FRAME.unpack_from(data, position)
+    if components not in _SPACES:
+        raise DataError(f"a damaged JPEG, or none that can be read: {components} components")
+    check_size(height, width)
+    return height, width, _SPACES[components]
+
+
+def _find_frame(data: bytes) -> int:
+    """Where the header of the frame begins, whose marker says how the image is coded."""
     position = 2
     while position + 4 <= len(data):
         marker, length = data[position + 1], int.from_bytes(data[position + 2 : position + 4], "big")
@@ -159,7 +195,7 @@ def _frame(data: bytes) -> int:
         if marker == 0xFF:  # fills a gap
             position += 1
         elif 0xC0 <= marker <= 0xCF and marker not in _NO_FRAMES:
-            return marker
+            return position
         else:
             position += 2 + length
     raise DataError("a damaged JPEG: the header of its frame cannot be found")

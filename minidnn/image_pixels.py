@@ -2,11 +2,13 @@
 
 JPEG is decoded by libjpeg-turbo (simplejpeg), which, asked to be strict, refuses a damaged image instead of filling
 it with grey; PNG, JPEG in CMYK, and resizing are OpenCV's, which MXNet used as well. Both are imported when they are
-first needed: ``pip install 'minidnn[data]'``. What a file says of itself is checked before a decoder sees it.
+first needed: ``pip install 'minidnn[data]'``. Where one is missing, the other or Pillow decodes. What a file says of
+itself is checked before a decoder sees it.
 """
 
 from __future__ import annotations
 
+import io
 import os
 import re
 from pathlib import Path
@@ -15,7 +17,17 @@ from typing import Any
 import numpy as np
 
 from minidnn.errors import DataError, ShapeError, TypeMismatchError
-from minidnn.image_headers import JPEG, PNG, check_jpeg, check_size, jpeg_header, module, png_header, strip_png
+from minidnn.image_headers import (
+    JPEG,
+    PNG,
+    check_jpeg,
+    check_size,
+    has_module,
+    jpeg_header,
+    module,
+    png_header,
+    strip_png,
+)
 
 __all__ = ["Pixels", "decode", "encode", "is_grey", "pad", "read_encoded", "resize", "short_size"]
 
@@ -82,7 +94,7 @@ def decode(data: bytes, flag: int = 1) -> Pixels:
     if data.startswith(JPEG):
         height, width, space = jpeg_header(data)
         check_jpeg(data, height, width)
-        if space not in ("CMYK", "YCCK"):
+        if space not in ("CMYK", "YCCK") and has_module("simplejpeg"):
             return _decode_jpeg(data, "RGB" if flag else "GRAY")
         # OpenCV fills what is missing with grey, and says nothing that a program could hear.
         if not data.rstrip(b"\0").endswith(b"\xff\xd9"):
@@ -91,6 +103,8 @@ def decode(data: bytes, flag: int = 1) -> Pixels:
         data = strip_png(data)
     else:
         raise _unknown(data, len(data))
+    if not has_module("cv2") and has_module("PIL"):
+        return _decode_by_pillow(data, flag)
     cv2 = module("cv2")
     mode = cv2.IMREAD_COLOR if flag else cv2.IMREAD_GRAYSCALE
     try:
@@ -100,6 +114,20 @@ def decode(data: bytes, flag: int = 1) -> Pixels:
     if decoded is None:
         raise DataError("a damaged or truncated image")
     return np.ascontiguousarray(decoded[:, :, ::-1]) if flag else decoded[:, :, None]
+
+
+def _decode_by_pillow(data: bytes, flag: int) -> Pixels:
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
+            if image.mode.startswith("I"):  # 16 bits: converted, they would be cut off at 255
+                grey = (np.asarray(image).astype(np.int64) >> 8).astype(np.uint8)[:, :, None]
+                return np.repeat(grey, 3, 2) if flag else grey
+            pixels = np.array(image.convert("RGB" if flag else "L"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"a damaged image: {error}") from None
+    return pixels if flag else pixels[:, :, None]
 
 
 def _decode_jpeg(data: bytes, space: str) -> Pixels:

@@ -230,8 +230,8 @@ class Mixed(Initializer):
         super().__init__(patterns=list(patterns), initializers=[create(i).dumps() for i in initializers])
         self.map = [(re.compile(p), create(i)) for p, i in zip(patterns, initializers, strict=True)]
 
-    def __call__(self, desc: str, arr: Any) -> None:
-        self._init_weight(desc, arr)
+    def __call__(self, name: str, arr: Any) -> None:
+        self._init_weight(name, arr)
 
     def _init_weight(self, desc: str, arr: Any) -> None:
         for pattern, init in self.map:

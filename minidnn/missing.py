@@ -19,12 +19,35 @@ _TRACE = "graphs come from tracing a block (HybridBlock.export) or from files (m
 _AUGMENT = "use the transforms of mx.gluon.data.vision.transforms and mx.gluon.data.DataLoader"
 _FINANCE = "NumPy has removed it; the package numpy-financial has it"
 _FILES = "arrays are saved and loaded by mx.npx.save and mx.npx.load"
-_ONNX = "there is no exporter to ONNX"
-_MARKS = "only mx.profiler.set_config, start, stop, dumps and their like are offered; see the page on profiling"
-_STAGES = "quantization_stages gives the graph of every stage"
+_ONNX = "export to ONNX is not implemented"
+_MARKS = "only mx.profiler.profile, set_config, start, stop, dumps and their like are offered"
+_LATER = "it is not implemented"
+_STAGES = "quantization_stages returns the graph of every stage"
+
+_DETECTION = (
+    "bipartite_matching",
+    "box_decode",
+    "box_encode",
+    "box_iou",
+    "box_nms",
+    "multibox_detection",
+    "multibox_prior",
+    "multibox_target",
+    "roi_pooling",
+)
+_ATTENTION = (
+    "interleaved_matmul_encdec_qk",
+    "interleaved_matmul_encdec_valatt",
+    "interleaved_matmul_selfatt_qk",
+    "interleaved_matmul_selfatt_valatt",
+    "sldwin_atten_context",
+    "sldwin_atten_mask_like",
+    "sldwin_atten_score",
+)
 
 MISSING: dict[str, dict[str, str]] = {
     "minidnn": {
+        "amp": f"{_LATER}; compiled kernels compute in float32, and in int8 after quantize_net",
         "callback": _TRAINING,
         "cuda": _GPU,
         "executor": _OLD,
@@ -59,9 +82,11 @@ MISSING: dict[str, dict[str, str]] = {
         "Trainer": _TRAINING,
         "contrib": "its layers and estimators are for training",
         "loss": _TRAINING,
-        "probability": "distributions are drawn from by mx.np.random and mx.npx.random",
+        "probability": "mx.np.random and mx.npx.random draw from distributions",
+        "rnn": "recurrent layers are not implemented",
     },
     "minidnn.gluon.metric": {"Torch": "it is mx.gluon.metric.Loss by another name"},
+    "minidnn.gluon.nn": dict.fromkeys(("DeformableConvolution", "ModulatedDeformableConvolution"), _LATER),
     "minidnn.image": {
         "Augmenter": _AUGMENT,
         "CreateAugmenter": _AUGMENT,
@@ -75,6 +100,12 @@ MISSING: dict[str, dict[str, str]] = {
         "get_cuda_compute_capability": _GPU,
         "scalar_poisson": "use numpy.random.Generator.poisson, and mx.np.array of its result",
         "tensor_poisson": "use numpy.random.Generator.poisson, and mx.np.array of its result",
+        "rnn": "recurrent layers are not implemented",
+        "ctc_loss": _TRAINING,
+        **dict.fromkeys(("cond", "foreach", "while_loop"), f"{_LATER}; use if, for and while in a block's forward"),
+        **dict.fromkeys(_DETECTION, f"{_LATER}; compute boxes by NumPy, outside of the network"),
+        **dict.fromkeys(_ATTENTION, f"{_LATER}; use mx.npx.batch_dot and mx.npx.softmax"),
+        **dict.fromkeys(("deformable_convolution", "modulated_deformable_convolution"), _LATER),
     },
     "minidnn.npx.image": {
         f"random_{what}": f"use mx.gluon.data.vision.transforms.Random{transform}"
@@ -89,7 +120,7 @@ MISSING: dict[str, dict[str, str]] = {
         )
     },
     "minidnn.numpy": {
-        "fft": "there are no complex arrays; use numpy.fft on x.asnumpy()",
+        "fft": "complex arrays are not supported; use numpy.fft on x.asnumpy()",
         "genfromtxt": "use numpy.genfromtxt, and mx.np.array of its result",
         "load": _FILES,
         "save": _FILES,
@@ -99,7 +130,13 @@ MISSING: dict[str, dict[str, str]] = {
     },
     "minidnn.profiler": dict.fromkeys(("Counter", "Domain", "Event", "Frame", "Marker", "Task", "scope"), _MARKS),
     "minidnn.runtime": {"get_branch": _PLUMBING, "get_commit_hash": _PLUMBING},
-    "minidnn.symbol": {"contrib": _TRACE, "linalg": _TRACE, "np": _TRACE, "npx": _TRACE, "numpy": _TRACE},
+    "minidnn.symbol": {
+        **dict.fromkeys(("contrib", "linalg", "np", "npx", "numpy"), _TRACE),
+        **dict.fromkeys(("Activation", "BatchNorm", "Concat", "Convolution", "Flatten"), _TRACE),
+        **dict.fromkeys(("FullyConnected", "Pooling", "SoftmaxOutput"), _TRACE),
+        **dict.fromkeys(("hypot", "maximum", "minimum", "pow", "power", "split_v2"), _TRACE),
+        **dict.fromkeys(("arange", "eye", "full", "histogram", "linspace", "ones", "zeros"), _TRACE),
+    },
 }
 
 

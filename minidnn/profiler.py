@@ -1,4 +1,4 @@
-"""How long each step of each inference takes, with the names of ``mx.profiler``::
+"""How long each step of each inference takes, with the names of ``mx.profiler``:
 
     with mx.profiler.profile() as profile:
         net(x)
@@ -48,7 +48,9 @@ class Profile(engine.Profile):
 
     def to_html(self, sort: bool = False) -> str:
         """A page with the table and the timeline, which needs nothing beside it."""
-        return profile_page(self.to_dict(sort), self.summary, self.HEADINGS, [s.row for s in self.steps(sort)])
+        rows = [s.row for s in self.steps(sort)]
+        notes = self.timeline_note(), self.footnotes()
+        return profile_page(self.to_dict(sort), self.summary, self.HEADINGS, rows, *notes)
 
 
 class _State:

@@ -1,15 +1,12 @@
-"""Where a call stands: the names of the blocks that are open in this thread, and the line of the user's own code."""
+"""What is being called: the names of the blocks that are open in this thread, for names, errors and profiles."""
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Callable
-from pathlib import Path
-from types import FrameType
 from typing import Any, TypeVar
 
-__all__ = ["current_scope", "run_in_scope", "user_line"]
+__all__ = ["current_scope", "run_in_scope"]
 
 Result = TypeVar("Result")
 
@@ -40,16 +37,3 @@ def run_in_scope(name: str, function: Callable[..., Result], *args: Any) -> Resu
 def current_scope() -> str:
     """The names of the open scopes, joined by dots: ``features.0.conv1``."""
     return ".".join(name for name in _state.names if name)
-
-
-_PACKAGE = str(Path(__file__).parent) + "/"
-
-
-def user_line() -> str:
-    """``file:line`` of the innermost frame outside this package; empty if there is none."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        if not frame.f_code.co_filename.startswith(_PACKAGE):
-            return f"{frame.f_code.co_filename}:{frame.f_lineno}"
-        frame = frame.f_back
-    return ""

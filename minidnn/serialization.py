@@ -21,6 +21,7 @@ from typing import Any, BinaryIO, NoReturn
 import numpy as np
 
 from minidnn.errors import DataError
+from minidnn.formats import NOTE_KEY, check_format, note, read_note
 from minidnn.interop import mxnet_params
 from minidnn.replacing import replacing
 from minidnn.untrusted import MAX_RANK, is_possible
@@ -53,7 +54,7 @@ def save(path: str | os.PathLike[str], arrays: Mapping[str, Any], metadata: Mapp
     Args:
         path: where; an existing file is replaced at the end, in one step.
         arrays: names and arrays (`mx.np.ndarray` or `numpy.ndarray`), of any memory layout and byte order.
-        metadata: text to keep in the header.
+        metadata: texts to keep in the header; without any, it says which minidnn wrote the file.
 
     Raises:
         DataError: a dtype the format has no name for; the message names the record.
@@ -72,7 +73,9 @@ def save(path: str | os.PathLike[str], arrays: Mapping[str, Any], metadata: Mapp
         plain[name] = np.ascontiguousarray(value, dtype=native).reshape(value.shape)
     try:
         with replacing(Path(path)) as scratch:
-            safetensors.numpy.save_file(plain, scratch, metadata=dict(metadata) if metadata else None)
+            # One text at most: the package writes several in another order each time.
+            notes = dict(metadata) if metadata else {NOTE_KEY: note()}
+            safetensors.numpy.save_file(plain, scratch, metadata=notes)
     except safetensors.SafetensorError as error:
         raise OSError(f"{path}: cannot write the file: {error}") from None
 
@@ -106,7 +109,8 @@ def metadata(path: str | os.PathLike[str]) -> dict[str, str]:
         is_mxnet = mxnet_params.is_mxnet_file(file.read(16))
         file.seek(0)
         found = {} if is_mxnet else _Reader(path, file).metadata()
-    return {key: value for key, value in found.items() if isinstance(value, str)} if isinstance(found, dict) else {}
+    notes = found.items() if isinstance(found, dict) else ()
+    return {key: value for key, value in notes if isinstance(value, str) and key != NOTE_KEY}
 
 
 @dataclass(frozen=True)
@@ -126,6 +130,8 @@ class _Reader:
 
     def read(self) -> dict[str, np.ndarray[Any, Any]]:
         header, start = self._header()
+        notes = header.get(_METADATA)
+        check_format(read_note(notes.get(NOTE_KEY) if isinstance(notes, dict) else None), str(self._path))
         records = [self._record(name, entry) for name, entry in header.items() if name != _METADATA]
         self._check_coverage(records, start)
         return {record.name: self._array(record, start) for record in records}

@@ -23,8 +23,11 @@ __all__ = [
     "DEBUG_TOPICS",
     "HOME",
     "ISA",
+    "LOG",
+    "LOG_LEVELS",
     "MOST_THREADS",
     "MXNET_HOME",
+    "NOTICES",
     "NUM_THREADS",
     "SETTINGS",
     "WINOGRAD",
@@ -42,6 +45,8 @@ MOST_THREADS = 1024
 
 # What `MINIDNN_DEBUG` can show, and `all` of it.
 DEBUG_TOPICS = ("graph", "passes", "verify", "plan", "asm")
+# What `MINIDNN_LOG` can be: levels of the module logging.
+LOG_LEVELS = ("debug", "info", "warning")
 
 Value = TypeVar("Value")
 
@@ -121,6 +126,13 @@ def _topics(text: str) -> frozenset[str]:
     return frozenset(DEBUG_TOPICS) if "all" in topics else topics
 
 
+def _level(text: str) -> str:
+    level = text.strip().lower()
+    if level not in LOG_LEVELS:
+        raise ValueError(text)
+    return level
+
+
 def expand_user(path: str | os.PathLike[str]) -> Path:
     """The path with a user's home for ``~`` or ``~user``; as it is where there is no such home."""
     try:
@@ -190,9 +202,24 @@ MXNET_HOME = Setting(
 DEBUG: Setting[frozenset[str]] = Setting(
     "MINIDNN_DEBUG",
     frozenset(),
-    f"stages of the compiler to show on standard error: {', '.join(DEBUG_TOPICS)}, or all",
+    f"stages of the compiler to show on standard error: {', '.join(DEBUG_TOPICS)}, or all (default: none)",
     f"a comma-separated list of {', '.join(DEBUG_TOPICS)}, or all",
     _topics,
+)
+LOG: Setting[str | None] = Setting(
+    "MINIDNN_LOG",
+    None,
+    "what the logger `minidnn` says is shown on standard error, from this level on: debug, info or warning "
+    "(default: nothing is shown)",
+    "debug, info or warning",
+    _level,
+)
+NOTICES = Setting(
+    "MINIDNN_NOTICES",
+    True,
+    "0 silences the line that says, on a terminal, that kernels are being compiled (default: 1)",
+    _SWITCH,
+    _flag,
 )
 CHECK_FINITE = Setting(
     "MINIDNN_CHECK_FINITE", False, "1 makes NaN and infinity in inputs an error (default: 0)", _SWITCH, _flag
@@ -208,6 +235,8 @@ SETTINGS: Sequence[Setting[Any]] = (
     HOME,
     MXNET_HOME,
     DEBUG,
+    LOG,
+    NOTICES,
     CHECK_FINITE,
     WINOGRAD,
 )

@@ -27,7 +27,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from minidnn.scope import user_line
+from minidnn.user_code import user_line
 
 __all__ = [
     "RELATIONS",
@@ -182,8 +182,9 @@ def _floor_divided(left: _Terms, right: _Terms) -> _Terms:
             return _normal([*whole, *_floor_divided(numerator, (((), by * divisor),))])
     if not rest:
         return _normal(whole)
-    if _constant(rest) is not None:
-        return _normal([*whole, ((), _constant(rest) // divisor)])  # type: ignore[operator, list-item]
+    constant = _constant(rest)
+    if constant is not None:
+        return _normal([*whole, ((), constant // divisor)])
     return _normal([*whole, ((_Atom("//", left=rest, right=right),), 1)])
 
 
@@ -336,8 +337,8 @@ class Size:
     """
 
     __slots__ = ("decisions", "example", "terms")
-    # NumPy's scalars leave arithmetic to this class.
-    __array_ufunc__ = None
+    # NumPy's scalars leave arithmetic to this class, its arrays do not.
+    __array_priority__ = -1.0
 
     terms: _Terms
     example: int
@@ -489,7 +490,7 @@ class Size:
         if decisions is not None and decisions.is_open and decisions.owner == threading.get_ident():
             decisions.note(self, relation, other, outcome)
             return outcome
-        return outcome if relation != "==" else False
+        return outcome and relation != "=="
 
     def __eq__(self, other: object) -> Any:
         if not isinstance(other, (Size, Number, int, float, np.number)):
@@ -513,7 +514,7 @@ class Size:
         return not self._compare(other, "<")
 
     def __bool__(self) -> bool:
-        return self != 0
+        return not self._compare(0, "==")
 
     def __index__(self) -> int:
         self._decide(self.example, "==", True)
@@ -526,6 +527,9 @@ class Size:
 
     def __complex__(self) -> complex:
         return complex(self.__index__())
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        return np.asarray(self.__index__(), dtype)
 
     def __hash__(self) -> int:
         decisions = self.decisions
@@ -612,7 +616,7 @@ class Number:
     """A real number that depends on sizes: ``1 / n``, ``n ** 0.5``. What is decided by it is decided by sizes."""
 
     __slots__ = ("example", "operands", "sign")
-    __array_ufunc__ = None
+    __array_priority__ = -1.0
 
     def __init__(self, sign: str, operands: tuple[Any, Any], example: Any) -> None:
         self.sign, self.operands, self.example = sign, operands, example
@@ -686,6 +690,9 @@ class Number:
             if isinstance(size, (Size, Number)):
                 float(size)
         return float(self.example)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        return np.asarray(float(self), dtype)
 
     def __int__(self) -> int:
         # Of a quotient of sizes it is a size, but Python wants an int here.

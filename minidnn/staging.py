@@ -7,10 +7,12 @@ be split again.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -21,6 +23,8 @@ from minidnn.plan.program import PlanStep, Program
 from minidnn.process_safe import ForkSafeLock
 
 __all__ = ["Stages", "has_unknown_sizes"]
+
+_log = logging.getLogger(__name__)
 
 Array = np.ndarray[Any, Any]
 
@@ -48,7 +52,8 @@ class Compiled(Protocol):
 
 
 Compile = Callable[[Graph, Mapping[str, Array], Mapping[str, TensorType]], Compiled]
-RunHost = Callable[[str, Callable[[], Any]], Any]
+Refine = Callable[[Graph, Mapping[str, TensorType], Collection[str]], Graph]
+RunHost = Callable[[str, Callable[[], Any], str], Any]
 
 
 def _is_sizing(node: Node) -> bool:
@@ -113,7 +118,8 @@ class Stages:
         parameters: its weights, by variable name.
         inputs: the types of its inputs, by variable name, in the order of the arrays of a call.
         make: compiles a graph, one with unknown sizes in stages.
-        run_host: runs an operation by its reference, under its name.
+        refine: makes the most of a rest, of the names of its parameters, and of the types found.
+        run_host: runs an operation by its reference; takes its name, what computes it, and its operator.
 
     Raises:
         OpError: shapes or dtypes do not fit; the message names the node.
@@ -125,11 +131,13 @@ class Stages:
         parameters: Mapping[str, Array],
         inputs: Mapping[str, TensorType],
         make: Compile,
+        refine: Refine,
         run_host: RunHost,
     ) -> None:
         self._parts = _split(graph, parameters)
         self._rest_parameters = _used(self._parts.rest, parameters)
         self._make = make
+        self._refine = refine
         self._run_host = run_host
         self.head = make(self._parts.head, _used(self._parts.head, parameters), inputs)
         self._rests: OrderedDict[tuple[TensorType, ...], Compiled] = OrderedDict()
@@ -168,7 +176,7 @@ class Stages:
         for node, names in self._parts.sizing:
             inputs = [next(operands) for _ in node.inputs]
             begin = time.perf_counter()
-            results = self._run_host(node.name, lambda node=node, inputs=inputs: node.compute(inputs))  # type: ignore[misc]
+            results = self._run_host(node.name, partial(node.compute, inputs), node.op_name)
             if recorder is not None:
                 recorder.add_host(node.name, (begin, time.perf_counter()))
             feed.update(zip(names, results, strict=True))
@@ -179,10 +187,13 @@ class Stages:
         with self._lock.here:
             found = self._rests.get(key)
             if found is None:
-                found = self._rests[key] = self._make(self._parts.rest, self._rest_parameters, types)
+                parameters = self._rest_parameters
+                rest = self._refine(self._parts.rest, types, parameters.keys())
+                found = self._rests[key] = self._make(rest, parameters, types)
             self._rests.move_to_end(key)
             while len(self._rests) > _KEPT_RESTS:
-                self._rests.popitem(last=False)
+                dropped, _ = self._rests.popitem(last=False)
+                _log.info("the program for %s dropped: more than %d sizes of one graph", dropped, _KEPT_RESTS)
             return found
 
 

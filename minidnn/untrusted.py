@@ -4,13 +4,42 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from html import escape
 
-__all__ = ["MAX_RANK", "is_possible", "printable"]
+__all__ = ["MAX_RANK", "html_table", "is_possible", "printable"]
 
 
 def printable(text: str) -> str:
     """`text` without anything a terminal would obey."""
     return text if text.isprintable() else ascii(text)[1:-1]
+
+
+def html_table(headings: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[int] = ()) -> str:
+    """A table as notebooks show it.
+
+    Args:
+        headings: of the columns.
+        rows: the cells.
+        numbers: places of the columns that hold numbers.
+    """
+
+    def line(tag: str, cells: Sequence[str]) -> str:
+        sides = ("right" if i in numbers else "left" for i in range(len(cells)))
+        shown = (
+            f'<{tag} style="text-align: {side}">{escape(printable(cell))}</{tag}>'
+            for cell, side in zip(cells, sides, strict=True)
+        )
+        return f"<tr>{''.join(shown)}</tr>"
+
+    return "\n".join(
+        [
+            "<table>",
+            f"<thead>{line('th', headings)}</thead>",
+            "<tbody>",
+            *(line("td", r) for r in rows),
+            "</tbody></table>",
+        ]
+    )
 
 
 MAX_RANK = 32

@@ -194,6 +194,29 @@ _OTHERS += [
     Sample("sequence_reverse", others=((4,),), attrs={"use_sequence_length": True}),
     Sample("sequence_reverse"),
 ]
+_MATRICES = ((2, 2),)
+_OTHERS += [
+    *(Sample(name, attrs={"axis": 1}) for name in ("nancumsum", "nancumprod", "nanargmax", "nanargmin", "nanmedian")),
+    *(Sample(name, attrs={"q": (0.25, 0.5), "axis": (1,)}) for name in ("nanpercentile", "nanquantile")),
+    Sample("quantile", ((4, 6),), ((3,),), {"q": None, "axis": (1,)}),
+    Sample("packbits", attrs={"axis": 2}, dtypes=("bool",)),
+    Sample("unpackbits", attrs={"axis": 1, "count": 9}, dtypes=("uint8",)),
+    Sample("index_assign", ((4, 6),), ((6,),), {"key": ((None, None, None), 1)}),
+    Sample("index_assign", ((4, 6),), ((), (2,)), {"key": ("rest", "array")}, ("float32", "float32", "int32")),
+    Sample("correlate", (), ((5,), (3,)), {"mode": "full"}),
+    Sample("histogram_bin_edges", (), ((5,),)),
+    Sample("histogramdd", (), ((5, 2),), {"bins": (2, 3)}),
+    *(Sample(name, (), ((3,),)) for name in ("poly", "polyint", "vander")),
+    *(Sample(name, (), ((3,), (2,))) for name in ("polyadd", "polysub")),
+    Sample("polyfit", (), ((5,), (5,)), {"deg": 2}),
+    *(Sample(f"linalg_{name}", _MATRICES) for name in ("inv", "det", "slogdet", "qr", "svd", "svdvals", "cond")),
+    *(Sample(f"linalg_{name}", _MATRICES) for name in ("eig", "eigvals", "eigh", "eigvalsh", "singular_norm")),
+    Sample("linalg_cholesky", ((1, 1),)),
+    *(Sample(f"linalg_{name}", ((2, 3),), ((),)) for name in ("pinv", "matrix_rank")),
+    Sample("linalg_solve", ((2, 2), (2, 3))),
+    Sample("linalg_tensorinv", (), ((4, 2, 2),), {"ind": 1}),
+    Sample("linalg_tensorsolve", (), ((4, 2, 2), (4,))),
+]
 # What has no meaning by itself, and sizes that do not follow from the batch's.
 LEFT_OUT = frozenset({"fused", *(name for name in list_ops() if get_op(name).is_dynamic)})
 

@@ -25,6 +25,8 @@ WRONG = {
     "MINIDNN_DEBUG": ["foo", "graph,foo", "graph passes", "ALL"],
     "MINIDNN_CHECK_FINITE": ["2", "maybe", "-1"],
     "MINIDNN_WINOGRAD": ["2", "never"],
+    "MINIDNN_LOG": ["1", "loud", "info,debug"],
+    "MINIDNN_NOTICES": ["2", "never"],
 }
 EVERY_WRONG = [(name, text) for name, texts in WRONG.items() for text in texts]
 
@@ -118,9 +120,13 @@ def test_info_shows_what_is_set_and_what_is_no_setting(
 
 
 def test_the_page_lists_every_setting_with_its_meaning() -> None:
-    page = (ROOT / "docs" / "processes.md").read_text("utf-8")
-    rows = re.findall(r"^\| `(M\w+)` \| (.*) \|$", page, re.MULTILINE)
-    assert rows == [(setting.name, setting.meaning) for setting in settings.SETTINGS]
+    page = (ROOT / "docs" / "command-line.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(M\w+)` \| (.*) \| (.*) \| (.*) \|$", page, re.MULTILINE)
+    assert [row[0] for row in rows] == [setting.name for setting in settings.SETTINGS]
+    for (_, default, values, meaning), setting in zip(rows, settings.SETTINGS, strict=True):
+        assert values == setting.values
+        assert meaning == re.sub(r" \(default: .*\)$", "", setting.meaning)
+        assert default and (default == "none" or f"(default: {default})" in setting.meaning)
 
 
 def test_no_other_variable_is_read() -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import graphviz
 import pytest
 
 from minidnn.errors import GraphError, MXNetError, ShapeError
+from minidnn.gluon.nn import Dense
 from minidnn.symbol import Group, Symbol, var
 from minidnn.symbol.symbol import apply_op
 from minidnn.viz import plot_network, print_summary
@@ -220,3 +222,10 @@ def test_width_and_columns_are_the_callers(capsys: pytest.CaptureFixture[str]) -
 def test_summary_refuses_names_that_are_not_there() -> None:
     with pytest.raises(GraphError, match="no variable 'image'"):
         print_summary(network(), shape={"image": (1,)})
+
+
+@pytest.mark.parametrize("draw", [plot_network, print_summary])
+@pytest.mark.parametrize("wrong", [Dense(3), "net-symbol.json", None])
+def test_what_is_no_symbol_is_refused_with_a_hint(draw: Callable[..., object], wrong: object) -> None:
+    with pytest.raises(TypeError, match=rf"a symbol, such as net\.export.*got {type(wrong).__name__}"):
+        draw(wrong)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 
 from minidnn.cli import accuracy, bench, demo, im2rec, info, profile, quantize, viz
 from minidnn.engine import check_settings
 from minidnn.errors import MXNetError
+from minidnn.formats import version
 
-__all__ = ["main"]
+__all__ = ["COMMANDS", "main", "make_parser"]
 
 # Each has SUMMARY, DESCRIPTION, add_arguments(parser) and run(arguments) -> exit code; run imports what is heavy.
-_COMMANDS = {
+COMMANDS = {
     "demo": demo,
     "bench": bench,
     "accuracy": accuracy,
@@ -26,15 +26,16 @@ _COMMANDS = {
 }
 
 
-def _make_parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """Of all command lines; the subcommands are its argument `command`."""
     parser = argparse.ArgumentParser(
         prog="minidnn",
         description="Fast CPU inference from plain Python: Gluon's API on a fusing compiler.",
         epilog="'minidnn COMMAND --help' says more of a command.",
     )
-    parser.add_argument("--version", action="version", version=f"minidnn {version('minidnn')}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for name, module in _COMMANDS.items():
+    parser.add_argument("--version", action="version", version=f"minidnn {version()}")
+    commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
+    for name, module in COMMANDS.items():
         command = commands.add_parser(name, help=module.SUMMARY, description=module.DESCRIPTION)
         module.add_arguments(command)
         command.set_defaults(run=module.run)
@@ -51,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0 done, 1 an error (told on standard error), 130 interrupted. Arguments that do not fit exit
         with 2, as argparse does.
     """
-    arguments = _make_parser().parse_args(argv)
+    arguments = make_parser().parse_args(argv)
     try:
         check_settings()
         return int(arguments.run(arguments))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import minidnn as mx
-from minidnn.cli.arguments import add_threads, positive
+from minidnn.cli.arguments import add_threads, positive, use_threads
 from minidnn.cli.console import make_progress
 from minidnn.cli.datasets import Samples, SpreadBatches, open_samples
 from minidnn.cli.networks import add_preparation, add_source, get_preparation, is_quantized, load_network, make_int8
@@ -52,10 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    if arguments.threads is not None:
-        mx.set_num_threads(arguments.threads)
+    use_threads(arguments)
     samples = open_samples(arguments.data, get_preparation(arguments), labelled=True)
-    net = load_network(arguments.model, arguments.params)
+    net = load_network(arguments.model, arguments.params, arguments.key)
     batch = min(arguments.batch, len(samples))
     example = mx.np.array(samples.read(np.arange(batch)))
     if is_quantized(arguments.model):

@@ -7,7 +7,7 @@ import argparse
 import numpy as np
 
 import minidnn as mx
-from minidnn.cli.arguments import add_threads, model_name, positive
+from minidnn.cli.arguments import add_threads, model_name, positive, use_threads
 from minidnn.cli.console import make_console, make_progress
 from minidnn.cli.networks import difference, make_int8, make_pair
 from minidnn.cli.timing import inference, interleave
@@ -33,8 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from rich.table import Table
 
-    if arguments.threads is not None:
-        mx.set_num_threads(arguments.threads)
+    use_threads(arguments)
     size = vision.get_image_size(arguments.model)
     data = mx.np.array(np.random.default_rng(0).standard_normal((arguments.batch, 3, size, size), np.float32))
     console = make_console()

@@ -143,12 +143,10 @@ class _Records(Samples):
 def _prepare(image: Path | io.BytesIO, name: str, wanted: Preparation) -> _Array:
     """The image ``(1, 3, size, size)``; `name` is what an error calls it."""
     try:
-        from PIL import Image
-    except ImportError:
-        raise ImportError("reading images needs Pillow: pip install pillow") from None
-    try:
         return prepare(image, wanted.size, wanted.mean, wanted.deviation)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except ImportError as error:
+        raise ImportError(f"{name}: {error}") from None
+    except (OSError, SyntaxError, ValueError) as error:
         raise DataError(f"{name}: the image cannot be read: {error}") from None
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import minidnn as mx
-from minidnn.cli.arguments import add_threads, positive
+from minidnn.cli.arguments import add_threads, positive, use_threads
 from minidnn.cli.console import make_console, make_progress
 from minidnn.cli.networks import difference, make_int8
 from minidnn.cli.photos import read_photos
@@ -36,8 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from rich.table import Table
 
-    if arguments.threads is not None:
-        mx.set_num_threads(arguments.threads)
+    use_threads(arguments)
     photos = {name: mx.np.array(pixels) for name, pixels in read_photos(vision.get_image_size(_MODEL))}
     eager, fused = _make(vision), _make(vision)
     nets = {"eager": eager, "fused": fused, "int8": make_int8(eager, photos.values())}

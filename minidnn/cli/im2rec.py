@@ -31,20 +31,46 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("root", metavar="ROOT", type=Path, help="folder of the images")
     parser.add_argument("--list", action="store_true", help="make the list, even if there is one, and no record file")
     parser.add_argument("--no-shuffle", action="store_true", help="list the images in their order, not at random")
-    parser.add_argument("--seed", type=int, default=100, help="of the random order (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=100, metavar="N", help="of the random order (default: %(default)s)")
     parser.add_argument(
-        "--train-ratio", type=_share, metavar="R", default=1.0, help="part for PREFIX_train; the rest: PREFIX_val"
+        "--train-ratio",
+        type=_share,
+        metavar="R",
+        default=1.0,
+        help="share of the images for PREFIX_train; the rest is PREFIX_val (default: all, as PREFIX)",
     )
-    parser.add_argument("--test-ratio", type=_share, metavar="R", default=0.0, help="part for PREFIX_test")
-    parser.add_argument("--resize", type=positive, metavar="N", help="of the shorter side (default: keep the files)")
-    parser.add_argument("--quality", type=int, choices=range(1, 101), metavar="1..100", default=95, help="of JPEG")
+    parser.add_argument(
+        "--test-ratio",
+        type=_share,
+        metavar="R",
+        default=0.0,
+        help="share of the images for PREFIX_test (default: none)",
+    )
+    parser.add_argument(
+        "--resize", type=positive, metavar="N", help="resize the shorter side to N pixels (default: keep the files)"
+    )
+    parser.add_argument(
+        "--quality",
+        type=int,
+        choices=range(1, 101),
+        metavar="1..100",
+        default=95,
+        help="of JPEG, where images are encoded again (default: %(default)s)",
+    )
     parser.add_argument("--center-crop", action="store_true", help="cut the middle out as a square, before resizing")
     parser.add_argument("--encoding", choices=(".jpg", ".png"), help="encode them again (default: keep the files)")
-    parser.add_argument("--color", type=int, choices=(0, 1), help="encode them again, as grey (0) or coloured (1)")
+    parser.add_argument(
+        "--color",
+        type=int,
+        choices=(0, 1),
+        help="encode them again, in grey (0) or colour (1) (default: keep the files)",
+    )
     parser.add_argument("--skip-broken", action="store_true", help="leave out what cannot be read, and say so")
     for flag in ("--recursive", "--pass-through", "--pack-label"):
-        parser.add_argument(flag, action="store_true", help="accepted for MXNet's sake: it is so already")
-    parser.add_argument("--num-thread", type=positive, metavar="N", help="accepted for MXNet's sake: no effect")
+        parser.add_argument(flag, action="store_true", help="accepted for compatibility with MXNet: always on")
+    parser.add_argument(
+        "--num-thread", type=positive, metavar="N", help="accepted for compatibility with MXNet: no effect"
+    )
 
 
 def _share(text: str) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from minidnn.contrib.quantization import quantize_net
 from minidnn.errors import DataError
 from minidnn.gluon import SymbolBlock
 from minidnn.gluon.model_zoo import vision
+from minidnn.gluon.model_zoo.vision.models import close_models
 from minidnn.interop import load_weights
 from minidnn.ir.roles import parameter_variables
 
@@ -27,6 +27,7 @@ __all__ = [
     "add_shape",
     "add_source",
     "difference",
+    "find_params",
     "get_preparation",
     "input_shape",
     "is_quantized",
@@ -34,6 +35,7 @@ __all__ = [
     "load_network",
     "make_int8",
     "make_pair",
+    "weight_names",
 ]
 
 if TYPE_CHECKING:
@@ -81,7 +83,7 @@ def _find(text: str) -> Source:
     else:
         symbol = path if path.name.endswith(_SYMBOL) else path.with_name(path.name + _SYMBOL)
         if not symbol.is_file():
-            close = difflib.get_close_matches(text.lower(), names, n=3)
+            close = close_models(text)
             hint = f"; did you mean {' or '.join(close)}?" if close else ""
             raise argparse.ArgumentTypeError(f"no model is named {text!r}, and there is no file {symbol}{hint}")
     return Source(symbol.name.removesuffix(_SYMBOL), symbol)
@@ -103,18 +105,29 @@ def add_source(parser: argparse.ArgumentParser) -> None:
         "torchvision or timm, .pth or .safetensors (default: of the zoo, those that pretrained=True finds; of an "
         "exported network, those beside it)",
     )
+    parser.add_argument(
+        "--key",
+        metavar="NAME",
+        help="which part of a checkpoint with several has the weights, such as state_dict or ema (default: the only "
+        "one that can be)",
+    )
 
 
 def add_preparation(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("images", "What images become; without these, what the zoo's networks want.")
-    group.add_argument("--size", type=int, metavar="PIXELS", help="height and width")
-    for name, what in (("mean", "subtracted from"), ("std", "dividing")):
+    group.add_argument(
+        "--size", type=int, metavar="PIXELS", help="height and width (default: what the network was made for)"
+    )
+    for name, what in (
+        ("mean", "means that are subtracted from the channels"),
+        ("std", "standard deviations that divide the channels"),
+    ):
         group.add_argument(
             f"--{name}",
             type=float,
             nargs=3,
             metavar=("R", "G", "B"),
-            help=f"{what} the colours, which are 0 to 1",
+            help=f"{what}, which range from 0 to 1 (default: what the network was trained with)",
         )
 
 
@@ -138,8 +151,13 @@ def get_preparation(arguments: argparse.Namespace) -> Preparation:
     return Preparation(size, tuple(255 * m for m in mean), tuple(255 * s for s in std))
 
 
-def load_network(source: Source, params: Path | None) -> Any:
+def load_network(source: Source, params: Path | None, key: str | None = None) -> Any:
     """The network with its weights, not compiled yet.
+
+    Args:
+        source: the network.
+        params: the file with its weights; None: the ones that belong to it.
+        key: of the state dict in a PyTorch checkpoint of several things.
 
     Raises:
         DataError: there are no weights, a file is damaged, or the graph has not one input.
@@ -147,10 +165,12 @@ def load_network(source: Source, params: Path | None) -> Any:
         ImportError: the package with the weights, or that of the hub, is not installed.
         OSError: a file cannot be read.
     """
+    if key is not None and (params is None or source.symbol is not None):
+        raise DataError("--key names a part of a checkpoint, for a network of the zoo: give the checkpoint by --params")
     if source.symbol is not None:
-        return _load_exported(source.symbol, source.name, params)
+        return _load_exported(source, params)
     if params is not None:
-        return _load_zoo(source.name, params)
+        return _load_zoo(source.name, params, key)
     try:
         return vision.get_model(source.name, pretrained=True)
     except DataError:
@@ -160,16 +180,16 @@ def load_network(source: Source, params: Path | None) -> Any:
         raise kind(f"{error}; or give them by --params FILE") from None
 
 
-def _load_zoo(name: str, params: Path) -> Any:
+def _load_zoo(name: str, params: Path, key: str | None) -> Any:
     """A network of the zoo with the weights of a file, in whichever structure they fit."""
     net = vision.get_model(name)
     try:
-        load_weights(net, params)
+        load_weights(net, params, key=key)
     except DataError:
         if not isinstance(net, vision.MobileNetV2):
             raise
         net = vision.get_model(name, torchvision=True)
-        load_weights(net, params)
+        load_weights(net, params, key=key)
     return net
 
 
@@ -187,20 +207,36 @@ def _operators(graph: Graph) -> Iterator[str]:
             yield from _operators(node.subgraph)
 
 
-def _load_exported(path: Path, name: str, params: Path | None) -> Any:
-    graph = symbol.load(path)
-    if params is None:
-        epochs = sorted(path.parent.glob(name.replace("[", "[[]") + _PARAMS))
-        params = epochs[-1] if epochs else None
+def find_params(source: Source, params: Path | None) -> Path | None:
+    """The file with an exported network's weights: the one that is given, else the last epoch beside its graph."""
+    if params is not None or source.symbol is None:
+        return params
+    epochs = sorted(source.symbol.parent.glob(source.name.replace("[", "[[]") + _PARAMS))
+    return epochs[-1] if epochs else None
+
+
+def weight_names(params: Path | None) -> set[str]:
+    """The names in a file of weights; what else a graph reads is data.
+
+    Raises:
+        DataError: the file is damaged, or its arrays have no names.
+        OSError: it cannot be read.
+    """
     arrays = {} if params is None else npx.load(params)
     if not isinstance(arrays, dict):
         raise DataError(f"{params}: the arrays have no names")
-    known = {array.removeprefix("arg:").removeprefix("aux:") for array in arrays}
-    inputs = [variable for variable in graph.list_inputs() if variable not in known]
+    return {array.removeprefix("arg:").removeprefix("aux:") for array in arrays}
+
+
+def _load_exported(source: Source, params: Path | None) -> Any:
+    assert source.symbol is not None
+    params = find_params(source, params)
+    weights = weight_names(params)
+    inputs = [variable for variable in symbol.load(source.symbol).list_inputs() if variable not in weights]
     if len(inputs) != 1:
-        weights = params or f"no file {name}{_PARAMS} beside it"
-        raise DataError(f"{path}: a network with one input is wanted; with {weights} these are left: {inputs}")
-    return SymbolBlock.imports(path, inputs, params)
+        file = params or f"no file {source.name}{_PARAMS} beside it"
+        raise DataError(f"{source.symbol}: a network with one input is wanted; with {file} these are left: {inputs}")
+    return SymbolBlock.imports(source.symbol, inputs, params)
 
 
 def add_shape(parser: argparse.ArgumentParser) -> None:
@@ -220,35 +256,40 @@ def _shape(text: str) -> tuple[int, ...]:
     return tuple(map(int, words))
 
 
-def input_shape(source: Source, given: tuple[int, ...] | None) -> tuple[int, ...]:
+def input_shape(source: Source, given: tuple[int, ...] | None, params: Path | None) -> tuple[int, ...]:
     """Of one sample, without the batch: as given, else as the network's file says, else of an image.
 
+    Args:
+        source: the network.
+        given: the shape that a user gives.
+        params: the file of weights that a user gives.
+
     Raises:
-        GraphError: the file is malformed.
+        DataError, GraphError: a file is damaged or malformed.
         OSError: it cannot be read.
     """
     if given is not None:
         return given
     if source.symbol is not None:
         graph = symbol.load(source.symbol)
-        parameters = set(parameter_variables(graph))
+        weights = weight_names(find_params(source, params)) | {v.name for v in parameter_variables(graph)}
         for variable in graph.variables():
             shape = variable.hints.get("shape")
-            if variable not in parameters and shape is not None and len(shape) > 1:
+            if variable.name not in weights and shape is not None and len(shape) > 1:
                 return tuple(map(int, shape[1:]))
     size = vision.get_image_size(source.name)
     return (3, size, size)
 
 
-def load_any_weights(source: Source, params: Path | None) -> Any:
+def load_any_weights(source: Source, params: Path | None, key: str | None) -> Any:
     """The network; one of the zoo with random weights where none are given.
 
     Raises:
         DataError: an exported network has no weights, or a file is damaged.
         OSError: a file cannot be read.
     """
-    if source.symbol is not None or params is not None:
-        return load_network(source, params)
+    if source.symbol is not None or params is not None or key is not None:
+        return load_network(source, params, key)
     net = vision.get_model(source.name)
     net.initialize(mx.init.MSRAPrelu())
     return net

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import minidnn as mx
-from minidnn.cli.arguments import add_threads, positive
+from minidnn.cli.arguments import add_threads, positive, use_threads
 from minidnn.cli.console import make_console, make_progress
 from minidnn.cli.networks import add_shape, add_source, input_shape, is_quantized, load_any_weights
 from minidnn.contrib.quantization import quantize_net
@@ -50,13 +50,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    if arguments.threads is not None:
-        mx.set_num_threads(arguments.threads)
+    use_threads(arguments)
     source = arguments.model
     if arguments.int8 and is_quantized(source):
         raise DataError(f"{source.symbol}: the network is quantized already; leave --int8 out")
-    net = load_any_weights(source, arguments.params)
-    shape = (arguments.batch, *input_shape(source, arguments.shape))
+    net = load_any_weights(source, arguments.params, arguments.key)
+    shape = (arguments.batch, *input_shape(source, arguments.shape, arguments.params))
     data = mx.np.array(np.random.default_rng(0).standard_normal(shape, np.float32))
     with make_progress() as progress:
         task = progress.add_task(f"{source.name}: compiling", total=arguments.rounds + _WARMUP)
@@ -87,7 +86,8 @@ def _write(profile: Profile, arguments: argparse.Namespace) -> None:
     console = make_console()
     if arguments.format == "text" and arguments.output is None and console.is_terminal:
         console.print(_table(profile, arguments.sort, console.width))
-        console.print(profile.summary, soft_wrap=True, highlight=False)
+        for line in (*profile.footnotes(), profile.summary):
+            console.print(line, soft_wrap=True, highlight=False, markup=False)
         return
     make = {"text": profile.format, "json": profile.to_json, "html": profile.to_html}[arguments.format]
     text = make(arguments.sort).rstrip("\n") + "\n"

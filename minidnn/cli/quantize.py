@@ -6,8 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import minidnn as mx
-from minidnn.cli.arguments import add_threads, positive
+from minidnn.cli.arguments import add_threads, positive, use_threads
 from minidnn.cli.console import make_console
 from minidnn.cli.datasets import SpreadBatches, open_samples
 from minidnn.cli.networks import add_preparation, add_source, get_preparation, is_quantized, load_network, make_int8
@@ -62,8 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    if arguments.threads is not None:
-        mx.set_num_threads(arguments.threads)
+    use_threads(arguments)
     source, folder = arguments.model, arguments.output
     if source.prefix is not None and source.prefix.resolve() == (folder / source.name).resolve():
         raise DataError(f"{folder}: the files there are the network that is to be quantized; give another folder")
@@ -71,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise DataError(f"{source.symbol}: the network is quantized already")
     samples = open_samples(arguments.calib, get_preparation(arguments), labelled=False)
     batches = SpreadBatches(samples, arguments.batch, arguments.batches)
-    net = load_network(source, arguments.params)
+    net = load_network(source, arguments.params, arguments.key)
     quantized = make_int8(net, batches, arguments.mode)
     folder.mkdir(parents=True, exist_ok=True)
     files = [Path(file) for file in quantized.export(folder / source.name)]
@@ -79,7 +77,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.report:
         errors = layer_errors(net, quantized, SpreadBatches(samples, _REPORT_SAMPLES, 1))
         console.print(_report(errors))
-        console.print("own: what a layer adds; accumulated: what has come together behind it.", soft_wrap=True)
+        console.print(
+            "own: of the layer's own error; accumulated: of the error at its output, with that of earlier layers.",
+            soft_wrap=True,
+        )
     for file in files:
         console.print(f"{file}: {file.stat().st_size / 1e6:.2f} MB", soft_wrap=True, markup=False, highlight=False)
     return 0

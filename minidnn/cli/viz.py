@@ -13,7 +13,16 @@ import numpy as np
 import minidnn as mx
 from minidnn import symbol
 from minidnn.cli.arguments import positive
-from minidnn.cli.networks import Source, add_shape, add_source, input_shape, is_quantized, load_any_weights
+from minidnn.cli.networks import (
+    Source,
+    add_shape,
+    add_source,
+    find_params,
+    input_shape,
+    is_quantized,
+    load_any_weights,
+    weight_names,
+)
 from minidnn.contrib.quantization import quantization_stages
 from minidnn.errors import DataError, OpError
 from minidnn.ir.roles import parameter_variables
@@ -41,7 +50,7 @@ _GRAPHVIZ = (".pdf", ".png")
 
 @dataclass(frozen=True)
 class _Drawing:
-    """A graph; `hidden` are the names of parameters that quantization made."""
+    """A graph; `hidden` are the names of parameters beside those that operators name so."""
 
     graph: Graph
     hidden: Collection[str] = ()
@@ -65,11 +74,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the graph as it was traced or exported, after fusion, or on its way to int8: with quantize and "
         "dequantize inserted, with ranges calibrated, or with them fused (default: traced)",
     )
-    stage.add_argument("--fused", dest="stage", action="store_const", const="fused", help="--stage fused")
-    stage.add_argument("--quantized", dest="stage", action="store_const", const="quantized", help="--stage quantized")
+    stage.add_argument("--fused", dest="stage", action="store_const", const="fused", help="the same as --stage fused")
+    stage.add_argument(
+        "--quantized", dest="stage", action="store_const", const="quantized", help="the same as --stage quantized"
+    )
     parser.add_argument("--batch", type=positive, default=1, metavar="N", help="samples at a time (default: 1)")
     parser.add_argument("--weights", action="store_true", help="show the parameters, too")
-    parser.add_argument("--title", help="what stands above it (default: the network's name and the stage)")
+    parser.add_argument(
+        "--title", metavar="TEXT", help="what stands above it (default: the network's name and the stage)"
+    )
     add_shape(parser)
 
 
@@ -77,8 +90,8 @@ def run(arguments: argparse.Namespace) -> int:
     source, output, stage = arguments.model, arguments.output, arguments.stage
     if stage in _QUANTIZED and is_quantized(source):
         raise DataError(f"{source.symbol}: the network is quantized already; --stage traced draws it")
-    shape = (arguments.batch, *input_shape(source, arguments.shape))
-    drawing = _get_drawing(source, arguments.params, stage, shape, given=arguments.shape is not None)
+    shape = (arguments.batch, *input_shape(source, arguments.shape, arguments.params))
+    drawing = _get_drawing(source, arguments, stage, shape)
     data = _data_name(drawing.graph, drawing.hidden)
     known = {data: shape} if data is not None and (source.symbol is None or arguments.shape) else None
     types = given_types(drawing.graph, known)
@@ -106,9 +119,9 @@ def _picture_file(text: str) -> Path:
     return path
 
 
-def _fuse(graph: Symbol, shape: tuple[int, ...], given: bool) -> Symbol:
+def _fuse(graph: Symbol, shape: tuple[int, ...], weights: Collection[str], given: bool) -> Symbol:
     """The graph as it is fused for inputs of that shape; where it was not given and does not fit, for any."""
-    data = _data_name(graph, ())
+    data = _data_name(graph, weights)
     try:
         return graph.optimize_for("MINIDNN", shape_dict={} if data is None else {data: shape})
     except OpError:
@@ -117,11 +130,14 @@ def _fuse(graph: Symbol, shape: tuple[int, ...], given: bool) -> Symbol:
         return graph.optimize_for("MINIDNN")
 
 
-def _get_drawing(source: Source, params: Path | None, stage: str, shape: tuple[int, ...], given: bool) -> _Drawing:
+def _get_drawing(source: Source, arguments: argparse.Namespace, stage: str, shape: tuple[int, ...]) -> _Drawing:
+    params = arguments.params
     if source.symbol is not None and stage not in _QUANTIZED:
         graph = symbol.load(source.symbol)
-        return _Drawing(_fuse(graph, shape, given) if stage == "fused" else graph)
-    net = load_any_weights(source, params)
+        weights = weight_names(find_params(source, params))
+        fused = _fuse(graph, shape, weights, given=arguments.shape is not None) if stage == "fused" else graph
+        return _Drawing(fused, weights)
+    net = load_any_weights(source, params, arguments.key)
     data = mx.np.array(np.random.default_rng(0).standard_normal(shape, np.float32))
     if stage not in _QUANTIZED:
         net.hybridize()

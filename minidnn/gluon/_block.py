@@ -7,21 +7,26 @@ import json
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, overload
 
 from minidnn.device import takes_ctx
-from minidnn.errors import DataError
-from minidnn.gluon.calls import HookHandle, Hooks, observer, run_in_block
+from minidnn.errors import DataError, OpError, SizeError
+from minidnn.gluon.calls import HookHandle, Hooks, describe_types, explained, is_in_block, observer, run_in_block
 from minidnn.gluon.parameter import Devices, Init, Parameter
 from minidnn.gluon.parameter_dict import ParameterDict
+from minidnn.gluon.structure import named_types
 from minidnn.gluon.summary import print_summary
 from minidnn.ir.trace import current_trace
+from minidnn.numpy.multiarray import ndarray
+from minidnn.ops.registry import TensorType
 
 __all__ = ["Block", "structure_version"]
 
 _MAX_OUTLINE = 1 << 24  # bytes
+# What Python says of a call with too few or too many arguments.
+_WRONG_NUMBER = re.compile(r"forward\(\) (missing|takes|got) ")
 
 
 class _Structure:
@@ -38,7 +43,7 @@ def structure_version() -> int:
 class Block:
     """Base of all layers and models.
 
-    A subclass makes its children and parameters in ``__init__``, as attributes, and computes in ``forward``::
+    A subclass makes its children and parameters in ``__init__``, as attributes, and computes in ``forward``:
 
         class Model(gluon.Block):
             def __init__(self):
@@ -282,9 +287,69 @@ class Block:
 
     # ---- running ---------------------------------------------------------------------------------
 
+    @overload
+    def __call__(self, x: ndarray, /, *args: ndarray) -> ndarray: ...
+
+    @overload
+    def __call__(self, *args: Any) -> Any: ...
+
     def __call__(self, *args: Any) -> Any:
-        """Run `forward`, with the hooks around it."""
-        return run_in_block(self, self._run_forward, args)
+        """Run `forward`, with the hooks around it.
+
+        To type checkers, a call with arrays gives an array; where `forward` gives several, annotate what takes them.
+
+        Raises:
+            OpError: shapes or dtypes do not fit; the message names the layer and the inputs.
+        """
+        try:
+            return run_in_block(self, self._run_forward, args)
+        except OpError as error:
+            raise self._explained(error, args) from None
+        except TypeError as error:
+            self._check_number(args, error)
+            raise
+
+    def _check_number(self, args: tuple[Any, ...], error: TypeError) -> None:
+        """Look whether a call from the user's code has as many arguments as `forward` takes.
+
+        Args:
+            args: of the call.
+            error: what became of it.
+
+        Raises:
+            TypeError: it has not; the message names those that are wanted and says what came.
+        """
+        if is_in_block() or current_trace() is not None or not _WRONG_NUMBER.search(str(error)):
+            return
+        signature = self._signature()
+        try:
+            signature.bind(*args)
+        except TypeError as wrong:
+            came = describe_types(self._types_that_came(args))
+            raise TypeError(
+                f"{type(self).__name__}: {wrong}: forward() takes {signature}; it was called with {came or 'no arrays'}"
+            ) from None
+
+    def _types_that_came(self, args: tuple[Any, ...]) -> dict[str, TensorType]:
+        """The types of the arrays in the arguments of a call, by name."""
+        names = self._argument_names()
+        names += [f"argument {i}" for i in range(len(names), len(args))]
+        return {name: t for base, value in zip(names, args, strict=False) for name, t in named_types(base, value)}
+
+    def _explained(self, error: OpError, args: tuple[Any, ...]) -> OpError:
+        """The error with the inputs of the call, where nothing calls this block but the user's code."""
+        if error.is_explained or is_in_block() or current_trace() is not None or isinstance(error, SizeError):
+            return error
+        return explained(error, type(self).__name__, self._types_that_came(args), self._types_that_fit())
+
+    def _argument_names(self) -> list[str]:
+        """Names of the arguments of a call, as far as there are any."""
+        kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        return [p.name for p in self._signature().parameters.values() if p.kind in kinds]
+
+    def _types_that_fit(self) -> Sequence[TensorType]:
+        """Types of inputs that are known to fit, in the order of the arrays; none if none are known."""
+        return ()
 
     def _run_forward(self, args: tuple[Any, ...]) -> Any:
         # Arrays have no values while they are traced, and the hooks of this call have nothing to see.
@@ -301,9 +366,18 @@ class Block:
             watch(self, output)
         return output
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "hybrid_forward" in cls.__dict__ and "forward" not in cls.__dict__:
+            # An inherited forward would run in its place without a word.
+            type.__setattr__(cls, "forward", Block.forward)
+
     def forward(self, *args: Any) -> Any:
         """What the block computes; every subclass has its own."""
-        raise NotImplementedError(f"{type(self).__name__} has no forward()")
+        old = getattr(self, "hybrid_forward", None)
+        raise NotImplementedError(
+            f"{type(self).__name__} has no forward()" if old is None else _translate_hint(self, old)
+        )
 
     def _signature(self) -> inspect.Signature:
         """The arguments of a call; a block that hands its own to another has the other's."""
@@ -332,3 +406,15 @@ class Block:
     def summary(self, *inputs: Any) -> None:
         """Run once on `inputs` and print every layer with its output shape and number of parameters."""
         print_summary(self, inputs)
+
+
+def _translate_hint(block: Block, hybrid_forward: Callable[..., Any]) -> str:
+    """How to write a block of MXNet 1 for MXNet 2."""
+    arguments = [p for p in inspect.signature(hybrid_forward).parameters.values() if p.kind is not p.VAR_KEYWORD][1:]
+    own = [p.name for p in arguments if p.name in block._reg_params]
+    inputs = ", ".join(["self", *(str(p.replace(annotation=p.empty)) for p in arguments if p.name not in own)])
+    values = "".join(f", {name} = self.{name}.data()" for name in own) or ", weights as self.weight.data()"
+    return (
+        f"{type(block).__name__} defines hybrid_forward(), which is MXNet 1's: define forward({inputs}) instead, with "
+        f"mx.np and mx.npx in place of F{values}"
+    )

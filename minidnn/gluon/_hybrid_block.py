@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 from minidnn import engine, serialization
 from minidnn.engine import Arenas
-from minidnn.errors import OpError, SizeError
+from minidnn.errors import OpError, SizeError, TypeMismatchError
 from minidnn.gluon._block import Block
 from minidnn.gluon.calls import is_outermost, observer, run_in_block
 from minidnn.gluon.monitor import Callback
@@ -23,11 +24,14 @@ from minidnn.ir.graph import Graph
 from minidnn.ir.symbolic import settle
 from minidnn.ir.trace import current_trace
 from minidnn.numpy.multiarray import ndarray
+from minidnn.ops.registry import TensorType
 from minidnn.process_safe import ForkSafeLock
 from minidnn.scope import current_scope
 from minidnn.symbol.symbol import Symbol
 
 __all__ = ["HybridBlock"]
+
+_log = logging.getLogger(__name__)
 
 # Of a call, but for the sizes of arrays: how the arguments are nested, dtypes, numbers of dimensions.
 _Kind = tuple[Spec, tuple[tuple[Any, int], ...]]
@@ -85,6 +89,12 @@ class HybridBlock(Block):
 
     # ---- calling ---------------------------------------------------------------------------------
 
+    @overload
+    def __call__(self, x: ndarray, /, *args: ndarray) -> ndarray: ...
+
+    @overload
+    def __call__(self, *args: Any) -> Any: ...
+
     def __call__(self, *args: Any) -> Any:
         """Run `forward` on arrays, or the program compiled from it.
 
@@ -94,8 +104,20 @@ class HybridBlock(Block):
 
         Raises:
             TypeError: an argument is something else, or none is an array; the message names the block.
-            OpError: shapes or dtypes do not fit; the message names the layer.
+            OpError: shapes or dtypes do not fit; the message names the layer and the inputs.
         """
+        try:
+            return self._call(args)
+        except OpError as error:
+            raise self._explained(error, args) from None
+        except TypeError as error:
+            self._check_number(args, error)
+            raise
+
+    def _types_that_fit(self) -> Sequence[TensorType]:
+        return () if self._latest_program is None else self._latest_program.types
+
+    def _call(self, args: tuple[Any, ...]) -> Any:
         compiled = (self._active or self._callback is not None) and current_trace() is None and observer() is None
         if not compiled:
             if not args or not all(type(a) is ndarray for a in args):
@@ -126,13 +148,39 @@ class HybridBlock(Block):
         try:
             outputs = self._run_program(program, plan, arrays)
         except SizeError:
-            # forward() decided something by a number of elements that depends on values, and now there are others.
-            program, plan = self._plan_for(args, arrays, spec, outdated=program)
-            outputs = self._run_program(program, plan, arrays)
+            program, outputs = self._run_for_sizes(program, args, arrays, spec)
+        program.write_back(outputs, arrays)
         output = unflatten(program.graph.output, iter(outputs))
         for hook in [*self._forward_hooks.values()]:
             hook(self, args, output)
         return output
+
+    def _run_for_sizes(
+        self, program: Program, args: tuple[Any, ...], arrays: Sequence[ndarray], spec: Spec
+    ) -> tuple[Program, list[ndarray]]:
+        """What a program cannot run: forward() decides by a number of elements that depends on values.
+
+        Returns:
+            The program for the number that is found, an older one or another, and its outputs.
+        """
+        types = tuple(a._type for a in arrays)
+        kind = _kind_of(spec, types)
+        for other in [p for p in self._programs.get(kind, ()) if p is not program and p.is_current()]:
+            plan = self._plan_of(other, types)
+            if plan is None:
+                continue
+            try:
+                outputs = self._run_program(other, plan, arrays)
+            except SizeError:
+                continue
+            with self._build_lock.here:
+                self._put_first(kind, other)
+            return other, outputs
+        with self._build_lock.here:
+            made = self._build_program(args, arrays, spec, self._backend, self._backend_opts)
+            plan = made.make_plan(types)
+            self._put_first(kind, made)
+        return made, self._run_program(made, plan, arrays)
 
     def _run_program(self, program: Program, plan: engine.CompiledGraph, arrays: Sequence[ndarray]) -> list[ndarray]:
         if self._callback is None:
@@ -142,7 +190,7 @@ class HybridBlock(Block):
 
     def _flatten_inputs(self, args: tuple[Any, ...]) -> tuple[list[ndarray], Spec]:
         def refuse(value: Any) -> TypeError:
-            return TypeError(
+            return TypeMismatchError(
                 f"{self._own_label()}: inputs must be mx.np.ndarray, or nested lists, tuples or dicts of them, "
                 f"got {type(value).__name__}"
             )
@@ -150,7 +198,7 @@ class HybridBlock(Block):
         arrays, spec = flatten(args, refuse)
         if not arrays:
             kinds = ", ".join(type(a).__name__ for a in args) or "none"
-            raise TypeError(
+            raise TypeMismatchError(
                 f"{self._own_label()}: there must be at least one mx.np.ndarray among the inputs, got {kinds}"
             )
         return arrays, spec
@@ -162,31 +210,37 @@ class HybridBlock(Block):
         """Shapes and values of the block's own parameters that waited for the first inputs."""
         with self._build_lock.here:
             if not all(p.shape_is_known for p in self._reg_params.values()):
-                self.infer_shape(*args)
+                # The shapes of parameters stay whatever sizes are found later.
+                trace = current_trace()
+                if trace is None:
+                    self.infer_shape(*args)
+                else:
+                    trace.without_notes(self.infer_shape, *args)
             for parameter in self._reg_params.values():
                 parameter.finish_deferred_init()
 
     # ---- programs --------------------------------------------------------------------------------
 
     def _plan_for(
-        self, args: tuple[Any, ...], arrays: Sequence[ndarray], spec: Spec, outdated: Program | None = None
+        self, args: tuple[Any, ...], arrays: Sequence[ndarray], spec: Spec
     ) -> tuple[Program, engine.CompiledGraph]:
         """What runs these arguments: a plan of a graph that holds for their sizes.
 
         Args:
             args, arrays, spec: the arguments, their arrays, and how these are nested in them.
-            outdated: a program that is not to be used again.
         """
         types = tuple(a._type for a in arrays)
-        kind = (spec, tuple((t.dtype, len(t.shape)) for t in types))
+        kind = _kind_of(spec, types)
         for program in self._programs.get(kind, ()):
             plan = program.find_plan(types)
-            if plan is not None and program is not outdated and program.is_current():
+            if plan is not None and program.is_current():
+                engine.COUNTERS.program_hits.add()
                 self._latest_program = program
                 return program, plan
         with self._build_lock.here:
             # Those go first, so that old and new packed weights never stand side by side.
-            self._drop_outdated(outdated)
+            self._drop_outdated()
+            engine.COUNTERS.program_misses.add()
             for program in self._programs.get(kind, ()):
                 plan = self._plan_of(program, types)
                 if plan is not None:
@@ -194,7 +248,7 @@ class HybridBlock(Block):
                     return program, plan
             program = self._build_program(args, arrays, spec, self._backend, self._backend_opts)
             plan = program.make_plan(types)
-            self._keep_program(kind, program)
+            self._put_first(kind, program)
         return program, plan
 
     def _plan_of(self, program: Program, types: Types) -> engine.CompiledGraph | None:
@@ -204,13 +258,19 @@ class HybridBlock(Block):
         except OpError:
             return None
 
-    def _keep_program(self, kind: _Kind, program: Program) -> None:
-        programs = {**self._programs, kind: (program, *self._programs.get(kind, ()))}
+    def _put_first(self, kind: _Kind, program: Program) -> None:
+        """Have a program be asked first the next time; with more than there may be, the oldest goes."""
+        others = tuple(p for p in self._programs.get(kind, ()) if p is not program)
+        programs = {k: p for k, p in self._programs.items() if k != kind}
+        programs[kind] = (program, *others)
         while sum(map(len, programs.values())) > self._max_programs:
             oldest = next(iter(programs))
-            programs[oldest] = programs[oldest][:-1]
+            *programs[oldest], _ = programs[oldest]  # type: ignore[assignment]
+            programs[oldest] = tuple(programs[oldest])
             if not programs[oldest]:
                 del programs[oldest]
+            engine.COUNTERS.evictions.add()
+            _log.info("%s: a graph dropped: there are more than %d", type(self).__name__, self._max_programs)
         self._programs, self._latest_program = programs, program
 
     def _build_program(
@@ -224,8 +284,8 @@ class HybridBlock(Block):
         graph = self._trace_graph(arrays, spec)
         if backend is not None:
             symbol = graph.symbol.optimize_for(backend, args=graph.arrays(), **options)
-            graph = replace(graph, symbol=Symbol(symbol.outputs, graph.symbol.declared))
-        return Program(self, graph, self._arenas)
+            graph = replace(graph, symbol=Symbol(symbol.outputs, graph.symbol.declared), is_fused=True)
+        return Program(self, graph, [a._type for a in arrays], self._arenas)
 
     def _trace_graph(self, arrays: Sequence[ndarray], spec: Spec) -> BlockGraph:
         """Trace `forward`."""
@@ -237,7 +297,8 @@ class HybridBlock(Block):
         outputs, output_spec = flatten(output, self._refuse_output)
         if not outputs:
             raise self._refuse_output(output)
-        traced = trace.graph(outputs)
+        written = trace.written_inputs()
+        traced = trace.graph([*outputs, *written.values()])
         if not {*recording.variables} <= {*traced.variables()}:
             # What was decided by sizes stands at the inputs, at those that no output needs too.
             traced = Graph(traced.outputs, recording.variables)
@@ -249,7 +310,7 @@ class HybridBlock(Block):
         used = set(symbol.list_inputs())
         parameters = {name: p for name, p in recording.used.items() if name in used}
         constants = {name: a for name, a in trace.constants.items() if name in used}
-        return BlockGraph(symbol, tuple(inputs), parameters, constants, output_spec, symbol)
+        return BlockGraph(symbol, tuple(inputs), parameters, constants, output_spec, symbol, tuple(written))
 
     def _refuse_output(self, value: Any) -> TypeError:
         return TypeError(
@@ -274,11 +335,11 @@ class HybridBlock(Block):
         """Names of the data variables of a traced graph: ``data``, or ``data0``, ``data1``, ..."""
         return ["data"] if arg_num == 1 else [f"data{i}" for i in range(arg_num)]
 
-    def _drop_outdated(self, outdated: Program | None = None) -> None:
-        kept = {
-            kind: tuple(p for p in programs if p is not outdated and p.is_current())
-            for kind, programs in self._programs.items()
-        }
+    def _drop_outdated(self) -> None:
+        kept = {kind: tuple(p for p in programs if p.is_current()) for kind, programs in self._programs.items()}
+        count = sum(map(len, self._programs.values())) - sum(map(len, kept.values()))
+        if count:
+            _log.info("%s: %d graphs dropped: parameters or blocks have changed", type(self).__name__, count)
         self._programs = {kind: programs for kind, programs in kept.items() if programs}
         if self._latest_program is not None and not self._latest_program.is_current():
             self._latest_program = None
@@ -366,9 +427,12 @@ class HybridBlock(Block):
         arrays, spec = self._flatten_inputs(inputs)
         with self._build_lock.here:
             chosen = _FUSED if backend is None else backend
-            program = self._build_program(inputs, arrays, spec, chosen, kwargs)
             types = tuple(a._type for a in arrays)
-            plan = program.make_plan(types)
+            try:
+                program = self._build_program(inputs, arrays, spec, chosen, kwargs)
+                plan = program.make_plan(types)
+            except OpError as error:
+                raise self._explained(error, inputs) from None
             before = self._active, self._backend, self._backend_opts, self._programs, self._latest_program
             try:
                 self.hybridize(
@@ -382,7 +446,7 @@ class HybridBlock(Block):
                 )
                 self._backend, self._backend_opts = chosen, kwargs
                 self._arenas = program.arenas
-                self._keep_program((spec, tuple((t.dtype, len(t.shape)) for t in types)), program)
+                self._put_first(_kind_of(spec, types), program)
             except BaseException:
                 # Ctrl-C leaves the block as it was: half of this would be a block that is compiled but not fused.
                 self._active, self._backend, self._backend_opts, self._programs, self._latest_program = before
@@ -492,4 +556,8 @@ class HybridBlock(Block):
                 "Please first call block.hybridize() and then run forward with "
                 "this block at least once before calling export."
             )
-        return program.graph
+        return program.graph.without_writes()
+
+
+def _kind_of(spec: Spec, types: Types) -> _Kind:
+    return spec, tuple((t.dtype, len(t.shape)) for t in types)

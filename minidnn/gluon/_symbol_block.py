@@ -14,7 +14,7 @@ from minidnn.gluon.parameter import Devices, Parameter
 from minidnn.gluon.program import BlockGraph
 from minidnn.gluon.structure import ARRAY, Spec, in_order_of, matches, unflatten
 from minidnn.ir.graph import Entry, Graph, Node
-from minidnn.ir.infer import known_types, with_types
+from minidnn.ir.infer import hinted_type, known_types, with_types
 from minidnn.ir.symbolic import bind_known, input_types, settle, symbolic_types
 from minidnn.numpy.convert import as_array
 from minidnn.numpy.multiarray import ndarray
@@ -66,6 +66,13 @@ class SymbolBlock(HybridBlock):
         The arrays alone, one after the other, are taken as well.
         """
         self._structure = inputs, output
+
+    def _types_that_fit(self) -> Sequence[TensorType]:
+        """Those that the graph was traced with, as far as it says; else those that it ran with last."""
+        variables = {v.name: v for v in self._symbol.variables()}
+        hinted = [hinted_type(variables[name]) for name in self._input_names if name in variables]
+        known = [t for t in hinted if t is not None]
+        return known if len(known) == len(self._input_names) else super()._types_that_fit()
 
     def _argument_names(self) -> list[str]:
         """Names of the arguments of a call, which are nested where the traced block's were."""

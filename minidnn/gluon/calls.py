@@ -4,12 +4,26 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+from minidnn.errors import OpError
+from minidnn.ops.registry import TensorType
 from minidnn.scope import run_in_scope
 
-__all__ = ["Callee", "HookHandle", "Hooks", "Observer", "is_outermost", "observer", "run_in_block", "run_observed"]
+__all__ = [
+    "Callee",
+    "HookHandle",
+    "Hooks",
+    "Observer",
+    "describe_types",
+    "explained",
+    "is_in_block",
+    "is_outermost",
+    "observer",
+    "run_in_block",
+    "run_observed",
+]
 
 
 class Callee(Protocol):
@@ -60,6 +74,42 @@ def _path(caller: Callee, block: Callee) -> str:
 def is_outermost(block: Callee) -> bool:
     """Whether no other block is being called around `block`."""
     return all(b is block for b in _state.blocks)
+
+
+def is_in_block() -> bool:
+    """Whether a block is being called in this thread."""
+    return bool(_state.blocks)
+
+
+def explained(error: OpError, block: str, came: Mapping[str, TensorType], wanted: Sequence[TensorType]) -> OpError:
+    """The error of a call with what it was called with, and what fits.
+
+    Args:
+        error: says what does not fit, and where.
+        block: what to call the block.
+        came: the types of the inputs, by name.
+        wanted: types that fit, in the same order; none if they are not known.
+    """
+    # A graph's error names the node, and a fused one around it; users know the layer, which eager errors name.
+    is_node = not error.layer or str(error).startswith(f"node {error.layer!r}: ")
+    where = "" if error.reason.startswith(f"{error.layer}: ") else f"{error.layer}: "
+    what = str(error) if is_node else f"{where}{error.reason}"
+    made = type(error)(f"{what}; {block} was called with {describe_types(came, wanted)}")
+    made.is_explained = True
+    return made
+
+
+def describe_types(came: Mapping[str, TensorType], wanted: Sequence[TensorType] = ()) -> str:
+    """Inputs in words, each with what fits in its place where something else came."""
+    others = wanted if len(wanted) == len(came) else [*came.values()]
+    return ", ".join(
+        f"{name} of {_describe(type_)}" + (f" where {_describe(other)} fits" if other != type_ else "")
+        for (name, type_), other in zip(came.items(), others, strict=True)
+    )
+
+
+def _describe(type_: TensorType) -> str:
+    return f"shape {type_.shape}, {type_.dtype}"
 
 
 def observer() -> Observer | None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from minidnn import engine
+from minidnn.errors import MXNetError
 from minidnn.gluon._block import Block, structure_version
 from minidnn.gluon.monitor import Callback, Monitor
 from minidnn.gluon.parameter import Parameter
@@ -37,6 +38,8 @@ class BlockGraph:
         constants: other arrays in the graph, by name.
         output: how the graph's outputs are nested in what `forward` gives.
         traced: the graph as it was traced, before any passes.
+        written: names of the inputs that `forward` writes to; what they are then are the last outputs of the graph.
+        is_fused: whether it has been through the fusion passes.
     """
 
     symbol: Symbol
@@ -45,6 +48,18 @@ class BlockGraph:
     constants: Mapping[str, ndarray]
     output: Spec
     traced: Symbol
+    written: tuple[str, ...] = ()
+    is_fused: bool = False
+
+    def without_writes(self) -> BlockGraph:
+        """The graph of what `forward` gives alone."""
+        if not self.written:
+            return self
+        symbol = Symbol(self.symbol.outputs[: -len(self.written)], self.symbol.declared)
+        used = set(symbol.list_inputs())
+        parameters = {name: p for name, p in self.parameters.items() if name in used}
+        constants = {name: a for name, a in self.constants.items() if name in used}
+        return BlockGraph(symbol, self.inputs, parameters, constants, self.output, symbol)
 
     def arrays(self) -> dict[str, ndarray]:
         """The values of parameters and constants, by name; the arrays themselves, not copies."""
@@ -57,11 +72,13 @@ class Program:
     Args:
         block: whose graph it is.
         graph: the graph.
+        types: the types of the inputs that it was made for, also those that the graph does not read.
         arenas: memory for temporaries, shared by the block's programs.
     """
 
-    def __init__(self, block: Block, graph: BlockGraph, arenas: engine.Arenas) -> None:
-        self.graph, self.arenas = graph, arenas
+    def __init__(self, block: Block, graph: BlockGraph, types: Sequence[TensorType], arenas: engine.Arenas) -> None:
+        self.types = tuple(types)
+        self.graph, self.arenas, self._name = graph, arenas, type(block).__name__
         used = set(graph.symbol.list_inputs())
         self._positions = [i for i, name in enumerate(graph.inputs) if name in used]
         self._values = graph.arrays()
@@ -125,7 +142,9 @@ class Program:
                 array._compiled.clear()
             versions = {name: array._version for name, array in self._values.items()}
             values = {name: _data(array) for name, array in self._values.items()}
-            self._network = engine.Network(self.graph.symbol, values, versions, self.arenas)
+            self._network = engine.Network(
+                self.graph.symbol, values, versions, self.arenas, self._name, self.graph.is_fused
+            )
         return self._network
 
     def _find_sizes(self, types: Types) -> dict[str, int]:
@@ -150,6 +169,22 @@ class Program:
         """The outputs of a plan of this program, flat."""
         self._latest = plan
         return self._wrap(plan([_data(arrays[i]) for i in self._positions]), arrays)
+
+    def write_back(self, outputs: Sequence[ndarray], arrays: Sequence[ndarray]) -> None:
+        """Write to the inputs what `forward` writes to them.
+
+        Raises:
+            MXNetError: two inputs share memory, so that a write to one is a write to the other.
+        """
+        written = self.graph.written
+        if not written:
+            return
+        buffers = [id(a._buffer) for a in arrays]
+        for name, value in zip(written, outputs[-len(written) :], strict=True):
+            position = self.graph.inputs.index(name)
+            if buffers.count(buffers[position]) > 1:
+                raise MXNetError(f"forward() writes to its input {position}, which shares memory with another input")
+            arrays[position]._assign(value)
 
     def run_monitored(self, arrays: Sequence[ndarray], callback: Callback, monitor_all: bool) -> list[ndarray]:
         """The outputs, flat, computed node by node; `callback` sees each array."""

@@ -15,8 +15,9 @@ import numpy as np
 
 from minidnn.numpy.convert import as_array
 from minidnn.numpy.multiarray import ndarray
+from minidnn.ops.registry import TensorType
 
-__all__ = ["ARRAY", "Spec", "flatten", "in_order_of", "matches", "unflatten"]
+__all__ = ["ARRAY", "Spec", "flatten", "in_order_of", "matches", "named_types", "unflatten"]
 
 _STATIC = (type(None), bool, int, float, str)
 
@@ -77,6 +78,20 @@ def _flatten(value: Any, arrays: list[ndarray], refuse: Callable[[Any], Exceptio
     if isinstance(value, _STATIC):
         return Spec(type(value), value)
     raise refuse(value)
+
+
+def named_types(name: str, value: Any) -> Iterator[tuple[str, TensorType]]:
+    """The types of the arrays in an argument, as `flatten` orders them, with their names: ``x``, ``x[0]['mask']``."""
+    if isinstance(value, (tuple, list)):
+        for i, item in enumerate(value):
+            yield from named_types(f"{name}[{i}]", item)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from named_types(f"{name}[{key!r}]", item)
+    elif isinstance(value, ndarray):
+        yield name, value._type
+    elif isinstance(value, np.ndarray):
+        yield name, TensorType.of(value)
 
 
 def unflatten(spec: Spec, arrays: Iterator[ndarray]) -> Any:

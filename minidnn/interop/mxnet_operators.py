@@ -96,9 +96,9 @@ RULES = {
                 f"random_{name}",
                 backend=_DEVICE,
                 written=dict.fromkeys(parameters, "None"),
-                defaults={mxnet: {"scale": "1.0"} for mxnet in ("_npi_exponential", "_npi_rayleigh")},
+                defaults={mxnet: {"scale": "1.0"}} if name in ("exponential", "rayleigh") else {},
             )
-            for name, (parameters, _) in DISTRIBUTIONS.items()
+            for name, (parameters, mxnet) in DISTRIBUTIONS.items()
         ),
         *(
             Rule(f"random_{name}_n", backend=_DEVICE, written=dict.fromkeys(DISTRIBUTIONS[name][0], "None"))

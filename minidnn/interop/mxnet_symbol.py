@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 from minidnn.errors import GraphError
 from minidnn.interop.mxnet_operators import rule_of_op
 from minidnn.interop.mxnet_params import save_params
-from minidnn.ir.graph import Entry, Graph, Node, make_node
+from minidnn.ir.graph import Entry, Graph, Node, make_node, unfused_outputs
 from minidnn.ir.json_format import VERSION, hints_to_strings
 from minidnn.ir.symbolic import bind_examples
 from minidnn.replacing import replacing
@@ -38,7 +38,7 @@ def to_mxnet_json(graph: Graph, parameters: Collection[str]) -> str:
         GraphError: a node that MXNet has no operator for; the message names it.
     """
     graph = bind_examples(graph)
-    graph = Graph(graph.rewrite(_unfuse).rewrite(_take_apart).outputs, graph.declared)
+    graph = Graph(graph.rewrite(unfused_outputs).rewrite(_take_apart).outputs, graph.declared)
     number: dict[Node, int] = {}
     nodes: list[dict[str, Any]] = []
     row_ptr = [0]
@@ -92,18 +92,6 @@ def _refused(node: Node) -> str | None:
     if not node.op.mxnet and node.op.decomposition is None:
         return f"MXNet has no operator like minidnn's {node.op.name}"
     return None
-
-
-def _unfuse(node: Node, inputs: tuple[Entry, ...]) -> Sequence[Entry] | None:
-    """The outputs of what was fused."""
-    if node.subgraph is None:
-        return None
-    outside = dict(zip(node.inner_inputs, inputs, strict=True))
-
-    def change(inner: Node, inner_inputs: tuple[Entry, ...]) -> Sequence[Entry] | None:
-        return [outside[inner]] if inner.is_variable else _unfuse(inner, inner_inputs)
-
-    return node.subgraph.rewrite(change).outputs
 
 
 # ---- operators of minidnn alone ---------------------------------------------------------------------

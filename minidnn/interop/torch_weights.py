@@ -30,9 +30,9 @@ def load_torch(
 
     Known are AlexNet, VGG, SqueezeNet, DenseNet, Inception v3, MobileNet v2 (made with ``torchvision=True``) and v3,
     EfficientNet-Lite, ResNet v1b of every depth and ResNet v1 of 18 and 34 layers, by torchvision's names, and by
-    timm's for those that it has with the same structure; see `minidnn.interop.torch_names`. Any other block is filled
-    if its layers have the same names in PyTorch: ``weight`` and ``bias`` of a normalization are our ``gamma`` and
-    ``beta``. The weights of a dense layer fit a convolution over as many elements, and the other way round.
+    timm's for those that it has with the same structure. Any other block is filled if its layers have the same names
+    in PyTorch: ``weight`` and ``bias`` of a normalization are our ``gamma`` and ``beta``. The weights of a dense layer
+    fit a convolution over as many elements, and the other way round.
     Prefixes of wrappers (``module.``, ``_orig_mod.``, ``model.``, ``net.``, ``ema.``, and any of them after each other)
     are left out where the network's names are behind one of them.
 

@@ -18,7 +18,11 @@ __all__ = ["load_weights"]
 
 
 def load_weights(
-    net: Any, path: str | os.PathLike[str], allow_missing: bool = False, ignore_extra: bool = False
+    net: Any,
+    path: str | os.PathLike[str],
+    allow_missing: bool = False,
+    ignore_extra: bool = False,
+    key: str | None = None,
 ) -> None:
     """Fill a network from a file by our parameter names or by PyTorch's; the content says which, not the ending.
 
@@ -28,14 +32,19 @@ def load_weights(
             torchvision, timm or a script of one's own, as `load_torch` takes it.
         allow_missing: whether parameters that the file lacks stay as they are.
         ignore_extra: whether what belongs to no parameter is left out.
+        key: which part of a PyTorch checkpoint has the weights; see `read_torch_checkpoint`.
 
     Raises:
-        DataError: the file is damaged, or does not fit; the message names the tensor or parameter.
+        DataError: the file is damaged, or does not fit; the message names the tensor or parameter. Or a key is given
+            for a file that is no PyTorch checkpoint.
         OSError: the file cannot be read.
     """
     path = Path(path)
-    if _is_checkpoint(path) or not _has_our_names(net, path):
-        load_torch(net, path, None, allow_missing, ignore_extra)
+    is_checkpoint = _is_checkpoint(path)
+    if key is not None and not is_checkpoint:
+        raise DataError(f"{path}: not a PyTorch checkpoint, so it has no part {key!r}")
+    if is_checkpoint or not _has_our_names(net, path):
+        load_torch(net, path, key, allow_missing, ignore_extra)
     else:
         net.load_parameters(path, None, allow_missing, ignore_extra, cast_dtype=True)
 

@@ -9,6 +9,7 @@ need no case of their own.
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -31,10 +32,14 @@ __all__ = [
     "make_like",
     "make_node",
     "make_variable",
+    "unfused_outputs",
 ]
 
 NO_ATTRS = Attrs({})
 T = TypeVar("T")
+
+# What quantization puts before the names of nodes and operators.
+_QUANTIZED = "quantized_"
 
 
 def _not_alone(*_: Any) -> Any:
@@ -98,7 +103,20 @@ class Node:
                 return tuple(infer_types(self.subgraph, self.feed_inside(types))[e] for e in self.subgraph.outputs)
             return by_example(self.op.infer_types, self.attrs, types)
         except OpError as error:
-            raise type(error)(f"node {self.name!r}: {error}") from None
+            raise self.locate(error) from None
+
+    def locate(self, error: OpError) -> OpError:
+        """The error of this node, or of one inside it, with its name."""
+        located = type(error)(f"node {self.name!r}: {error}")
+        located.layer, located.reason = (error.layer, error.reason) if error.layer else (self.layer, str(error))
+        return located
+
+    @property
+    def layer(self) -> str:
+        """The block that the node is of, where tracing named it so: ``features.0`` of ``features.0_pad``."""
+        name, op = self.name.removeprefix(_QUANTIZED), self.op_name.removeprefix(_QUANTIZED)
+        match = re.fullmatch(rf"(.+?)_{re.escape(op)}(_\d+)?", name)
+        return name if match is None else match[1]
 
     def compute(self, arrays: Sequence[np.ndarray[Any, Any]]) -> tuple[np.ndarray[Any, Any], ...]:
         """Output arrays by the NumPy references."""
@@ -271,6 +289,18 @@ def make_fused(
     if unknown:
         raise GraphError(f"node {name!r}: its subgraph reads {unknown[0]!r}, which is none of its inputs")
     return Node(FUSED, name, NO_ATTRS, tuple(inputs), subgraph, Attrs(dict(hints or {})), tuple(inner_inputs))
+
+
+def unfused_outputs(node: Node, inputs: tuple[Entry, ...]) -> Sequence[Entry] | None:
+    """For `Graph.rewrite`: the outputs of the operations in a fused node; None for any other."""
+    if node.subgraph is None:
+        return None
+    outside = dict(zip(node.inner_inputs, inputs, strict=True))
+
+    def change(inner: Node, inner_inputs: tuple[Entry, ...]) -> Sequence[Entry] | None:
+        return [outside[inner]] if inner.is_variable else unfused_outputs(inner, inner_inputs)
+
+    return node.subgraph.rewrite(change).outputs
 
 
 def make_like(node: Node, inputs: tuple[Entry, ...]) -> Node:

@@ -36,7 +36,7 @@ def hinted_type(variable: Node) -> TensorType | None:
 
 def known_types(
     graph: Graph,
-    shapes: Mapping[str, Sequence[int]] | None = None,
+    shapes: Mapping[str, Sequence[Any]] | None = None,
     dtypes: Mapping[str, Any] | None = None,
 ) -> dict[Entry, TensorType]:
     """The type of every entry for which it is known.
@@ -118,7 +118,7 @@ def _parameters(
     try:
         shapes = by_example(node.op.infer_parameters, node.attrs, data)
     except OpError as error:
-        raise type(error)(f"node {node.name!r}: {error}") from None
+        raise node.locate(error) from None
     default = data.dtype if data.dtype.kind == "f" else _DEFAULT_DTYPE
     result = list(inputs)
     for i, name in enumerate(node.op.input_names(node.attrs)):
@@ -137,5 +137,5 @@ def _inside(
     try:
         types = _propagate(node.subgraph, given, wanted)
     except OpError as error:
-        raise type(error)(f"node {node.name!r}: {error}") from None
+        raise node.locate(error) from None
     return [t if t is not None else types.get(v[0]) for t, v in zip(inputs, node.inner_inputs, strict=True)]

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from minidnn.errors import DataError, GraphError, OpError
+from minidnn.formats import FORMAT, FORMAT_KEY, VERSION_KEY, check_format, version
 from minidnn.ir.graph import FUSED, Entry, Graph, Node, make_fused, make_node, make_variable
 from minidnn.ir.json_values import (
     field,
@@ -104,6 +105,7 @@ def to_json(graph: Graph) -> str:
         GraphError: two nodes have one name, or fused nodes are nested too deeply.
     """
     fields = _write_graph(graph, 0)
+    fields["attrs"] = {**VERSION, VERSION_KEY: ["str", version()], FORMAT_KEY: ["int", FORMAT]}
     lines = ",\n    ".join(json.dumps(node) for node in fields.pop("nodes"))
     rest = "".join(f",\n  {json.dumps(key)}: {json.dumps(value)}" for key, value in fields.items())
     return f'{{\n  "nodes": [\n    {lines}\n  ]{rest}\n}}\n'
@@ -222,7 +224,9 @@ class _Reader:
         rows = field(fields, "nodes", list, where)
         heads = field(fields, "heads", list, where)
         if depth == 0:
-            self._zero_is_unknown = not _has_np_shapes(fields)
+            notes = _notes(fields)
+            check_format(notes, where)
+            self._zero_is_unknown = not notes.get("is_np_shape")
             self._symbols = _symbols(rows, where)
         self._grow(len(rows), where)
         nodes: list[Node] = []
@@ -355,8 +359,11 @@ def _strings(row: Mapping[str, Any], where: str) -> dict[str, str]:
     return strings
 
 
-def _has_np_shapes(fields: Mapping[str, Any]) -> bool:
-    """Whether a size of zero is a size: in MXNet 1, and where nothing is said, it is one that is not known."""
+def _notes(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """What a file says of all of it, without the types.
+
+    Where it does not say ``is_np_shape``, as in MXNet 1, a size of zero is one that is not known.
+    """
     attrs = fields.get("attrs")
-    flag = attrs.get("is_np_shape") if isinstance(attrs, dict) else None
-    return isinstance(flag, list) and len(flag) == 2 and bool(flag[1])
+    pairs = attrs.items() if isinstance(attrs, dict) else ()
+    return {key: pair[1] for key, pair in pairs if isinstance(pair, list) and len(pair) == 2}

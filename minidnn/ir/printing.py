@@ -18,9 +18,9 @@ from minidnn.ir.infer import known_types
 from minidnn.ir.json_format import attrs_to_strings, hints_to_strings
 from minidnn.ir.roles import parameter_variables
 from minidnn.ops.registry import REQUIRED, Attrs, Op, TensorType
-from minidnn.untrusted import printable
+from minidnn.untrusted import html_table, printable
 
-__all__ = ["debug_enabled", "debug_print", "describe_attrs", "format_graph"]
+__all__ = ["debug_enabled", "debug_print", "describe_attrs", "format_graph", "graph_html"]
 
 _HEADINGS = ("name", "op", "inputs", "attributes", "type")
 _WIDTHS = (40, 20, 48, 56, 32)
@@ -28,12 +28,7 @@ _WIDTHS = (40, 20, 48, 56, 32)
 
 def format_graph(graph: Graph) -> str:
     """The table, with types where hints give them. Parameters show only as inputs of their readers."""
-    try:
-        types = known_types(graph)
-    except OpError:
-        types = {}
-    rows = [_HEADINGS, *_rows(graph, types, "", {})]
-    rows.append(("outputs", "", ", ".join(printable(str(e)) for e in graph.outputs), "", ""))
+    rows = [_HEADINGS, *_all_rows(graph)]
     widths = [min(limit, max(len(row[i]) for row in rows)) for i, limit in enumerate(_WIDTHS)]
     lines = [
         "  ".join(_clip(cell, width).ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -41,6 +36,20 @@ def format_graph(graph: Graph) -> str:
     ]
     rule = "-" * max(map(len, lines))
     return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
+
+
+def graph_html(graph: Graph) -> str:
+    """The table as notebooks show it."""
+    return html_table(_HEADINGS, [[cell.replace("  ", "\u2003") for cell in row] for row in _all_rows(graph)])
+
+
+def _all_rows(graph: Graph) -> list[tuple[str, ...]]:
+    try:
+        types = known_types(graph)
+    except OpError:
+        types = {}
+    outputs = ", ".join(printable(str(e)) for e in graph.outputs)
+    return [*_rows(graph, types, "", {}), ("outputs", "", outputs, "", "")]
 
 
 def describe_attrs(node: Node) -> str:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from minidnn.errors import OpError
 from minidnn.ir.graph import Entry, Graph, Node, infer_types
 from minidnn.ops.registry import TensorType
+from minidnn.sizes import example_of
 
 __all__ = ["depends_on_size", "with_sizes"]
 
@@ -41,7 +42,7 @@ def depends_on_size(entry: Entry, node: Node, sizes: Mapping[Node, int], rank_on
             shape = _shape(entry, {**sizes, node: size})
         except OpError:
             continue  # with so many elements the graph cannot be planned at all
-        shapes.add(len(shape) if rank_only else shape)
+        shapes.add(len(shape) if rank_only else example_of(shape))
     return len(shapes) > 1
 
 

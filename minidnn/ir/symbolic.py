@@ -58,7 +58,7 @@ def symbolic_types(types: Sequence[TensorType], decisions: Decisions) -> list[Te
             shape.append(decisions.symbol(_fresh(name, names), number))
             if axis == 0:
                 first[number] = shape[0]
-        result.append(TensorType(tuple(shape), type_.dtype))  # type: ignore[arg-type]
+        result.append(TensorType(tuple(shape), type_.dtype))
     return result
 
 
@@ -90,7 +90,7 @@ def has_symbols(graph: Graph) -> bool:
     return any(has_sizes(v.hints.get("shape")) for v in _variables(graph))
 
 
-def find_sizes(graph: Graph, shapes: Mapping[str, Sequence[int]]) -> dict[str, int]:
+def find_sizes(graph: Graph, shapes: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
     """The numbers of the symbols when inputs have these shapes.
 
     Args:
@@ -101,7 +101,7 @@ def find_sizes(graph: Graph, shapes: Mapping[str, Sequence[int]]) -> dict[str, i
         ShapeError: the shapes are not those of the graph, or what was decided while it was traced would be decided
             otherwise; the message names the input or the decision.
     """
-    found: dict[str, int] = {}
+    found: dict[str, Any] = {}
     where: dict[str, str] = {}
     for variable in _variables(graph):
         type_ = hinted_type(variable)
@@ -128,7 +128,7 @@ def find_sizes(graph: Graph, shapes: Mapping[str, Sequence[int]]) -> dict[str, i
     return found
 
 
-def bind_known(graph: Graph, shapes: Mapping[str, Sequence[int]]) -> Graph:
+def bind_known(graph: Graph, shapes: Mapping[str, Sequence[Any]]) -> Graph:
     """The graph for inputs of these shapes; what they leave open stays symbolic.
 
     Raises:
@@ -227,7 +227,10 @@ def check_shapes(graph: Graph, bound: Graph, sizes: Mapping[str, int]) -> None:
         ShapeError: a shape comes out otherwise; the message names the node.
         OpError: shapes do not fit; the message names the node.
     """
-    said, found = infer_types(graph, _hinted_types(graph)), infer_types(bound, _hinted_types(bound))
+    try:
+        said, found = infer_types(graph, _hinted_types(graph)), infer_types(bound, _hinted_types(bound))
+    except (ArithmeticError, IndexError) as error:
+        raise ShapeError(str(error)) from None
     for node, same in zip(graph.nodes(), bound.nodes(), strict=True):
         for i in range(node.num_outputs):
             shape = bind(said[node[i]].shape, sizes)
@@ -268,7 +271,7 @@ def settle(graph: Graph, guards: Sequence[Guard]) -> Graph:
     return graph.rewrite(change)
 
 
-def _relevant(guards: Sequence[Guard], values: Mapping[str, int | Size]) -> list[Guard]:
+def _relevant(guards: Sequence[Guard], values: Mapping[str, Any]) -> list[Guard]:
     """The guards that sizes which are still symbols can break."""
     bound = [
         replace(g, left=bind(g.left, values), right=bind(g.right, values))

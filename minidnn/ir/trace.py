@@ -11,6 +11,7 @@ constants, arrays that met traced ones on the way. Of the arrays it knows what `
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, Self, TypeVar
@@ -21,29 +22,39 @@ from minidnn.errors import GraphError, MXNetError, OpError
 from minidnn.ir.graph import Entry, Graph, Node, make_node, make_variable
 from minidnn.ir.sizes import depends_on_size, with_sizes
 from minidnn.ops.registry import Attrs, Op, TensorType
-from minidnn.scope import current_scope, user_line
+from minidnn.scope import current_scope
 from minidnn.sizes import Decisions, by_example, example_of
+from minidnn.user_code import at_user_line, user_call
 
-__all__ = ["Trace", "Traceable", "current_trace", "no_data", "trace_of", "untraced"]
+__all__ = ["Trace", "Traceable", "current_trace", "innermost_serial", "no_data", "trace_of", "untraced"]
 
 
 class _State(threading.local):
     """What this thread is in; see `minidnn.scope`. None is a trace that is paused."""
 
     traces: tuple[Trace[Any] | None, ...] = ()
+    # Of the innermost trace, for a look-up that every array makes; 0 if there is none.
+    serial: int = 0
 
 
 _state = _State()
 
 
 class Traceable:
-    """What a trace follows: an array of known type, which is an entry of the graph while it is traced."""
+    """What a trace follows: an array of known type, which is an entry of the graph while it is traced.
 
-    __slots__ = ("_entry", "_trace", "_type")
+    Writing to it makes it another entry.
+    """
+
+    __slots__ = ("_trace", "_type")
 
     _type: TensorType
-    _entry: Entry | None
     _trace: Trace[Any] | None
+
+    @property
+    def _entry(self) -> Entry:
+        """What a traced array is now."""
+        raise NotImplementedError
 
     @classmethod
     def _traced(cls, entry: Entry, type_: TensorType, trace: Trace[Any]) -> Self:
@@ -69,14 +80,23 @@ def current_trace() -> Trace[Any] | None:
     return _state.traces[-1] if _state.traces else None
 
 
-def untraced(function: Callable[..., Result], *args: Any) -> Result:
-    """``function(*args)``, computed and not recorded: for what a network has to have before it is traced."""
-    before = _state.traces
+def innermost_serial() -> int:
+    """The serial number of the innermost trace of this thread; 0 if there is none, or it is paused."""
+    return _state.serial
+
+
+def _run_in(traces: tuple[Trace[Any] | None, ...], function: Callable[..., Result], args: tuple[Any, ...]) -> Result:
+    before = _state.traces, _state.serial
     try:
-        _state.traces = (*before, None)
+        _state.traces, _state.serial = traces, traces[-1].serial if traces[-1] is not None else 0
         return function(*args)
     finally:
-        _state.traces = before
+        _state.traces, _state.serial = before
+
+
+def untraced(function: Callable[..., Result], *args: Any) -> Result:
+    """``function(*args)``, computed and not recorded: for what a network has to have before it is traced."""
+    return _run_in((*_state.traces, None), function, args)
 
 
 def trace_of(arrays: Sequence[Traceable]) -> Trace[Any] | None:
@@ -86,11 +106,11 @@ def trace_of(arrays: Sequence[Traceable]) -> Trace[Any] | None:
         GraphError: a traced array is used after its trace has ended, or inside another one.
     """
     for array in arrays:
-        if array._entry is not None:
+        if array._trace is not None:
             trace = current_trace()
             if trace is None or array._trace is not trace:
                 raise GraphError(
-                    f"the traced array {array._entry} is used outside the trace it belongs to: "
+                    f"the traced array {array!r} is used outside the trace it belongs to: "
                     "an array that forward() computed while it was traced has been kept somewhere"
                 )
             return trace
@@ -111,7 +131,13 @@ class Trace(Generic[Array]):
         parameters: name -> concrete array, of every parameter that was asked for.
         constants: name -> a copy of every other concrete array that met a traced one.
         decisions: what was decided by sizes.
+        inputs: name -> the traced array of every input; one that was written to is another entry than its variable.
+        views: views of arrays that were made while tracing and have data, by the identity of their buffer, each with
+            its window; see `minidnn.numpy.base`.
+        serial: the number of the trace; arrays that are made while it records remember it.
     """
+
+    _serials = itertools.count(1)
 
     def __init__(
         self, array: type[Array], find_values: Callable[[Graph], Sequence[np.ndarray[Any, Any]]] | None = None
@@ -119,25 +145,33 @@ class Trace(Generic[Array]):
         self.parameters: dict[str, Array] = {}
         self.constants: dict[str, Array] = {}
         self.decisions = Decisions()
+        self.inputs: dict[str, Array] = {}
+        self.views: dict[int, list[tuple[Array, Any]]] = {}
+        self.serial = next(self._serials)
         self._array = array
         self._traced: dict[str, Array] = {}
         self._names: set[str] = set()
         self._constant_of: dict[tuple[int, int], tuple[Array, Entry]] = {}
-        self._aliased: set[Entry] = set()
         self._find_values = find_values
         self._sizes: dict[Node, int] = {}
         self._fixed: set[Node] = set()
         self._sources: dict[Node, frozenset[Node]] = {}
         self._observed: set[tuple[Entry, bool]] = set()
+        self._is_blind = False
 
     def run(self, function: Callable[..., Result], *args: Any) -> Result:
-        """``function(*args)``, recorded. Traces nest."""
-        before = _state.traces
+        """``function(*args)``, recorded. Traces nest.
+
+        Raises:
+            MXNetError: the function asks for values, which are not there; see `no_data`.
+        """
         try:
-            _state.traces = (*before, self)
-            return function(*args)
-        finally:
-            _state.traces = before
+            return _run_in((*_state.traces, self), function, args)
+        except ValueError as error:
+            # NumPy replaces the error of an array that it cannot put into one of its own.
+            if isinstance(error.__cause__, MXNetError) and str(error).startswith("setting an array element"):
+                raise error.__cause__ from None
+            raise
 
     def input(self, name: str, type_: TensorType) -> Array:
         """A variable of the graph, as an array without data.
@@ -149,7 +183,8 @@ class Trace(Generic[Array]):
             raise GraphError(f"the input name {name!r} is taken in this trace")
         self._names.add(name)
         entry = make_variable(name, shape=type_.shape, dtype=type_.dtype)
-        return self._array._traced(entry, type_, self)
+        self.inputs[name] = self._array._traced(entry, type_, self)
+        return self.inputs[name]
 
     def parameter(self, name: str, array: Array, **hints: Any) -> Array:
         """The variable of a parameter: the same one each time the name is asked for.
@@ -178,7 +213,7 @@ class Trace(Generic[Array]):
             OpError: the inputs do not fit.
             MXNetError: the size of the result depends on values, and there are none.
         """
-        entries = tuple(a._entry if a._entry is not None else self._constant(a) for a in arrays)
+        entries = tuple(map(self.entry, arrays))
         if op.has_unknown_size(attrs):
             types = self._find_types(op, attrs, entries)
         else:
@@ -186,6 +221,22 @@ class Trace(Generic[Array]):
         node = Node(op, self._fresh_name(op.name), attrs, entries)
         self._note_sources(node, types)
         return tuple(self._array._traced(node[i], t, self) for i, t in enumerate(types))
+
+    def entry(self, array: Array) -> Entry:
+        """What stands for the array in the graph: a concrete one becomes a constant, as it is now."""
+        return self._constant(array) if array._trace is None else array._entry
+
+    def parameter_name(self, array: Array) -> str | None:
+        """The name of the parameter that a traced array stands for; None if it is no parameter."""
+        return next((name for name, traced in self._traced.items() if traced is array), None)
+
+    def depends_on_values(self, entry: Entry) -> bool:
+        """Whether the shape of `entry` may depend on values."""
+        return bool(self._sources.get(entry.node))
+
+    def written_inputs(self) -> dict[str, Array]:
+        """The inputs that have been written to, by name."""
+        return self.run(lambda: {n: a for n, a in self.inputs.items() if a._entry.node.name != n})
 
     def _find_types(self, op: Op, attrs: Attrs, entries: Sequence[Entry]) -> tuple[TensorType, ...]:
         if self._find_values is None:
@@ -202,25 +253,23 @@ class Trace(Generic[Array]):
         if found:
             self._sources[node] = found
 
+    def without_notes(self, function: Callable[..., Result], *args: Any) -> Result:
+        """``function(*args)``, which may read shapes without fixing the sizes that they depend on."""
+        before = self._is_blind
+        try:
+            self._is_blind = True
+            return function(*args)
+        finally:
+            self._is_blind = before
+
     def note_shape_read(self, entry: Entry, rank_only: bool = False) -> None:
         """Python has read the shape of `entry`, or its rank: sizes it depends on are fixed in the graph from now on."""
         sources = self._sources.get(entry.node)
-        if not sources or (entry, rank_only) in self._observed:
+        if self._is_blind or not sources or (entry, rank_only) in self._observed:
             return
         self._observed.add((entry, rank_only))
         sizes = {node: self._sizes[node] for node in sources}
         self._fixed.update(n for n in sources - self._fixed if depends_on_size(entry, n, sizes, rank_only))
-
-    def note_view(self, array: Array, view: Array) -> None:
-        """Remember that `view` would, without a trace, be a view on the memory of `array`."""
-        self._aliased.update(a._entry for a in (array, view) if a._entry is not None)
-
-    def may_be_aliased(self, entry: Entry) -> bool:
-        """Whether a write to the array of `entry` would, without a trace, also change another array.
-
-        That is so for variables (the caller sees its own array change), for views, and for what has views.
-        """
-        return entry.node.is_variable or entry in self._aliased
 
     def graph(self, outputs: Sequence[Array]) -> Graph:
         """What has been recorded, from the variables to `outputs`; concrete outputs become constants.
@@ -228,16 +277,12 @@ class Trace(Generic[Array]):
         Raises:
             GraphError: an output is no array of this trace.
         """
-        entries = []
         for i, output in enumerate(outputs):
             if not isinstance(output, Traceable):
                 raise GraphError(f"output {i} of a traced function must be an array, got {type(output).__name__}")
-            if output._entry is None:
-                entries.append(self._constant(output))
-            elif output._trace is not self:
-                raise GraphError(f"output {i} belongs to another trace: {output._entry}")
-            else:
-                entries.append(output._entry)
+            if output._trace not in (None, self):
+                raise GraphError(f"output {i} belongs to another trace: {output!r}")
+        entries = self.run(lambda: list(map(self.entry, outputs)))
         reached = set(Graph(entries).nodes())
         checks = [node[0] for node in self._sizes if node in self._fixed and node not in reached]
         if checks:
@@ -277,10 +322,16 @@ def _inferred(op: Op, attrs: Attrs, types: Sequence[TensorType]) -> tuple[Tensor
         raise
 
 
-def no_data(entry: Entry, what: str) -> MXNetError:
-    """The error for asking an array without data for its values; it says where in the user's code that was."""
-    line = user_line()
+def no_data(entry: Any, what: str) -> MXNetError:
+    """The error for asking an array without data for its values; it says where in the user's code that was.
+
+    Args:
+        entry: what stands for the array.
+        what: what needs the values; the function that the user has called is named before it.
+    """
+    called = user_call()
+    function = f"{called}(): " if called and f"{called}()" not in what else ""
     return MXNetError(
-        f"{what} needs the values of {str(entry)!r}, but the network is being traced and only shapes are known: "
-        f"compute with mx.np and mx.npx operators, or run the block without hybridize(){line and f' (at {line})'}"
+        f"{function}{what} needs the values of {str(entry)!r}, but the network is being traced and only shapes are "
+        f"known: compute with mx.np and mx.npx operators, or run the block without hybridize(){at_user_line()}"
     )

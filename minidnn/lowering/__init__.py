@@ -1,5 +1,5 @@
 """From a graph, its parameters and shapes to a `Program`: the only room that knows both ops and kernels."""
 
-from minidnn.lowering.lower import has_kernel, lower
+from minidnn.lowering.lower import has_kernel, lower, why_on_host
 
-__all__ = ["has_kernel", "lower"]
+__all__ = ["has_kernel", "lower", "why_on_host"]

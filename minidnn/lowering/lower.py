@@ -27,7 +27,7 @@ from minidnn.passes.legality import can_be_epilogue, is_epilogue_group
 from minidnn.plan.program import Program
 from minidnn_kernels.isa import Isa
 
-__all__ = ["has_kernel", "lower"]
+__all__ = ["has_kernel", "lower", "why_on_host"]
 
 # Operators whose kernel can carry a tail.
 _ANCHORS: dict[str, Callable[[Builder, Anchor], Value | None]] = {
@@ -41,6 +41,8 @@ _ANCHORS: dict[str, Callable[[Builder, Anchor], Value | None]] = {
     "quantized_convolution": lower_convolution,
     "quantized_fully_connected": lower_fully_connected,
 }
+
+_NO_ELEMENTS = "there are no elements to compute"
 
 Rule = Callable[[Builder, Node, Sequence[Value], Sequence[TensorType]], list[Value] | None]
 
@@ -74,6 +76,21 @@ def has_kernel(op_name: str, types: Sequence[TensorType], attrs: Attrs | None = 
     op = get_op(op_name)
     may_be_epilogue = op.epilogue is not None if attrs is None else has_instruction(op, attrs)
     return op_name in _ANCHORS or op_name in _RULES or may_be_epilogue
+
+
+def why_on_host(op_name: str, types: Sequence[TensorType]) -> str:
+    """Why an operator runs as its reference with inputs of these types, for people to read."""
+    op = get_op(op_name)
+    if op.is_dynamic:
+        return "the size of its result depends on values"
+    if not all(t.size for t in types):
+        return _NO_ELEMENTS
+    if op_name not in _ANCHORS and op_name not in _RULES and op.epilogue is None:
+        return "no kernel computes this operator"
+    others = sorted({str(t.dtype) for t in types} - {"float32"})
+    if others and "quantize" not in op_name:
+        return f"kernels compute float32, and int8 in quantized networks, got {', '.join(others)}"
+    return "no kernel computes it with these shapes and attributes"
 
 
 def lower(
@@ -125,7 +142,7 @@ def _lower_node(builder: Builder, node: Node, inputs: Sequence[Value]) -> list[V
     builder.results[node.name] = types[0]
     if not all(t.size for t in (*types, *(v.type for v in inputs))):
         # Kernels cut their work into parts, and nothing cannot be cut.
-        return lower_host(builder, node, inputs, types)
+        return lower_host(builder, node, inputs, types, _NO_ELEMENTS)
     if node.subgraph is not None:
         return _lower_fused(builder, node, inputs)
     if node.op_name in _ANCHORS:
@@ -143,7 +160,7 @@ def _lower_node(builder: Builder, node: Node, inputs: Sequence[Value]) -> list[V
         value = builder.attempt(lambda: lower_elementwise(builder, node.name, [node], outside, types[0]))
         if value is not None:
             return [value, *_known_scales(builder, node, types)]
-    return lower_host(builder, node, inputs, types)
+    return lower_host(builder, node, inputs, types, why_on_host(node.op_name, [v.type for v in inputs]))
 
 
 def _lower_fused(builder: Builder, node: Node, inputs: Sequence[Value]) -> list[Value]:

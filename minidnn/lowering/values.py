@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,7 +74,7 @@ class Value:
 
     @property
     def nbytes(self) -> int:
-        return math.prod(self.type.shape) * self.type.dtype.itemsize
+        return self.type.nbytes
 
     def tensor(self) -> Tensor:
         return Tensor(self.type, self.address, self.strides)

@@ -23,7 +23,7 @@ _KIND = "minidnn.saved"
 def save(
     file: str | os.PathLike[str],
     arr: ndarray | Sequence[ndarray] | Mapping[str, ndarray],
-    format: Literal["minidnn", "mxnet", "mxnet1"] = "minidnn",
+    format: Literal["minidnn", "mxnet", "mxnet1"] | None = None,
 ) -> None:
     """Write one array, a list, or a dictionary of arrays.
 
@@ -31,13 +31,17 @@ def save(
         file: where.
         arr: the arrays.
         format: ``minidnn`` is safetensors; ``mxnet`` what MXNet 2 writes, a zip file of NumPy arrays, or of one array
-            without a name a ``.npy`` file; ``mxnet1`` the NDArray list that MXNet 1 writes and both of them read.
+            without a name a ``.npy`` file; ``mxnet1`` the NDArray list that MXNet 1 writes and both of them read. By
+            default ``mxnet`` for a name that ends in ``.npy`` or ``.npz``, so that `numpy.load` reads it, and
+            ``minidnn`` for others.
 
     Raises:
         DataError: `arr` is none of these, or MXNet has no such dtype.
         ValueError: an unknown format.
         OSError: the file cannot be written.
     """
+    if format is None:
+        format = "mxnet" if os.fspath(file).endswith((".npy", ".npz")) else "minidnn"
     if isinstance(arr, ndarray) and format == "mxnet":
         save_array(file, arr)
         return

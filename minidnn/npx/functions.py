@@ -11,6 +11,7 @@ from typing import Any
 from minidnn import dispatch
 from minidnn.dispatch import binary
 from minidnn.errors import OpError
+from minidnn.numpy.base import deliver
 from minidnn.numpy.convert import as_array
 from minidnn.numpy.multiarray import ndarray
 
@@ -99,14 +100,14 @@ def cast(data: Any, dtype: Any) -> ndarray:
     return dispatch.invoke_one("cast", as_array(data), dtype=dtype)
 
 
-def add_n(*args: Any) -> ndarray:
-    """The sum of all arguments."""
+def add_n(*args: Any, out: ndarray | None = None) -> ndarray:
+    """The sum of all arguments; `out` receives it where it is given."""
     if not args:
         raise OpError("add_n: at least one array is needed")
     total = as_array(args[0])
     for x in args[1:]:
         total = binary("add", total, as_array(x))
-    return dispatch.invoke_one("identity", total) if len(args) == 1 else total
+    return deliver(dispatch.invoke_one("identity", total) if len(args) == 1 else total, out)
 
 
 def batch_dot(

@@ -12,9 +12,14 @@ from minidnn.ir.trace import current_trace
 from minidnn.numpy.convert import Shape, as_array, as_shape, own, to_numpy
 from minidnn.numpy.multiarray import ndarray
 from minidnn.numpy.random import draw
-from minidnn.random import seed
+from minidnn.random import seed as _seed
 
 __all__ = ["bernoulli", "categorical", "multinomial", "normal_n", "seed", "uniform_n"]
+
+
+def seed(seed: int, device: Any = "all") -> None:
+    """Restart the process's generator: `mx.random.seed` with MXNet's other name of the argument."""
+    _seed(seed, device)
 
 
 def _probabilities(function: str, p: Any) -> np.ndarray[Any, Any]:

@@ -32,6 +32,7 @@ from minidnn.numpy.contractions import *  # noqa: F403
 from minidnn.numpy.creation import *  # noqa: F403
 from minidnn.numpy.delegated import *  # noqa: F403
 from minidnn.numpy.elementwise import *  # noqa: F403
+from minidnn.numpy.fluent import show_signatures
 from minidnn.numpy.linear import *  # noqa: F403
 from minidnn.numpy.manipulation import *  # noqa: F403
 from minidnn.numpy.multiarray import ndarray
@@ -101,8 +102,11 @@ __all__ += samples.__all__
 __all__ += sets.__all__
 __all__ += types.__all__
 
-ndarray._numpy_protocol = OwnFunctions({name: globals()[name] for name in __all__})
+ndarray._numpy_protocol = OwnFunctions(
+    {name: globals()[name] for name in __all__}, {name: getattr(linalg, name) for name in linalg.__all__}
+)
 ndarray._namespace = sys.modules[__name__]
+show_signatures(ndarray._namespace)
 
 
 if not TYPE_CHECKING:  # with it, mypy would take every name for one that is there

@@ -7,21 +7,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, Self, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 
 from minidnn import engine
-from minidnn.errors import MXNetError, OpError, ShapeError, TypeMismatchError
+from minidnn.errors import MXNetError, OpError, ShapeError, TypeMismatchError, UnsupportedError
 from minidnn.ir.graph import Entry
-from minidnn.ir.trace import Trace, Traceable, current_trace, no_data, trace_of
+from minidnn.ir.trace import Trace, Traceable, current_trace, innermost_serial, no_data, trace_of
 from minidnn.ops.checks import DTYPES
 from minidnn.ops.registry import Attrs, Op, TensorType, get_op
 from minidnn.scope import current_scope
 from minidnn.sizes import Number, Size, example_of
+from minidnn.user_code import at_user_line
 
-__all__ = ["ArrayBase", "apply", "as_native", "deliver", "is_scalar"]
+__all__ = ["ArrayBase", "Window", "apply", "as_native", "check_options", "check_order", "deliver", "is_scalar"]
 
 
 def is_scalar(x: Any) -> bool:
@@ -41,6 +42,52 @@ def as_native(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return np.require(np.asarray(x), native, ["C", "A"]).reshape(x.shape)
 
 
+def check_order(name: str, order: str) -> None:
+    """Accepts ``C``, the one memory layout there is.
+
+    Raises:
+        UnsupportedError: another one.
+    """
+    if order != "C":
+        raise UnsupportedError(f"{name}: order must be 'C', got {order!r}")
+
+
+# The options of NumPy's ufuncs beside `out`, by their defaults, and what else NumPy knows for them.
+_UFUNC_OPTIONS: dict[str, tuple[Any, Callable[[Any], bool]]] = {
+    "casting": ("same_kind", {"no", "equiv", "safe", "same_kind", "unsafe"}.__contains__),
+    "dtype": (None, lambda value: _is_dtype(value)),
+    "order": ("K", lambda value: isinstance(value, str)),
+    "subok": (True, lambda value: isinstance(value, bool)),
+    "where": (True, lambda value: True),
+}
+
+
+def _is_dtype(value: Any) -> bool:
+    try:
+        np.dtype(value)
+    except (TypeError, SyntaxError, ValueError):
+        return False
+    return True
+
+
+def check_options(name: str, options: Mapping[str, Any]) -> None:
+    """Accepts the options of a NumPy ufunc that are left at their defaults.
+
+    Raises:
+        UnsupportedError: another value that NumPy knows.
+        TypeError: a value, or an option, that NumPy does not know either.
+    """
+    for option, value in options.items():
+        if option not in _UFUNC_OPTIONS:
+            raise TypeError(f"{name}() got an unexpected keyword argument {option!r}")
+        default, is_legal = _UFUNC_OPTIONS[option]
+        if value is default or (isinstance(value, str) and value == default):
+            continue
+        if is_legal(value):
+            raise UnsupportedError(f"{name}: {option}={value!r} is not supported, only {default!r}")
+        raise TypeError(f"{name}: {option}={value!r} is unknown")
+
+
 def _has_codes(newshape: Any) -> bool:
     """Whether a new shape has one of the codes -2 to -6, which NumPy does not know."""
     numbers = newshape if isinstance(newshape, (tuple, list)) else (newshape,)
@@ -48,12 +95,16 @@ def _has_codes(newshape: Any) -> bool:
 
 
 class _Buffer:
-    """Memory that several arrays may be views of; `version` counts the writes to it."""
+    """Memory that several arrays may be views of; `version` counts the writes to it.
 
-    __slots__ = ("version",)
+    `serial` is that of the trace in which it was made; 0 outside of any.
+    """
+
+    __slots__ = ("serial", "version")
 
     def __init__(self) -> None:
         self.version = 0
+        self.serial = innermost_serial()
 
     def share(self) -> None:
         """Take it that code outside may write to the memory at any time from now on."""
@@ -80,13 +131,31 @@ class _SharedBuffer(_Buffer):
         _SLOT.__set__(self, value)
 
 
-class ArrayBase(Traceable):
-    """An array with data, or an entry of a graph that is being traced."""
+class Window(Protocol):
+    """How a traced array that is a view sees, and writes to, the one that it is a view of."""
 
-    __slots__ = ("__weakref__", "_buffer", "_data", "_kernels", "_kernels_version")
+    @property
+    def array(self) -> Any: ...
+
+    def read(self) -> Entry: ...
+
+    def write(self, value: Any) -> None: ...
+
+
+class ArrayBase(Traceable):
+    """An array with data, or an entry of a graph that is being traced.
+
+    A traced array has a `_value`, its entry; one that is a view has the entry of version `_seen` of the buffer, and a
+    `_window` that gives the next ones. None of the three is set in an array with data.
+    """
+
+    __slots__ = ("__weakref__", "_buffer", "_data", "_kernels", "_kernels_version", "_seen", "_value", "_window")
 
     _data: np.ndarray[Any, Any] | None
     _buffer: _Buffer
+    _value: Entry
+    _window: Window | None
+    _seen: int
     _kernels: dict[Any, Any]
     _kernels_version: int
 
@@ -96,7 +165,7 @@ class ArrayBase(Traceable):
         self = object.__new__(cls)
         self._data = data
         self._type = TensorType(data.shape, data.dtype)
-        self._entry = self._trace = None
+        self._trace = None
         self._buffer = _Buffer() if base is None else base._buffer
         self._kernels, self._kernels_version = {}, self._buffer.version
         return self
@@ -105,17 +174,28 @@ class ArrayBase(Traceable):
     def _traced(cls, entry: Entry, type_: TensorType, trace: Trace[Any]) -> Self:
         """An array without data: `entry` of the graph that `trace` is recording."""
         self = object.__new__(cls)
-        self._data = None
         self._type = type_
-        self._entry, self._trace = entry, trace
         self._buffer = _Buffer()
         self._kernels, self._kernels_version = {}, 0
+        self._become_traced(entry, trace)
         return self
+
+    def _become_traced(self, entry: Entry, trace: Trace[Any], window: Window | None = None) -> None:
+        """From now on this is `entry` of the graph that `trace` is recording, a view if there is a window."""
+        self._data = None
+        self._value, self._window, self._seen = entry, window, self._buffer.version
+        self._trace = trace
+
+    @property
+    def _entry(self) -> Entry:
+        if self._window is not None and self._seen != self._buffer.version:
+            self._value, self._seen = self._window.read(), self._buffer.version
+        return self._value
 
     @property
     def shape(self) -> tuple[int, ...]:
-        if self._trace is not None and self._entry is not None:
-            self._trace.note_shape_read(self._entry)
+        if self._trace is not None:
+            self._trace.note_shape_read(self._value)
         return self._type.shape
 
     @property
@@ -124,8 +204,8 @@ class ArrayBase(Traceable):
 
     @property
     def ndim(self) -> int:
-        if self._trace is not None and self._entry is not None:
-            self._trace.note_shape_read(self._entry, rank_only=True)
+        if self._trace is not None:
+            self._trace.note_shape_read(self._value, rank_only=True)
         return len(self._type.shape)
 
     @property
@@ -151,8 +231,7 @@ class ArrayBase(Traceable):
             MXNetError: there is none, since the array is traced.
         """
         if self._data is None:
-            assert self._entry is not None
-            raise no_data(self._entry, what)
+            raise no_data(self._value, what)
         return self._data
 
     def _apply(self, op_name: str, *others: Any, **attrs: Any) -> Self:
@@ -165,7 +244,12 @@ class ArrayBase(Traceable):
         return self._apply(op, newshape=newshape, order=order)
 
     def copy(self, order: str = "C") -> Self:
-        """An array of its own with the same elements."""
+        """An array of its own with the same elements.
+
+        Raises:
+            UnsupportedError: `order` is not ``C``.
+        """
+        check_order("copy", order)
         if self._data is None:
             return self._apply("identity")
         return self._wrap(np.array(self._data, order="C"))
@@ -194,29 +278,71 @@ class ArrayBase(Traceable):
     def _assign(self, value: ArrayBase, casting: Any = "same_kind") -> Self:
         """Write `value` to the whole array: the second half of ``x += y``.
 
-        While tracing, the array object stands for `value` from then on.
+        While tracing, the array object, and all views of it, stand for the new value from then on.
         """
-        if value.shape != self.shape:
+        if value._type.shape != self._type.shape:
             raise ShapeError(f"an array of shape {value.shape} cannot be written into one of shape {self.shape}")
         if not np.can_cast(value.dtype, self.dtype, casting):
             raise TypeMismatchError(f"{value.dtype} results cannot be written into an array of {self.dtype} in place")
-        if self._data is not None:
-            if value._data is None:
-                assert value._entry is not None
-                raise no_data(value._entry, "writing in place into an array that is not traced")
+        if value._trace is not None:
+            self._enter(value._trace)
+        if self._trace is not None:
+            self._replace(value)
+        else:
+            assert self._data is not None
             try:
-                np.copyto(self._data, value._data, casting=casting)
+                np.copyto(self._data, value._read("writing in place"), casting=casting)
             finally:
                 self._buffer.version += 1  # also after Ctrl-C: what was written has been written
-            return self
-        assert self._entry is not None and self._trace is not None
-        if self._trace.may_be_aliased(self._entry):
-            raise MXNetError(
-                f"writing in place to {str(self._entry)!r} cannot be traced, since it may share memory with another "
-                "array (an input, a parameter, or a view); write x = x + y instead of x += y"
-            )
-        self._entry = value.astype(self.dtype, copy=False)._entry
         return self
+
+    def _replace(self, value: ArrayBase) -> None:
+        """A traced array becomes `value`, which has its shape.
+
+        Raises:
+            MXNetError: it is a parameter.
+        """
+        trace = self._trace
+        assert trace is not None
+        trace_of([self])
+        name = trace.parameter_name(self)
+        if name is not None:
+            raise MXNetError(
+                f"writing to the parameter {name!r} cannot be traced: it would change from run to run; "
+                f"write to a copy{at_user_line()}"
+            )
+        value = value.astype(self.dtype, copy=False)
+        if trace.depends_on_values(self._entry) or trace.depends_on_values(trace.entry(value)):
+            # Where sizes depend on values, the operator sees in each run whether they are the same.
+            (value,) = apply(type(self), "index_assign", (self, value), {"key": ("rest",), "broadcasts": False})
+        entry = trace.entry(value)
+        if self._window is not None:
+            self._window.write(value)
+        else:
+            self._buffer.version += 1
+        self._value, self._seen = entry, self._buffer.version
+
+    def _enter(self, trace: Trace[Any]) -> None:
+        """Something traced is to be written here: an array that was made while tracing becomes traced itself.
+
+        Raises:
+            MXNetError: the array existed before.
+        """
+        if self._trace is not None:
+            return
+        if self._buffer.serial != trace.serial or type(self._buffer) is not _Buffer:
+            raise MXNetError(
+                "writing a result of the network into an array that exists outside of it cannot be traced: "
+                f"make the array in forward(){at_user_line()}"
+            )
+        views = trace.views.get(id(self._buffer), [])
+        windows = {id(view): window for view, window in views}
+        root = self
+        while id(root) in windows:
+            root = windows[id(root)].array
+        root._become_traced(trace.entry(root), trace)
+        for view, window in views:
+            view._become_traced(window.read(), trace, window)
 
 
 Array = TypeVar("Array", bound=ArrayBase)
@@ -242,7 +368,7 @@ def apply(array: type[Array], op_name: str, inputs: Sequence[Any], attrs: Mappin
     try:
         op = get_op(op_name)
         arrays = [_as_input(array, op_name, i, x) for i, x in enumerate(inputs)]
-        made = op.make_attrs(attrs)
+        made = _made(op, attrs)
         trace = trace_of(arrays)
         if trace is None and (op.is_random or made.has_sizes):
             trace = current_trace()
@@ -255,6 +381,22 @@ def apply(array: type[Array], op_name: str, inputs: Sequence[Any], attrs: Mappin
         if not scope:
             raise
         raise type(error)(f"{scope}: {error}") from None
+
+
+def _made(op: Op, attrs: Mapping[str, Any]) -> Attrs:
+    """The attributes, checked.
+
+    Raises:
+        MXNetError: one of them is an array that is being traced.
+    """
+    try:
+        return op.make_attrs(attrs)
+    except OpError:
+        for name, value in attrs.items():
+            for part in value if isinstance(value, (list, tuple)) else (value,):
+                if isinstance(part, ArrayBase) and part._trace is not None:
+                    raise no_data(part._value, f"{op.name}: {name}") from None
+        raise
 
 
 def _run(array: type[Array], op: Op, attrs: Attrs, arrays: Sequence[Array]) -> tuple[Array, ...]:

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from minidnn import dispatch
 from minidnn.dispatch import binary
 from minidnn.numpy import elementwise
-from minidnn.numpy.base import deliver, is_scalar
-from minidnn.numpy.convert import as_array
-from minidnn.numpy.delegated import _delegate
-from minidnn.numpy.elementwise import _binary
+from minidnn.numpy.base import apply, deliver, is_scalar
+from minidnn.numpy.convert import as_array, as_operand
+from minidnn.numpy.elementwise import _binary, _unary
 from minidnn.numpy.multiarray import ndarray
 from minidnn.ops.elementwise import float_of, promote
 
@@ -37,10 +37,23 @@ bitwise_right_shift = _binary("bitwise_right_shift", "The bits of x1 moved x2 pl
 gcd = _binary("gcd", "The greatest common divisor of integers.")
 lcm = _binary("lcm", "The least common multiple of integers.")
 ldexp = _binary("ldexp", "x1 · 2 to the power x2.")
-frexp = _delegate("frexp", "Mantissa in (-1, 1) and exponent of each element: x = mantissa · 2 ** exponent.")
-packbits = _delegate("packbits", "Eight booleans in each uint8.")
-unpackbits = _delegate("unpackbits", "The eight bits of each uint8, in a uint8 each.")
-spacing = _delegate("spacing", "The distance to the next number away from zero.")
+spacing = _unary("spacing", "The distance to the next number away from zero.")
+
+
+def frexp(x: Any) -> tuple[ndarray, ndarray]:
+    """Mantissa in (-1, 1) and exponent (int32) of each element: x = mantissa · 2 ** exponent."""
+    mantissa, exponent = apply(ndarray, "frexp", [as_array(x)], {})
+    return mantissa, exponent
+
+
+def packbits(a: Any, axis: int | None = None, bitorder: str = "big") -> ndarray:
+    """Eight booleans along `axis`, or of the flattened array, in each uint8; zeros fill up the last one."""
+    return dispatch.invoke_one("packbits", as_operand(a), axis=axis, bitorder=bitorder)
+
+
+def unpackbits(a: Any, axis: int | None = None, count: int | None = None, bitorder: str = "big") -> ndarray:
+    """The eight bits of each uint8, in a uint8 each; `count` of them along `axis`, less so many if it is negative."""
+    return dispatch.invoke_one("unpackbits", as_operand(a), axis=axis, count=count, bitorder=bitorder)
 
 
 def signbit(x: Any, out: ndarray | None = None) -> ndarray:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
 from minidnn.errors import OpError, ShapeError
-from minidnn.numpy import elementwise, manipulation
-from minidnn.numpy.convert import as_array, is_scalar, own, to_numpy
+from minidnn.numpy import delegated, elementwise, manipulation
+from minidnn.numpy.convert import as_array, as_operand, is_scalar
 from minidnn.numpy.multiarray import ndarray
 from minidnn.ops.elementwise import promote
 
@@ -22,6 +23,7 @@ def select(condlist: Sequence[Any], choicelist: Sequence[Any], default: Any = 0)
     Raises:
         OpError: there are no conditions, or another number of choices.
     """
+    condlist = list(condlist)
     if not condlist or len(condlist) != len(choicelist):
         raise OpError(f"select: as many choices as conditions are wanted, got {len(choicelist)} and {len(condlist)}")
     choices = [as_array(c) for c in choicelist]
@@ -83,17 +85,42 @@ def apply_over_axes(func: Callable[[Any, int], Any], a: Any, axes: int | Sequenc
 
 
 def extract(condition: Any, arr: Any) -> ndarray:
-    """The elements for which the condition holds, flattened; not in a network being traced."""
-    return own(np.extract(to_numpy(as_array(condition)), to_numpy(as_array(arr))))
+    """The elements for which the condition holds, flattened."""
+    return manipulation.take(manipulation.ravel(as_operand(arr)), delegated.flatnonzero(as_operand(condition)))
 
 
 def trim_zeros(filt: Any, trim: Literal["f", "b", "fb", "bf"] = "fb") -> ndarray:
-    """A vector without the zeros at its front (``f``) and back (``b``); not in a network being traced."""
-    return own(np.asarray(np.trim_zeros(to_numpy(as_array(filt)), trim)))
+    """Without the zeros at the front (``f``) and back (``b``) of a vector, or of each axis."""
+    x = as_operand(filt)
+    for axis in range(x.ndim):
+        others = tuple(i for i in range(x.ndim) if i != axis)
+        filled = elementwise.not_equal(x, 0)
+        filled = filled.any(others) if others else filled
+        kept = [_reached(filled)] if "f" in trim.lower() else []
+        kept += [manipulation.flip(_reached(manipulation.flip(filled)))] if "b" in trim.lower() else []
+        for mask in kept[:1] if len(kept) == 1 else [elementwise.logical_and(*kept)] if kept else []:
+            x = manipulation.take(x, delegated.flatnonzero(mask), axis)
+    return x if kept else x.copy()
+
+
+def _reached(filled: ndarray) -> ndarray:
+    """Whether a True stands at or before each position."""
+    return filled.cumsum() > 0
 
 
 def fill_diagonal(a: ndarray, val: Any, wrap: bool = False) -> None:
-    """Write `val` to the main diagonal of `a`, in place; with `wrap` again and again down a tall matrix."""
-    filled = a.asnumpy()
-    np.fill_diagonal(filled, to_numpy(val), wrap)
-    a[...] = filled
+    """Write `val` to the main diagonal of `a`, in place; with `wrap` again and again down a tall matrix.
+
+    Raises:
+        ShapeError: `a` has less than two dimensions, or more of different sizes.
+    """
+    shape = a.shape
+    if len(shape) < 2 or (len(shape) > 2 and len(set(shape)) > 1):
+        raise ShapeError(f"fill_diagonal: two dimensions, or more of one size, are wanted, got {shape}")
+    step = 1 + sum(math.prod(shape[i + 1 :]) for i in range(len(shape) - 1))
+    end = a.size if wrap or len(shape) > 2 else min(a.size, shape[1] * shape[1])
+    places = np.arange(0, end, step)
+    flat = a.ravel()
+    values = manipulation.ravel(as_operand(val))
+    flat[places] = values[np.arange(len(places)) % values.size]
+    a[...] = flat.reshape(shape)

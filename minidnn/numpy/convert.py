@@ -7,15 +7,18 @@ from typing import Any
 import numpy as np
 
 from minidnn.device import Device
-from minidnn.errors import TypeMismatchError
+from minidnn.errors import ShapeError, TypeMismatchError
 from minidnn.numpy.base import apply, as_native, is_scalar
 from minidnn.numpy.multiarray import ndarray
+from minidnn.ops.checks import INTEGERS
+from minidnn.ops.elementwise import promote
 from minidnn.sizes import Size, as_index
 
 __all__ = [
     "Shape",
     "as_array",
     "as_host",
+    "as_operand",
     "as_shape",
     "check_device",
     "find_traced",
@@ -41,6 +44,28 @@ def as_array(x: Any, dtype: Any = None) -> ndarray:
     if isinstance(x, (list, tuple)) and find_traced(x) is not None:
         return _stack_traced(x, np.dtype(np.float32 if dtype is None else dtype))
     return ndarray._wrap(as_host(x, dtype))
+
+
+def as_operand(x: Any) -> ndarray:
+    """As `as_array`, but lists and numbers keep integers, which NumPy computes with."""
+    if isinstance(x, (ndarray, np.ndarray, np.generic)):
+        return as_array(x)
+    if find_traced(x) is not None:
+        return _stack_traced(x, promote(*_dtypes_in(x)))
+    host = np.asarray(to_numpy(x))
+    if host.dtype in INTEGERS or host.dtype == np.bool_:
+        return as_array(host)
+    return as_array(x, promote(*_dtypes_in(x)) if _has_arrays(x) else None)
+
+
+def _has_arrays(x: Any) -> bool:
+    """Whether there is an array of ours in nested lists."""
+    return any(map(_has_arrays, x)) if isinstance(x, (list, tuple)) else isinstance(x, ndarray)
+
+
+def _dtypes_in(x: Any) -> list[np.dtype[Any]]:
+    """The dtypes of all arrays and numbers in nested lists."""
+    return [t for part in x for t in _dtypes_in(part)] if isinstance(x, (list, tuple)) else [as_operand(x).dtype]
 
 
 def _stack_traced(x: Any, dtype: np.dtype[Any]) -> ndarray:
@@ -73,12 +98,12 @@ def as_shape(shape: Any) -> tuple[int, ...]:
     """A shape as a tuple of Python's integers.
 
     Raises:
-        ValueError: a negative number.
+        ShapeError: a negative number.
     """
     numbers = (shape,) if is_scalar(shape) else tuple(shape)
     result = tuple(map(as_index, numbers))
     if any(not isinstance(n, Size) and n < 0 for n in result):
-        raise ValueError(f"a shape must have no negative numbers, got {result}")
+        raise ShapeError(f"a shape must have no negative numbers, got {result}")
     return result
 
 
@@ -95,7 +120,7 @@ def check_device(device: Any) -> None:
 def find_traced(value: Any) -> ndarray | None:
     """An array of a network being traced, at any depth of lists, tuples and dictionaries; None if there is none."""
     if isinstance(value, ndarray):
-        return value if value._entry is not None else None
+        return value if value._trace is not None else None
     if isinstance(value, dict):
         return find_traced(tuple(value.values()))
     if isinstance(value, (list, tuple)):

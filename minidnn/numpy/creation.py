@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from minidnn.numpy.base import apply, as_native, deliver
+from minidnn.errors import OpError
+from minidnn.numpy.base import apply, as_native, check_order, deliver
 from minidnn.numpy.convert import (
     Shape,
     as_array,
@@ -88,7 +89,12 @@ def copy(a: Any) -> ndarray:
 
 
 def empty(shape: Shape, dtype: Any = None, order: str = "C", device: Any = None, ctx: Any = None) -> ndarray:
-    """An array whose elements are whatever was in memory."""
+    """An array whose elements are whatever was in memory.
+
+    Raises:
+        UnsupportedError: `order` is not ``C``, here and wherever else an array is made.
+    """
+    check_order("empty", order)
     check_device(device or ctx)
     sizes = as_shape(shape)
     return _filled(sizes, 0, dtype) if has_sizes(sizes) else own(np.empty(sizes, dtype or np.float32))
@@ -104,12 +110,14 @@ def _filled(shape: Shape, value: float, dtype: Any) -> ndarray:
 
 def zeros(shape: Shape, dtype: Any = None, order: str = "C", device: Any = None, ctx: Any = None) -> ndarray:
     """An array of zeros."""
+    check_order("zeros", order)
     check_device(device or ctx)
     return _filled(shape, 0, dtype)
 
 
 def ones(shape: Shape, dtype: Any = None, order: str = "C", device: Any = None, ctx: Any = None) -> ndarray:
     """An array of ones."""
+    check_order("ones", order)
     check_device(device or ctx)
     return _filled(shape, 1, dtype)
 
@@ -127,13 +135,14 @@ def full(
 
     The default dtype is bool for a bool, that of an array, and float32 otherwise.
     """
+    check_order("full", order)
     check_device(device or ctx)
     if is_scalar(fill_value):
         dtype = dtype or (np.bool_ if isinstance(fill_value, (bool, np.bool_)) else np.float32)
     if is_scalar(fill_value) and has_sizes((as_shape(shape), fill_value)):
         return deliver(_filled(shape, fill_value, dtype), out)
     filled = as_array(fill_value, dtype)
-    if filled._entry is not None:
+    if filled._trace is not None:
         return deliver(filled.broadcast_to(as_shape(shape)), out)
     value = np.asarray(filled)
     return deliver(own(np.array(np.broadcast_to(value, as_shape(shape)))), out)
@@ -144,7 +153,7 @@ def empty_like(
 ) -> ndarray:
     """An array like `prototype`, whose elements are whatever was in memory."""
     like = as_array(prototype)
-    return empty(like.shape if shape is None else shape, dtype or like.dtype, device=device)
+    return empty(like.shape if shape is None else shape, dtype or like.dtype, order, device)
 
 
 def zeros_like(
@@ -201,21 +210,35 @@ def linspace(
 ) -> Any:
     """`num` evenly spaced numbers from `start` to `stop`; with `retstep` also the distance between them."""
     check_device(device or ctx)
+    _check_count("linspace", num)
     if find_traced((start, stop)) is not None:
         return _record_linspace(start, stop, num, endpoint, retstep, dtype, axis)
-    numbers, step = np.linspace(to_numpy(start), to_numpy(stop), num, endpoint, retstep=True, axis=axis)
-    result = own(numbers.astype(dtype or np.float32))
+    first, last = (np.asarray(to_numpy(x), np.float64) for x in (start, stop))
+    # NumPy rounds down to integers, where a cast would round towards zero.
+    numbers, step = np.linspace(first, last, num, endpoint, retstep=True, dtype=dtype or np.float32, axis=axis)
+    result = own(numbers)
     return (result, float(step) if np.ndim(step) == 0 else own(step.astype(np.float32))) if retstep else result
+
+
+def _check_count(function: str, num: Any) -> None:
+    """Raises OpError unless `num` is a number of samples."""
+    if not isinstance(num, (int, np.integer)) or num < 0:
+        raise OpError(f"{function}: num must be an integer that is not negative, got {num!r}")
 
 
 def _record_linspace(start: Any, stop: Any, num: int, endpoint: bool, retstep: bool, dtype: Any, axis: int) -> Any:
     """`linspace` between arrays that are being traced."""
-    first, last = as_array(start), as_array(stop)
+    first, last = (x if x.dtype.kind == "f" else x.astype(np.float32) for x in map(as_array, (start, stop)))
+    if first.dtype == last.dtype == np.float16:
+        first, last = first.astype(np.float32), last.astype(np.float32)
     distance = ndarray._binary("subtract", last, first)
     parts = max(num - 1 if endpoint else num, 1)
     shares = ndarray._wrap(np.arange(num, dtype=np.float32) / np.float32(parts)).reshape((num, *(1,) * distance.ndim))
     numbers = ndarray._binary("add", first, ndarray._binary("multiply", distance, shares))
-    numbers = numbers._apply("moveaxis", source=0, destination=axis).astype(dtype or np.float32, copy=False)
+    numbers = numbers._apply("moveaxis", source=0, destination=axis)
+    if dtype is not None and np.dtype(dtype).kind in "iu":
+        numbers = numbers._apply("floor")
+    numbers = numbers.astype(dtype or np.float32, copy=False)
     return (numbers, ndarray._binary("true_divide", distance, parts)) if retstep else numbers
 
 
@@ -232,10 +255,12 @@ def logspace(
 ) -> ndarray:
     """`num` numbers from ``base**start`` to ``base**stop``, evenly spaced on the logarithmic scale."""
     check_device(device or ctx)
+    _check_count("logspace", num)
     if find_traced((start, stop)) is not None:
         exponents = _record_linspace(start, stop, num, endpoint, False, None, axis)
         return ndarray._binary("power", base, exponents).astype(dtype or np.float32, copy=False)
-    return own(np.logspace(to_numpy(start), to_numpy(stop), num, endpoint, base, axis=axis).astype(dtype or np.float32))
+    first, last = (np.asarray(to_numpy(x), np.float64) for x in (start, stop))
+    return own(np.logspace(first, last, num, endpoint, base, axis=axis).astype(dtype or np.float32))
 
 
 def eye(
@@ -248,9 +273,10 @@ def eye(
 ) -> ndarray:
     """Ones on diagonal `k` of an N×M matrix of zeros."""
     check_device(device or ctx)
-    if has_sizes((N, M, k)):
-        return apply(ndarray, "eye", (), {"N": N, "M": M, "k": k, "dtype": dtype or np.float32})[0]
-    return own(np.eye(N, M, k, dtype or np.float32))
+    rows, columns = as_shape((N, N if M is None else M))
+    if has_sizes((rows, columns, k)):
+        return apply(ndarray, "eye", (), {"N": rows, "M": columns, "k": k, "dtype": dtype or np.float32})[0]
+    return own(np.eye(rows, columns, k, dtype or np.float32))
 
 
 def identity(n: int, dtype: Any = None, device: Any = None, ctx: Any = None) -> ndarray:

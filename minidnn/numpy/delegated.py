@@ -1,6 +1,6 @@
 """Functions that NumPy computes on the values at hand.
 
-While a network is traced, `minidnn.numpy.recorded` has the operators that compute the same.
+While a network is traced, `minidnn.numpy.recorded` and `composed` have the operators that compute the same.
 """
 
 from __future__ import annotations
@@ -12,9 +12,12 @@ from typing import Any
 import numpy as np
 
 from minidnn.ir.trace import no_data
-from minidnn.numpy.convert import as_array, find_traced, to_numpy, wrap
+from minidnn.numpy.base import deliver
+from minidnn.numpy.composed import RECORDED
+from minidnn.numpy.convert import as_array, check_device, find_traced, to_numpy, wrap
+from minidnn.numpy.elementwise import _binary
 from minidnn.numpy.multiarray import ndarray
-from minidnn.numpy.recorded import RECORDED
+from minidnn.user_code import named
 
 __all__ = [
     "allclose",
@@ -88,22 +91,42 @@ __all__ = [
 ]
 
 
+# Keywords of MXNet's, and of NumPy 1, that NumPy 2 calls otherwise.
+_RENAMED = {"interpolation": "method"}
+
+
+def _signature(function: Any) -> inspect.Signature | None:
+    try:
+        return inspect.signature(function)
+    except ValueError:  # written in C, without a text that says it
+        return None
+
+
 def _delegate(name: str, doc: str) -> Callable[..., Any]:
     computed = getattr(np, name)
+    signature = _signature(computed)
+    takes_dtype = signature is None or "dtype" in signature.parameters
 
     def function(*args: Any, **kwargs: Any) -> Any:
-        for ignored in ("device", "ctx"):
-            kwargs.pop(ignored, None)
+        check_device(kwargs.pop("device", None) or kwargs.pop("ctx", None))
+        kwargs = {_RENAMED.get(key, key): value for key, value in kwargs.items()}
+        dtype = None if takes_dtype else kwargs.pop("dtype", None)
         traced = find_traced((args, kwargs))
         if traced is not None:
             return _record(name, traced, args, kwargs)
-        return wrap(_in_default(computed(*to_numpy(args), **to_numpy(kwargs)), args, kwargs))
+        out = kwargs.pop("out", None)
+        wide = _has_float64(args) or _has_float64(list(kwargs.values())) or _asks_for_float64(computed, args, kwargs)
+        value = computed(*to_numpy(args), **to_numpy(kwargs))
+        result = wrap(value if wide else _in_default(value))
+        return deliver(result if dtype is None else result.astype(dtype, copy=False), out)
 
-    function.__name__ = function.__qualname__ = name
-    function.__doc__ = (
-        f"{doc}\n\nAs `numpy.{name}`, which computes it; float32 stands for float64 as the default dtype."
+    if signature is not None:
+        function.__signature__ = signature  # type: ignore[attr-defined] # what `inspect` and `help` show
+    return named(
+        function,
+        name,
+        f"{doc}\n\nAs `numpy.{name}`, which computes it; float32 stands for float64 as the default dtype.",
     )
-    return function
 
 
 def _record(name: str, traced: ndarray, args: Any, kwargs: dict[str, Any]) -> Any:
@@ -113,30 +136,32 @@ def _record(name: str, traced: ndarray, args: Any, kwargs: dict[str, Any]) -> An
         MXNetError: there are no operators that compute it with these arguments.
     """
     recorded = RECORDED.get(name)
-    assert traced._entry is not None
     if recorded is None:
-        raise no_data(traced._entry, f"np.{name}()")
+        raise no_data(traced._value, f"{name}()")
     try:
         inspect.signature(recorded).bind(*args, **kwargs)
     except TypeError as error:
-        raise no_data(traced._entry, f"np.{name}() with these arguments ({error})") from None
+        raise no_data(traced._value, f"{name}() with these arguments ({error})") from None
     return recorded(*args, **kwargs)
 
 
-def _in_default(value: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-    """float64 results as float32, the default, unless a float64 was among the arguments or asked for."""
-    dtype = kwargs.get("dtype")
-    if (
-        _has_float64(args)
-        or _has_float64(list(kwargs.values()))
-        or (dtype is not None and np.dtype(dtype) == np.float64)
-    ):
-        return value
+def _in_default(value: Any) -> Any:
+    """float64 results as float32, the default."""
     if isinstance(value, (np.ndarray, np.generic)):
         return value.astype(np.float32) if value.dtype == np.float64 else value
     if isinstance(value, (list, tuple)) and not hasattr(value, "_fields"):
-        return type(value)(_in_default(v, (), {}) for v in value)
+        return type(value)(map(_in_default, value))
     return value
+
+
+def _asks_for_float64(function: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> bool:
+    """Whether the argument ``dtype`` is float64, given by name or by place."""
+    dtype = kwargs.get("dtype")
+    if dtype is None and len(args) > 1:
+        names = list(inspect.signature(function).parameters)
+        place = names.index("dtype") if "dtype" in names else len(args)
+        dtype = args[place] if place < len(args) else None
+    return dtype is not None and bool(np.dtype(dtype) == np.float64)
 
 
 def _has_float64(value: Any) -> bool:
@@ -172,7 +197,7 @@ ediff1d = _delegate("ediff1d", "Differences of neighbours in the flattened array
 flatnonzero = _delegate("flatnonzero", "Positions of the non-zero elements in the flattened array.")
 hamming = _delegate("hamming", "The Hamming window.")
 hanning = _delegate("hanning", "The Hann window.")
-heaviside = _delegate("heaviside", "0 below zero, 1 above, the second argument at zero.")
+heaviside = _binary("heaviside", "0 below zero, 1 above, the second argument at zero.")
 histogram = _delegate("histogram", "How many elements fall into each bin.")
 indices = _delegate("indices", "Arrays of the positions in a grid.")
 insert = _delegate("insert", "With slices added at some positions.")
@@ -182,7 +207,7 @@ isclose = _delegate("isclose", "Where elements are equal within a tolerance.")
 isin = _delegate("isin", "Where elements occur in another array.")
 kron = _delegate("kron", "Kronecker's product.")
 lexsort = _delegate("lexsort", "Positions that sort by several keys, the last one first.")
-logaddexp = _delegate("logaddexp", "log(exp(x1) + exp(x2)).")
+logaddexp = _binary("logaddexp", "log(exp(x1) + exp(x2)).")
 may_share_memory = _delegate("may_share_memory", "Whether the memory ranges of two arrays overlap.")
 median = _delegate("median", "The middle of the sorted elements.")
 meshgrid = _delegate("meshgrid", "Coordinates of a grid, one array for each axis.")

@@ -9,10 +9,11 @@ import numpy as np
 
 from minidnn import dispatch
 from minidnn.dispatch import binary
-from minidnn.numpy.base import deliver
+from minidnn.numpy.base import check_options, deliver
 from minidnn.numpy.convert import as_array, as_host, is_scalar
 from minidnn.numpy.multiarray import ndarray
 from minidnn.ops.registry import get_op
+from minidnn.user_code import named
 
 __all__ = [
     "abs",
@@ -121,13 +122,12 @@ def _plain_number(op: str, *numbers: Any, **attrs: Any) -> Any:
 
 def _unary(op: str, doc: str) -> Callable[..., Any]:
     def function(x: Any, out: ndarray | None = None, **kwargs: Any) -> Any:
+        check_options(op, kwargs)
         if is_scalar(x) and out is None:
             return _plain_number(op, x)
         return deliver(dispatch.invoke_one(op, as_array(x)), out)
 
-    function.__name__ = function.__qualname__ = op
-    function.__doc__ = f"{doc}\n\nA number in gives a number; `out` receives the result where it is given."
-    return function
+    return named(function, op, f"{doc}\n\nA number in gives a number; `out` receives the result where it is given.")
 
 
 abs = _unary("abs", "Absolute value.")
@@ -180,17 +180,18 @@ isfinite = _unary("isfinite", "Whether x is neither infinite nor nan.")
 
 def _binary(op: str, doc: str) -> Callable[..., Any]:
     def function(x1: Any, x2: Any, out: ndarray | None = None, **kwargs: Any) -> Any:
+        check_options(op, kwargs)
         if is_scalar(x1) and is_scalar(x2) and out is None:
             return _plain_number(op, x1, x2)
         operands = [x if is_scalar(x) else as_array(x) for x in (x1, x2)]
         return deliver(binary(op, *operands), out)
 
-    function.__name__ = function.__qualname__ = op
-    function.__doc__ = (
+    return named(
+        function,
+        op,
         f"{doc}\n\nOperands broadcast; numbers are weak: they take the other operand's dtype where they can. "
-        "`out` receives the result where it is given."
+        "`out` receives the result where it is given.",
     )
-    return function
 
 
 add = _binary("add", "x1 + x2.")
@@ -228,6 +229,7 @@ logical_xor = _binary("logical_xor", "Whether exactly one of them is non-zero.")
 
 def round(x: Any, decimals: int = 0, out: ndarray | None = None, **kwargs: Any) -> Any:
     """Rounded to `decimals` places, halves to even."""
+    check_options("round", kwargs)
     if is_scalar(x) and out is None:
         return np.round(x, decimals).item()
     return deliver(as_array(x).round(decimals), out)

@@ -2,43 +2,70 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
+import minidnn.ops  # noqa: F401 # the records
 from minidnn.errors import ShapeError
 from minidnn.numpy.base import apply
 from minidnn.numpy.methods import ArrayMethods
+from minidnn.ops.registry import REQUIRED, get_op
+from minidnn.user_code import named
 
-__all__ = ["FluentMethods"]
+__all__ = ["FluentMethods", "show_signatures"]
 
 # MXNet 1's codes of new shapes, as those of `npx.reshape`: copy a dimension, copy all, merge two, split one.
 _OLD_CODES = {0: -2, -2: -4, -3: -5, -4: -6}
+
+
+def _parameter(name: str, default: Any = REQUIRED, by_place: bool = True) -> inspect.Parameter:
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD if by_place else inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(name, kind, default=inspect.Parameter.empty if default is REQUIRED else default)
 
 
 def _function(name: str) -> Callable[..., Any]:
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
         return getattr(self._namespace, name)(self, *args, **kwargs)
 
-    method.__name__, method.__qualname__ = name, f"ndarray.{name}"
-    method.__doc__ = f"`mx.np.{name}` of the array."
-    return method
+    method.is_function = True  # type: ignore[attr-defined] # for `show_signatures`
+    return named(method, name, f"`mx.np.{name}` of the array.", "ndarray")
 
 
-def _operator(name: str, *parameters: str) -> Callable[..., Any]:
-    """A method of one operator on the array alone, whose attributes may be given by place in the order `parameters`."""
+def show_signatures(namespace: ModuleType) -> None:
+    """Let `inspect` and `help` show the arguments of the functions of `namespace` at the methods that call them."""
+    for method in vars(FluentMethods).values():
+        if not getattr(method, "is_function", False):
+            continue
+        signature = inspect.signature(getattr(namespace, method.__name__))
+        method.__signature__ = signature.replace(
+            parameters=[_parameter("self"), *list(signature.parameters.values())[1:]]
+        )
+
+
+def _operator(name: str, by_place: int | None = None) -> Callable[..., Any]:
+    """A method of one operator on the array alone.
+
+    Its arguments are the record's attributes, in their order; those after the first `by_place` by keyword alone.
+    """
+    attrs = get_op(name).attrs
+    count = len(attrs) if by_place is None else by_place
 
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if len(args) > len(parameters):
-            raise TypeError(f"{name}() takes {len(parameters)} arguments beside the array, got {len(args)}")
-        results = apply(type(self), name, (self,), {**dict(zip(parameters, args, strict=False)), **kwargs})
+        if len(args) > count:
+            raise TypeError(f"{name}() takes {count} arguments beside the array, got {len(args)}")
+        named = {attr.name: value for attr, value in zip(attrs, args, strict=False)}
+        for twice in named.keys() & kwargs.keys():
+            raise TypeError(f"{name}() got multiple values for argument {twice!r}")
+        results = apply(type(self), name, (self,), named | kwargs)
         return results[0] if len(results) == 1 else list(results)
 
-    method.__name__, method.__qualname__ = name, f"ndarray.{name}"
-    method.__doc__ = f"The operator `{name}` on the array."
-    return method
+    shown = [_parameter(attr.name, attr.default, i < count) for i, attr in enumerate(attrs)]
+    method.__signature__ = inspect.Signature([_parameter("self"), *shown])  # type: ignore[attr-defined] # for `help`
+    return named(method, name, f"The operator `{name}` on the array.", "ndarray")
 
 
 class FluentMethods(ArrayMethods):
@@ -90,18 +117,18 @@ class FluentMethods(ArrayMethods):
     zeros_like = _function("zeros_like")
 
     log_sigmoid = _operator("log_sigmoid")
-    log_softmax = _operator("log_softmax", "axis", "temperature")
+    log_softmax = _operator("log_softmax", by_place=2)
     mish = _operator("mish")
-    one_hot = _operator("one_hot", "depth", "on_value", "off_value", "dtype")
+    one_hot = _operator("one_hot")
     rcbrt = _operator("rcbrt")
     relu = _operator("relu")
     rsqrt = _operator("rsqrt")
     shape_array = _operator("shape_array")
     sigmoid = _operator("sigmoid")
-    slice = _operator("slice", "begin", "end", "step")
-    slice_axis = _operator("slice_axis", "axis", "begin", "end")
-    softmax = _operator("softmax", "axis", "temperature")
-    topk = _operator("topk", "axis", "k", "ret_typ", "is_ascend", "dtype")
+    slice = _operator("slice")
+    slice_axis = _operator("slice_axis")
+    softmax = _operator("softmax", by_place=2)
+    topk = _operator("topk")
 
     def softmin(self, axis: int = -1) -> Self:
         """`softmax` of the negative elements."""
@@ -111,13 +138,21 @@ class FluentMethods(ArrayMethods):
         """One element along `axis` for every position in `index`; see `mx.npx.pick`."""
         return self._apply("pick", self._of(index), axis=axis, mode=mode, keepdims=keepdims)
 
-    def reshape_like(self, rhs: Any, **ranges: int | None) -> Self:
+    def reshape_like(
+        self,
+        rhs: Any,
+        lhs_begin: int | None = None,
+        lhs_end: int | None = None,
+        rhs_begin: int | None = None,
+        rhs_end: int | None = None,
+    ) -> Self:
         """The elements in the shape of `rhs`; see `mx.npx.reshape_like`."""
+        ranges = {"lhs_begin": lhs_begin, "lhs_end": lhs_end, "rhs_begin": rhs_begin, "rhs_end": rhs_end}
         return self._apply("reshape_like", self._of(rhs), **ranges)
 
-    def broadcast_like(self, other: Any, **axes: Any) -> Self:
+    def broadcast_like(self, other: Any, lhs_axes: Any = None, rhs_axes: Any = None) -> Self:
         """Repeated to the shape of `other`; see `mx.npx.broadcast_like`."""
-        return self._apply("broadcast_like", self._of(other), **axes)
+        return self._apply("broadcast_like", self._of(other), lhs_axes=lhs_axes, rhs_axes=rhs_axes)
 
     def slice_like(self, shape_like: Any, axes: Sequence[int] = ()) -> Self:
         """The first elements, as many as `shape_like` has, along `axes` (all by default)."""

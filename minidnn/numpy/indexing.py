@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import operator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from minidnn.ir.trace import no_data
+from minidnn.ir.graph import Entry
+from minidnn.ir.trace import Trace, current_trace
 from minidnn.numpy.base import Array, ArrayBase, as_native
 from minidnn.sizes import Size, as_index, by_example, has_sizes, is_same
 
-__all__ = ["is_basic", "is_traced_key", "record_index", "to_numpy_key"]
+__all__ = ["is_basic", "note_view", "record_assignment", "record_index", "to_numpy_key", "trace_of_key"]
 
 
 def to_numpy_key(key: Any) -> Any:
@@ -23,9 +25,7 @@ def to_numpy_key(key: Any) -> Any:
     if isinstance(key, tuple):
         return tuple(to_numpy_key(k) for k in key)
     if isinstance(key, ArrayBase):
-        if key._entry is not None:
-            raise no_data(key._entry, "an array used as an index")
-        return key._data
+        return key._read("an array used as an index")
     return key
 
 
@@ -39,14 +39,37 @@ def is_basic(key: Any) -> bool:
     return all(k is None or k is Ellipsis or isinstance(k, slice) or _is_integer(k) for k in parts)
 
 
-def is_traced_key(key: Any) -> bool:
-    """Whether there is an array or a size of a network being traced in the key."""
+def trace_of_key(key: Any) -> Trace[Any] | None:
+    """The trace of the arrays in the key that are being traced, or of sizes in it; None if there are none."""
     parts = key if isinstance(key, tuple) else (key,)
-    return any(isinstance(k, ArrayBase) and k._entry is not None for k in parts) or any(map(_has_sizes, parts))
+    if any(map(_has_sizes, parts)):
+        return current_trace()
+    return next((k._trace for k in parts if isinstance(k, ArrayBase) and k._trace is not None), None)
 
 
 def _has_sizes(part: Any) -> bool:
     return has_sizes((part.start, part.stop) if isinstance(part, slice) else part)
+
+
+@dataclass(frozen=True)
+class _Window:
+    """How a view sees, and writes to, the array that ``array[key]`` is a view of."""
+
+    array: ArrayBase
+    key: Any
+
+    def read(self) -> Entry:
+        return _record_basic(self.array, self.key)._value
+
+    def write(self, value: ArrayBase) -> None:
+        self.array._replace(record_assignment(self.array, self.key, value))
+
+
+def note_view(array: ArrayBase, key: Any, view: ArrayBase) -> None:
+    """Remember that ``view = array[key]`` has the memory of an array that was made while tracing."""
+    trace = current_trace()
+    if trace is not None and trace.serial == array._buffer.serial:
+        trace.views.setdefault(id(array._buffer), []).append((view, _Window(array, key)))
 
 
 def record_index(array: Array, key: Any) -> Array:
@@ -55,7 +78,39 @@ def record_index(array: Array, key: Any) -> Array:
     Raises:
         IndexError: the key does not fit the shape.
     """
-    return _record_basic(array, key) if is_basic(key) else _record_advanced(array, key)
+    if not is_basic(key):
+        return _record_advanced(array, key)
+    view = _record_basic(array, key)
+    view._buffer, view._window, view._seen = array._buffer, _Window(array, key), array._buffer.version
+    return view
+
+
+def record_assignment(array: Array, key: Any, value: Any) -> Array:
+    """What a traced array is after ``array[key] = value``, as an operator.
+
+    Raises:
+        IndexError: the key does not fit the shape.
+    """
+    parts: list[Any] = []
+    indices: list[ArrayBase] = []
+    for part in key if isinstance(key, tuple) else (key,):
+        index = _as_index(array, part)
+        if isinstance(index, ArrayBase):
+            indices.append(index)
+        parts.append(_encoded(index))
+    written = value if isinstance(value, ArrayBase) else type(array)._wrap(as_native(np.asarray(value)))
+    return array._apply("index_assign", written, *indices, key=parts)
+
+
+def _encoded(part: Any) -> Any:
+    """A part of a key as the attribute of the operator has it."""
+    if part is None:
+        return "new"
+    if part is Ellipsis:
+        return "rest"
+    if isinstance(part, slice):
+        return tuple(None if n is None else operator.index(n) for n in (part.start, part.stop, part.step))
+    return "array" if isinstance(part, ArrayBase) else operator.index(part)
 
 
 def _record_basic(array: Array, key: Any) -> Array:
@@ -96,8 +151,6 @@ def _record_basic(array: Array, key: Any) -> Array:
         result = result._apply("expand_dims", axis=axis)
     if result is array:
         result = array._apply("identity")
-    if array._trace is not None:
-        array._trace.note_view(array, result)
     return result
 
 

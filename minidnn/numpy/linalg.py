@@ -1,9 +1,4 @@
-"""`mx.np.linalg`: linear algebra, computed by NumPy on the values at hand, or made of operators where that is simple.
-
-Results are float32 unless an argument is float64. Functions that NumPy computes refuse arrays of a network that is
-being traced; `norm`, `vector_norm`, `matrix_transpose`, `trace`, `outer`, `vecdot`, `matrix_power` and `multi_dot` are
-operators.
-"""
+"""`mx.np.linalg`: linear algebra. Results are float32 unless an argument is float64."""
 
 from __future__ import annotations
 
@@ -14,11 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minidnn import dispatch
-from minidnn.errors import OpError, ShapeError, TypeMismatchError
+from minidnn.errors import OpError, ShapeError
 from minidnn.numpy import contractions, delegated, elementwise, linear, reductions
-from minidnn.numpy.convert import as_array, own, to_numpy
+from minidnn.numpy.base import apply
+from minidnn.numpy.convert import as_array, find_traced, own
 from minidnn.numpy.multiarray import ndarray
 from minidnn.ops.checks import FLOAT32
+from minidnn.user_code import named
 
 __all__ = [
     "cholesky",
@@ -54,7 +51,6 @@ __all__ = [
     "vector_norm",
 ]
 
-Array = np.ndarray[Any, Any]
 Axis = int | tuple[int, ...] | None
 
 
@@ -87,57 +83,16 @@ class SVDResult(NamedTuple):
     Vh: ndarray
 
 
-def _floats(function: str, *arrays: Any) -> tuple[list[Array], np.dtype[Any]]:
-    """The arguments in float64, and the dtype of the results.
-
-    Raises:
-        MXNetError: an array is traced.
-        OpError: an argument is no array of numbers.
-    """
-    ours = [as_array(a) for a in arrays]
-    dtype = np.dtype(np.float64) if any(a.dtype == np.float64 for a in ours) else FLOAT32
-    for a in ours:
-        if a.dtype == np.bool_:
-            raise TypeMismatchError(f"linalg.{function}: numbers are wanted, got {a.dtype} of shape {a.shape}")
-    return [to_numpy(a).astype(np.float64) for a in ours], dtype
-
-
-def _computed(function: str, *arrays: Any, **kwargs: Any) -> tuple[Any, np.dtype[Any]]:
-    """What NumPy computes, and the dtype of the results.
-
-    Raises:
-        OpError: NumPy refuses the arguments: the shapes do not fit, a matrix is singular or not positive definite.
-    """
-    hosts, dtype = _floats(function, *arrays)
-    try:
-        return getattr(np.linalg, function)(*hosts, **kwargs), dtype
-    except (np.linalg.LinAlgError, ValueError) as error:
-        shapes = " and ".join(str(h.shape) for h in hosts)
-        raise OpError(f"linalg.{function}: {error}; shapes are {shapes}") from None
-
-
-def _one(value: Any, dtype: np.dtype[Any]) -> ndarray:
-    return own(np.asarray(value).astype(dtype, copy=False))
-
-
-def _real(function: str, value: Any, dtype: np.dtype[Any]) -> ndarray:
-    """Eigenvalues or eigenvectors that have no imaginary part.
-
-    Raises:
-        OpError: they have one; there are no complex arrays.
-    """
-    if np.iscomplexobj(value) and np.any(np.imag(value)):
-        raise OpError(f"linalg.{function}: the eigenvalues are complex, and there are no complex arrays; use NumPy's")
-    return _one(np.real(value), dtype)
-
-
 def _plain(function: str, doc: str) -> Callable[[Any], ndarray]:
     def computed(a: Any) -> ndarray:
-        return _one(*_computed(function, a))
+        return dispatch.invoke_one(f"linalg_{function}", as_array(a))
 
-    computed.__name__ = computed.__qualname__ = function
-    computed.__doc__ = doc
-    return computed
+    return named(computed, function, doc)
+
+
+def _parts(function: str, *arrays: Any, **attrs: Any) -> tuple[ndarray, ...]:
+    """The results of an operator that has several."""
+    return apply(ndarray, f"linalg_{function}", [as_array(a) for a in arrays], attrs)
 
 
 inv = _plain("inv", "The inverse of square matrices ``(..., n, n)``.")
@@ -146,14 +101,12 @@ det = _plain("det", "The determinant of square matrices ``(..., n, n)``.")
 
 def slogdet(a: Any) -> SlogdetResult:
     """Sign and logarithm of the absolute value of the determinant of square matrices."""
-    (sign, logarithm), dtype = _computed("slogdet", a)
-    return SlogdetResult(_one(sign, dtype), _one(logarithm, dtype))
+    return SlogdetResult(*_parts("slogdet", a))
 
 
 def cholesky(a: Any, upper: bool = False) -> ndarray:
     """The triangular factor L of a positive definite matrix ``L · Lᵀ``, or with `upper` its transpose."""
-    factor, dtype = _computed("cholesky", a)
-    return _one(np.swapaxes(factor, -1, -2) if upper else factor, dtype)
+    return dispatch.invoke_one("linalg_cholesky", as_array(a), upper=upper)
 
 
 def qr(a: Any, mode: str = "reduced") -> QRResult:
@@ -162,21 +115,15 @@ def qr(a: Any, mode: str = "reduced") -> QRResult:
     Raises:
         OpError: another mode.
     """
-    if mode not in ("reduced", "complete"):
-        raise OpError(f"linalg.qr: mode must be 'reduced' or 'complete', got {mode!r}")
-    (q, r), dtype = _computed("qr", a, mode=mode)
-    return QRResult(_one(q, dtype), _one(r, dtype))
+    return QRResult(*_parts("qr", a, mode=mode))
 
 
 def svd(a: Any) -> SVDResult:
     """U, S and Vh of ``a = U · diag(S) · Vh``: of ``(..., M, N)`` with M <= N they are (M, M), (M,) and (M, N)."""
-    (u, s, vh), dtype = _computed("svd", a, full_matrices=False)
-    return SVDResult(_one(u, dtype), _one(s, dtype), _one(vh, dtype))
+    return SVDResult(*_parts("svd", a))
 
 
-def svdvals(a: Any) -> ndarray:
-    """The singular values, the largest first."""
-    return _one(*_computed("svd", a, compute_uv=False))
+svdvals = _plain("svdvals", "The singular values, the largest first.")
 
 
 def eig(a: Any) -> EigResult:
@@ -185,8 +132,7 @@ def eig(a: Any) -> EigResult:
     Raises:
         OpError: they are complex.
     """
-    (values, vectors), dtype = _computed("eig", a)
-    return EigResult(_real("eig", values, dtype), _real("eig", vectors, dtype))
+    return EigResult(*_parts("eig", a))
 
 
 def eigvals(a: Any) -> ndarray:
@@ -195,72 +141,76 @@ def eigvals(a: Any) -> ndarray:
     Raises:
         OpError: they are complex.
     """
-    values, dtype = _computed("eigvals", a)
-    return _real("eigvals", values, dtype)
+    return dispatch.invoke_one("linalg_eigvals", as_array(a))
 
 
 def eigh(a: Any, upper: bool = False) -> EigResult:
     """Eigenvalues, in order, and eigenvectors of symmetric matrices, of which one triangle is read."""
-    (values, vectors), dtype = _computed("eigh", a, UPLO="U" if upper else "L")
-    return EigResult(_one(values, dtype), _one(vectors, dtype))
+    return EigResult(*_parts("eigh", a, upper=upper))
 
 
 def eigvalsh(a: Any, upper: bool = False) -> ndarray:
     """Eigenvalues, in order, of symmetric matrices, of which one triangle is read."""
-    return _one(*_computed("eigvalsh", a, UPLO="U" if upper else "L"))
+    return dispatch.invoke_one("linalg_eigvalsh", as_array(a), upper=upper)
 
 
 def solve(a: Any, b: Any) -> ndarray:
     """The x of ``a · x = b``; `a` is ``(..., n, n)``, `b` ``(n,)`` or ``(..., n, k)``."""
-    return _one(*_computed("solve", a, b))
+    return dispatch.invoke_one("linalg_solve", as_array(a), as_array(b))
 
 
-def lstsq(a: Any, b: Any, rcond: Any = "warn") -> tuple[ndarray, ndarray, int, ndarray]:
+def lstsq(a: Any, b: Any, rcond: Any = "warn") -> tuple[ndarray, ndarray, Any, ndarray]:
     """The x with the smallest ``|a · x - b|``; the residuals; the rank of `a`; its singular values.
 
     Args:
         a, b: ``(M, N)`` and ``(M,)`` or ``(M, K)``.
         rcond: singular values below this share of the largest count as zero. None, -1 and ``warn`` take the precision
             of the dtype times the larger of M and N.
+
+    Returns:
+        The rank is an integer, or an array without dimensions in a network that is being traced.
     """
-    hosts, dtype = _floats("lstsq", a, b)
-    cutoff = float(np.finfo(dtype).eps) * max((*hosts[0].shape, 1)) if rcond in (None, -1, "warn") else float(rcond)
-    (x, residuals, rank, singular), _ = _computed("lstsq", a, b, rcond=cutoff)
-    return _one(x, dtype), _one(residuals, dtype), int(rank), _one(singular, dtype)
+    share = None if rcond in (None, -1, "warn") else float(rcond)
+    x, rank, singular, residuals = _parts("lstsq", a, b, rcond=share)
+    return x, residuals, rank if find_traced(rank) is not None else int(rank), singular
 
 
 def pinv(a: Any, rtol: Any = None, hermitian: bool = False) -> ndarray:
     """The pseudo-inverse; singular values below `rtol` times the largest count as zero (by default 1e-15)."""
-    return _one(*_computed("pinv", a, rcond=1e-15 if rtol is None else to_numpy(rtol), hermitian=hermitian))
+    share = as_array(1e-15 if rtol is None else rtol)
+    return dispatch.invoke_one("linalg_pinv", as_array(a), share, hermitian=hermitian)
 
 
 def matrix_rank(M: Any, rtol: Any = None, hermitian: bool = False) -> ndarray:  # noqa: N803 - MXNet's name
     """The number of singular values above `rtol` times the largest, by default the dtype's precision times the size."""
-    (host,), dtype = _floats("matrix_rank", M)
-    share = float(np.finfo(dtype).eps) * max((*host.shape[-2:], 1)) if rtol is None else to_numpy(rtol)
-    if host.ndim < 2:
-        return own(np.asarray(int(np.any(host != 0)), np.int64))
-    largest = np.linalg.svd(host, compute_uv=False, hermitian=hermitian).max(axis=-1, initial=0.0)
-    rank, _ = _computed("matrix_rank", M, tol=share * largest, hermitian=hermitian)
-    return own(np.asarray(rank, np.int64))
+    a = as_array(M)
+    if rtol is None:
+        dtype = a.dtype if a.dtype == np.float64 else FLOAT32
+        rtol = np.finfo(dtype).eps * max((*a.shape[-2:], 1))
+    return dispatch.invoke_one("linalg_matrix_rank", a, as_array(rtol), hermitian=hermitian)
 
 
 def cond(x: Any, p: Any = None) -> ndarray:
     """The condition number, by the norm `p` (by default the 2-norm)."""
-    return _one(*_computed("cond", x, p=p))
+    order = p if p is None or isinstance(p, str) else str(float(p))
+    return dispatch.invoke_one("linalg_cond", as_array(x), p=order)
 
 
 def tensorinv(a: Any, ind: int = 2) -> ndarray:
     """The inverse with respect to `tensordot` over the first `ind` dimensions."""
-    return _one(*_computed("tensorinv", a, ind=ind))
+    return dispatch.invoke_one("linalg_tensorinv", as_array(a), ind=ind)
 
 
 def tensorsolve(a: Any, b: Any, axes: Sequence[int] | None = None) -> ndarray:
     """The x of ``tensordot(a, x, x.ndim) = b``; `axes` of `a` are moved to its end before."""
-    return _one(*_computed("tensorsolve", a, b, axes=axes))
+    return dispatch.invoke_one("linalg_tensorsolve", as_array(a), as_array(b), axes=axes)
 
 
-# ---- operators ------------------------------------------------------------------------------------
+# ---- sums and products ----------------------------------------------------------------------------
+
+
+# MXNet takes these words too.
+_INFINITIES = {"inf": np.inf, "-inf": -np.inf}
 
 
 def norm(x: Any, ord: Any = None, axis: Axis = None, keepdims: bool = False) -> ndarray:
@@ -270,6 +220,7 @@ def norm(x: Any, ord: Any = None, axis: Axis = None, keepdims: bool = False) -> 
         x: the array; integers count as float32.
         ord: of vectors any number, or plus or minus infinity; of matrices ``'fro'``, 1, -1, infinity, -infinity, and
             2, -2 and ``'nuc'``, for which singular values are computed. None: the root of the sum of squares.
+            Infinities may be written ``'inf'`` and ``'-inf'``.
         axis: of the vectors, or both axes of the matrices; None: all elements, as a vector or matrix with an `ord`.
         keepdims: whether the axes stay, with size one.
 
@@ -292,6 +243,7 @@ def norm(x: Any, ord: Any = None, axis: Axis = None, keepdims: bool = False) -> 
 
 
 def _vector_norm(a: ndarray, ord: Any, axes: tuple[int, ...] | None, keepdims: bool) -> ndarray:
+    ord = _INFINITIES.get(ord, ord)
     if isinstance(ord, str):
         raise OpError(f"linalg.norm: the order {ord!r} is one of matrices")
     if ord == 2:
@@ -309,11 +261,15 @@ def _vector_norm(a: ndarray, ord: Any, axes: tuple[int, ...] | None, keepdims: b
 
 def _matrix_norm(a: ndarray, ord: Any, axes: tuple[int, ...], keepdims: bool) -> ndarray:
     rows, columns = axes
+    ord = _INFINITIES.get(ord, ord)
     if ord in ("fro", "f"):
         return _vector_norm(a, 2, axes, keepdims)
     if ord in (2, -2, "nuc"):
-        hosts, _ = _floats("norm", a)
-        return _one(np.linalg.norm(hosts[0], ord, axes, keepdims), a.dtype)
+        matrices = dispatch.invoke_one("moveaxis", a, source=axes, destination=(-2, -1))
+        result = dispatch.invoke_one("linalg_singular_norm", matrices, ord=ord if ord == "nuc" else str(int(ord)))
+        for axis in sorted(axis % a.ndim for axis in axes) if keepdims else ():
+            result = result.expand_dims(axis)
+        return result
     if ord not in (1, -1, np.inf, -np.inf):
         raise OpError(f"linalg.norm: the order of a matrix norm must be 1, 2, inf, 'fro' or 'nuc', got {ord!r}")
     summed, kept = (rows, columns) if abs(ord) == 1 else (columns, rows)

@@ -6,7 +6,7 @@ from typing import Any
 
 from minidnn import dispatch
 from minidnn.dispatch import binary, product
-from minidnn.numpy.base import deliver
+from minidnn.numpy.base import check_options, deliver
 from minidnn.numpy.convert import as_array, is_scalar
 from minidnn.numpy.manipulation import ravel
 from minidnn.numpy.multiarray import ndarray
@@ -16,6 +16,7 @@ __all__ = ["dot", "inner", "matmul", "outer", "vdot"]
 
 def matmul(a: Any, b: Any, out: ndarray | None = None, **kwargs: Any) -> ndarray:
     """The matrix product of the last two axes, over broadcast leading ones; a vector is a row or a column."""
+    check_options("matmul", kwargs)
     return deliver(product("matmul", as_array(a), as_array(b)), out)
 
 

@@ -262,9 +262,13 @@ def dsplit(ary: Any, indices_or_sections: int | Sequence[int]) -> list[ndarray]:
     return split(ary, indices_or_sections, 2)
 
 
-def repeat(a: Any, repeats: int, axis: int | None = None) -> ndarray:
-    """Every element `repeats` times, along `axis` or of the flattened array."""
-    return dispatch.invoke_one("repeat", as_array(a), repeats=repeats, axis=axis)
+def repeat(a: Any, repeats: int | Sequence[int], axis: int | None = None) -> ndarray:
+    """Every element `repeats` times, along `axis` or of the flattened array; or a number for each slice.
+
+    Raises:
+        OpError: a number is negative, or there is not one for each slice.
+    """
+    return as_array(a).repeat(repeats, axis)
 
 
 def tile(A: Any, reps: int | Sequence[int]) -> ndarray:  # noqa: N803

@@ -8,8 +8,10 @@ from typing import Any, Self
 
 import numpy as np
 
+from minidnn.errors import OpError
 from minidnn.numpy.base import apply, deliver
 from minidnn.numpy.operators import ArrayOperators
+from minidnn.ops.checks import normalize_axis
 
 __all__ = ["ArrayMethods"]
 
@@ -118,9 +120,22 @@ class ArrayMethods(ArrayOperators):
         """Repeated to `shape` by NumPy's rules; -2 copies a dimension."""
         return self._apply("broadcast_to", shape=shape)
 
-    def repeat(self, repeats: int, axis: int | None = None) -> Self:
-        """Every element `repeats` times."""
-        return self._apply("repeat", repeats=repeats, axis=axis)
+    def repeat(self, repeats: int | Sequence[int], axis: int | None = None) -> Self:
+        """Every element `repeats` times; or a number for each slice along `axis`.
+
+        Raises:
+            OpError: a number is negative, or there is not one for each slice.
+        """
+        if isinstance(repeats, (int, np.integer)):
+            return self._apply("repeat", repeats=repeats, axis=axis)
+        if axis is None:
+            return self.ravel().repeat(repeats, 0)
+        count = self.shape[normalize_axis("repeat", axis, self.ndim)]
+        try:
+            where = np.repeat(np.arange(count), np.asarray(repeats))
+        except (ValueError, TypeError) as error:
+            raise OpError(f"repeat: repeats must be {count} integers that are not negative: {error}") from None
+        return self._apply("take", where, axis=axis, mode="clip")
 
     def tile(self, reps: int | Sequence[int]) -> Self:
         """The whole array `reps` times."""

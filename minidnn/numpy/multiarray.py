@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any, ClassVar, Protocol
@@ -10,14 +11,22 @@ import numpy as np
 
 from minidnn.device import Device, cpu
 from minidnn.errors import MXNetError, TypeMismatchError
-from minidnn.ir.trace import no_data
+from minidnn.ir.trace import innermost_serial
 from minidnn.numpy.base import as_native
 from minidnn.numpy.fluent import FluentMethods
-from minidnn.numpy.indexing import is_basic, is_traced_key, record_index, to_numpy_key
+from minidnn.numpy.indexing import (
+    is_basic,
+    note_view,
+    record_assignment,
+    record_index,
+    to_numpy_key,
+    trace_of_key,
+)
 
 __all__ = ["NumpyProtocol", "ndarray"]
 
 _CPU = cpu()
+_API_VERSION = re.compile(r"202[1-4]\.(0[1-9]|1[0-2])")  # the first is of 2021.12; MXNet takes any month of that year
 _SHOWN_WITHOUT_DTYPE = frozenset({np.dtype(np.float32), np.dtype(np.bool_)})
 
 
@@ -113,15 +122,15 @@ class ndarray(FluentMethods):
         return bool(self._read("bool()"))
 
     def __float__(self) -> float:
-        return float(self.item())
+        return float(self._read("float()").item())
 
     def __int__(self) -> int:
-        return int(self.item())
+        return int(self._read("int()").item())
 
     def __index__(self) -> int:
-        if self.size != 1 or self.dtype.kind not in "iu":
-            raise TypeError(f"only integer arrays with one element can be used as an index, got {self._type}")
-        return int(self.item())
+        if self.shape or self.dtype.kind not in "iu":
+            raise TypeError(f"only integer arrays with one element and no dimension can be an index, got {self._type}")
+        return int(self._read("use as an index").item())
 
     def __len__(self) -> int:
         if not self.shape:
@@ -138,7 +147,7 @@ class ndarray(FluentMethods):
 
     def __repr__(self) -> str:
         if self._data is None:
-            return f"<traced {self._type} {self._entry}>"
+            return f"<traced {self._type} {self._value}>"
         end = ")" if self.dtype in _SHOWN_WITHOUT_DTYPE and self.size else f", dtype={self.dtype})"
         if not self.size:
             end = f", shape={self.shape}{end}"
@@ -148,7 +157,9 @@ class ndarray(FluentMethods):
         return repr(self) if self._data is None else str(self._data)
 
     def __format__(self, spec: str) -> str:
-        return format(self.item(), spec) if spec and not self.shape else format(str(self), spec)
+        if spec and self.shape:
+            raise TypeError(f"an array with dimensions has no format {spec!r}; its shape is {self.shape}")
+        return format(self._read("format()").item(), spec) if spec else str(self)
 
     # ---- copies and conversions ------------------------------------------------------------------
 
@@ -221,24 +232,32 @@ class ndarray(FluentMethods):
     # ---- indexing and writing --------------------------------------------------------------------
 
     def __getitem__(self, key: Any) -> ndarray:
-        if self._data is None or is_traced_key(key):
+        if self._data is None or trace_of_key(key) is not None:
             return record_index(self, key)
         key = to_numpy_key(key)
         if not is_basic(key):
             return self._wrap(np.asarray(self._data[key]))
-        parts = key if isinstance(key, tuple) else (key,)
-        # With an ellipsis NumPy gives a view even where one element is left.
-        view = self._data[parts if any(p is Ellipsis for p in parts) else (*parts, Ellipsis)]
-        return self._wrap(view, base=self)
+        view = self._wrap(_view(self._data, key), base=self)
+        if self._buffer.serial:
+            note_view(self, key, view)
+        return view
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        if self._data is None:
-            assert self._entry is not None
-            raise no_data(self._entry, "writing to elements")
-        if isinstance(value, ndarray):
-            value = value._read("writing a traced array into a concrete one")
+        if type(value) in (list, tuple) and innermost_serial():
+            value = self._namespace.array(value, self.dtype)
+        trace = trace_of_key(key) or (value._trace if isinstance(value, ndarray) else None)
+        if trace is not None:
+            self._enter(trace)
+        if self._trace is not None:
+            self._replace(record_assignment(self, key, value))
+            return
+        assert self._data is not None
         try:
-            self._data[to_numpy_key(key)] = value
+            known, written = to_numpy_key(key), to_numpy_key(value)
+            if is_basic(known):
+                _view(self._data, known)[...] = written
+            else:
+                self._data[known] = written
         finally:
             self._buffer.version += 1
 
@@ -264,8 +283,14 @@ class ndarray(FluentMethods):
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         return self._numpy_protocol.apply_function(func, args, kwargs)
 
-    def __array_namespace__(self, *, api_version: str | None = None) -> ModuleType:
-        """`mx.np`, for code that is written to the Python array API standard."""
+    def __array_namespace__(self, api_version: str | None = None) -> ModuleType:
+        """`mx.np`, for code that is written to the Python array API standard.
+
+        Raises:
+            ValueError: `api_version` is not the year and month of a version of the standard, as ``2021.12``.
+        """
+        if api_version is not None and not _API_VERSION.fullmatch(api_version):
+            raise ValueError(f"unknown version of the array API standard: {api_version!r}")
         return self._namespace
 
     def __dlpack__(self, *, copy: bool | None = None, **kwargs: Any) -> Any:
@@ -302,6 +327,12 @@ class ndarray(FluentMethods):
 
     def __deepcopy__(self, memo: Any) -> ndarray:
         return self.copy()
+
+
+def _view(data: np.ndarray[Any, Any], key: Any) -> Any:
+    """A view by basic indexing, also where one element is left: with an ellipsis NumPy gives an array even then."""
+    parts = key if isinstance(key, tuple) else (key,)
+    return data[parts if any(p is Ellipsis for p in parts) else (*parts, Ellipsis)]
 
 
 def _from_numpy(data: np.ndarray[Any, Any]) -> ndarray:

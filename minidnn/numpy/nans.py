@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from minidnn.dispatch import binary
+from minidnn.dispatch import binary, invoke_one
 from minidnn.numpy import elementwise, reductions
 from minidnn.numpy.base import deliver
 from minidnn.numpy.convert import as_array
-from minidnn.numpy.delegated import _delegate
 from minidnn.numpy.multiarray import ndarray
+from minidnn.numpy.recorded import at_levels
 
 __all__ = [
     "nanargmax",
@@ -27,13 +27,62 @@ __all__ = [
 
 Axis = int | Sequence[int] | None
 
-nanargmax = _delegate("nanargmax", "The position of the largest element that is a number.")
-nanargmin = _delegate("nanargmin", "The position of the smallest element that is a number.")
-nancumprod = _delegate("nancumprod", "Products of all elements so far, nan counting as 1.")
-nancumsum = _delegate("nancumsum", "Sums of all elements so far, nan counting as 0.")
-nanmedian = _delegate("nanmedian", "The middle of the sorted elements that are numbers.")
-nanpercentile = _delegate("nanpercentile", "The elements below which so many percent of the numbers lie.")
-nanquantile = _delegate("nanquantile", "The elements below which such a share of the numbers lies.")
+
+def nanargmax(a: Any, axis: int | None = None, out: ndarray | None = None, keepdims: bool = False) -> ndarray:
+    """The position (int64) of the largest element that is a number, along `axis` or in the flattened array.
+
+    Raises:
+        OpError: a slice has no number.
+    """
+    return deliver(invoke_one("nanargmax", as_array(a), axis=axis, keepdims=keepdims), out)
+
+
+def nanargmin(a: Any, axis: int | None = None, out: ndarray | None = None, keepdims: bool = False) -> ndarray:
+    """The position (int64) of the smallest element that is a number; see `nanargmax`."""
+    return deliver(invoke_one("nanargmin", as_array(a), axis=axis, keepdims=keepdims), out)
+
+
+def nancumsum(a: Any, axis: int | None = None, dtype: Any = None, out: ndarray | None = None) -> ndarray:
+    """Sums of all elements so far, nan counting as 0."""
+    return deliver(invoke_one("nancumsum", as_array(a), axis=axis, dtype=dtype), out)
+
+
+def nancumprod(a: Any, axis: int | None = None, dtype: Any = None, out: ndarray | None = None) -> ndarray:
+    """Products of all elements so far, nan counting as 1."""
+    return deliver(invoke_one("nancumprod", as_array(a), axis=axis, dtype=dtype), out)
+
+
+def nanmedian(
+    a: Any, axis: Axis = None, out: ndarray | None = None, overwrite_input: bool = False, keepdims: bool = False
+) -> ndarray:
+    """The middle of the sorted elements that are numbers."""
+    return deliver(invoke_one("nanmedian", as_array(a), axis=axis, keepdims=keepdims), out)
+
+
+def nanpercentile(
+    a: Any,
+    q: Any,
+    axis: Axis = None,
+    out: ndarray | None = None,
+    overwrite_input: bool = False,
+    method: str = "linear",
+    keepdims: bool = False,
+) -> ndarray:
+    """The elements below which so many percent of the numbers lie; `method` as in `percentile`."""
+    return deliver(at_levels("nanpercentile", a, q, axis=axis, method=method, keepdims=keepdims), out)
+
+
+def nanquantile(
+    a: Any,
+    q: Any,
+    axis: Axis = None,
+    out: ndarray | None = None,
+    overwrite_input: bool = False,
+    method: str = "linear",
+    keepdims: bool = False,
+) -> ndarray:
+    """The elements below which such a share of the numbers lies; `method` as in `quantile`."""
+    return deliver(at_levels("nanquantile", a, q, axis=axis, method=method, keepdims=keepdims), out)
 
 
 def nanprod(

@@ -277,12 +277,12 @@ def shuffle(x: Any) -> None:
     """Put the slices along the first axis into random order, in place.
 
     Raises:
-        MXNetError: the network is being traced, and `x` is none of its intermediate results: every run would have to
-            shuffle the same memory.
+        MXNetError: the network is being traced, and `x` exists outside of it: every run would have to shuffle the same
+            memory.
     """
-    if tracing.current_trace() is not None and getattr(x, "_entry", None) is None:
-        raise MXNetError("random.shuffle of an array outside the network cannot be traced; use random.permutation")
     if not isinstance(x, ndarray):
+        if tracing.innermost_serial():
+            raise MXNetError("random.shuffle of a NumPy array cannot be traced; use random.permutation")
         x[...] = generator().permutation(to_numpy(x))
         return
     x._assign(dispatch.invoke_one("random_shuffle", x))

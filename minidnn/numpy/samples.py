@@ -6,9 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from minidnn.dispatch import invoke_one
+from minidnn.errors import ShapeError
 from minidnn.numpy import manipulation, reductions
-from minidnn.numpy.convert import as_array, own, to_numpy
+from minidnn.numpy.convert import as_array, as_operand, own
 from minidnn.numpy.delegated import _delegate, sort
+from minidnn.numpy.elementwise import _unary
 from minidnn.numpy.multiarray import ndarray
 
 __all__ = [
@@ -25,12 +28,20 @@ __all__ = [
     "unwrap",
 ]
 
-correlate = _delegate("correlate", "The cross-correlation of two vectors.")
 histogram2d = _delegate("histogram2d", "How many points fall into each cell of a grid.")
 histogram_bin_edges = _delegate("histogram_bin_edges", "The edges of the bins of `histogram`.")
 histogramdd = _delegate("histogramdd", "How many points fall into each cell of a grid of several dimensions.")
-i0 = _delegate("i0", "The modified Bessel function of the first kind, order 0.")
-unwrap = _delegate("unwrap", "Phases without their jumps of more than half a period.")
+i0 = _unary("i0", "The modified Bessel function of the first kind, order 0.")
+
+
+def correlate(a: Any, v: Any, mode: str = "valid") -> ndarray:
+    """The cross-correlation of two vectors: where they overlap wholly (``valid``), partly (``full``), or ``same``."""
+    return invoke_one("correlate", as_operand(a), as_operand(v), mode=mode)
+
+
+def unwrap(p: Any, discont: float | None = None, axis: int = -1, *, period: float = 2 * np.pi) -> ndarray:
+    """Phases without their jumps along `axis` of more than `discont`, by default half a period."""
+    return invoke_one("unwrap", as_operand(p), discont=discont, axis=axis, period=period)
 
 
 def msort(a: Any) -> ndarray:
@@ -51,8 +62,19 @@ def trapz(y: Any, x: Any = None, dx: float = 1.0, axis: int = -1) -> ndarray:
 
 
 def ix_(*args: Any) -> tuple[ndarray, ...]:
-    """Vectors of positions as arrays that broadcast to the grid of all their combinations."""
-    return tuple(own(a) for a in np.ix_(*to_numpy([as_array(a) if isinstance(a, ndarray) else a for a in args])))
+    """Vectors of positions, or of bools, as arrays that broadcast to the grid of all their combinations.
+
+    Raises:
+        ShapeError: one is no vector.
+    """
+    vectors = [as_operand(a) if not isinstance(a, (list, tuple)) or len(a) else as_array([], np.int64) for a in args]
+    grid = []
+    for i, vector in enumerate(vectors):
+        if vector.ndim != 1:
+            raise ShapeError(f"ix_: vectors are wanted, got shape {vector.shape}")
+        positions = vector.nonzero()[0] if vector.dtype == np.bool_ else vector
+        grid.append(positions.reshape((1,) * i + (-1,) + (1,) * (len(vectors) - i - 1)))
+    return tuple(grid)
 
 
 def tril_indices_from(arr: Any, k: int = 0) -> tuple[ndarray, ...]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from minidnn.numpy.convert import as_array, own, to_numpy
+from minidnn.dispatch import invoke_one
+from minidnn.numpy.base import apply
+from minidnn.numpy.convert import as_array, as_operand
 from minidnn.numpy.delegated import _delegate
+from minidnn.numpy.manipulation import ravel
 from minidnn.numpy.multiarray import ndarray
 
 __all__ = ["in1d", "setxor1d", "unique_all", "unique_inverse", "unique_values"]
@@ -33,8 +34,7 @@ class UniqueInverse(NamedTuple):
 
 def in1d(ar1: Any, ar2: Any, assume_unique: bool = False, invert: bool = False) -> ndarray:
     """Whether each element of the flattened `ar1` occurs in `ar2`, or with `invert` does not."""
-    first, second = (np.ravel(to_numpy(as_array(a))) for a in (ar1, ar2))
-    return own(np.isin(first, second, assume_unique=assume_unique, invert=invert))
+    return invoke_one("isin", ravel(as_operand(ar1)), as_operand(ar2), invert=invert)
 
 
 def unique_all(x: Any) -> UniqueAll:
@@ -42,9 +42,7 @@ def unique_all(x: Any) -> UniqueAll:
 
     Positions are those in the flattened array; `inverse_indices` has the shape of `x`.
     """
-    data = to_numpy(as_array(x))
-    values, indices, inverse, counts = np.unique(data, True, True, True)
-    return UniqueAll(own(values), own(indices), own(inverse.reshape(data.shape)), own(counts))
+    return UniqueAll(*apply(ndarray, "unique", [as_array(x)], {}))
 
 
 def unique_inverse(x: Any) -> UniqueInverse:
@@ -55,4 +53,4 @@ def unique_inverse(x: Any) -> UniqueInverse:
 
 def unique_values(x: Any) -> ndarray:
     """The different elements, sorted."""
-    return own(np.unique(to_numpy(as_array(x))))
+    return unique_all(x).values

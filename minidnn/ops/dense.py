@@ -66,7 +66,10 @@ register(
         infer_parameters=_dense_shapes,
         mxnet=("FullyConnected", "_npx_fully_connected"),
         anchor=AnchorTraits(
-            "dense", output_rank=lambda attrs: 2 if attrs.flatten else None, integer="quantized_fully_connected"
+            "dense",
+            output_rank=lambda attrs: 2 if attrs.flatten else None,
+            integer="quantized_fully_connected",
+            eltwise_hint="with_eltwise",
         ),
     )
 )

@@ -1,4 +1,4 @@
-"""Operators whose result has a size that depends on values: argwhere, unique, bincount; and depend.
+"""Operators whose result has a size that depends on values: argwhere, unique, setxor1d, bincount; and depend.
 
 Their attribute ``size`` fixes it; see `Op.is_dynamic`.
 """
@@ -13,8 +13,9 @@ import numpy as np
 from minidnn.errors import OpError, ShapeError
 from minidnn.ops.checks import normalize_axis, want_integer, want_rank, want_shape
 from minidnn.ops.elementwise import BOOL, INT64, promote, want_supported
+from minidnn.ops.numpy_dtypes import defaulted
 from minidnn.ops.registry import Attr, Attrs, Op, TensorType, register
-from minidnn.ops.traits import ALWAYS, IF_FIRST
+from minidnn.ops.traits import ALWAYS, IF_ALL, IF_FIRST
 
 __all__: list[str] = []
 
@@ -67,6 +68,24 @@ register(
         attrs=(Attr("axis", "int", None), _SIZE),
         outputs=4,
         is_dynamic=True,
+    )
+)
+
+
+def _infer_setxor1d(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
+    want_supported("setxor1d", types)
+    return [TensorType((attrs.size,), defaulted(np.result_type(*(t.dtype for t in types)), types))]
+
+
+register(
+    Op(
+        "setxor1d",
+        _infer_setxor1d,
+        lambda attrs, a, b: np.setxor1d(a, b, attrs.assume_unique),
+        ("ar1", "ar2"),
+        attrs=(Attr("assume_unique", "bool", False), _SIZE),
+        is_dynamic=True,
+        nonnegative=IF_ALL,
     )
 )
 

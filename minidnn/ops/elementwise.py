@@ -192,6 +192,7 @@ _FLOAT: dict[str, _Row] = {
     "gamma": _Row(_per_element(_gamma), ("_npx_gamma", "gamma"), None, IF_ALL),
     "gammaln": _Row(_per_element(_lgamma), ("_npx_gammaln", "gammaln")),
     "digamma": _Row(_digamma, ("_npx_digamma", "digamma")),
+    "i0": _Row(np.i0, (), None, ALWAYS),
     "sigmoid": _Row(_logistic, ("_npx_sigmoid", "sigmoid"), step("sigmoid"), ALWAYS, "act"),
     "log_sigmoid": _Row(
         lambda x: -np.logaddexp(0, -x), ("_npx_log_sigmoid", "log_sigmoid"), step("log_sigmoid"), None, "act"
@@ -209,6 +210,9 @@ _FLOAT: dict[str, _Row] = {
     ),
 }
 
+# Results in floats that depend on the dtype itself, so that nothing wider can stand in for it.
+_OF_DTYPE: dict[str, _Row] = {"spacing": _Row(np.spacing)}
+
 _PREDICATES: dict[str, _Row] = {
     "logical_not": _Row(np.logical_not, ("_npi_logical_not",), None, ALWAYS),
     "isnan": _Row(np.isnan, ("_npi_isnan",), None, ALWAYS),
@@ -220,7 +224,11 @@ _PREDICATES: dict[str, _Row] = {
 
 
 def _register_unary(
-    name: str, row: _Row, dtype_of: Callable[[np.dtype[Any]], np.dtype[Any]], refuse_bool: bool = False
+    name: str,
+    row: _Row,
+    dtype_of: Callable[[np.dtype[Any]], np.dtype[Any]],
+    refuse_bool: bool = False,
+    in_dtype: bool = False,
 ) -> None:
     def infer(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
         want_supported(name, types)
@@ -229,6 +237,8 @@ def _register_unary(
         return [TensorType(types[0].shape, dtype_of(types[0].dtype))]
 
     def reference(attrs: Attrs, x: Array) -> Any:
+        if in_dtype:
+            return row.function(x.astype(dtype_of(x.dtype), copy=False))
         # float16 and integers are computed in float32, so that only the result is rounded.
         wide = x.astype(np.float32) if dtype_of is float_of and x.dtype not in (np.float32, np.float64) else x
         return row.function(wide)
@@ -253,6 +263,8 @@ for _name, _row in _SAME.items():
     _register_unary(_name, _row, lambda t: t, refuse_bool=_name in {"negative", "sign", "square"})
 for _name, _row in _FLOAT.items():
     _register_unary(_name, _row, float_of)
+for _name, _row in _OF_DTYPE.items():
+    _register_unary(_name, _row, float_of, in_dtype=True)
 for _name, _row in _PREDICATES.items():
     _register_unary(_name, _row, lambda t: BOOL)
 
@@ -274,4 +286,21 @@ register(
     )
 )
 
-UNARY = (*_SAME, *_FLOAT, *_PREDICATES, "bitwise_not")
+
+def _infer_frexp(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
+    want_supported("frexp", types)
+    data = types[0]
+    return [TensorType(data.shape, float_of(data.dtype)), TensorType(data.shape, np.dtype(np.int32))]
+
+
+register(
+    Op(
+        "frexp",
+        _infer_frexp,
+        lambda attrs, x: np.frexp(x.astype(float_of(x.dtype), copy=False)),
+        ("data",),
+        outputs=2,
+    )
+)
+
+UNARY = (*_SAME, *_FLOAT, *_OF_DTYPE, *_PREDICATES, "bitwise_not")

@@ -212,3 +212,76 @@ for _name, _reference in (("index_add", _index_add), ("index_update", _index_upd
             mxnet=(f"_npx_{_name}",),
         )
     )
+
+
+# ---- x[key] = value ------------------------------------------------------------------------------------
+
+
+def _check_key(attrs: Attrs) -> None:
+    """A key has integers, slices as three numbers or None, ``new`` axes, the ``rest`` of them, places for arrays."""
+
+    def is_part(part: Any) -> bool:
+        if isinstance(part, tuple):
+            return len(part) == 3 and all(n is None or _is_integer(n) for n in part)
+        return part in ("new", "rest", "array") if isinstance(part, str) else _is_integer(part)
+
+    if not isinstance(attrs.key, tuple) or not all(map(is_part, attrs.key)):
+        raise OpError(f"index_assign: key must have integers, slices, 'new', 'rest' and 'array', got {attrs.key!r}")
+
+
+def _is_integer(n: Any) -> bool:
+    return isinstance(n, int) and not isinstance(n, bool)
+
+
+def _key(attrs: Attrs, indices: Sequence[Any]) -> tuple[Any, ...]:
+    """The key as NumPy takes it."""
+    rest = iter(indices)
+    words = {"new": None, "rest": Ellipsis}
+    return tuple(
+        slice(*part) if isinstance(part, tuple) else next(rest) if part == "array" else words.get(part, part)
+        for part in attrs.key
+    )
+
+
+def _infer_index_assign(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
+    op, (data, value), indices = "index_assign", types[:2], types[2:]
+    for name, t in (("data", data), ("value", value), *((f"index{i}", t) for i, t in enumerate(indices))):
+        if t.dtype not in DTYPES or (name.startswith("index") and t.dtype.kind not in "biu"):
+            raise TypeMismatchError(f"{op}: {name} must be of {'integers or bools' if indices else 'numbers'}, got {t}")
+    if not indices:
+        # No memory: one element, seen as an array of that shape.
+        _want_writable(op, np.broadcast_to(np.zeros((), np.bool_), data.shape)[_key(attrs, ())].shape, value, attrs)
+    return [data]
+
+
+def _want_writable(op: str, shape: tuple[int, ...], value: TensorType, attrs: Attrs) -> None:
+    """Whether a value can be written to elements of that shape: NumPy drops dimensions of size one in front of it."""
+    front = value.ndim - len(shape)
+    fits = value.shape == shape
+    if attrs.broadcasts and not fits and all(n == 1 for n in value.shape[: max(front, 0)]):
+        kept = value.shape[max(front, 0) :]
+        fits = all(n in (1, m) for n, m in zip(reversed(kept), reversed(shape), strict=False))
+    if not fits:
+        raise ShapeError(f"{op}: a value of shape {value.shape} cannot be written to elements of shape {shape}")
+
+
+def _index_assign(attrs: Attrs, data: Array, value: Array, *indices: Array) -> Array:
+    result = data.copy()
+    try:
+        result[_key(attrs, indices)] = value
+    except ValueError as error:
+        raise ShapeError(f"index_assign: {error}") from None
+    return result
+
+
+register(
+    Op(
+        "index_assign",
+        _infer_index_assign,
+        _index_assign,
+        lambda attrs: ("data", "value", *(f"index{i}" for i in range(attrs.key.count("array")))),
+        attrs=(Attr("key", "tree"), Attr("broadcasts", "bool", True)),
+        check=_check_key,
+        nonnegative=lambda attrs, inputs: all(inputs[:2]),
+    )
+)

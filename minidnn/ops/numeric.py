@@ -1,4 +1,4 @@
-"""Operators without a family, as NumPy computes them: histograms, covariances, interpolation, polynomials, ..."""
+"""Operators without a family, as NumPy computes them: covariances, interpolation, phases, ..."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from minidnn.errors import OpError, ShapeError
-from minidnn.ops.checks import broadcast_shapes, normalize_axis, want_min_rank, want_rank, want_shape
+from minidnn.ops.checks import broadcast_shapes, normalize_axis, want_filled, want_min_rank, want_rank, want_shape
 from minidnn.ops.elementwise import BOOL, quiet, want_supported
 from minidnn.ops.numpy_dtypes import defaulted, probed_dtype
 from minidnn.ops.registry import Attr, Attrs, Op, TensorType, register
@@ -59,15 +59,6 @@ register(
 )
 
 
-def _infer_polyval(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
-    want_supported("polyval", types)
-    want_rank("polyval", "p", types[0], 1)
-    return [TensorType(types[1].shape, probed_dtype(np.polyval, types))]
-
-
-register(Op("polyval", _infer_polyval, lambda attrs, p, x: np.polyval(p, x), ("p", "x"), mxnet=("_npi_polyval",)))
-
-
 def _infer_interp(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
     op = "interp"
     want_supported(op, types)
@@ -87,6 +78,27 @@ register(
         lambda attrs, x, xp, fp: np.interp(x, xp, fp, attrs.left, attrs.right, attrs.period),
         ("x", "xp", "fp"),
         attrs=(Attr("left", "float", None), Attr("right", "float", None), Attr("period", "float", None)),
+    )
+)
+
+
+def _infer_unwrap(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
+    op = "unwrap"
+    want_supported(op, types)
+    want_min_rank(op, "p", types[0], 1)
+    normalize_axis(op, attrs.axis, types[0].ndim)
+    if isinstance(attrs.period, bool) or not isinstance(attrs.period, (int, float)) or attrs.period == 0:
+        raise OpError(f"{op}: period must be a number other than zero, got {attrs.period!r}")
+    return [TensorType(types[0].shape, probed_dtype(lambda p: np.unwrap(p, period=attrs.period), types))]
+
+
+register(
+    Op(
+        "unwrap",
+        _infer_unwrap,
+        quiet(lambda attrs, p: np.unwrap(p, attrs.discont, attrs.axis, period=attrs.period)),
+        ("p",),
+        attrs=(Attr("discont", "float", None), Attr("axis", "int", -1), Attr("period", "tree", 2 * np.pi)),
     )
 )
 
@@ -117,6 +129,28 @@ register(
         lambda attrs, a, b: np.cross(a, b, attrs.axisa, attrs.axisb, attrs.axisc),
         ("a", "b"),
         attrs=(Attr("axisa", "int", -1), Attr("axisb", "int", -1), Attr("axisc", "int", -1)),
+    )
+)
+
+
+def _infer_correlate(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
+    op = "correlate"
+    want_supported(op, types)
+    for name, t in zip(("a", "v"), types, strict=True):
+        want_rank(op, name, t, 1)
+        want_filled(op, name, t, [0])
+    short, long = sorted(t.size for t in types)
+    count = {"valid": long - short + 1, "same": long, "full": long + short - 1}[attrs.mode]
+    return [TensorType((count,), defaulted(np.result_type(*(t.dtype for t in types)), types))]
+
+
+register(
+    Op(
+        "correlate",
+        _infer_correlate,
+        lambda attrs, a, v: np.correlate(a, v, attrs.mode),
+        ("a", "v"),
+        attrs=(Attr("mode", "str", "valid", choices=("valid", "same", "full")),),
     )
 )
 
@@ -159,54 +193,3 @@ def _register_covariance(name: str, function: Callable[..., Any], attrs: tuple[A
 
 _register_covariance("cov", np.cov, (Attr("bias", "bool", False), Attr("ddof", "int", None)))
 _register_covariance("corrcoef", np.corrcoef, ())
-
-
-def _histogram_inputs(attrs: Attrs) -> tuple[str, ...]:
-    return ("data", *(("edges",) if attrs.bins is None else ()), *(("weights",) if attrs.has_weights else ()))
-
-
-def _histogram(attrs: Attrs, data: Array, *others: Array) -> tuple[Array, Array]:
-    edges = others[0] if attrs.bins is None else attrs.bins
-    weights = others[-1] if attrs.has_weights else None
-    with np.errstate(all="ignore"):
-        return np.histogram(data, edges, attrs.range, attrs.density, weights)
-
-
-def _infer_histogram(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
-    op, named = "histogram", dict(zip(_histogram_inputs(attrs), types, strict=True))
-    want_supported(op, types)
-    if attrs.range is not None and (
-        not isinstance(attrs.range, tuple)
-        or len(attrs.range) != 2
-        or not all(isinstance(n, (int, float)) and np.isfinite(n) for n in attrs.range)
-        or attrs.range[0] > attrs.range[1]
-    ):
-        raise OpError(f"{op}: range must be two increasing numbers, got {attrs.range!r}")
-    if attrs.has_weights:
-        want_shape(op, "weights", named["weights"], named["data"].shape, "one for each element of data")
-    count = attrs.bins
-    if count is None:
-        want_rank(op, "edges", named["edges"], 1)
-        count = named["edges"].size - 1
-        if count < 1:
-            raise ShapeError(f"{op}: there must be at least 2 edges, got {named['edges']}")
-    samples = [np.arange(2).astype(t.dtype) for t in types]
-    dtypes = [defaulted(r.dtype, types) for r in _histogram(attrs.replace(bins=attrs.bins and 1), *samples)]
-    return [TensorType((count + i,), dtype) for i, dtype in enumerate(dtypes)]
-
-
-register(
-    Op(
-        "histogram",
-        _infer_histogram,
-        _histogram,
-        _histogram_inputs,
-        attrs=(
-            Attr("bins", "int", 10, low=1, optional=True),
-            Attr("range", "tree", None),
-            Attr("density", "bool", False),
-            Attr("has_weights", "bool", False),
-        ),
-        outputs=2,
-    )
-)

@@ -207,7 +207,12 @@ def _infer_multinomial(attrs: Attrs, types: Sequence[TensorType]) -> list[Tensor
 
 
 def _multinomial(attrs: Attrs, pvals: Array) -> Array:
+    if not pvals.size:  # NumPy's generators want an outcome at least
+        return np.zeros((*(attrs.size or ()), 0), np.int64)
     exact = pvals.astype(np.float64)
+    total = exact.sum()
+    if 1 < total < 1 + exact.size * np.finfo(np.float32).eps:  # probabilities that float32 has rounded
+        exact /= total
     drawn = _refusing("random_multinomial", lambda: generator().multinomial(attrs.n, exact, attrs.size))
     return np.asarray(drawn)
 

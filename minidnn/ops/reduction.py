@@ -168,15 +168,21 @@ def _register_position(name: str, function: Callable[..., Any]) -> None:
             raise ShapeError(f"zero-size reduction: {name} has no identity, got {data}, axis={attrs.axis}")
         return [TensorType(shape, INT64)]
 
+    def reference(attrs: Attrs, x: Array) -> Any:
+        try:
+            return function(x, axis=attrs.axis, keepdims=attrs.keepdims)
+        except ValueError as error:
+            raise OpError(f"{name}: {error}") from None
+
     register(
         Op(
             name,
             infer,
-            lambda attrs, x: function(x, axis=attrs.axis, keepdims=attrs.keepdims),
+            reference,
             ("data",),
             attrs=(Attr("axis", "int", None), Attr("keepdims", "bool", False)),
             kind="reduction",
-            mxnet=(f"_npi_{name}",),
+            mxnet=() if name.startswith("nan") else (f"_npi_{name}",),
             nonnegative=ALWAYS,
         )
     )
@@ -184,6 +190,9 @@ def _register_position(name: str, function: Callable[..., Any]) -> None:
 
 _register_position("argmax", np.argmax)
 _register_position("argmin", np.argmin)
+# Only numbers count; a slice without any is an error.
+_register_position("nanargmax", np.nanargmax)
+_register_position("nanargmin", np.nanargmin)
 
 
 def _register_cumulative(name: str, function: Callable[..., Any]) -> None:
@@ -207,7 +216,7 @@ def _register_cumulative(name: str, function: Callable[..., Any]) -> None:
             reference,
             ("data",),
             attrs=(Attr("axis", "int", None), Attr("dtype", "dtype", None)),
-            mxnet=(f"_np_{name}", f"_npi_{name}"),
+            mxnet=() if name.startswith("nan") else (f"_np_{name}", f"_npi_{name}"),
             nonnegative=IF_ALL,
         )
     )
@@ -215,3 +224,5 @@ def _register_cumulative(name: str, function: Callable[..., Any]) -> None:
 
 _register_cumulative("cumsum", np.cumsum)
 _register_cumulative("cumprod", np.cumprod)
+_register_cumulative("nancumsum", np.nancumsum)
+_register_cumulative("nancumprod", np.nancumprod)

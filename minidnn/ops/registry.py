@@ -33,9 +33,12 @@ REQUIRED = _Required()
 
 @dataclass(frozen=True)
 class TensorType:
-    """Shape and dtype of a tensor: all that is known of a value before it is computed."""
+    """Shape and dtype of a tensor: all that is known of a value before it is computed.
 
-    shape: tuple[int, ...]
+    Dimensions are ints, or while a network is traced also symbolic sizes (`minidnn.sizes.Size`).
+    """
+
+    shape: tuple[Any, ...]
     dtype: np.dtype[Any]
 
     @staticmethod

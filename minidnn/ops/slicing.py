@@ -280,7 +280,7 @@ def _check_pad(attrs: Attrs) -> Attrs:
     elif isinstance(width, tuple) and len(width) == 1 and isinstance(width[0], Integral):
         width = ((width[0], width[0]),)
     pairs_only = isinstance(width, tuple) and all(
-        isinstance(w, tuple) and len(w) == 2 and all(isinstance(n, Integral) and n >= 0 for n in w) for w in width
+        isinstance(w, tuple) and len(w) == 2 and all(isinstance(n, Integral) and int(n) >= 0 for n in w) for w in width
     )
     if not pairs_only or not width:
         raise OpError(f"pad: pad_width must be pairs of non-negative integers, got {attrs.pad_width!r}")
@@ -292,7 +292,10 @@ def _pad_pairs(attrs: Attrs, ndim: int) -> tuple[tuple[int, int], ...]:
     if len(width) == 1:
         return width * ndim
     if len(width) != ndim:
-        raise ShapeError(f"pad: pad_width has {len(width)} pairs for {ndim} dimensions")
+        wanted = len(width)
+        raise ShapeError(
+            f"pad: data must have {wanted} dimensions, got {ndim}: pad_width has {wanted} pairs for {ndim} dimensions"
+        )
     return width
 
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from minidnn.errors import OpError, ShapeError
+from minidnn.errors import OpError
 from minidnn.ops.checks import normalize_axes, normalize_axis, want_filled, want_min_rank, want_rank, want_shape
 from minidnn.ops.elementwise import BOOL, INT64, want_supported
-from minidnn.ops.numpy_dtypes import probed_dtype
+from minidnn.ops.numpy_dtypes import defaulted, probed_dtype
 from minidnn.ops.registry import Attr, Attrs, Op, TensorType, register
-from minidnn.ops.traits import ALWAYS, IF_ALL
+from minidnn.ops.traits import ALWAYS, IF_ALL, IF_FIRST
 
 __all__: list[str] = []
 
@@ -202,45 +202,65 @@ def _reduced(op: str, attrs: Attrs, data: TensorType) -> tuple[int, ...]:
 
 
 def _register_quantile(name: str, function: Callable[..., Any], highest: int) -> None:
+    """The levels are an attribute, or an input where the attribute is None."""
+
     def infer(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
+        shape = types[1].shape if attrs.q is None else _levels(attrs.q).shape
+        level = np.zeros((1,) * len(shape), types[1].dtype) if attrs.q is None else attrs.q
+        dtype = np.asarray(function(np.ones(2, types[0].dtype), level, method=attrs.method)).dtype
+        return [TensorType(shape + _reduced(name, attrs, types[0]), defaulted(dtype, types))]
+
+    def _levels(q: Any) -> Array:
         try:
-            q = np.asarray(attrs.q, np.float64)
+            levels = np.asarray(q, np.float64)
         except (ValueError, TypeError):
-            raise OpError(f"{name}: q must be a number or a line of numbers, got {attrs.q!r}") from None
-        if q.ndim > 1:
-            raise ShapeError(f"{name}: q must have at most 1 dimension, got {q.ndim}")
-        if not ((q >= 0) & (q <= highest)).all():
-            raise OpError(f"{name}: q must lie in [0, {highest}], got {attrs.q}")
-        dtype = probed_dtype(lambda x: function(x, attrs.q, method=attrs.method), types)
-        return [TensorType(q.shape + _reduced(name, attrs, types[0]), dtype)]
+            raise OpError(f"{name}: q must be a number or numbers, got {q!r}") from None
+        if not ((levels >= 0) & (levels <= highest)).all():
+            raise OpError(f"{name}: q must lie in [0, {highest}], got {q}")
+        return levels
+
+    def reference(attrs: Attrs, x: Array, q: Array | None = None) -> Any:
+        if q is not None:
+            _levels(q)
+        return function(x, attrs.q if q is None else q, attrs.axis, method=attrs.method, keepdims=attrs.keepdims)
 
     register(
         Op(
             name,
             infer,
-            lambda attrs, x: function(x, attrs.q, attrs.axis, method=attrs.method, keepdims=attrs.keepdims),
-            ("data",),
-            attrs=(Attr("q", "tree"), *_REDUCED, Attr("method", "str", "linear", choices=_METHODS)),
-            nonnegative=IF_ALL,
+            reference,
+            lambda attrs: ("data", "q") if attrs.q is None else ("data",),
+            attrs=(
+                Attr("q", "tree", optional=True),
+                *_REDUCED,
+                Attr("method", "str", "linear", choices=_METHODS),
+            ),
+            nonnegative=IF_FIRST,
         )
     )
 
 
 _register_quantile("percentile", np.percentile, 100)
 _register_quantile("quantile", np.quantile, 1)
+_register_quantile("nanpercentile", np.nanpercentile, 100)
+_register_quantile("nanquantile", np.nanquantile, 1)
 
 
-def _infer_median(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
-    return [TensorType(_reduced("median", attrs, types[0]), probed_dtype(np.median, types))]
+def _register_median(name: str, function: Callable[..., Any]) -> None:
+    def infer(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
+        return [TensorType(_reduced(name, attrs, types[0]), probed_dtype(function, types))]
 
-
-register(
-    Op(
-        "median",
-        _infer_median,
-        lambda attrs, x: np.median(x, attrs.axis, keepdims=attrs.keepdims),
-        ("data",),
-        attrs=_REDUCED,
-        nonnegative=IF_ALL,
+    register(
+        Op(
+            name,
+            infer,
+            lambda attrs, x: function(x, attrs.axis, keepdims=attrs.keepdims),
+            ("data",),
+            attrs=_REDUCED,
+            nonnegative=IF_ALL,
+        )
     )
-)
+
+
+_register_median("median", np.median)
+_register_median("nanmedian", np.nanmedian)

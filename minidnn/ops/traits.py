@@ -111,6 +111,8 @@ class AnchorTraits:
         integer: the operator that computes the same on 8-bit integers; empty if there is none.
         is_integer: whether it is such an operator itself.
         always_per_channel: whether its quantized weights have a scale per output channel in any case.
+        eltwise_hint: MXNet's attribute of a fused node for operations on one tensor behind it, activations or not;
+            empty if it has none.
     """
 
     label: str
@@ -120,6 +122,7 @@ class AnchorTraits:
     integer: str = ""
     is_integer: bool = False
     always_per_channel: bool = False
+    eltwise_hint: str = ""
 
     def axis_of_channels(self, attrs: Any, ndim: int | None) -> tuple[int, int | None]:
         """The channels' axis, and the rank of the output where it is known; `ndim` is what a caller knows of it."""

@@ -6,14 +6,17 @@ What a pass knows of shapes and dtypes it reads from the hints of the graph's va
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
-from minidnn.ir.graph import Graph
+from minidnn.ir.graph import Graph, unfused_outputs
+from minidnn.ir.infer import with_types
 from minidnn.ir.printing import debug_print, format_graph
 from minidnn.ir.verify import verify_if_asked
+from minidnn.ops.registry import TensorType
 from minidnn.passes.fold_batch_norm import fold_batch_norm
 from minidnn.passes.fold_constants import fold_constants, optimize_around, without_data
 from minidnn.passes.fuse import fuse_elementwise, fuse_epilogues
+from minidnn.passes.quantized_graph import is_quantized
 from minidnn.passes.remove_identities import remove_identities
 
 __all__ = [
@@ -21,6 +24,7 @@ __all__ = [
     "Pass",
     "fold_batch_norm",
     "fold_constants",
+    "fuse_again",
     "fuse_elementwise",
     "fuse_epilogues",
     "optimize_around",
@@ -54,6 +58,21 @@ def run_passes(graph: Graph, passes: Sequence[tuple[str, Pass]] = FUSION_PASSES)
         _show(name, result)
     debug_print("graph", f"after {len(passes)} passes", lambda: format_graph(result))
     return result
+
+
+def fuse_again(graph: Graph, types: Mapping[str, TensorType], constants: Collection[str]) -> Graph:
+    """A fused graph with more fused, now that these types of its variables are known; itself if that gains nothing.
+
+    Args:
+        graph: the graph; one with int8 operations stays as it is.
+        types: of variables, by name.
+        constants: names of the variables that do not change from run to run.
+    """
+    if is_quantized(graph):
+        return graph
+    plain = with_types(graph.rewrite(unfused_outputs), types)
+    fused = optimize_around(plain, constants, run_passes)
+    return fused if len(fused.operations()) < len(graph.operations()) else graph
 
 
 def _show(name: str, graph: Graph) -> None:

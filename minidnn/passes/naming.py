@@ -9,7 +9,7 @@ from minidnn.ir.graph import Entry, Graph, Node, make_fused
 __all__ = ["find_anchor", "name_fused_nodes"]
 
 _MAX_WORDS = 8
-_HINTS = ("with_bn", "with_act", "with_sum", "with_postsum_act")
+_HINTS = ("with_bn", "with_act", "with_sum", "with_postsum_act", "with_eltwise")
 
 
 def find_anchor(node: Node) -> Node | None:
@@ -22,7 +22,8 @@ def name_fused_nodes(graph: Graph) -> Graph:
     """The graph with fused nodes named ``fused_<anchor>_<tail>_<n>``, n counting in topological order.
 
     A fused node with an anchor gets MXNet's hints too, each ``'true'`` or not there: ``with_bn``; ``with_sum``, it
-    adds another tensor; ``with_act``, an activation before the sum; ``with_postsum_act``, one after it.
+    adds another tensor; ``with_act``, an activation before the sum; ``with_postsum_act``, one after it; and at dense
+    layers ``with_eltwise``, any operation on one tensor.
     """
     taken = {node.name for node in graph.nodes() if node.subgraph is None}
     count = 0
@@ -56,8 +57,10 @@ def _stem(subgraph: Graph) -> str:
 
 def _mxnet_hints(node: Node) -> dict[str, str]:
     assert node.subgraph is not None
-    if find_anchor(node) is None:
+    anchor = find_anchor(node)
+    if anchor is None:
         return {}
+    assert anchor.op is not None and anchor.op.anchor is not None
     found: set[str] = set()
     for inner in node.subgraph.operations():
         assert inner.op is not None
@@ -67,4 +70,6 @@ def _mxnet_hints(node: Node) -> dict[str, str]:
             found.add("with_sum")
         elif inner.op.is_activation:
             found.add("with_postsum_act" if "with_sum" in found else "with_act")
+        if inner.op.anchor is None and inner.op.affine is None and len(inner.inputs) == 1:
+            found.add(anchor.op.anchor.eltwise_hint)
     return {key: "true" for key in _HINTS if key in found}

@@ -116,12 +116,17 @@ class Tensor:
 
 @dataclass(frozen=True)
 class HostStep:
-    """``compute(input arrays) -> output arrays`` on NumPy views of the tensors."""
+    """``compute(input arrays) -> output arrays`` on NumPy views of the tensors.
+
+    `operator` is what is computed, and `reason` why no kernel does it.
+    """
 
     name: str
     compute: Callable[[Sequence[np.ndarray[Any, Any]]], Sequence[np.ndarray[Any, Any]]]
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
+    operator: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -134,6 +139,7 @@ class PlanStep:
         on_host: whether NumPy runs it, the operator's reference, because no kernel does.
         shape: of what it makes; None where that is not known.
         dtype: likewise.
+        reason: why NumPy runs it; empty where a kernel does.
     """
 
     name: str
@@ -141,6 +147,7 @@ class PlanStep:
     on_host: bool
     shape: tuple[int, ...] | None
     dtype: np.dtype[Any] | None
+    reason: str = ""
 
 
 def describe_step(step: NativeStep | HostStep) -> PlanStep:
@@ -152,7 +159,8 @@ def describe_step(step: NativeStep | HostStep) -> PlanStep:
         kernel = ": ".join([step.loop.name.removesuffix("_loop"), *([", ".join(specs)] if specs else [])])
         made = step.result
     shape, dtype = (None, None) if made is None else (made.shape, made.dtype)
-    return PlanStep(step.name, kernel, isinstance(step, HostStep), shape, dtype)
+    reason = step.reason if isinstance(step, HostStep) else ""
+    return PlanStep(step.name, kernel, isinstance(step, HostStep), shape, dtype, reason)
 
 
 # Python's objects for a step and for an argument, and the places of both in the tables of a run.

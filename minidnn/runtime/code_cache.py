@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import os
 import re
 import secrets
@@ -25,6 +26,8 @@ from pathlib import Path
 from minidnn import settings
 
 __all__ = ["CodeCache", "default_folder"]
+
+_log = logging.getLogger(__name__)
 
 _DIGEST_BYTES = 32
 _ENTRY = re.compile(r"[0-9a-f]{64}\.o")
@@ -64,9 +67,12 @@ class CodeCache:
     """
 
     def __init__(self, folder: Path | None, limit: int = settings.CACHE_BYTES.default) -> None:
-        self.folder = _private(folder) if folder is not None and limit > 0 else None
+        self.folder, why = _private(folder) if folder is not None and limit > 0 else (None, "")
         self.why_off = "" if self.folder else "no private folder" if limit else f"{settings.CACHE_BYTES.name}=0"
+        if why:
+            _log.warning("the cache of compiled code is off, and every process compiles for itself: %s", why)
         self.limit = limit
+        self._write_failed = False
         self._unmeasured = float(limit)  # bytes written since the folder was measured
 
     def read(self, key: str) -> bytes | None:
@@ -80,22 +86,33 @@ class CodeCache:
             return None
         digest, payload = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
         if _digest(key, payload) != digest:
+            _log.warning("%s: an invalid cache entry, damaged or renamed; it is compiled again", path)
             return None
         _note_use(path)
         return payload
+
+    def has(self, key: str) -> bool:
+        """Whether there is an entry of that key, damaged or not."""
+        return self.folder is not None and (self.folder / f"{key}.o").is_file()
 
     def write(self, key: str, payload: bytes) -> None:
         """Store an entry; a full or read-only disk costs the next process its time, not this one its life."""
         if self.folder is None or len(payload) > self.limit // 2:
             return
         temporary = self.folder / f"{key}.{secrets.token_hex(8)}.tmp"
-        with contextlib.suppress(OSError):
+        try:
             try:
                 temporary.touch(0o600, exist_ok=False)
                 temporary.write_bytes(_digest(key, payload) + payload)
                 temporary.replace(self.folder / f"{key}.o")
             finally:
                 temporary.unlink(missing_ok=True)
+        except OSError as error:
+            # The first one says it; a full disk would say it for every kernel.
+            _log.log(
+                logging.DEBUG if self._write_failed else logging.WARNING, "a cache entry was not written: %s", error
+            )
+            self._write_failed = True
         self._unmeasured += len(payload) + _DIGEST_BYTES
         if self._unmeasured >= self.limit * _STEP:
             self._unmeasured = 0
@@ -107,12 +124,17 @@ class CodeCache:
         total = sum(size for _, size, _ in entries)
         if total <= self.limit * (1 - _STEP):
             return
+        before, removed = total, 0
         for _, size, path in sorted(entries):
             if total <= self.limit * (1 - 2 * _STEP):
-                return
+                break
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
                 total -= size
+                removed += 1
+        _log.info(
+            "%s: %d cache entries, %d bytes, evicted (%s)", folder, removed, before - total, settings.CACHE_BYTES.name
+        )
 
 
 def _digest(key: str, payload: bytes) -> bytes:
@@ -140,17 +162,18 @@ def _note_use(path: Path) -> None:
             os.utime(path)
 
 
-def _private(folder: Path) -> Path | None:
-    """The absolute path of the folder, made if need be, if only its owner, who is us, can write to it; else None."""
+def _private(folder: Path) -> tuple[Path | None, str]:
+    """The absolute path of the folder, made if need be, if only its owner, who is us, can write to it; else why not."""
     try:
         folder = folder.absolute()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = folder.lstat()
-    except (OSError, ValueError):
-        return None
+    except (OSError, ValueError) as error:
+        return None, f"{folder}: {error}"
     if not stat.S_ISDIR(status.st_mode):
-        return None
-    ours = not hasattr(os, "getuid") or (
-        status.st_uid == os.getuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-    )
-    return folder if ours else None
+        return None, f"{folder} is not a folder"
+    if hasattr(os, "getuid") and status.st_uid != os.getuid():
+        return None, f"{folder} belongs to another user"
+    if hasattr(os, "getuid") and status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return None, f"others can write to {folder}"
+    return folder, ""

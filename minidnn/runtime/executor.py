@@ -11,8 +11,9 @@ import numpy as np
 from minidnn.plan.layout import ALIGNMENT, COUNTER_WORDS, JOB_WORDS, LINE_BYTES, ROW_ARGUMENTS
 from minidnn.plan.program import Address, Argument, HostStep, Kernel, Loop, NativeStep, Program, Tensor
 from minidnn.runtime import recording
+from minidnn.runtime.counters import COUNTERS, note_program
 from minidnn.runtime.library import Library
-from minidnn.runtime.memory import Arena, Arenas, Blocks, size_class
+from minidnn.runtime.memory import OUTPUTS, Arena, Arenas, size_class
 from minidnn.runtime.recording import Recorder, Span
 from minidnn.runtime.threads import ThreadPool, aligned_words
 
@@ -21,16 +22,13 @@ __all__ = ["Executor"]
 # What every run needs beside the steps' own loops.
 _DRIVER_LOOPS = ("run_loop", "help_loop")
 
-# Where outputs lie.
-_BLOCKS = Blocks(256 << 20)
-
 Array = np.ndarray[Any, Any]
 
 _NOTHING: Array = np.empty(0, np.uint8)
 
 
 def _new_output(tensor: Tensor, size: int) -> Array:
-    block = _BLOCKS.take(size)
+    block = OUTPUTS.take(size)
     skip = -block.ctypes.data % ALIGNMENT
     array: Array = np.ndarray(tensor.type.shape, tensor.type.dtype, block, skip, tensor.strides)
     return array
@@ -44,25 +42,34 @@ class Executor:
         library: has the kernels.
         pool: the threads that work.
         arenas: memory for temporaries, which programs that share it use in turns.
+        is_operator: whether it is a single operator's, which runs eagerly.
 
     Raises:
         RuntimeError: a kernel could not be compiled.
     """
 
-    def __init__(self, program: Program, library: Library, pool: ThreadPool, arenas: Arenas | None = None) -> None:
+    def __init__(
+        self,
+        program: Program,
+        library: Library,
+        pool: ThreadPool,
+        arenas: Arenas | None = None,
+        is_operator: bool = False,
+    ) -> None:
         self.program = program
+        self.is_operator = is_operator
         self.arenas = Arenas() if arenas is None else arenas
         self._library = library
         self._pool = pool
         self._idle: list[_Context] = []
         self._outputs = [(t, size_class(t.type.nbytes + ALIGNMENT)) for t in program.outputs]
         # Compile now, not at the first run.
-        library.prepare_loops([*_DRIVER_LOOPS, *(s.loop.name for s in program.steps if isinstance(s, NativeStep))])
-        for step in program.steps:
-            if isinstance(step, NativeStep):
-                for argument in (step.loop, *step.arguments):
-                    if isinstance(argument, (Kernel, Loop)):
-                        self.resolve(argument)
+        native = [step for step in program.steps if isinstance(step, NativeStep)]
+        arguments = [a for step in native for a in (step.loop, *step.arguments)]
+        self.prepared = library.prepare(
+            [*_DRIVER_LOOPS, *(a.name for a in arguments if isinstance(a, Loop))], program.kernels()
+        )
+        note_program(self)
 
     def resolve(self, argument: Kernel | Loop) -> int:
         if isinstance(argument, Kernel):
@@ -200,6 +207,7 @@ class _Context:
         if isinstance(segment, int):
             pool.run(segment)
             return
+        COUNTERS.count_numpy(segment.operator or segment.name)
         results = segment.compute([self._view(t) for t in segment.inputs])
         for tensor, result in zip(segment.outputs, results, strict=True):
             self._view(tensor)[...] = result

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from typing import NamedTuple
 
 import minidnn_kernels
 from minidnn import settings
@@ -15,11 +18,15 @@ from minidnn.plan import layout
 from minidnn.plan.program import KernelSpec
 from minidnn.process_safe import ForkSafeLock, uninterrupted
 from minidnn.runtime.code_cache import CodeCache, default_folder
+from minidnn.runtime.counters import COUNTERS
 from minidnn.runtime.loops import compile_loops
+from minidnn.runtime.messages import announce_compilation
 from minidnn_kernels.codegen import TOOLCHAIN, Loader, emit_object
-from minidnn_kernels.isa import ISAS, Isa, best_isa, get_isa, host_arch, host_features, host_supports
+from minidnn_kernels.isa import ISAS, Isa, best_isa, get_isa, host_arch, host_cpu, host_features, host_supports
 
-__all__ = ["Library", "chosen_isa", "library"]
+__all__ = ["Library", "Prepared", "chosen_isa", "library"]
+
+_log = logging.getLogger(__name__)
 
 
 @cache
@@ -54,6 +61,18 @@ def _sources_digest() -> str:
     return digest.hexdigest()
 
 
+class Prepared(NamedTuple):
+    """Where kernels came from: how many were compiled, were in the cache on disk, or were loaded already."""
+
+    compiled: int
+    cached: int
+    loaded: int
+
+
+# Fewer kernels are compiled in less than half a second or so; a loop takes Numba, which takes longer.
+_WORTH_SAYING = 4
+
+
 class Library:
     """Addresses of compiled kernels. Safe to use from many threads; what is compiled stays for good.
 
@@ -77,8 +96,33 @@ class Library:
         """The address of a loop of `loops.LOOPS`."""
         return self._address(_loop_key(name), name, lambda: compile_loops([name])[name])
 
-    def prepare_loops(self, names: Iterable[str]) -> None:
-        """Compile those loops that were never compiled, together: `loop` finds them from then on."""
+    def prepare(self, loops: Iterable[str], specs: Iterable[KernelSpec]) -> Prepared:
+        """Load these loops and microkernels, compiled if they have never been: `loop` and `microkernel` find them then.
+
+        Where much is to be compiled, a terminal is told.
+
+        Returns:
+            Where they came from.
+        """
+        loops, specs = list(dict.fromkeys(loops)), list(dict.fromkeys(specs))
+        keys = [key for key in (*map(_loop_key, loops), *map(repr, specs)) if key not in self._addresses]
+        known = len(loops) + len(specs) - len(keys)
+        if not keys:
+            return Prepared(0, 0, known)
+        missing = sum(not self.cache.has(self._entry(key)) for key in keys)
+        if missing >= _WORTH_SAYING:
+            folder = self.cache.folder
+            later = f"later runs take them from {folder}" if folder else f"the cache is off ({self.cache.why_off})"
+            announce_compilation(missing, self.isa.name, later)
+        self._compile_loops(loops)
+        for name in loops:
+            self.loop(name)
+        for spec in specs:
+            self.microkernel(spec)
+        return Prepared(missing, len(keys) - missing, known)
+
+    def _compile_loops(self, names: Sequence[str]) -> None:
+        """Compile those loops that were never compiled, together, which takes less time than one after the other."""
         unloaded = [name for name in sorted(set(names)) if _loop_key(name) not in self._addresses]
         missing = [name for name in unloaded if self.cache.read(self._entry(_loop_key(name))) is None]
         if len(missing) > 1:
@@ -96,7 +140,7 @@ class Library:
     def _load(self, key: str, symbol: str, emit: Callable[[], str]) -> int:
         with self._loading.here:
             if key not in self._addresses:
-                address = self._loader.load(self._object(key, emit), symbol)
+                address = self._loader.load(self._object(key, emit, symbol), symbol)
                 self._names[address] = symbol
                 self._addresses[key] = address
             return self._addresses[key]
@@ -106,13 +150,19 @@ class Library:
         content = f"{TOOLCHAIN}\n{_sources_digest()}\n{self.isa!r}\n{key}"
         return hashlib.sha256(content.encode()).hexdigest()
 
-    def _object(self, key: str, emit: Callable[[], str]) -> bytes:
-        name = self._entry(key)
+    def _object(self, key: str, emit: Callable[[], str], symbol: str = "") -> bytes:
+        name, begin = self._entry(key), time.perf_counter()
         found = self.cache.read(name)
+        is_new = found is None
         if found is None:
             found = emit_object(emit(), self.isa)
             self.compiled += 1
             self.cache.write(name, found)
+        (COUNTERS.kernels_compiled if is_new else COUNTERS.kernels_from_cache).add()
+        COUNTERS.code_bytes.add(len(found))
+        if _log.isEnabledFor(logging.DEBUG):
+            how = "compiled" if is_new else "from the cache"
+            _log.debug("kernel %s: %s, %d bytes, %.3f s", symbol, how, len(found), time.perf_counter() - begin)
         return found
 
 
@@ -124,4 +174,10 @@ def _loop_key(name: str) -> str:
 @cache
 def library() -> Library:
     """The library of this process, for the chosen ISA and the user's cache folder."""
-    return Library(chosen_isa(), CodeCache(default_folder(), settings.CACHE_BYTES.value()))
+    made = Library(chosen_isa(), CodeCache(default_folder(), settings.CACHE_BYTES.value()))
+    if _log.isEnabledFor(logging.INFO):
+        why = f"as {settings.ISA.name} says" if settings.ISA.value() else f"the best that this CPU ({host_cpu()}) has"
+        _log.info(
+            "kernels are made for %s, %s; code cache: %s", made.isa.name, why, made.cache.folder or made.cache.why_off
+        )
+    return made

@@ -17,7 +17,7 @@ import numpy as np
 
 from minidnn.plan.layout import ALIGNMENT
 
-__all__ = ["Arena", "Arenas", "Blocks", "size_class"]
+__all__ = ["OUTPUTS", "Arena", "Arenas", "Blocks", "size_class"]
 
 Array = np.ndarray[Any, Any]
 
@@ -85,6 +85,10 @@ class Blocks:
                 return
 
 
+# Where outputs of all programs lie.
+OUTPUTS = Blocks(256 << 20)
+
+
 class Arena:
     """Uninitialized bytes that begin on a multiple of `ALIGNMENT`, at `address`."""
 
@@ -109,6 +113,11 @@ class Arenas:
     def __init__(self, most_bytes: float = math.inf) -> None:
         self._most_bytes = most_bytes
         self._idle: list[Arena] = []
+
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes that no run is using now."""
+        return sum(arena.size for arena in list(self._idle))
 
     def take(self, size: int) -> Arena:
         """An arena of at least `size` bytes; one that is too small makes way for it."""

@@ -9,14 +9,15 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from html import escape
 from typing import Any
 
 from minidnn.ops.registry import TensorType
 from minidnn.plan.program import Cost, HostStep, NativeStep, describe_step
 from minidnn.runtime.recording import Run
-from minidnn.untrusted import printable
+from minidnn.untrusted import html_table, printable
 
-__all__ = ["Peaks", "Profile", "StepProfile", "measure_peaks"]
+__all__ = ["EXCESSES", "Peaks", "Profile", "StepProfile", "measure_peaks"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,16 @@ def measure_peaks(threads: int) -> Peaks:
     from minidnn_kernels.peak import measure_bandwidth, measure_fma_peak  # deferred: it loads LLVM
 
     return Peaks(measure_fma_peak(threads), measure_bandwidth(threads))
+
+
+# Why a step may come out above the machine's limits.
+EXCESSES = {
+    "winograd": "Winograd's convolutions count the operations of the direct convolution, of which they do fewer",
+    "int8": "int8 instructions do more operations at once than those of float32, by which the peak is measured",
+    "cache": "the data came from a cache, which is faster than memory, by which the peak is measured",
+    "noise": "the peak was measured while the machine was busier than it was in the fastest round of this step",
+}
+_MARKS = "¹²³⁴"
 
 
 @dataclass(frozen=True)
@@ -77,7 +88,7 @@ class StepProfile:
             f"{self.minimum * 1e3:.3f}",
             f"{self.median * 1e3:.3f}",
             self.rate,
-            "" if self.share_of_peak is None else f"{self.share_of_peak:.0%}",
+            "" if self.share_of_peak is None else f"{self.share_of_peak:.0%}{self.mark}",
             f"{self.share:.1%}",
         )
 
@@ -121,6 +132,20 @@ class StepProfile:
         if self.limit == "compute":
             return self.operations_per_second / self.peaks.operations
         return None if self.limit is None else self.bytes_per_second / self.peaks.bandwidth
+
+    @property
+    def excess(self) -> str | None:
+        """Why it comes out above the limit, as `EXCESSES` calls it; None where it does not."""
+        if self.share_of_peak is None or self.share_of_peak <= 1:
+            return None
+        if self.limit == "memory":
+            return "cache"
+        return "winograd" if "winograd" in self.kernel else "int8" if self.is_integer else "noise"
+
+    @property
+    def mark(self) -> str:
+        """The number of the footnote that says why it comes out above the limit."""
+        return "" if self.excess is None else _MARKS[[*EXCESSES].index(self.excess)]
 
     @property
     def is_integer(self) -> bool:
@@ -229,6 +254,28 @@ class Profile:
             for i, (begin, end) in enumerate(run.spans)
         ]
 
+    def timeline_note(self) -> str:
+        """What the timeline shows, and how that belongs to the times of the table."""
+        events = self.timeline()
+        span = max((event["end_ms"] for event in events), default=0.0)
+        if len(_by_program(self.runs)) == 1:
+            return (
+                f"The fastest of {len(self.runs)} runs: {span:.3f} ms from its first step to the end of its last, with "
+                "the time between steps; the table and the sum above it have the medians of all runs"
+            )
+        return f"All runs: {span:.3f} ms with the time between them; the table and the sum above it have medians"
+
+    def footnotes(self) -> list[str]:
+        """Why steps come out above the machine's limits, each with its mark."""
+        met = {step.excess: step.mark for step in self.steps()}
+        return [f"{met[excess]} {text}" for excess, text in EXCESSES.items() if excess in met]
+
+    def _repr_html_(self) -> str:
+        rows = [step.row for step in self.steps()]
+        numbers = [i for i, heading in enumerate(self.HEADINGS) if heading not in self.TEXT_COLUMNS]
+        below = "".join(f"<p>{escape(text)}</p>" for text in ([*self.footnotes(), self.summary] if rows else ()))
+        return f"<p>{escape(printable(self.title))}</p>\n{html_table(self.HEADINGS, rows, numbers)}\n{below}"
+
     def to_dict(self, sort: bool = False) -> dict[str, Any]:
         """Everything as plain data."""
         steps = self.steps(sort)
@@ -277,7 +324,7 @@ class Profile:
             for row in rows
         ]
         rule = "-" * max(map(len, lines))
-        return "\n".join([self.title, lines[0], rule, *lines[1:], rule, self.summary])
+        return "\n".join([self.title, lines[0], rule, *lines[1:], rule, *self.footnotes(), self.summary])
 
     def __str__(self) -> str:
         return self.format()

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import weakref
 from collections.abc import Callable, Hashable, Iterator
 from typing import Generic, Protocol, TypeVar
 
 from minidnn.plan.program import Program
+from minidnn.runtime.counters import COUNTERS
 
 __all__ = ["Owner", "ProgramCache"]
+
+_log = logging.getLogger(__name__)
 
 
 class Runnable(Protocol):
@@ -49,13 +53,13 @@ class ProgramCache(Generic[Kept]):
         most: how many programs are kept.
         most_bytes: of their tables and the constants that are theirs alone: weights and what is shared belong to
             others. A function is asked each time.
-        on_eviction: called whenever programs had to go.
+        what: what they are, for the log.
     """
 
     def __init__(
-        self, most: int, most_bytes: int | Callable[[], int], on_eviction: Callable[[int], None] = lambda count: None
+        self, most: int, most_bytes: int | Callable[[], int], what: str = "programs of single operators"
     ) -> None:
-        self.most, self._most_bytes, self._on_eviction = most, most_bytes, on_eviction
+        self.most, self._most_bytes, self._what = most, most_bytes, what
         self._entries: dict[int, weakref.ref[_Entry[Kept]]] = {}
         self._bytes = 0
         self._clock = itertools.count()
@@ -71,7 +75,9 @@ class ProgramCache(Generic[Kept]):
         """The program the owner has under that key."""
         entry = owner.programs.get(key)
         if entry is None:
+            COUNTERS.program_misses.add()
             return None
+        COUNTERS.program_hits.add()
         entry.used = next(self._clock)
         return entry.executor
 
@@ -106,12 +112,16 @@ class ProgramCache(Generic[Kept]):
         # The newest one stays, however large it is.
         kept = max(1, min(self.most * 3 // 4, sum(size <= self.most_bytes * 3 // 4 for size in sizes)))
         self._bytes = sizes[kept - 1]
-        self._on_eviction(len(alive) - kept)
         for number, entry in alive[kept:]:
             self._entries.pop(number, None)
             owner = entry.owner()
             if owner is not None and owner.programs.get(entry.key) is entry:
                 owner.programs.pop(entry.key, None)
+        COUNTERS.evictions.add(len(alive) - kept)
+        _log.info(
+            "%d %s dropped, those used longest ago; %d, with tables of %d bytes, are left",
+            *(len(alive) - kept, self._what, kept, self._bytes),
+        )
 
 
 def _count_bytes(entries: list[_Entry[Kept]]) -> Iterator[int]:

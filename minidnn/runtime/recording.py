@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from minidnn.plan.program import HostStep, Program
+from minidnn.runtime.counters import COUNTERS
 from minidnn.scope import current_scope
 
 __all__ = ["Recorder", "Run", "Span", "run_on_host", "start", "stop"]
@@ -93,8 +94,15 @@ def stop(recorder: Recorder) -> None:
         recorder.release()
 
 
-def run_on_host(name: str, compute: Callable[[], Result]) -> Result:
-    """An operator that runs as its NumPy reference, recorded if there is somebody to tell."""
+def run_on_host(name: str, compute: Callable[[], Result], operator: str = "") -> Result:
+    """An operator that runs as its NumPy reference, recorded under `name` if there is somebody to tell.
+
+    Args:
+        name: of the node, or of the operator.
+        compute: the reference.
+        operator: its name, where it is another.
+    """
+    COUNTERS.count_numpy(operator or name)
     recorder = current
     if recorder is None:
         return compute()

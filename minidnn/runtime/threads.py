@@ -16,6 +16,7 @@ import ctypes
 import os
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 
@@ -89,6 +90,20 @@ def _available_cores() -> int:
     return os.cpu_count() or 1
 
 
+def _limited(wanted: int, where: str) -> int:
+    """As many threads as are wanted, and no more than there are cores: others would only wait for each other."""
+    cores = _available_cores()
+    if wanted <= cores:
+        return wanted
+    warnings.warn(
+        f"{where}: {wanted} threads on {cores} usable {'cores' if cores > 1 else 'core'} would wait for each other; "
+        f"{cores} will be used",
+        RuntimeWarning,
+        stacklevel=4,
+    )
+    return cores
+
+
 def aligned_words(count: int) -> np.ndarray:
     """Zeroed int64 words that begin on a cache line."""
     spare = LINE_BYTES // 8
@@ -134,7 +149,8 @@ class ThreadPool:
     @property
     def threads(self) -> int:
         if self._threads is None:
-            self._threads = settings.NUM_THREADS.value() or _available_cores()
+            wanted = settings.NUM_THREADS.value()
+            self._threads = _available_cores() if wanted is None else _limited(wanted, settings.NUM_THREADS.name)
         return self._threads
 
     @threads.setter
@@ -142,7 +158,7 @@ class ThreadPool:
         if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= settings.MOST_THREADS:
             most = settings.MOST_THREADS
             raise SettingError(f"the number of threads must be an integer from 1 to {most}, got {quoted(count)}")
-        self._threads = count
+        self._threads = _limited(count, "set_num_threads")
 
     def start(self) -> None:
         """Start the helpers, if they have not been started; they inherit this thread's niceness."""
@@ -232,6 +248,9 @@ def start_threads() -> None:
 
 def set_num_threads(count: int) -> None:
     """Use `count` threads for inference from now on (default: ``MINIDNN_NUM_THREADS``, else the cores).
+
+    More than the cores that this process may use would wait for each other: a `RuntimeWarning` says so, and as many
+    threads as cores are used.
 
     Raises:
         SettingError: not an integer from 1 to 1024.

@@ -47,7 +47,7 @@ def check_names(outputs: Sequence[Entry]) -> set[str]:
 
 
 class Arithmetic(Graph):
-    """A graph of one output as a number: ``a + b``, ``2 * a``, ``-a``, ``a @ b``."""
+    """A graph of one output as a number: ``a + b``, ``2 * a``, ``-a``, ``a @ b``, ``a > 0``; ``==`` compares graphs."""
 
     __slots__ = ()
 
@@ -98,6 +98,30 @@ class Arithmetic(Graph):
 
     def __rtruediv__(self, other: Any) -> Self:
         return self._binary("rtrue_divide", other)
+
+    def __floordiv__(self, other: Any) -> Self:
+        return self._binary("floor_divide", other)
+
+    def __rfloordiv__(self, other: Any) -> Self:
+        return self._binary("rfloor_divide", other)
+
+    def __mod__(self, other: Any) -> Self:
+        return self._binary("mod", other)
+
+    def __rmod__(self, other: Any) -> Self:
+        return self._binary("rmod", other)
+
+    def __gt__(self, other: Any) -> Self:
+        return self._binary("greater", other)
+
+    def __ge__(self, other: Any) -> Self:
+        return self._binary("greater_equal", other)
+
+    def __lt__(self, other: Any) -> Self:
+        return self._binary("less", other)
+
+    def __le__(self, other: Any) -> Self:
+        return self._binary("less_equal", other)
 
     def __pow__(self, other: Any) -> Self:
         return self._binary("power", other)

@@ -17,7 +17,7 @@ from minidnn.ir.graph import Entry, Node, make_variable
 from minidnn.ir.infer import known_types, with_types
 from minidnn.ir.json_format import MAX_BYTES, attrs_to_strings, from_json, hints_to_strings, to_json
 from minidnn.ir.json_values import parse_literal
-from minidnn.ir.printing import format_graph
+from minidnn.ir.printing import format_graph, graph_html
 from minidnn.ir.roles import auxiliary_variables, parameter_variables
 from minidnn.ir.symbolic import bind_known
 from minidnn.numpy.multiarray import ndarray
@@ -68,6 +68,10 @@ class Symbol(Arithmetic):
         """Names of all variables."""
         return [v.name for v in self.variables()]
 
+    def get_inputs(self) -> Symbol:
+        """All variables, as one symbol."""
+        return Symbol(v[0] for v in self.variables())
+
     def list_outputs(self) -> list[str]:
         """Names of the outputs: ``conv_output``, ``split_output0``; that of a variable is its own name."""
         return [_output_name(entry) for entry in self.outputs]
@@ -86,8 +90,14 @@ class Symbol(Arithmetic):
         """One attribute of the node behind the output, as a string; None where it is not set."""
         return self.list_attr().get(key)
 
-    def list_attr(self) -> dict[str, str]:
-        """The attributes of the node behind the output, as strings."""
+    def list_attr(self, recursive: bool = False) -> dict[str, str]:
+        """The attributes of the node behind the output, as strings.
+
+        Raises:
+            GraphError: there are several nodes, or `recursive`, which `attr_dict` stands for.
+        """
+        if recursive:
+            raise GraphError("list_attr(recursive=True) is not supported; use attr_dict()")
         nodes = {entry.node for entry in self.outputs}
         if len(nodes) != 1:
             raise GraphError(f"a group of {len(nodes)} nodes has no attributes of its own; use attr_dict()")
@@ -97,7 +107,9 @@ class Symbol(Arithmetic):
         """The attributes of every node that has any, as strings.
 
         A fused node has the attributes of its anchor (the convolution inside, say) beside MXNet's
-        ``with_bn``, ``with_act``, ``with_sum`` and ``with_postsum_act``, which are ``'true'`` where they are set.
+        ``with_bn``, ``with_act``, ``with_sum``, ``with_postsum_act`` and, at dense layers, ``with_eltwise``, which are
+        ``'true'`` where they are set. One on integers has ``quantized`` ``'true'``, and where it gives floats
+        ``enabled_float_output`` with their dtype.
         """
         attrs = {node.name: _node_attrs(node) for node in self.nodes()}
         return {name: strings for name, strings in attrs.items() if strings}
@@ -136,8 +148,12 @@ class Symbol(Arithmetic):
         Raises:
             TypeMismatchError: the dtypes do not fit; the message names the node.
         """
+        return _all_or_nothing(self.infer_type_partial(*args, **kwargs))
+
+    def infer_type_partial(self, *args: Any, **kwargs: Any) -> _Inferred:
+        """Like `infer_type`, with None in place of each dtype that stays unknown."""
         dtypes = self._by_name(args, kwargs)
-        return _all_or_nothing(self._listed(known_types(self, dtypes=dtypes), lambda t: t.dtype))
+        return self._listed(known_types(self, dtypes=dtypes), lambda t: t.dtype)
 
     def _by_name(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         names = self.list_arguments()
@@ -188,12 +204,12 @@ class Symbol(Arithmetic):
         args: Mapping[str, Any] | Sequence[Any] | None = None,
         aux: Mapping[str, Any] | Sequence[Any] | None = None,
         ctx: Any = None,
-        device: Any = None,
         shape_dict: Mapping[str, Sequence[int]] | None = None,
         type_dict: Mapping[str, Any] | None = None,
         stype_dict: Mapping[str, str] | None = None,
         skip_infer: bool = False,
         dedup_subgraph: bool = True,
+        device: Any = None,
     ) -> Symbol:
         """A new symbol in which what one kernel can compute is one node.
 
@@ -279,6 +295,18 @@ class Symbol(Arithmetic):
     def __reduce__(self) -> tuple[Any, ...]:
         return fromjson, (self.tojson(),)
 
+    def as_np_ndarray(self) -> Symbol:
+        """The symbol itself: MXNet's two kinds of symbols are one here."""
+        return self
+
+    def as_nd_ndarray(self) -> Symbol:
+        """The symbol itself."""
+        return self
+
+    def debug_str(self) -> str:
+        """The graph as a table."""
+        return str(self)
+
     def __repr__(self) -> str:
         if self.name is not None:
             return f"<Symbol {printable(self.name)}>"
@@ -286,6 +314,9 @@ class Symbol(Arithmetic):
 
     def __str__(self) -> str:
         return format_graph(self)
+
+    def _repr_html_(self) -> str:
+        return graph_html(self)
 
 
 # ---- making symbols -------------------------------------------------------------------------------
@@ -300,6 +331,7 @@ def var(
     dtype: Any = None,
     init: Any = None,
     stype: Any = None,
+    profiler_scope: str | None = None,
     **kwargs: str,
 ) -> Symbol:
     """A variable.
@@ -310,6 +342,7 @@ def var(
         shape: its shape, where it is known; zero or a negative number for an unknown dimension.
         dtype: its dtype.
         lr_mult, wd_mult, init, stype: MXNet's; kept as attributes.
+        profiler_scope: MXNet's; without effect.
     """
     if not isinstance(name, str) or not name:
         raise GraphError(f"a variable's name must be a text, got {name!r}")
@@ -399,6 +432,10 @@ def _node_attrs(node: Node) -> dict[str, str]:
         anchor = anchor.subgraph.operations()[0]
     if anchor.op is not None and (anchor is node or anchor.op.kind == "anchor"):
         strings = attrs_to_strings(anchor.op, anchor.attrs)
+        if anchor is not node and anchor.op.anchor is not None and anchor.op.anchor.is_integer:
+            strings["quantized"] = "true"
+            if "out_type" not in node.hints:
+                strings["enabled_float_output"] = "float32"
     return strings | hints_to_strings(node)
 
 

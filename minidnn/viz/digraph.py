@@ -5,6 +5,7 @@ Imported when the first picture is made: importing minidnn does not import graph
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import graphviz
@@ -23,7 +24,7 @@ class DotNotFoundError(MXNetError, graphviz.ExecutableNotFound):  # type: ignore
             "drawing needs Graphviz's program 'dot', which is not on the PATH. Install it with your system's package "
             "manager ('apt install graphviz', 'brew install graphviz', 'conda install graphviz', or see "
             "https://graphviz.org/download/); without it, the graph's text is in the attribute 'source', and "
-            "save('plot.gv') writes it to a file for any Graphviz viewer; "
+            "save('plot.gv') writes it to a file for any Graphviz viewer; a notebook shows the graph without it, and "
             "'minidnn viz MODEL -o graph.svg' draws without it",
         )
 
@@ -32,7 +33,26 @@ class DotNotFoundError(MXNetError, graphviz.ExecutableNotFound):  # type: ignore
 
 
 class NetworkDigraph(graphviz.Digraph):  # type: ignore[misc]
-    """What `plot_network` returns."""
+    """What `plot_network` returns.
+
+    A notebook shows it as our own drawing (`minidnn.viz.svg`), for which nothing need be installed.
+    """
+
+    # What `draw_digraph` made it of; a subgraph has none.
+    drawing: Callable[[], str] | None = None
+
+    def _repr_svg_(self) -> str | None:
+        return None if self.drawing is None else self.drawing()
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None, **_: Any) -> dict[str, str]:
+        text = {"text/plain": f"<{type(self).__name__} {self.name}>"}
+        drawn = self._repr_svg_()
+        bundle = text if drawn is None else {"image/svg+xml": drawn, **text}
+        return {
+            key: value
+            for key, value in bundle.items()
+            if (include is None or key in include) and (exclude is None or key not in exclude)
+        }
 
     def render(self, *args: Any, **kwargs: Any) -> str:
         """See `graphviz.Digraph.render`.

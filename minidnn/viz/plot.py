@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from minidnn.ir.graph import Graph
 from minidnn.untrusted import printable
 from minidnn.viz.picture import Arrow, Picture, make_picture
+from minidnn.viz.svg import draw_svg
 from minidnn.viz.types import given_types
 
 if TYPE_CHECKING:
@@ -42,8 +43,9 @@ def plot_network(
         hide_weights: whether to leave out the parameters.
 
     Returns:
-        A `graphviz.Digraph`. Its ``source`` is the text of the graph; ``render()``, ``view()`` and ``pipe()`` need
-        Graphviz's program ``dot`` and say how to get it where it is missing.
+        A `graphviz.Digraph`, which a notebook shows as a picture. Its ``source`` is the text of the graph;
+        ``render()``, ``view()`` and ``pipe()`` need Graphviz's program ``dot`` and say how to get it where it is
+        missing.
 
     Raises:
         GraphError: a name in `shape` or `dtype` is not in the graph.
@@ -68,6 +70,7 @@ def draw_digraph(
     from minidnn.viz.digraph import NetworkDigraph  # deferred: it loads graphviz
 
     digraph = NetworkDigraph(name=title, format=save_format, node_attr={**_NODE_STYLE, **(node_attrs or {})})
+    digraph.drawing = lambda: draw_svg(picture, title)
     arrows: dict[int, list[Arrow]] = {}
     for arrow in picture.arrows:
         arrows.setdefault(arrow.reader, []).append(arrow)

@@ -26,7 +26,12 @@ svg text { font: 11px system-ui, sans-serif; }
 
 
 def profile_page(
-    profile: Mapping[str, Any], summary: str, headings: Sequence[str], rows: Sequence[Sequence[str]]
+    profile: Mapping[str, Any],
+    summary: str,
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    timeline_note: str = "",
+    footnotes: Sequence[str] = (),
 ) -> str:
     """The page.
 
@@ -35,6 +40,8 @@ def profile_page(
         summary: a sentence about all of it.
         headings: of the table.
         rows: its cells, a row for each of the profile's steps, in order.
+        timeline_note: what the timeline shows.
+        footnotes: below the table.
     """
     title = escape(profile["title"])
     families = dict.fromkeys(_family(step) for step in profile["steps"])
@@ -47,8 +54,10 @@ def profile_page(
 <h1>{title}</h1>
 <p>{escape(summary)}.</p>
 {_timeline(profile, colours)}
+<p>{escape(timeline_note)}.</p>
 <p class="legend">{legend}</p>
 {_table(profile, headings, rows)}
+{"".join(f"<p>{escape(note)}.</p>" for note in footnotes)}
 </body>
 </html>
 """

@@ -14,16 +14,20 @@ __all__ = ["given_types"]
 
 
 def given_types(
-    graph: Graph, shape: Mapping[str, Sequence[int]] | None, dtype: Mapping[str, Any] | Any = None
+    graph: Graph | object, shape: Mapping[str, Sequence[int]] | None, dtype: Mapping[str, Any] | Any = None
 ) -> dict[Entry, TensorType]:
     """The types that follow from shapes by name and dtypes by name (or one dtype for all these shapes).
 
     Where neither is given, they are what the graph itself knows; nothing, if that does not fit together.
 
     Raises:
+        TypeError: the graph is something else, such as a block.
         GraphError: a name is not in the graph.
         OpError: the types do not fit; the message names the node.
     """
+    if not isinstance(graph, Graph):
+        wanted = "a symbol, such as net.export(None)[0] of a network that was hybridized and called"
+        raise TypeError(f"expected {wanted}, got {type(graph).__name__}")
     shapes = dict(shape or {})
     dtypes = dict(dtype) if isinstance(dtype, Mapping) else dict.fromkeys(shapes, dtype) if dtype is not None else {}
     names = [v.name for v in graph.variables()]

@@ -64,7 +64,7 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
         (["accuracy", "resnet50_v1"], "the following arguments are required: DATA"),
         (["bench"], "the following arguments are required: MODEL"),
         (["bench", "mobilnet1.0"], "no model is named 'mobilnet1.0'; did you mean mobilenet1.0"),
-        (["bench", "zzz"], "no model is named 'zzz'; there are resnet18_v1, resnet34_v1"),
+        (["bench", "zzz"], "no model is named 'zzz'; there are\n  resnet18_v1, resnet34_v1"),
         (["bench", "resnet18_v1", "--batch", "0"], "--batch: a whole number of at least 1 is wanted, got '0'"),
         (["bench", "resnet18_v1", "--rounds", "1.5"], "--rounds: a whole number of at least 1 is wanted, got '1.5'"),
         (["demo", "--threads", "-3"], "--threads: a whole number of at least 1 is wanted, got '-3'"),
@@ -117,9 +117,9 @@ def test_demo_without_its_photos_or_its_reader_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     find = importlib.util.find_spec
-    for missing in ("skimage", "PIL"):
+    for missing in (("skimage",), ("PIL", "simplejpeg", "cv2")):
         monkeypatch.setattr(
-            importlib.util, "find_spec", lambda name, missing=missing: None if name == missing else find(name)
+            importlib.util, "find_spec", lambda name, missing=missing: None if name in missing else find(name)
         )
         assert main(["demo"]) == 1
         assert "pip install 'minidnn[demo]'" in capsys.readouterr().err

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import builtins
 import io
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from minidnn import recordio
+from minidnn import image, recordio
+from minidnn.cli import photos
 from minidnn.cli.datasets import Preparation, SpreadBatches, open_samples
 from minidnn.errors import DataError
 
@@ -89,19 +90,48 @@ def test_a_damaged_image_is_refused_by_name(tmp_path: Path, suffix: str, kept: i
         read_all(samples)
 
 
-def test_without_pillow_an_image_folder_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_images(tmp_path, a=(1, 1, 1))
-    real = builtins.__import__
+@pytest.mark.parametrize("there", ["PIL", "cv2", "simplejpeg cv2"])
+def test_any_decoder_will_do(there: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (6, 5, 3), np.uint8)
+    smooth = Image.fromarray(noise).resize((50, 60), Image.Resampling.BICUBIC)
+    smooth.save(tmp_path / "a.jpg", quality=95)
+    smooth.save(tmp_path / "b.png")
+    samples = open_samples(tmp_path, Preparation(32, (0, 0, 0), (1, 1, 1)), labelled=False)
+    wanted = read_all(samples)
+    for name in {"PIL", "cv2", "simplejpeg"} - {*there.split()}:
+        monkeypatch.setitem(sys.modules, name, None)
+    assert np.abs(read_all(samples) - wanted).max() <= 3, "decoders round in different ways"
 
-    def without_pillow(name: str, *args: Any, **kwargs: Any) -> Any:
-        if name == "PIL":
-            raise ImportError(name)
-        return real(name, *args, **kwargs)
 
+def test_records_are_read_without_pillow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    writer = recordio.MXIndexedRecordIO(str(tmp_path / "a.idx"), str(tmp_path / "a.rec"), "w")
+    pixels = np.full((20, 24, 3), 128, np.uint8)
+    writer.write_idx(0, recordio.pack(recordio.IRHeader(0, 3.0, 0, 0), image.encode(pixels, ".png", 3)))
+    writer.close()
+    samples = open_samples(tmp_path / "a.rec", PREPARATION, labelled=True)
+    np.testing.assert_array_equal(read_all(samples)[:, 0], np.full((1, 8, 8), 128))
+
+
+@pytest.mark.parametrize(("suffix", "message"), [("png", "pip install 'minidnn"), ("bmp", "pip install pillow")])
+def test_without_any_decoder_an_image_folder_says_what_to_install(
+    suffix: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("RGB", (9, 12)).save(tmp_path / f"a.{suffix}")
     samples = open_samples(tmp_path, PREPARATION, labelled=False)
-    monkeypatch.setattr(builtins, "__import__", without_pillow)
-    with pytest.raises(ImportError, match="pip install pillow"):
+    for name in ("PIL", "cv2", "simplejpeg"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ImportError, match=rf"a\.{suffix}: .*{message}"):
         read_all(samples)
+
+
+@pytest.mark.parametrize(("old", "new"), [((37, 53), (20, 29)), ((37, 54), (80, 111)), ((60, 80), (51, 68))])
+def test_images_are_resized_as_pillow_does(old: tuple[int, int], new: tuple[int, int]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (*old, 3), np.uint8)
+    wanted = np.asarray(Image.fromarray(pixels).resize(new[::-1], Image.Resampling.BICUBIC), np.int16)
+    resized = photos._resize(pixels, new[1], new[0])
+    assert np.abs(resized - wanted).max() <= 1
+    assert (resized != wanted).mean() < 1e-2
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float64, np.float32, bool])

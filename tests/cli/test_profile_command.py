@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 from small_network import export
 
 import minidnn as mx
+from minidnn import gluon
 from minidnn.cli import main
+from minidnn.gluon import nn
 from minidnn.runtime import profile as module
+from minidnn.runtime import threads
 
 
 @pytest.fixture(autouse=True)
@@ -106,3 +110,57 @@ def test_a_shape_that_does_not_fit_and_a_folder_that_is_not_there_exit_with_1(
     missing = str(tmp_path / "missing" / "file")
     assert main(["profile", str(model), "--shape", "3x8x8", "--rounds", "1", "--format", "json", "-o", missing]) == 1
     assert "missing" in capsys.readouterr().err
+
+
+class _Tokens(nn.HybridBlock):
+    """As a vision transformer: weights that no operator calls so come before the data."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.token = gluon.Parameter("token", shape=(1, 1, 6))
+        self.position = gluon.Parameter("position", shape=(1, 17, 6))
+        self.patches = nn.Dense(6, flatten=False, in_units=3)
+
+    def forward(self, x: Any) -> Any:
+        rows = self.patches(x.reshape(-2, -2, -1).transpose(0, 2, 1))
+        token = mx.np.broadcast_to(self.token.data(), (x.shape[0], 1, 6))
+        return mx.np.concatenate([token, rows], axis=1) + self.position.data()
+
+
+@pytest.mark.parametrize("command", [["profile", "--rounds", "1"], ["viz", "-o", "graph.svg"]])
+def test_what_is_not_among_the_weights_is_the_data(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    net = _Tokens()
+    net.initialize()
+    net.hybridize()
+    net(mx.np.zeros((1, 3, 4, 4)))
+    net.export("tokens")
+    name, *options = command
+    assert main([name, "tokens", *options]) == 0
+    assert capsys.readouterr().out
+    if name == "viz":
+        drawn = Path("graph.svg").read_text(encoding="utf-8")
+        assert "position</text>" not in drawn
+        assert "1x3x4x4" in drawn
+
+
+def test_too_many_threads_are_limited_with_a_warning(
+    model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threads, "_available_cores", lambda: 1)
+    assert main(["profile", str(model), "--rounds", "1", "--threads", "99", "--shape", "3x8x8"]) == 0
+    monkeypatch.undo()
+    shown = capsys.readouterr()
+    assert shown.out.startswith("small, float32, batch 1, 1 threads")
+    assert (
+        "minidnn: warning: set_num_threads: 99 threads on 1 usable core would wait for each other; 1 will" in shown.err
+    )
+
+
+def test_the_page_says_what_its_timeline_shows(model: Path, tmp_path: Path) -> None:
+    file = tmp_path / "profile.html"
+    assert main(["profile", str(model), "--format", "html", "-o", str(file), "--rounds", "3", "--shape", "3x8x8"]) == 0
+    page = file.read_text(encoding="utf-8")
+    assert "<p>The fastest of 3 runs: " in page

@@ -187,3 +187,33 @@ def test_images_become_what_the_network_was_trained_on(exported: Any) -> None:
 def test_a_size_or_a_deviation_of_zero_is_refused(arguments: tuple[Any, ...]) -> None:
     with pytest.raises(DataError, match="a size of at least 1 and deviations other than 0"):
         get_preparation(parse("resnet50_v1", *arguments))
+
+
+def test_a_part_of_a_checkpoint_is_taken_by_its_key(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    net = vision.get_model("squeezenet1.1")
+    net.initialize()
+    net.infer_shape(mx.np.zeros((1, 3, 224, 224)))
+    weights = {
+        "module." + name: torch.from_numpy(np.array(net.collect_params()[parameter].data().asnumpy()))
+        for name, parameter in torch_names(net).items()
+    }
+    other = {name: tensor + 1 for name, tensor in weights.items()}
+    torch.save({"student": weights, "teacher": other}, tmp_path / "both.pth")
+    with pytest.raises(DataError, match="student"):
+        load("squeezenet1.1", "--params", tmp_path / "both.pth")
+    parsed = parse("squeezenet1.1", "--params", tmp_path / "both.pth", "--key", "student")
+    loaded = load_network(parsed.model, parsed.params, parsed.key)
+    for name, parameter in loaded.collect_params().items():
+        np.testing.assert_array_equal(parameter.data().asnumpy(), net.collect_params()[name].data().asnumpy())
+
+
+def test_a_key_is_for_checkpoints_of_the_zoos_networks(exported: Any, tmp_path: Path) -> None:
+    net, prefix = exported
+    for arguments in (("resnet18_v1", "--key", "ema"), (prefix, "--key", "ema")):
+        parsed = parse(*arguments)
+        with pytest.raises(DataError, match="--key names a part of a checkpoint"):
+            load_network(parsed.model, parsed.params, parsed.key)
+    net.save_parameters(tmp_path / "weights")
+    with pytest.raises(DataError, match="not a PyTorch checkpoint, so it has no part 'ema'"):
+        load_network(parse("resnet18_v1").model, tmp_path / "weights", "ema")

@@ -178,6 +178,8 @@ def test_what_cannot_be_resized_or_encoded_is_refused() -> None:
 
 
 def test_a_missing_library_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "simplejpeg", None)
+    jpeg = encoded(photo())
+    for name in ("simplejpeg", "cv2", "PIL"):
+        monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ImportError, match=r"pip install 'minidnn\[data\]'"):
-        image.decode(encoded(photo()))
+        image.decode(jpeg)

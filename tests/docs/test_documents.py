@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import html
 import importlib.util
+import inspect
+import pydoc
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +27,12 @@ from dump_stages import PAGE, filled
 ASSEMBLY = "<!-- stage assembly -->"
 
 
-def rows(kind: str) -> list[str]:
-    """The names in the first column of the rows of one kind of the table for MXNet's users."""
-    page = (DOCS / "mxnet.md").read_text("utf-8")
-    cells = [line.strip("|").split("|") for line in page.splitlines() if line.startswith("| `")]
-    assert {row[1].strip() for row in cells} == {"same", "different", "missing"}
-    return [name for row in cells if row[1].strip() == kind for name in re.findall(r"`([^`]+)`", row[0])]
+def rows(section: str) -> list[str]:
+    """The names in the first column of the table of a section of the page for MXNet's users."""
+    (_, text) = (DOCS / "mxnet.md").read_text("utf-8").split(f"\n## {section}\n")
+    cells = [line.split("|")[1] for line in text.partition("\n## ")[0].splitlines() if line.startswith("| `")]
+    assert cells
+    return [name for cell in cells for name in re.findall(r"`([^`]+)`", cell)]
 
 
 def resolve(name: str) -> Any:
@@ -39,18 +43,31 @@ def resolve(name: str) -> Any:
     return found
 
 
-@pytest.mark.parametrize("name", rows("same") + rows("different"))
+@pytest.mark.parametrize("name", rows("The same") + rows("Different"))
 def test_what_the_page_says_is_there_is_there(name: str) -> None:
     assert name.startswith("mx.")
     assert resolve(name) is not None
 
 
-@pytest.mark.parametrize("name", rows("missing"))
-def test_what_the_page_says_is_missing_is_not_there_or_raises(name: str) -> None:
-    found = resolve(name)
-    if found is not None:
-        with pytest.raises(MXNetError):
-            found(*[[]] * (name == "mx.autograd.backward"))
+@pytest.mark.parametrize("name", rows("Missing"))
+def test_what_the_page_says_is_missing_is_not_there(name: str) -> None:
+    assert resolve(name) is None
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments"),
+    [
+        (mx.gpu, ()),
+        (mx.device.gpu_memory_info, ()),
+        (mx.autograd.record, ()),
+        (mx.autograd.train_mode, ()),
+        (mx.autograd.backward, ([],)),
+        (mx.autograd.grad, ([], [])),
+    ],
+)
+def test_what_the_page_says_raises_does(function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    with pytest.raises(MXNetError):
+        function(*arguments)
 
 
 def test_the_page_for_mxnets_users_begins_with_code_that_runs() -> None:
@@ -70,8 +87,8 @@ def test_the_code_of_the_page_on_mxnets_files_runs_on_files_of_mxnets(
     monkeypatch.chdir(tmp_path)
     x = mx.np.ones((1, 3, 32, 32))
     block = mx.gluon.SymbolBlock.imports("net-symbol.json", ["data"])
-    for code in code_blocks("mxnet-files.md"):
-        exec(compile(code, "mxnet-files.md", "exec"), {"x": x, "block": block})
+    _, code = code_blocks("mxnet-files.md")  # the first one writes such files
+    exec(compile(code, "mxnet-files.md", "exec"), {"mx": mx, "x": x, "block": block})
     again = mx.gluon.SymbolBlock.imports("again-symbol.json", ["data"], "again-0000.params")
     assert abs(again(x).asnumpy() - block(x).asnumpy()).max() < 1e-5
     assert (tmp_path / "arrays.params").is_file()
@@ -87,12 +104,48 @@ def test_the_stages_on_the_page_are_the_compilers() -> None:
         assert text.count("vpdpbusd") > 8
 
 
-def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the site. A name that a docstring refers to and the reference lacks is a warning, too."""
     if importlib.util.find_spec("mkdocs") is None or importlib.util.find_spec("mkdocstrings") is None:
         pytest.skip("the site is built by mkdocs: pip install '.[docs]'")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
+    folder = tmp_path_factory.mktemp("docs") / "site"
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
     done = subprocess.run(command, cwd=DOCS.parent, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def reference(site: Path) -> dict[str, str]:
+    return {page.parent.name: page.read_text("utf-8") for page in site.glob("reference/*/index.html")}
+
+
+def plain(markup: str) -> str:
+    return html.unescape(re.sub(r"<[^>]+>", "", markup))
+
+
+def test_the_site_builds_without_a_warning(site: Path) -> None:
+    pages = reference(site)
     for page, name in (("data", "DataLoader"), ("metric", "TopKAccuracy"), ("quantization", "quantize_net")):
-        html = (tmp_path / "site" / "reference" / page / "index.html").read_text("utf-8")
-        assert re.search(rf'id="[\w.]*\b{name}"', html)
+        assert re.search(rf'id="[\w.]*\b{name}"', pages[page])
+
+
+def test_every_class_and_function_of_the_reference_has_its_signature(site: Path) -> None:
+    headings = re.compile(
+        r'<div class="doc doc-object doc-(?:class|function)">\s*<h\d id="([\w.]+)"(.*?)</h\d>', re.DOTALL
+    )
+    found = [heading for text in reference(site).values() for heading in headings.findall(text)]
+    assert len(found) > 500
+    for name, markup in found:
+        # What is made by Python's own constructor has none: exceptions, dictionaries, named tuples.
+        constructed = not inspect.isclass(item := pydoc.locate(name)) or inspect.isfunction(item.__init__)
+        assert ("(" in plain(markup)) == constructed, name
+    texts = reference(site)
+    assert "Conv2D(channels, kernel_size, strides=1," in plain(texts["nn"])
+
+
+def test_no_markup_of_another_language_is_left_in_the_reference(site: Path) -> None:
+    for page, text in reference(site).items():
+        prose = re.sub(r"<script.*?</script>|<pre.*?</pre>|<code.*?</code>", "", text, flags=re.DOTALL)
+        assert not re.findall(r".*(?:::$|\.\. \w+::|:\w+:`|``|\]\[).*", plain(prose), re.MULTILINE), page
+        assert not re.findall(r"\b[Ss]ee <code>.*", text), page

@@ -366,6 +366,7 @@ def test_numpy_arrays_are_taken_as_they_come(compiled: bool) -> None:
     [
         (("text",), "Residual: there must be at least one mx.np.ndarray among the inputs, got str"),
         ((), "Residual: there must be at least one mx.np.ndarray among the inputs, got none"),
+        ((None, None), "Residual: there must be at least one mx.np.ndarray among the inputs, got NoneType, NoneType"),
         (([1.0, 2.0],), "Residual: there must be at least one mx.np.ndarray among the inputs, got list"),
         ((object(),), "Residual: inputs must be mx.np.ndarray, or nested lists, tuples or dicts of them, got object"),
         ((mx.sym.var("data"),), "Residual: inputs must be .* got Symbol"),
@@ -375,8 +376,9 @@ def test_numpy_arrays_are_taken_as_they_come(compiled: bool) -> None:
 def test_what_is_no_array_is_refused_at_the_door(args: tuple[Any, ...], message: str, compiled: bool) -> None:
     net = residual()
     net.hybridize(compiled)
-    with pytest.raises(TypeError, match=message):
+    with pytest.raises(TypeError, match=message) as raised:
         net(*args)
+    assert isinstance(raised.value, ValueError), "as MXNet's"
     if args:
         with pytest.raises(TypeError, match=message):
             net.optimize_for(*args)

@@ -304,3 +304,9 @@ REPRS = {
 @pytest.mark.parametrize("text", REPRS)
 def test_a_layer_shows_itself(text: str) -> None:
     assert repr(REPRS[text]()) == text
+
+
+@pytest.mark.parametrize("name", nn.__all__)
+def test_an_unknown_argument_of_a_layer_is_named(name: str) -> None:
+    with pytest.raises(TypeError, match=r"unexpected keyword argument 'stride'|takes no (keyword )?arguments"):
+        getattr(nn, name)(stride=2)

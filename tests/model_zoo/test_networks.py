@@ -225,7 +225,8 @@ def test_get_model_makes_every_network_of_the_list() -> None:
 
 def test_an_unknown_model_is_an_error_that_names_close_ones() -> None:
     with pytest.raises(
-        ValueError, match=r"model 'resnet50_v3' is not in the zoo; did you mean resnet50_v.*It has .*mobilenet1\.0"
+        ValueError,
+        match=r"model 'resnet50_v3' is not in the zoo; did you mean resnet50_v.*It has\n(.*\n)*.*mobilenet1",
     ):
         vision.get_model("resnet50_v3")
     with pytest.raises(ValueError, match="model 'qqq' is not in the zoo; It has"):
@@ -268,3 +269,16 @@ def test_the_1000_classes_of_imagenet_have_distinct_names() -> None:
     names = vision.imagenet_classes()
     assert len(names) == len(set(names)) == 1000
     assert (names[0], names[281], names[504], names[999]) == ("tench", "tabby", "coffee mug", "toilet tissue")
+
+
+@pytest.mark.parametrize("name", ["resnet51_v1", "resnet50v1", "mobilenet2_1.0", "squeezenet_1", "RESNET50_V3"])
+def test_close_names_are_of_different_networks(name: str) -> None:
+    with pytest.raises(ValueError, match="did you mean") as caught:
+        vision.get_model(name)
+    first, *lines = str(caught.value).splitlines()
+    close = first.split("did you mean ")[1].split("?")[0].split(" or ")
+    assert len(close) == len(set(close)) <= 3
+    assert set(close) <= {*vision.list_models()}
+    listed = [model for line in lines for model in line.strip(" ,").split(", ")]
+    assert sorted(listed) == sorted(vision.list_models())
+    assert max(map(len, lines)) <= 120

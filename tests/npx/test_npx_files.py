@@ -39,6 +39,19 @@ def test_one_array_comes_back_as_one(tmp_path: Path) -> None:
     assert numpy.load(tmp_path / "mxnet").tolist() == [[7] * 3] * 2
 
 
+def test_names_of_numpys_files_choose_numpys_format(tmp_path: Path) -> None:
+    one, several = np.full((2, 3), 7.0), {"w": np.ones((2,)), "b": np.array([1, 2], dtype="int8")}
+    npx.save(tmp_path / "one.npy", one)
+    npx.save(str(tmp_path / "several.npz"), several)
+    assert numpy.load(tmp_path / "one.npy").tolist() == one.tolist() == npx.load(tmp_path / "one.npy").tolist()
+    with numpy.load(tmp_path / "several.npz") as loaded:
+        assert {name: loaded[name].tolist() for name in loaded} == {"w": [1, 1], "b": [1, 2]}
+    npx.save(tmp_path / "one.npy", one, format="minidnn")
+    assert npx.load(tmp_path / "one.npy").tolist() == one.tolist()
+    with pytest.raises(ValueError):
+        numpy.load(tmp_path / "one.npy")
+
+
 def test_what_savez_writes_comes_back_as_a_dictionary(tmp_path: Path) -> None:
     path = tmp_path / "arrays"
     npx.savez(path, np.ones(1), np.zeros(1))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import numpy as np
 import pytest
 import torch
@@ -95,6 +97,21 @@ def test_methods_that_take_arguments():
     assert values.shape == positions.shape == (2, 8, 4, 2)
     with pytest.raises(TypeError, match="takes 2 arguments"):
         x.softmax(1, 2, 3)
+
+
+def test_methods_show_their_arguments():
+    for name in ("exp", "diag", "pad", "split", "flip", "zeros_like"):
+        function = list(inspect.signature(getattr(mx.np, name)).parameters.values())
+        assert list(inspect.signature(getattr(mx.np.ndarray, name)).parameters.values())[1:] == function[1:]
+    assert str(inspect.signature(mx.np.ndarray.topk)).startswith("(self, axis=-1, k=1,")
+    with pytest.raises(TypeError, match="multiple values for argument 'axis'"):
+        mx.np.array(X).topk(1, axis=1)
+
+
+def test_shapes_and_axes_of_another_array_are_given_by_place():
+    x = mx.np.ones((30, 7))
+    assert x.reshape_like(mx.np.ones((15, 2, 4)), 0, 1, 0, 2).shape == (15, 2, 7)
+    assert mx.np.ones((1, 3)).broadcast_like(mx.np.ones((5, 8)), (0,), (1,)).shape == (8, 3)
 
 
 def test_channels_and_pixels_change_places():

@@ -138,7 +138,7 @@ def test_float64_stays():
 )
 def test_what_has_no_result_is_refused(name, argument):
     arguments = [mx.np.array(argument)] * (2 if name == "solve" else 1)
-    with pytest.raises(OpError, match=rf"linalg.{name}: .*; shapes are \(2, "):
+    with pytest.raises(OpError, match=rf"linalg.{name}: .*(square|shapes are \(2, )"):
         getattr(linalg, name)(*arguments)
 
 

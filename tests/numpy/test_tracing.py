@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import statistics
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -281,7 +283,8 @@ READERS: list[Callable[[Any], Any]] = [
     lambda x: np.cov(x, fweights=[1, 2]),
     lambda x: np.unique(x),
     lambda x: x[x > 0.5],
-    lambda x: onp.linalg.norm(x),
+    lambda x: onp.nextafter(x, 1),
+    lambda x: onp.fft.fft(x),
     lambda x: 1 if (x > 0).all() else 0,
 ]
 
@@ -293,6 +296,37 @@ def test_values_cannot_be_read_while_tracing(read: Callable[[Any], Any]) -> None
         record(read)
 
 
+@pytest.mark.parametrize(
+    ("read", "named"),
+    [
+        (lambda x: x.asnumpy(), "asnumpy()"),
+        (lambda x: x.item(), "item()"),
+        (int, "int()"),
+        (float, "float()"),
+        (lambda x: bool(x.sum()), "bool()"),
+        (lambda x: [1, 2][x.sum().astype("int32")], "use as an index"),
+        (lambda x: f"{x.sum():.2f}", "format()"),
+        (lambda x: math.sqrt(x.sum()), "float()"),
+        (lambda x: 1.0 in x, "bool()"),
+        (lambda x: onp.fft.fft(x), r"numpy\.fft\.fft()"),
+        (lambda x: onp.nextafter(x, 1), r"numpy\.nextafter()"),
+        (lambda x: onp.add.reduceat(x, [0]), r"numpy\.add\.reduceat()"),
+        (lambda x: onp.add(x, 1, where=x > 0), r"numpy\.add() with where"),
+        (lambda x: onp.max(x, initial=x.sum()), r"numpy\.max() with initial"),
+        (lambda x: onp.broadcast_to(x, (1, *SHAPE), subok=True), r"numpy.*broadcast_to() with subok"),
+        (lambda x: np.arange(x.sum()), "arange(): "),
+        (lambda x: np.shares_memory(x, x), "shares_memory()"),
+        (lambda x: np.cov(x[0], fweights=[1, 2]), "cov() with these arguments"),
+        (lambda x: onp.zeros(3).__setitem__(0, x.sum()), r"conversion to NumPy|float()"),
+        (lambda x: statistics.fmean(x[0, 0]), "float()"),
+    ],
+)
+def test_the_error_names_the_function_and_the_line(read: Callable[[Any], Any], named: str) -> None:
+    pattern = named.replace("()", r"\(\)")
+    with pytest.raises(MXNetError, match=rf"({pattern}).*\(at {__file__}:\d+\)$"):
+        record(read)
+
+
 def test_a_traced_array_shows_its_type_and_name() -> None:
     _, _, outputs = record(lambda x: npx.relu(x))
     assert repr(outputs[0]) == str(outputs[0]) == "<traced float32[2, 3, 4] relu>"
@@ -301,40 +335,39 @@ def test_a_traced_array_shows_its_type_and_name() -> None:
 def test_writing_while_tracing() -> None:
     held = np.zeros(SHAPE)
 
-    def into_concrete(x: Any) -> None:
+    def whole(x: Any) -> None:
         nonlocal held
         held += x
 
-    def into_element(x: Any) -> None:
-        y = x * 2
-        y[0] = 1
-
-    def into_concrete_element(x: Any) -> None:
+    def element(x: Any) -> None:
         held[0] = x[0]
 
-    def into_input(x: Any) -> None:
-        x += 1
+    def view(x: Any) -> None:
+        row = held[0]
+        row[...] = x[0]
 
-    def into_view(x: Any) -> None:
-        y = (x * 2)[0]
-        y += 1
+    def out(x: Any) -> None:
+        np.exp(x, out=held)
 
-    def into_viewed(x: Any) -> None:
-        y = x * 2
-        _ = y[..., 0]
-        y += 1
-
-    for forward, message in (
-        (into_concrete, "writing in place into an array that is not traced"),
-        (into_element, "writing to elements"),
-        (into_concrete_element, "writing a traced array into a concrete one"),
-        (into_input, "cannot be traced, since it may share memory"),
-        (into_view, "cannot be traced, since it may share memory"),
-        (into_viewed, "cannot be traced, since it may share memory"),
-    ):
-        with pytest.raises(MXNetError, match=message):
+    for forward in (whole, element, view, out):
+        with pytest.raises(MXNetError, match=r"into an array that exists outside of it.*\(at .*test_tracing\.py:\d+\)"):
             record(forward)
     assert not held.any()
+
+
+def test_views_follow_what_they_are_views_of() -> None:
+    def forward(x: Any) -> Any:
+        y = x * 2
+        first, last = y[0], y[:, -1]
+        y += 1
+        first[0] = 0
+        return y, first, last
+
+    symbol, trace, _ = record(forward)
+    y = HOST * 2 + 1
+    y[0, 0] = 0
+    for actual, expected in zip(run(symbol, trace), (y, y[0], y[:, -1]), strict=True):
+        onp.testing.assert_allclose(actual, expected, rtol=1e-6)
 
 
 def test_in_place_results_keep_the_dtype() -> None:

@@ -59,6 +59,8 @@ TORCH_UNARY: dict[str, tuple[Any, float, float]] = {
     "gamma": (lambda x: torch.exp(torch.lgamma(x)), 0.1, 9),
     "gammaln": (torch.lgamma, 0.1, 9),
     "digamma": (torch.digamma, -2.9, 30),
+    "i0": (torch.i0, -3, 3),
+    "spacing": (lambda x: torch.nextafter(x, x + 1) - x, 0.1, 9),
     "sigmoid": (torch.sigmoid, -9, 9),
     "log_sigmoid": (torch.nn.functional.logsigmoid, -9, 9),
     "softsign": (torch.nn.functional.softsign, -9, 9),

@@ -13,8 +13,14 @@ import numpy as np
 from minidnn.engine import CompiledGraph, compile_graph
 from minidnn.ir.graph import Graph, make_node, make_variable
 from minidnn.ops.registry import TensorType
+from minidnn.runtime.threads import pool
 
 Array = np.ndarray[Any, Any]
+
+
+def force_threads(count: int) -> None:
+    """Use that many threads, more than there are cores too: what tests look for are races."""
+    pool._threads = count
 
 
 def environment(**changes: str) -> dict[str, str]:

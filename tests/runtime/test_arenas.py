@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 import numpy as np
-from processes import network
+from processes import force_threads, network
 
 from minidnn.ir.graph import Graph, evaluate, make_node, make_variable
 from minidnn.lowering import lower
@@ -94,7 +94,7 @@ def test_scratch_memory_is_enough_for_any_number_of_threads() -> None:
     before = get_num_threads()
     try:
         for threads in (1, 3, 2, 4, 1):
-            set_num_threads(threads)
+            force_threads(threads)
             np.testing.assert_array_equal(run([x])[0], expected)
     finally:
         set_num_threads(before)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from interrupts import interrupted
-from processes import python
+from processes import force_threads, python
 
 import minidnn as mx
 from minidnn.contrib.quantization import quantize_net
@@ -120,7 +120,7 @@ def test_an_interrupt_at_many_more_points(make: Callable[[], Call], stride: int)
 
 def _interrupt(make: Callable[[], Call], stride: int, warm: bool) -> None:
     threads = mx.get_num_threads()
-    mx.set_num_threads(3)
+    force_threads(3)
     try:
         right = make()()
         call = make()
@@ -128,18 +128,17 @@ def _interrupt(make: Callable[[], Call], stride: int, warm: bool) -> None:
             assert np.array_equal(call(), right)
         assert list(interrupted(call, right, stride)) == []
     finally:
-        mx.set_num_threads(threads)
+        force_threads(threads)
 
 
 _TIMER = """
 import os, random, signal, sys, threading, time
 import numpy as np
-from processes import network
-from minidnn.engine import set_num_threads
+from processes import force_threads, network
 run, x, expected = network()
 def stop(*_): raise KeyboardInterrupt
 def child(delay, threads):
-    set_num_threads(threads)
+    force_threads(threads)
     signal.signal(signal.SIGALRM, stop)
     try:
         signal.setitimer(signal.ITIMER_REAL, delay)
@@ -175,10 +174,9 @@ def test_many_python_threads_go_on_while_the_main_thread_is_interrupted() -> Non
     done = python("""
 import signal, threading, time
 import numpy as np
-from processes import network
-from minidnn.engine import set_num_threads
+from processes import force_threads, network
 run, x, expected = network()
-set_num_threads(3)
+force_threads(3)
 done, wrong = threading.Event(), []
 def work():
     while not done.is_set():

@@ -16,8 +16,7 @@ needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 _SETUP = """
 import os, sys, threading, time
 import numpy as np
-from processes import network
-from minidnn.engine import set_num_threads
+from processes import force_threads, network
 run, x, expected = network()
 """
 
@@ -27,7 +26,7 @@ def in_child(timeout=30):
     pid = os.fork()
     if pid == 0:
         right = all(np.array_equal(run([x])[0], expected) for _ in range(3))
-        set_num_threads(3)
+        force_threads(3)
         right = right and all(np.array_equal(run([x])[0], expected) for _ in range(3))
         os._exit(0 if right else 3)
     deadline = time.monotonic() + timeout
@@ -46,7 +45,7 @@ def in_child(timeout=30):
 @pytest.mark.parametrize("threads", [1, 2, 4])
 def test_a_forked_child_of_a_process_with_helpers(threads: int) -> None:
     program = f"""{_SETUP}{_CHILD}
-set_num_threads({threads})
+force_threads({threads})
 for _ in range(5):
     run([x])
 codes = [in_child() for _ in range(5)]
@@ -61,7 +60,7 @@ print(codes)
 @needs_fork
 def test_forks_while_other_threads_are_running() -> None:
     program = f"""{_SETUP}{_CHILD}
-set_num_threads(3)
+force_threads(3)
 stop = False
 def work():
     while not stop:
@@ -83,7 +82,7 @@ print(set(map(str, codes)))
 @needs_fork
 def test_a_child_may_fork_again_and_exit_in_the_ordinary_way() -> None:
     program = f"""{_SETUP}
-set_num_threads(2)
+force_threads(2)
 run([x])
 depth = 0
 while depth < 3:
@@ -106,9 +105,9 @@ def test_multiprocessing(method: str) -> None:
     program = f"""
 import multiprocessing
 import workers
-from minidnn.engine import set_num_threads
+from processes import force_threads
 if __name__ == "__main__":
-    set_num_threads(2)
+    force_threads(2)
     assert workers.work(0)
     with multiprocessing.get_context("{method}").Pool(2) as pool:
         assert all(pool.map(workers.work, range(6)))
@@ -121,7 +120,7 @@ if __name__ == "__main__":
 @pytest.mark.parametrize("threads", [1, 3])
 def test_ctrl_c_ends_a_loop_of_inferences(threads: int) -> None:
     program = f"""{_SETUP}
-set_num_threads({threads})
+force_threads({threads})
 print("ready", flush=True)
 try:
     while True:
@@ -153,7 +152,7 @@ def test_the_end_may_come_while_helpers_are_awake() -> None:
 import minidnn.runtime.threads as threads
 threads._PATIENCE = 10**9  # they do not go to sleep
 {_SETUP}
-set_num_threads(4)
+force_threads(4)
 run([x])
 """
     for _ in range(2):
@@ -163,7 +162,7 @@ run([x])
 
 def test_the_end_may_come_while_other_threads_run() -> None:
     program = f"""{_SETUP}
-set_num_threads(3)
+force_threads(3)
 def work():
     while True:
         run([x])

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from processes import force_threads
 
 import minidnn as mx
 from minidnn import engine
@@ -19,9 +20,9 @@ from minidnn.errors import ShapeError
 from minidnn.gluon import nn
 from minidnn.ir.graph import Graph, make_node, make_variable
 from minidnn.ops.registry import TensorType
-from minidnn.plan.program import HostStep
+from minidnn.plan.program import Cost, HostStep
 from minidnn.runtime import profile as module
-from minidnn.runtime.profile import Peaks, Profile
+from minidnn.runtime.profile import Peaks, Profile, StepProfile
 
 Array = np.ndarray[Any, Any]
 
@@ -35,7 +36,7 @@ def known_peaks(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(params=[1, 3])
 def threads(request: pytest.FixtureRequest) -> Iterator[int]:
     before = mx.get_num_threads()
-    mx.set_num_threads(request.param)
+    force_threads(request.param)
     yield request.param
     mx.set_num_threads(before)
 
@@ -280,3 +281,30 @@ def test_operators_of_blocks_that_are_not_compiled_are_named_by_their_block() ->
     assert set(found.values()) == {2}
     assert all(name.startswith(("0_", "1_", "2.0_", "2.1_")) for name in found)
     assert {entry["step"] for entry in profile.timeline()} == set(range(len(profile.steps())))
+
+
+@pytest.mark.parametrize(
+    ("kernel", "cost", "mark", "word"),
+    [
+        ("winograd: f32_winograd", Cost(10**9, 1), "¹", "Winograd"),
+        ("matmul: u8_igemm_4x2v", Cost(10**9, 1), "²", "int8 instructions"),
+        ("copy", Cost(0, 10**9), "³", "from a cache"),
+        ("matmul: f32_igemm_6x2v", Cost(10**9, 1), "⁴", "busier"),
+        ("matmul: f32_igemm_6x2v", Cost(10**4, 1), "", None),
+    ],
+)
+def test_more_than_the_peak_has_a_footnote(
+    kernel: str, cost: Cost, mark: str, word: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = StepProfile(0, "step", kernel, None, cost, (1e-3,), 1.0, Peaks(1e11, 1e10))
+    profile = Profile([], 1)
+    monkeypatch.setattr(profile, "steps", lambda sort=False: [step])
+    assert step.row[8].endswith(f"%{mark}")
+    assert (step.row[8].rstrip("¹²³⁴%") > "") and (int(step.row[8].rstrip("¹²³⁴").rstrip("%")) > 100) == bool(mark)
+    notes = profile.footnotes()
+    assert len(notes) == bool(mark)
+    if word is not None:
+        assert notes[0].startswith(f"{mark} ")
+        assert word in notes[0]
+        assert notes[0] in profile.format()
+        assert word in profile._repr_html_()

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from processes import network, python
+from processes import force_threads, network, python
 
 import minidnn.runtime.threads as threads_module
 from minidnn.engine import get_num_threads, set_num_threads
@@ -28,7 +28,7 @@ def test_any_number_of_threads_gives_the_same_bits() -> None:
     run, x, _ = network()
     results = []
     for count in (1, 2, 3, 5, 17, 1):
-        set_num_threads(count)
+        force_threads(count)
         assert get_num_threads() == count
         results += [run([x])[0] for _ in range(3)]
     for result in results[1:]:
@@ -50,7 +50,7 @@ def test_many_python_threads_at_once_while_the_number_changes() -> None:
         worker.start()
     counts = [2, 1, 4, 3]
     while any(worker.is_alive() for worker in workers):
-        set_num_threads(counts[0])
+        force_threads(counts[0])
         counts = counts[1:] + counts[:1]
         time.sleep(0.002)
     for worker in workers:
@@ -93,7 +93,7 @@ def test_impossible_numbers_in_the_environment_are_refused(text: str, monkeypatc
 
 def test_the_environment_says_how_many() -> None:
     program = "from minidnn.engine import get_num_threads; print(get_num_threads())"
-    assert python(program, MINIDNN_NUM_THREADS="3").stdout == "3\n"
+    assert python(program, MINIDNN_NUM_THREADS="1").stdout == "1\n"
     done = python(program, MINIDNN_NUM_THREADS="many")
     assert done.returncode == 1
     assert "SettingError: MINIDNN_NUM_THREADS must be" in done.stderr
@@ -105,9 +105,25 @@ def test_without_the_environment_it_is_the_cores_this_process_may_use(monkeypatc
     assert ThreadPool(lambda: pytest.fail("no run was asked for")).threads == 3
 
 
+def test_more_threads_than_cores_are_limited_with_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads_module, "_available_cores", lambda: 2)
+    with pytest.warns(RuntimeWarning, match="set_num_threads: 99 threads on 2 usable cores") as caught:
+        set_num_threads(99)
+    assert get_num_threads() == 2
+    assert caught[0].filename == __file__
+    set_num_threads(2)
+    set_num_threads(1)
+    assert get_num_threads() == 1
+    monkeypatch.setenv("MINIDNN_NUM_THREADS", "1024")
+    fresh = ThreadPool(lambda: pytest.fail("no run was asked for"))
+    with pytest.warns(RuntimeWarning, match="MINIDNN_NUM_THREADS: 1024 threads"):
+        assert fresh.threads == 2
+    assert fresh.threads == 2, "said once"
+
+
 def test_helpers_are_started_when_needed_and_never_twice() -> None:
     run, x, _ = network()
-    set_num_threads(4)
+    force_threads(4)
     for _ in range(5):
         run([x])
     names = [t.name for t in threading.enumerate() if t.name.startswith("minidnn-")]
@@ -118,7 +134,7 @@ def test_helpers_are_started_when_needed_and_never_twice() -> None:
 
 def test_a_helper_sleeps_when_there_is_no_work() -> None:
     run, x, expected = network()
-    set_num_threads(2)
+    force_threads(2)
     run([x])
     deadline = time.monotonic() + 10
     while not threads_module.pool._asleep and time.monotonic() < deadline:
@@ -135,7 +151,7 @@ def test_a_system_without_more_threads_is_no_reason_to_fail(monkeypatch: pytest.
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    set_num_threads(started + 3)
+    force_threads(started + 3)
     np.testing.assert_array_equal(run([x])[0], expected)
     monkeypatch.undo()
     np.testing.assert_array_equal(run([x])[0], expected)

@@ -9,7 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import minidnn as mx
+from minidnn.contrib.quantization import quantize_net
 from minidnn.errors import DataError, GraphError, MXNetError, OpError
+from minidnn.gluon import nn
 from minidnn.ir.graph import evaluate
 from minidnn.symbol import Group, Symbol, Variable, fromjson, load, load_json, var
 from minidnn.symbol.symbol import apply_op
@@ -162,6 +165,45 @@ def test_fused_node_has_the_attributes_of_its_anchor_and_mxnets_marks() -> None:
     assert "with_sum" not in fused
 
 
+@pytest.mark.parametrize("op, attrs", [("activation", {"act_type": "tanh"}), ("square", {}), ("clip", {"a_min": 0.0})])
+def test_a_dense_layer_marks_any_operation_on_one_tensor(op: str, attrs: dict) -> None:
+    dense = apply_op("fully_connected", [var("data", shape=(2, 3)), var("w"), var("b")], "fc", num_hidden=4)
+    (node,) = apply_op(op, [dense], op, **attrs).optimize_for().operations()
+    assert node.hints["with_eltwise"] == "true"
+    assert ("with_act" in node.hints) == (op != "square")
+    (summed,) = (dense + var("other", shape=(2, 4))).optimize_for().operations()
+    assert dict(summed.hints) == {"with_sum": "true"}
+
+
+def test_quantized_nodes_tell_what_they_give() -> None:
+    net = nn.HybridSequential()
+    net.add(nn.Conv2D(3, 2), nn.Activation("relu"), nn.Dense(4))
+    net.initialize()
+    data = mx.np.random.uniform(-1, 1, size=(2, 3, 5, 5))
+    quantized = quantize_net(net, calib_mode="naive", calib_data=[data], quantized_dtype="auto").export(None)[0]
+    first, last = (attrs for name, attrs in quantized.attr_dict().items() if name.startswith("quantized_"))
+    assert first["quantized"] == last["quantized"] == "true"
+    assert first["out_type"] == "uint8" and "enabled_float_output" not in first
+    assert last["enabled_float_output"] == "float32" and "out_type" not in last
+    net.optimize_for(data)
+    floats = net.export(None)[0].attr_dict()
+    assert floats and not any("quantized" in attrs for attrs in floats.values())
+
+
+def test_small_methods_of_mxnets_symbols() -> None:
+    symbol = conv_bn()
+    assert symbol.get_inputs().list_outputs() == symbol.list_inputs()
+    assert symbol.as_np_ndarray() is symbol.as_nd_ndarray() is symbol
+    assert symbol.debug_str() == str(symbol)
+    assert var("x", profiler_scope="here") == var("x")
+    x = var("x", shape=(2,), dtype="float16")
+    unknown = Group([x, var("y")])
+    assert unknown.infer_type() == (None, None, None)
+    assert unknown.infer_type_partial() == ([np.float16, None], [np.float16, None], [])
+    with pytest.raises(GraphError, match="attr_dict"):
+        symbol.list_attr(recursive=True)
+
+
 def test_fused_node_without_anchor_has_no_attributes() -> None:
     chain = abs(-var("x", shape=(3,))).optimize_for()
     assert [node.name for node in chain.operations()] == ["fused_elementwise_negative_abs_0"]
@@ -229,6 +271,31 @@ def test_arithmetic_means_what_numpy_means(formula) -> None:
     (result,) = evaluate(symbol, feed)
     assert result.dtype == np.float32
     np.testing.assert_allclose(result, formula(X, Y), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "formula",
+    [
+        lambda x, y: x % y,
+        lambda x, y: x % 2,
+        lambda x, y: 2 % x,
+        lambda x, y: x // y,
+        lambda x, y: x // 2,
+        lambda x, y: 5 // x,
+        lambda x, y: x > y,
+        lambda x, y: x >= 1.5,
+        lambda x, y: x < y,
+        lambda x, y: x <= -2,
+        lambda x, y: x < 1.5,
+    ],
+)
+def test_remainders_and_comparisons_mean_what_numpy_means(formula) -> None:
+    symbol = formula(var("x"), var("y"))
+    feed = {name: {"x": X, "y": Y}[name] for name in symbol.list_inputs()}
+    (result,) = evaluate(symbol, feed)
+    expected = formula(X, Y)
+    assert result.dtype == expected.dtype
+    np.testing.assert_allclose(result, expected, rtol=1e-6)
 
 
 def test_same_variable_twice_is_one_variable() -> None:

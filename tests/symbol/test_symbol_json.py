@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
+import minidnn as mx
 from minidnn.errors import DataError, GraphError, MXNetError
 from minidnn.ir import json_format as format_
 from minidnn.ir.graph import Graph, Node, make_fused, make_node, make_variable
@@ -38,7 +39,12 @@ def test_layout_is_mxnets() -> None:
     assert fields["arg_nodes"] == [0, 1, 3, 4, 5, 6]
     assert fields["node_row_ptr"] == list(range(9))
     assert fields["heads"] == [[7, 0, 0]]
-    assert fields["attrs"] == {"is_np_shape": ["int", 1], "mxnet_version": ["int", 20000]}
+    assert fields["attrs"] == {
+        "is_np_shape": ["int", 1],
+        "mxnet_version": ["int", 20000],
+        "minidnn_version": ["str", mx.__version__],
+        "minidnn_format": ["int", 1],
+    }
 
 
 def test_row_pointers_count_outputs() -> None:

@@ -151,8 +151,8 @@ def quantize_model(
     quantized_dtype: str = "int8",
     quantize_mode: str = "smart",
     quantize_granularity: str = "tensor-wise",
-    LayerOutputCollector: CalibrationCollector | None = None,  # noqa: N803 - MXNet's name
     logger: logging.Logger | None = None,
+    LayerOutputCollector: CalibrationCollector | None = None,  # noqa: N803 - as in `quantize_net`
 ) -> tuple[Symbol, dict[str, ndarray], dict[str, ndarray]]:
     """An int8 graph of a float32 one, with its parameters. Defaults are MXNet's, other than those of `quantize_net`.
 

@@ -95,7 +95,11 @@ def finite_range(name: str, array: Array) -> tuple[float, float]:
 
 
 def collect_ranges(
-    network: FusedNetwork, layers: Sequence[str], data: CalibrationData, collector: CalibrationCollector
+    network: FusedNetwork,
+    layers: Sequence[str],
+    data: CalibrationData,
+    collector: CalibrationCollector,
+    logger: logging.Logger | None = None,
 ) -> Mapping[str, tuple[float, float]]:
     """What the collector says after one pass over the data.
 
@@ -121,7 +125,7 @@ def collect_ranges(
     if any(not e.node.is_variable for e in part.outputs):
         block = make_block(part, _used(part, network.inputs), network.parameters)
         block.register_op_hook(observe)
-    for number, batch in enumerate(data.with_progress()):
+    for number, batch in enumerate(data.with_progress("Calibrating, batch", logger)):
         try:
             named = dict(zip(network.inputs, batch.arrays, strict=True))
             for name, array in named.items():

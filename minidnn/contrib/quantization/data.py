@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -16,7 +17,11 @@ from minidnn.numpy.convert import as_array
 from minidnn.numpy.creation import zeros
 from minidnn.numpy.multiarray import ndarray
 
-__all__ = ["Batch", "CalibrationData", "zeros_like_shapes"]
+__all__ = ["Batch", "CalibrationData", "with_progress", "zeros_like_shapes"]
+
+_log = logging.getLogger(__name__)
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -75,14 +80,9 @@ class CalibrationData:
         for number, batch in enumerate(self._source, 1):
             yield self._take(number, batch)
 
-    def with_progress(self) -> Iterator[Batch]:
-        """The batches, with a progress bar where standard error is a terminal."""
-        if not sys.stderr.isatty():
-            return iter(self)
-        from rich.console import Console
-        from rich.progress import track
-
-        return iter(track(self, "Calibrating", total=self._count, console=Console(stderr=True), transient=True))
+    def with_progress(self, description: str, logger: logging.Logger | None = None) -> Iterator[Batch]:
+        """The batches; see `with_progress`."""
+        return with_progress(self, description, self._count, logger)
 
     def _take(self, number: int, batch: Any) -> Batch:
         if batch is None:
@@ -185,6 +185,28 @@ def _check(number: int, position: int, array: ndarray) -> None:
         raise DataError(f"batch {number} of calib_data: input {position} is empty, of shape {array.shape}")
     if array.dtype.kind == "f" and not np.isfinite(np.asarray(array)).all():
         raise DataError(f"batch {number} of calib_data: input {position} has NaN or infinity")
+
+
+def with_progress(
+    items: Iterable[Item], description: str, total: int | None, logger: logging.Logger | None = None
+) -> Iterator[Item]:
+    """The items, with a progress bar where standard error is a terminal, and a line in the log for each.
+
+    Args:
+        items: what is worked on.
+        description: what is done, such as ``Calibrating, batch``.
+        total: how many there are, if that is known.
+        logger: gets the lines; None: this module's.
+    """
+    shown: Iterable[Item] = items
+    if sys.stderr is not None and sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import track
+
+        shown = track(items, description, total=total, console=Console(stderr=True), transient=True)
+    for number, item in enumerate(shown, 1):
+        yield item
+        (logger or _log).info("%s %d%s done", description, number, "" if total is None else f" of {total}")
 
 
 def zeros_like_shapes(shapes: Any) -> tuple[ndarray, ...]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from minidnn.contrib.quantization.collector import CheckedCollector
+from minidnn.contrib.quantization.data import with_progress
 
 __all__ = [
     "Histogram",
@@ -143,7 +144,8 @@ class HistogramCollector(CheckedCollector):
 
     def post_collect(self) -> dict[str, tuple[float, float]]:
         """Ranges symmetric around zero, or from zero on where nothing was negative."""
-        for name, histogram in self.histograms.items():
+        found = self.histograms.items()
+        for name, histogram in with_progress(found, "Finding thresholds, layer", len(found), self.logger):
             threshold = self.find_threshold(histogram) if histogram.threshold > 0 else 0.0
             self.min_max_dict[name] = (0.0 if histogram.low >= 0 else -threshold), threshold
             if self.logger:

@@ -16,6 +16,7 @@ from minidnn.gluon.block import HybridBlock, SymbolBlock
 from minidnn.ir.graph import Node
 from minidnn.ops.quantization import quantize_array
 from minidnn.symbol.symbol import Symbol
+from minidnn.untrusted import html_table
 
 __all__ = ["LayerError", "LayerErrors", "layer_errors"]
 
@@ -55,6 +56,10 @@ class LayerErrors(Sequence[LayerError]):
     def __iter__(self) -> Iterator[LayerError]:
         return iter(self.layers)
 
+    def _repr_html_(self) -> str:
+        rows = [(e.name, f"{e.own:.1f}", f"{e.accumulated:.1f}") for e in self.layers]
+        return html_table(("layer", "own dB", "accumulated dB"), rows, (1, 2))
+
     def __str__(self) -> str:
         width = max([len("layer"), *(len(layer.name) for layer in self.layers)])
         lines = [f"{'layer':{width}}  {'own dB':>8}  {'accumulated dB':>14}"]
@@ -91,7 +96,7 @@ def layer_errors(net: HybridBlock, qnet: SymbolBlock, data: Any) -> LayerErrors:
         raise GraphError(f"{what}: it must be what quantize_net made of net")
     parameters = {name: np.asarray(array) for name, array in graph.arrays().items()}
     sums = {name: np.zeros(3) for name in layers.values()}
-    for batch in batches:
+    for batch in batches.with_progress("Comparing layers, batch"):
         wanted = _run_float(fused, batch.arrays)
         inputs = {name: np.asarray(array) for name, array in zip(fused.inputs, batch.arrays, strict=True)}
         _add_errors(graph.symbol, layers, {**parameters, **inputs}, wanted, sums)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from minidnn.contrib.quantization.data import Batch
-from minidnn.errors import GraphError
+from minidnn.errors import GraphError, OpError
 from minidnn.gluon.block import HybridBlock, SymbolBlock
 from minidnn.gluon.structure import Spec
 from minidnn.numpy.base import as_native
@@ -63,8 +63,11 @@ def fuse_block(network: HybridBlock, arguments: tuple[Any, ...] | None) -> Fused
             ) from None
     else:
         arrays, spec = network._flatten_inputs(arguments)
-        with network._build_lock.here:
-            graph = network._trace_graph(arrays, spec)
+        try:
+            with network._build_lock.here:
+                graph = network._trace_graph(arrays, spec).without_writes()
+        except OpError as error:
+            raise network._explained(error, arguments) from None
     values = graph.arrays()
     symbol = graph.symbol.optimize_for(_BACKEND, args=values)
     parameters = {name: np.asarray(array) for name, array in values.items()}

@@ -23,6 +23,8 @@ from minidnn.symbol.symbol import Symbol
 
 __all__ = ["Options", "Stages", "make_collector", "run_stages"]
 
+_log = logging.getLogger(__name__)
+
 _DTYPES = ("auto", "int8", "uint8")
 _MODES = ("full", "smart")
 _GRANULARITIES = ("tensor-wise", "channel-wise")
@@ -86,6 +88,7 @@ def run_stages(
         GraphError: the network is int8 already.
         DataError, OpError: the data or what the collector made of it does not do; the message names the layer.
     """
+    logger = logger or _log
     excluded = find_excluded(
         network.symbol, options.exclude_layers, options.exclude_layers_match, options.exclude_operators
     )
@@ -100,16 +103,14 @@ def run_stages(
     if collector is not None and data is not None:
         known_ranges = constant_ranges(inserted.layers(), network.parameters)
         layers = [layer for layer in inserted.layers() if layer not in known_ranges]
-        if logger:
-            logger.info("Collecting ranges of %d layers", len(layers))
-        ranges = collect_ranges(network, layers, data, collector) if layers else {}
+        logger.info("Collecting ranges of %d layers", len(layers))
+        ranges = collect_ranges(network, layers, data, collector, logger) if layers else {}
         stage = calibrated = calibrate(inserted, {**ranges, **known_ranges})
         _show("calibrate", calibrated)
     quantized = fold_types(fold_bias(quantize_constants(stage)))
     _show("fold", quantized)
-    if logger:
-        total = len(network.symbol.operations())
-        logger.info("Quantized %d of %d operations", len(marks.products) + len(marks.carriers), total)
+    total = len(network.symbol.operations())
+    logger.info("Quantized %d of %d operations", len(marks.products) + len(marks.carriers), total)
     return Stages(network.symbol, inserted, calibrated, quantized)
 
 

@@ -1,9 +1,11 @@
-"""Metrics that add up over batches, by MXNet 2's names::
+"""Metrics that add up over batches, by MXNet 2's names.
 
+```python
 accuracy = mx.gluon.metric.Accuracy()
 for data, label in batches:
     accuracy.update(label, net(data))
 name, value = accuracy.get()
+```
 """
 
 from __future__ import annotations

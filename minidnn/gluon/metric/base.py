@@ -12,6 +12,7 @@ import numpy as np
 
 from minidnn.errors import DataError, ShapeError
 from minidnn.numpy.convert import as_host
+from minidnn.untrusted import html_table
 
 __all__ = [
     "Array",
@@ -57,6 +58,10 @@ class EvalMetric:
 
     def __str__(self) -> str:
         return f"EvalMetric: {dict(self.get_name_value())}"
+
+    def _repr_html_(self) -> str:
+        rows = [(str(name), f"{value:.6g}" if isinstance(value, float) else str(value)) for name, value in _pairs(self)]
+        return html_table(("metric", "value"), rows, (1,))
 
     def get_config(self) -> dict[str, Any]:
         """What makes a metric like this one: ``create(**config)``. It can be written as JSON."""
@@ -110,6 +115,12 @@ class EvalMetric:
     def get_name_value(self) -> list[tuple[str, Any]]:
         """`get` as a list of pairs."""
         return [self.get()]
+
+
+def _pairs(metric: EvalMetric) -> list[tuple[Any, Any]]:
+    """Names and values, also of a metric whose `get` gives lists of them."""
+    names, values = metric.get()
+    return list(zip(names, values, strict=True)) if isinstance(names, (list, tuple)) else [(names, values)]
 
 
 def array_pairs(name: str, labels: Any, preds: Any) -> list[tuple[Array, Array]]:

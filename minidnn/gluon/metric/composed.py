@@ -76,12 +76,12 @@ class CompositeEvalMetric(EvalMetric):
         for metric in self.metrics:
             metric.update(labels, preds)
 
-    def update_dict(self, label: Mapping[str, Any], pred: Mapping[str, Any]) -> None:
+    def update_dict(self, labels: Mapping[str, Any], preds: Mapping[str, Any]) -> None:
         """Add a batch to every metric, which takes those of the arrays that it names."""
-        labels = label if self.label_names is None else {name: label[name] for name in self.label_names}
-        predictions = pred if self.output_names is None else {name: pred[name] for name in self.output_names}
+        known = labels if self.label_names is None else {name: labels[name] for name in self.label_names}
+        predicted = preds if self.output_names is None else {name: preds[name] for name in self.output_names}
         for metric in self.metrics:
-            metric.update_dict(labels, predictions)
+            metric.update_dict(known, predicted)
 
     def get(self) -> tuple[list[str], list[Any]]:
         """The names and the values of all metrics: two lists."""

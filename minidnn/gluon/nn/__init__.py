@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from minidnn.gluon.block import Block, HybridBlock, SymbolBlock
 from minidnn.gluon.nn.activations import ELU, GELU, SELU, Activation, LeakyReLU, PReLU, SiLU, Swish
 from minidnn.gluon.nn.basic_layers import Dense, Dropout, Embedding, HybridLambda, Identity, Lambda
@@ -23,6 +25,7 @@ from minidnn.gluon.nn.pooling import (
 )
 from minidnn.gluon.nn.reshaping import Flatten, PixelShuffle1D, PixelShuffle2D, PixelShuffle3D, ReflectionPad2D
 from minidnn.gluon.nn.sequential import Concatenate, HybridConcatenate, HybridSequential, Sequential
+from minidnn.missing import raising
 
 __all__ = [
     "ELU",
@@ -76,3 +79,6 @@ __all__ = [
     "SymbolBlock",
     "SyncBatchNorm",
 ]
+
+if not TYPE_CHECKING:  # with it, mypy would take every name for one that is there
+    __getattr__ = raising(__name__)

@@ -19,18 +19,7 @@ _LAYOUTS = {1: "NCW", 2: "NCHW", 3: "NCDHW"}
 class ConvolutionLayer(HybridBlock):
     """What all convolutions share, the transposed ones too; a subclass says the number of spatial dimensions.
 
-    Args:
-        channels: output channels.
-        kernel_size, strides, padding, dilation: one number, or one for each spatial dimension.
-        groups: input and output channels fall into so many groups that do not see each other.
-        layout: ``NCW``, ``NCHW`` or ``NCDHW``, as the dimensions have it; None: that one.
-        activation: name of an activation, see `Activation`; None: none.
-        use_bias: whether there is a bias.
-        weight_initializer, bias_initializer: their own initializers.
-        in_channels: input channels; 0: known at the first call.
-
-    Raises:
-        OpError, ValueError: an argument does not fit.
+    The arguments are those of `Conv2D`.
     """
 
     _rank: ClassVar[int]
@@ -50,7 +39,6 @@ class ConvolutionLayer(HybridBlock):
         weight_initializer: Init = None,
         bias_initializer: Init = "zeros",
         in_channels: int = 0,
-        **extra: Any,
     ) -> None:
         super().__init__()
         name, rank = type(self).__name__, self._rank
@@ -65,7 +53,6 @@ class ConvolutionLayer(HybridBlock):
             num_group=groups,
             no_bias=not use_bias,
             layout=layout or _LAYOUTS[rank],
-            **extra,
         )
         for what, count in (("channels", channels), ("in_channels", in_channels)):
             if count % groups:
@@ -118,7 +105,7 @@ class ConvolutionLayer(HybridBlock):
 
 
 class Conv1D(ConvolutionLayer):
-    """Convolution of arrays of shape ``(N, C, W)``; see `ConvolutionLayer` for the arguments.
+    """Convolution of arrays of shape ``(N, C, W)``; see `Conv2D` for the arguments (layout: ``NCW``).
 
     Parameters: ``weight`` of shape ``(channels, in_channels / groups, k)``, ``bias`` of ``(channels,)``.
     """
@@ -127,7 +114,21 @@ class Conv1D(ConvolutionLayer):
 
 
 class Conv2D(ConvolutionLayer):
-    """Convolution of arrays of shape ``(N, C, H, W)``; see `ConvolutionLayer` for the arguments.
+    """Convolution of arrays of shape ``(N, C, H, W)``.
+
+    Args:
+        channels: output channels.
+        kernel_size, strides, padding, dilation: one number, or one for height and one for width.
+        groups: number of groups that channels are divided into; each computes its share of the output channels from its
+            share of the input channels.
+        layout: ``NCHW`` or None, which means the same.
+        activation: name of an activation, see `Activation`; None: none.
+        use_bias: whether a bias is added.
+        weight_initializer, bias_initializer: of the parameters; None: the initializer given to `initialize`.
+        in_channels: input channels; 0: taken from the first input.
+
+    Raises:
+        OpError, ValueError: an argument does not fit.
 
     Parameters: ``weight`` of shape ``(channels, in_channels / groups, kh, kw)``, ``bias`` of ``(channels,)``.
     """
@@ -136,7 +137,7 @@ class Conv2D(ConvolutionLayer):
 
 
 class Conv3D(ConvolutionLayer):
-    """Convolution of arrays of shape ``(N, C, D, H, W)``; see `ConvolutionLayer` for the arguments.
+    """Convolution of arrays of shape ``(N, C, D, H, W)``; see `Conv2D` for the arguments (layout: ``NCDHW``).
 
     Parameters: ``weight`` of shape ``(channels, in_channels / groups, kd, kh, kw)``, ``bias`` of ``(channels,)``.
     """
@@ -150,7 +151,7 @@ class _TransposedConvolution(ConvolutionLayer):
     Args:
         output_padding: numbers by which the output is larger at its ends, smaller than the strides.
         channels, kernel_size, strides, padding, dilation, groups, layout, activation, use_bias,
-            weight_initializer, bias_initializer, in_channels: see `ConvolutionLayer`.
+            weight_initializer, bias_initializer, in_channels: see `Conv2D`.
     """
 
     _op = "deconvolution"
@@ -184,12 +185,14 @@ class _TransposedConvolution(ConvolutionLayer):
             weight_initializer,
             bias_initializer,
             in_channels,
-            adj=per_axis(type(self).__name__, "output_padding", output_padding, self._rank),
         )
+        name = type(self).__name__
+        adj = per_axis(name, "output_padding", output_padding, self._rank)
+        self._attrs = make_attrs(name, self._op, **{**self._attrs, "adj": adj})
 
 
 class Conv1DTranspose(_TransposedConvolution):
-    """Transposed convolution of arrays of shape ``(N, C, W)``; see `Conv1D` for the arguments.
+    """Transposed convolution of arrays of shape ``(N, C, W)``; see `Conv2D`. The layout is ``NCW``.
 
     Args:
         output_padding: numbers by which the output is larger at its ends, smaller than the strides; after
@@ -202,7 +205,7 @@ class Conv1DTranspose(_TransposedConvolution):
 
 
 class Conv2DTranspose(_TransposedConvolution):
-    """Transposed convolution of arrays of shape ``(N, C, H, W)``; see `Conv2D` for the arguments.
+    """Transposed convolution of arrays of shape ``(N, C, H, W)``; see `Conv2D`.
 
     Args:
         output_padding: numbers by which the output is larger at its ends, smaller than the strides; after
@@ -215,7 +218,7 @@ class Conv2DTranspose(_TransposedConvolution):
 
 
 class Conv3DTranspose(_TransposedConvolution):
-    """Transposed convolution of arrays of shape ``(N, C, D, H, W)``; see `Conv3D` for the arguments.
+    """Transposed convolution of arrays of shape ``(N, C, D, H, W)``; see `Conv2D`. The layout is ``NCDHW``.
 
     Args:
         output_padding: numbers by which the output is larger at its ends, smaller than the strides; after

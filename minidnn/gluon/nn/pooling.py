@@ -116,19 +116,28 @@ class _MaxPool(_Pooling):
 
 
 class MaxPool1D(_MaxPool):
-    """Largest element of each window of ``(N, C, W)``; see `_Pooling` for the arguments."""
+    """Largest element of each window of ``(N, C, W)``; see `MaxPool2D`. The layout is ``NCW`` or ``NWC``."""
 
     _rank = 1
 
 
 class MaxPool2D(_MaxPool):
-    """Largest element of each window of ``(N, C, H, W)``; see `_Pooling` for the arguments."""
+    """Largest element of each window of ``(N, C, H, W)``.
+
+    Args:
+        pool_size, strides, padding: one number, or one for height and one for width; strides default to the size.
+        ceil_mode: round the output's size up: a window that reaches over the end gets an output, too.
+        layout: ``NCHW`` or None, or with the channels last ``NHWC``: then outputs have them last, too.
+
+    Raises:
+        OpError, ValueError: an argument does not fit.
+    """
 
     _rank = 2
 
 
 class MaxPool3D(_Pooling):
-    """Largest element of each window of ``(N, C, D, H, W)``; see `_Pooling` for the arguments."""
+    """Largest element of each window of ``(N, C, D, H, W)``; see `MaxPool2D`. The layout is ``NCDHW`` or ``NDHWC``."""
 
     _rank = 3
     _pool_type = "max"
@@ -145,7 +154,7 @@ class MaxPool3D(_Pooling):
 
 
 class AvgPool1D(_Pooling):
-    """Average of each window of ``(N, C, W)``; see `_Pooling` for the arguments."""
+    """Average of each window of ``(N, C, W)``; see `AvgPool2D`. The layout is ``NCW`` or ``NWC``."""
 
     _rank = 1
     _pool_type = "avg"
@@ -178,13 +187,23 @@ class _AvgPool(_Pooling):
 
 
 class AvgPool2D(_AvgPool):
-    """Average of each window of ``(N, C, H, W)``; see `_Pooling` for the arguments."""
+    """Average of each window of ``(N, C, H, W)``.
+
+    Args:
+        pool_size, strides, padding: one number, or one for height and one for width; strides default to the size.
+        ceil_mode: round the output's size up: a window that reaches over the end gets an output, too.
+        layout: ``NCHW`` or None, or with the channels last ``NHWC``: then outputs have them last, too.
+        count_include_pad: whether zeros of the padding count in the average.
+
+    Raises:
+        OpError, ValueError: an argument does not fit.
+    """
 
     _rank = 2
 
 
 class AvgPool3D(_AvgPool):
-    """Average of each window of ``(N, C, D, H, W)``; see `_Pooling` for the arguments."""
+    """Average of each window of ``(N, C, D, H, W)``; see `AvgPool2D`. The layout is ``NCDHW`` or ``NDHWC``."""
 
     _rank = 3
 

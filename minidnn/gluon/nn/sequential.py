@@ -24,8 +24,8 @@ class _Stack(Block):
         for block in blocks:
             self.register_child(block)
 
-    def forward(self, *args: Any) -> Any:
-        x, *rest = args
+    def forward(self, x: Any, *args: Any) -> Any:
+        rest = [*args]
         for block in self._children.values():
             x = block(x, *rest)
             rest = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import textwrap
 from collections.abc import Callable
 from typing import Any
 
@@ -20,7 +21,7 @@ from minidnn.gluon.model_zoo.vision import (
 )
 from minidnn.gluon.model_zoo.vision.alexnet import alexnet  # the package has the function, not the module
 
-__all__ = ["get_image_size", "get_model", "list_models"]
+__all__ = ["close_models", "describe_models", "get_image_size", "get_model", "list_models"]
 
 _MODELS: dict[str, Callable[..., HybridBlock]] = {
     "resnet18_v1": resnet.resnet18_v1,
@@ -97,7 +98,25 @@ def get_model(name: str, **kwargs: Any) -> HybridBlock:
     """
     function = _MODELS.get(name.lower()) or _BY_FUNCTION.get(name.lower())
     if function is None:
-        close = difflib.get_close_matches(name.lower(), [*_MODELS, *_BY_FUNCTION], n=3)
+        close = close_models(name)
         hint = f"did you mean {' or '.join(close)}? " if close else ""
-        raise ValueError(f"model {name!r} is not in the zoo; {hint}It has {', '.join(_MODELS)}")
+        raise ValueError(f"model {name!r} is not in the zoo; {hint}It has\n{describe_models()}")
     return function(**kwargs)
+
+
+def close_models(name: str) -> list[str]:
+    """The names of `list_models` that are most like `name`: at most three networks, each by one name."""
+    known = {**_BY_FUNCTION, **_MODELS}
+    names = {function: listed for listed, function in _MODELS.items()}
+    found = difflib.get_close_matches(name.lower(), known, n=len(known))
+    return list(dict.fromkeys(names[known[one]] for one in found))[:3]
+
+
+def describe_models() -> str:
+    """The names of `list_models`, each family in lines of its own."""
+    families: dict[str, list[str]] = {}
+    for name, function in _MODELS.items():
+        families.setdefault(function.__module__, []).append(name)
+    return "\n".join(
+        textwrap.fill(", ".join(f), 100, initial_indent="  ", subsequent_indent="  ") for f in families.values()
+    )
