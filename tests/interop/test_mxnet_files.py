@@ -16,7 +16,7 @@ from minidnn.gluon import HybridBlock, SymbolBlock, nn
 from minidnn.interop.mxnet_symbol import to_mxnet_json
 from minidnn.ir.graph import evaluate
 from minidnn.ops.random import DISTRIBUTIONS
-from minidnn.ops.registry import get_op, list_ops
+from minidnn.ops.registry import REQUIRED, get_op, list_ops
 from minidnn.symbol.symbol import apply_op
 
 FOLDER = Path(__file__).parents[1] / "assets" / "mxnet"
