@@ -10,6 +10,8 @@ import numpy as np
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
+# Their fastest tests take seconds: whole networks, an emulator, the site.
+SLOW_PARTS = ("accuracy", "bochs", "model_zoo")
 COMMANDS = ["pip install '.[demo]' && minidnn demo", "pip install '.[test]' && python -m pytest"]
 
 
@@ -56,3 +58,11 @@ def test_every_file_that_the_map_names_is_there() -> None:
             found = [place / name for place in (Path(), Path("minidnn"), folder) if (ROOT / place / name).exists()]
             assert found, f"{name} in: {row}"
             folder = found[-1].parent if name.endswith(".py") else found[-1]
+
+
+def test_the_quick_tests_are_of_every_part() -> None:
+    tests = ROOT / "tests"
+    quick = [tests / name for name in (tests / "quick.txt").read_text("utf-8").split()]
+    assert not [path for path in quick if not path.is_file()]
+    folders = {path.parent for path in tests.rglob("test_*.py")} - {tests / name for name in SLOW_PARTS}
+    assert {path.parent for path in quick} >= folders

@@ -66,6 +66,8 @@ INTENDED = {
     ("np", "take", "axis"): _NUMPY,
     ("np", "take", "mode"): _NUMPY,
     ("np", "histogram", "density"): _COMPUTED,
+    ("np", "histogramdd", "bins"): _COMPUTED,
+    ("np", "histogramdd", "density"): _COMPUTED,
     ("np", "nanmax", "keepdims"): _COMPUTED,
     ("np", "nanmean", "keepdims"): _COMPUTED,
     ("np", "nanmin", "keepdims"): _COMPUTED,
@@ -159,6 +161,10 @@ OTHERWISE = {
         itertools.product(("np", "ndarray"), ("mean", "nansum", "prod", "std", "sum", "var")), _NUMPYS_ORDER
     ),
     ("np", "nanmean"): _NUMPYS_ORDER,
+    ("np", "nanpercentile"): _NUMPYS_ORDER,
+    ("np", "nanquantile"): _NUMPYS_ORDER,
+    ("np", "polyfit"): "the weights and what `cov` asks for are inputs and outputs of the record",
+    ("np", "polyint"): "the constants `k` are an input of the record",
 }
 
 

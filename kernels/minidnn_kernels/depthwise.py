@@ -59,9 +59,9 @@ class DepthwiseSpec:
         outer: taps of all dimensions but the last.
         width, stride, dilate: of the last dimension.
         pixels: outputs computed together.
-        epilogue: the tail.
+        epilogue: the epilogue.
         data: type of the input, ``f32``, ``u8`` or ``s8``. Integers are summed as float32, which is exact: the
-            sum of all products of a window stays below 2^24. Then the int32 bias is added, and the tail sees
+            sum of all products of a window stays below 2^24. Then the int32 bias is added, and the epilogue sees
             int32 sums.
     """
 
@@ -141,7 +141,7 @@ class DepthwiseTileSpec:
 
     @property
     def name(self) -> str:
-        tail = "_tail" if self.masked else ""
+        tail = "_remainder" if self.masked else ""
         return f"f32_depthwise_{self.rows}x{self.vectors}v{tail}_scattered__{self.epilogue.name}"
 
     def emit(self, isa: Isa) -> str:

@@ -1,8 +1,8 @@
-"""The fused tail: elementwise operations on registers, between the arithmetic and the only store.
+"""The fused epilogue: elementwise operations on registers, between the arithmetic and the only store.
 
 An `Epilogue` is a short program in single-assignment form. Value 0 is what the kernel computed (the
 accumulator, or the first operand of an elementwise kernel); instruction i makes value i + 1; the last
-value is stored. The vocabulary is the `OPS` table, one row an operation: every kernel that has a tail
+value is stored. The vocabulary is the `OPS` table, one row an operation: every kernel that has an epilogue
 has all of them.
 
 Numbers (a factor, the bounds of a clip, a slope) are arguments of the kernel and no part of its code: an
@@ -108,7 +108,7 @@ def load_numbers(s: Simd, address: Value, count: int) -> list[Value]:
 
 @dataclass(frozen=True)
 class Epilogue:
-    """A tail: its instructions, the kind of each operand they load, and what is stored.
+    """An epilogue: its instructions, the kind of each operand they load, and what is stored.
 
     An output of ``s8`` or ``u8`` is the last value, clamped to `QUANTIZED_LIMITS` and rounded half to even.
     ``s32`` is only for an integer kernel without instructions: its accumulators as they are.

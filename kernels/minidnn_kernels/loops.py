@@ -298,7 +298,7 @@ def matmul_loop(args: int, part: int, parts: int, memory: int) -> None:
     )
     for panel in range(first_panel, last_panel):
         columns_left = group_columns - panel * columns
-        tile = load(args + _MATMUL.tile) if columns_left >= columns else load(args + _MATMUL.tail_tile)
+        tile = load(args + _MATMUL.tile) if columns_left >= columns else load(args + _MATMUL.remainder_tile)
         for strip in range(first_strip, last_strip):
             call9(
                 tile,
@@ -353,7 +353,7 @@ def winograd_loop(args: int, part: int, parts: int, memory: int) -> None:
         store(context + _CONTEXT.output, sums + element * sums_pitch)
         for panel in range(panels):
             columns_left = filters - panel * columns
-            tile = load(args + _WINOGRAD.tile) if columns_left >= columns else load(args + _WINOGRAD.tail_tile)
+            tile = load(args + _WINOGRAD.tile) if columns_left >= columns else load(args + _WINOGRAD.remainder_tile)
             weights = load(args + _WINOGRAD.weights) + (element * panels + panel) * load(args + _WINOGRAD.panel_pitch)
             for number in range((blocks + rows - 1) // rows):
                 strip = number * rows

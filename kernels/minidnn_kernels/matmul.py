@@ -25,7 +25,7 @@ MAX_POINTERS = 8192
 # Of `matmul_loop`.
 MATMUL_ARGUMENTS = ArgumentRow(
     Field("tile", "microkernel for whole panels"),
-    Field("tail_tile", "microkernel for the last panel of a group, if columns are missing"),
+    Field("remainder_tile", "microkernel for the last panel of a group, if columns are missing"),
     Field("source", "A"),
     Field("zeros", "a row of as many zeros as A has behind a pointer"),
     Field("image_pitch", "from one image of A to the next"),

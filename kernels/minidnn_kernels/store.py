@@ -1,4 +1,4 @@
-"""The end of every kernel that computes rows of pixels by vectors of channels: tail and store."""
+"""The end of every kernel that computes rows of pixels by vectors of channels: epilogue and store."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ ARGUMENTS = ("context", "pointers", "taps", "depth", "panel", "row", "column", "
 
 @dataclass(frozen=True)
 class TileSpec:
-    """A tile of `rows` by `vectors` registers with a tail; `masked` where columns may be missing.
+    """A tile of `rows` by `vectors` registers with an epilogue; `masked` where columns may be missing.
 
     `data` is the type of A: ``f32`` or ``s16`` (then B is too), ``u8`` or ``s8`` (then B is int8).
     `dot` is one of `ElementType.dots`, if it is not to be the ISA's own.
@@ -63,7 +63,7 @@ class TileSpec:
 
     @property
     def name(self) -> str:
-        dot, tail = f"_{self.dot}" if self.dot else "", "_tail" if self.masked else ""
+        dot, tail = f"_{self.dot}" if self.dot else "", "_remainder" if self.masked else ""
         tail += "_scattered" if self.scattered else ""
         return f"{self.data}_igemm{dot}_{self.rows}x{self.vectors}v{tail}__{self.epilogue.name}"
 

@@ -38,7 +38,7 @@ AXIS = ArgumentRow(
 # Of `transposed_loop`.
 TRANSPOSED_ARGUMENTS = ArgumentRow(
     Field("tile", "microkernel for whole panels; it stores scattered rows"),
-    Field("tail_tile", "microkernel for the last panel of a group, if columns are missing"),
+    Field("remainder_tile", "microkernel for the last panel of a group, if columns are missing"),
     Field("source", "the input"),
     Field("zeros", "a row of as many zeros as the input has behind a pointer"),
     Field("image_pitch", "from one input image to the next"),

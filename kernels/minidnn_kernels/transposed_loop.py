@@ -62,7 +62,7 @@ def transposed_loop(args: int, part: int, parts: int, memory: int) -> None:
         weights = load(args + _A.weights) + (before * groups + taps * group) * panels * tap_bytes
         for panel in range(first_panel, last_panel):
             columns_left = group_columns - panel * columns
-            tile = load(args + _A.tile) if columns_left >= columns else load(args + _A.tail_tile)
+            tile = load(args + _A.tile) if columns_left >= columns else load(args + _A.remainder_tile)
             for strip in range(first_strip, last_strip):
                 call9(
                     tile,

@@ -233,7 +233,7 @@ MAX_POINTERS = 64
 WINOGRAD_ARGUMENTS = ArgumentRow(
     Field("input_kernel", "microkernel of an `InputTransform`"),
     Field("tile", "microkernel for whole panels"),
-    Field("tail_tile", "microkernel for the last panel, if columns are missing"),
+    Field("remainder_tile", "microkernel for the last panel, if columns are missing"),
     Field("output_kernel", "microkernel of an `OutputTransform`"),
     Field("source", "the input"),
     Field("zeros", "a row of `channels` zeros"),
@@ -342,7 +342,7 @@ class InputTransform:
 
 @dataclass(frozen=True)
 class OutputTransform:
-    """``Aᵀ m A`` of one block for all filters, the tail, and the store of the pixels that exist."""
+    """``Aᵀ m A`` of one block for all filters, the epilogue, and the store of the pixels that exist."""
 
     scheme: Scheme = F4X3
     epilogue: Epilogue = field(default_factory=Epilogue)

@@ -230,7 +230,7 @@ def open_samples(path: Path, preparation: Preparation, labelled: bool) -> Sample
 class SpreadBatches:
     """At most `count` full batches of samples spread evenly over all of them: what ranges are calibrated on.
 
-    It can be iterated over any number of times and reads the samples anew each time.
+    It can be iterated over any number of times and reads the samples again each time.
 
     Args:
         samples: where from.

@@ -139,14 +139,14 @@ class Block:
         """Warn of blocks in a plain list, tuple or dict: they are no children, and their parameters are not found."""
         registered = {id(block) for _, block in self._walk_blocks()}
 
-        def has_stranger(value: Any) -> bool:
+        def holds_block(value: Any) -> bool:
             if isinstance(value, Block):
                 return id(value) not in registered
             values = value.values() if isinstance(value, dict) else value
-            return isinstance(value, (list, tuple, dict)) and any(has_stranger(v) for v in values)
+            return isinstance(value, (list, tuple, dict)) and any(holds_block(v) for v in values)
 
         for name, value in self.__dict__.items():
-            if name != "_children" and isinstance(value, (list, tuple, dict)) and has_stranger(value):
+            if name != "_children" and isinstance(value, (list, tuple, dict)) and holds_block(value):
                 warnings.warn(
                     f'"{type(self).__name__}.{name}" is an unregistered container with Blocks. Note that Blocks '
                     "inside the list, tuple or dict will not be registered automatically. Make sure to register "

@@ -46,7 +46,7 @@ class HybridBlock(Block):
     inputs (their shapes, dtypes and nesting, and the values of other arguments); what it does with Python's own
     means while it is traced is fixed in the graph. Children must be hybrid blocks too.
 
-    A program is built anew when a parameter, its values or the tree of blocks have changed.
+    A program is built again when a parameter, its values or the tree of blocks have changed.
     """
 
     # With more graphs than this, the oldest one goes.

@@ -198,7 +198,7 @@ class Graph:
         return tuple(n for n in self.nodes() if not n.is_variable)
 
     def consumers(self) -> dict[Entry, list[Node]]:
-        """Who reads each entry; a node that reads it twice stands twice. Graph outputs do not count."""
+        """Who reads each entry; a node that reads it twice is there twice. Graph outputs do not count."""
         result: dict[Entry, list[Node]] = {}
         for node in self.nodes():
             for entry in node.inputs:

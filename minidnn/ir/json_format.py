@@ -187,8 +187,8 @@ def from_json(text: str, dialect: Dialect | None = None) -> Graph:
 
     Raises:
         DataError: the text is not JSON, is too large, or is not of the form.
-        GraphError: an unknown operator, a cycle, a missing input, attributes that do not fit, a name
-            that stands twice. The message names the node.
+        GraphError: an unknown operator, a cycle, a missing input, attributes that do not fit, a
+            duplicate name. The message names the node.
     """
     if not isinstance(text, str):
         raise DataError(f"symbol JSON must be a string, got {type(text).__name__}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from minidnn.lowering.anchor import Anchor, Weights, make_tail
+from minidnn.lowering.anchor import Anchor, Weights, make_epilogue
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.depthwise import Depthwise
 from minidnn.lowering.direct import Direct, MergedRows
@@ -34,15 +34,15 @@ def estimate(algorithm: Algorithm, product: Product) -> float:
 def lower_product(
     builder: Builder, anchor: Anchor, weights: Weights, window: Window, images: int, layout: str
 ) -> Value | None:
-    """One step for the product and its tail; None where no kernel fits."""
+    """One step for the product and its epilogue; None where no kernel fits."""
     data = element_type_of(anchor.inputs[0].type.dtype)
     assert data is not None
     channel_axis = 1 if layout == CHANNELS_LAST else anchor.type.ndim - 1
-    tail = make_tail(builder, anchor, weights, layout, channel_axis)
-    if tail is None:
+    bound = make_epilogue(builder, anchor, weights, layout, channel_axis)
+    if bound is None:
         return None
     product = Product(builder.isa, anchor, weights, window, images, layout, data)
     fitting = [algorithm for algorithm in ALGORITHMS if algorithm.fits(product)]
     if not fitting:
         return None
-    return min(fitting, key=lambda algorithm: estimate(algorithm, product)).lower(builder, product, tail)
+    return min(fitting, key=lambda algorithm: estimate(algorithm, product)).lower(builder, product, bound)

@@ -1,4 +1,4 @@
-"""What anchors share: the anchor with its tail, batch norm folded into weights, the tail as an epilogue."""
+"""What anchors share: batch norm folded into weights, and the operations that follow as a bound epilogue."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from minidnn.ir.graph import Entry, Node
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.copy import lower_copy
-from minidnn.lowering.tail import Tail, TailBuilder, operand_type
+from minidnn.lowering.epilogue import BoundEpilogue, EpilogueBuilder, operand_type
 from minidnn.lowering.values import PLAIN, Array, Value, physical_order
 from minidnn.ops.registry import Attrs, TensorType
 from minidnn.plan.program import Argument
@@ -19,7 +19,7 @@ from minidnn_kernels.element_type import FLOAT32, INT32
 from minidnn_kernels.epilogue import tensor_kind
 from minidnn_kernels.store import CONTEXT, OPERAND
 
-__all__ = ["Anchor", "Origin", "Weights", "fold", "make_tail", "tail_bytes", "tail_context"]
+__all__ = ["Anchor", "Origin", "Weights", "epilogue_bytes", "epilogue_context", "fold", "make_epilogue"]
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,10 @@ class Anchor:
         attrs: of the anchor.
         inputs: its values.
         type: of its output.
-        result: of the tail's output, of the same shape.
-        tail: the nodes after it, inputs before users; the last one is the result.
-        entry: the anchor's output, as the tail's nodes refer to it.
-        outside: values of every other entry the tail reads.
+        result: of the epilogue's output, of the same shape.
+        following: the nodes after it, inputs before users; the last one is the result.
+        entry: the anchor's output, as the epilogue's nodes refer to it.
+        outside: values of every other entry the epilogue reads.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Anchor:
     type: TensorType
     result: TensorType
     entry: Entry | None = None
-    tail: tuple[Node, ...] = ()
+    following: tuple[Node, ...] = ()
     outside: Mapping[Entry, Value] | None = None
 
 
@@ -68,9 +68,9 @@ class Origin:
 class Weights:
     """Weights [groups, taps, depth, columns per group] and bias (columns,), batch norm folded in.
 
-    No matrix where the right operand is not known yet. `rest` is what is left of the tail, behind `result`. Integers
-    have no bias in the tail: `start` is what their sums start from, int32 (columns,). Where the origin of all that is
-    not known, it is None.
+    No matrix where the right operand is not known yet. `rest` is what is left of the epilogue, behind `result`.
+    Integers have no bias in the epilogue: `start` is what their sums start from, int32 (columns,). Where the origin of
+    all that is not known, it is None.
     """
 
     matrix: Array | None
@@ -94,15 +94,15 @@ def fold(anchor: Anchor, matrix: Array, bias: Array | None, channel_axis: int, o
     A batch norm is ``x * scale + shift`` for each output channel, so it is the same convolution with
     weights ``w * scale`` and bias ``b * scale + shift``.
     """
-    assert anchor.outside is not None or not anchor.tail
-    following = anchor.tail[0] if anchor.tail else None
+    assert anchor.outside is not None or not anchor.following
+    following = anchor.following[0] if anchor.following else None
     affine = None if following is None or following.op is None else following.op.affine
-    unfolded = Weights(matrix, bias, anchor.tail, anchor.entry, origin=origin)
+    unfolded = Weights(matrix, bias, anchor.following, anchor.entry, origin=origin)
     if following is None or affine is None or following.inputs[0] != anchor.entry:
         return unfolded
     if affine.axis(following.attrs) % anchor.type.ndim != channel_axis:
         return unfolded
-    if sum(anchor.entry in node.inputs for node in anchor.tail) > 1:
+    if sum(anchor.entry in node.inputs for node in anchor.following) > 1:
         return unfolded
     assert anchor.outside is not None
     parameters = [anchor.outside[e].array for e in following.inputs[1:]]
@@ -114,7 +114,7 @@ def fold(anchor: Anchor, matrix: Array, bias: Array | None, channel_axis: int, o
     folded = (matrix * scale.astype(np.float32).reshape(groups, 1, 1, columns)).astype(np.float32, copy=False)
     new_bias = shift if bias is None else bias * scale + shift
     origin = None if origin is None else origin.then((following.op_name, following.attrs), known)
-    return Weights(folded, new_bias.astype(np.float32), anchor.tail[1:], following[0], origin=origin)
+    return Weights(folded, new_bias.astype(np.float32), anchor.following[1:], following[0], origin=origin)
 
 
 def _spread(builder: Builder, value: Value, type: TensorType, layout: str) -> Value | None:
@@ -156,8 +156,10 @@ def _rows(builder: Builder, value: Value, shape: tuple[int, ...]) -> Value | Non
     return _spread(builder, value, TensorType(shape, value.type.dtype), PLAIN)
 
 
-def make_tail(builder: Builder, anchor: Anchor, weights: Weights, layout: str, channel_axis: int) -> Tail | None:
-    """The tail as an epilogue, or None if the tile cannot do it."""
+def make_epilogue(
+    builder: Builder, anchor: Anchor, weights: Weights, layout: str, channel_axis: int
+) -> BoundEpilogue | None:
+    """The epilogue as an epilogue, or None if the tile cannot do it."""
     shape = anchor.type.shape
 
     def classify(value: Value) -> tuple[Value, str] | None:
@@ -185,7 +187,7 @@ def make_tail(builder: Builder, anchor: Anchor, weights: Weights, layout: str, c
             return None
         return _padded_channels(builder, numbers), "channel"
 
-    made = TailBuilder(classify, channel_value)
+    made = EpilogueBuilder(classify, channel_value)
     start = 0
     if weights.bias is not None:
         bias = made.channel(weights.bias, channel_axis)
@@ -196,20 +198,20 @@ def make_tail(builder: Builder, anchor: Anchor, weights: Weights, layout: str, c
         return None
     if anchor.result.dtype == INT32.dtype and not weights.rest:
         made.store_sums()
-    tail = made.finish()
-    # Arithmetic on integers behind the sums is not for a tail, which computes in float32.
-    return tail if tail.epilogue.output_type is operand_type(anchor.result.dtype) else None
+    bound = made.finish()
+    # Arithmetic on integers behind the sums is not for an epilogue, which computes in float32.
+    return bound if bound.epilogue.output_type is operand_type(anchor.result.dtype) else None
 
 
-def tail_context(builder: Builder, tail: Tail, result: Value, columns: int) -> list[Argument]:
-    """A microkernel's context: the output, the tail's operands beside it, its numbers; all have rows of `columns`."""
+def epilogue_context(builder: Builder, bound: BoundEpilogue, result: Value, columns: int) -> list[Argument]:
+    """A microkernel's context: the output, the epilogue's operands, its numbers; all have rows of `columns`."""
     operands: list[Argument] = []
-    for value, kind in zip(tail.operands, tail.epilogue.kinds, strict=True):
+    for value, kind in zip(bound.operands, bound.epilogue.kinds, strict=True):
         operands += OPERAND.fill(address=builder.address(value), pitch=kind.pitch(columns))
-    pitch = columns * tail.epilogue.output_type.bytes
-    return CONTEXT.fill(output=result.address, pitch=pitch, operands=operands, numbers=tail.number_words)
+    pitch = columns * bound.epilogue.output_type.bytes
+    return CONTEXT.fill(output=result.address, pitch=pitch, operands=operands, numbers=bound.number_words)
 
 
-def tail_bytes(tail: Tail, result: Value) -> int:
-    """Bytes a tail moves: what it stores, and the tensors it reads beside."""
-    return result.nbytes + sum(result.type.size * kind.type.bytes for kind in tail.epilogue.kinds if kind.is_tensor)
+def epilogue_bytes(bound: BoundEpilogue, result: Value) -> int:
+    """Bytes an epilogue moves: what it stores, and the tensors it reads beside."""
+    return result.nbytes + sum(result.type.size * kind.type.bytes for kind in bound.epilogue.kinds if kind.is_tensor)

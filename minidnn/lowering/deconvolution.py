@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from minidnn.lowering.anchor import Anchor, Origin, Weights, fold, make_tail, tail_bytes, tail_context
+from minidnn.lowering.anchor import Anchor, Origin, Weights, epilogue_bytes, epilogue_context, fold, make_epilogue
 from minidnn.lowering.builder import Builder
+from minidnn.lowering.epilogue import BoundEpilogue
 from minidnn.lowering.geometry import Window
 from minidnn.lowering.matmul import lower_window
-from minidnn.lowering.tail import Tail
 from minidnn.lowering.tiling import PhaseTiling, choose_phase_tiling
 from minidnn.lowering.values import CHANNELS_LAST, Array, Value
 from minidnn.ops.convolution import transposed_geometry
@@ -115,7 +115,7 @@ class Phases:
         return math.prod(sum(phase.count * len(phase.taps) for phase in phases) for phases in self.of_axis)
 
 
-def add_phase_step(builder: Builder, anchor: Anchor, tail: Tail, weights: Weights, phases: Phases) -> Value:
+def add_phase_step(builder: Builder, anchor: Anchor, bound: BoundEpilogue, weights: Weights, phases: Phases) -> Value:
     """The step itself, for weights with taps in the kernel's order."""
     matrix = weights.matrix
     assert matrix is not None
@@ -138,8 +138,8 @@ def add_phase_step(builder: Builder, anchor: Anchor, tail: Tail, weights: Weight
     for axis, of_axis in zip(phases.axes, phases.of_axis, strict=True):
         described += _axis_arguments(builder, axis, of_axis)
     row = TRANSPOSED_ARGUMENTS.fill(
-        tile=_tile(tiling, tail.epilogue, False, depthwise),
-        tail_tile=_tile(tiling, tail.epilogue, columns % width != 0, depthwise),
+        tile=_tile(tiling, bound.epilogue, False, depthwise),
+        remainder_tile=_tile(tiling, bound.epilogue, columns % width != 0, depthwise),
         source=builder.address(source),
         zeros=builder.zeros(channels),
         image_pitch=source.nbytes // images,
@@ -159,10 +159,10 @@ def add_phase_step(builder: Builder, anchor: Anchor, tail: Tail, weights: Weight
         block_panels=tiling.block_panels,
         panel_blocks=tiling.panel_blocks,
         axis=described,
-        context=tail_context(builder, tail, result, groups * columns),
+        context=epilogue_context(builder, bound, result, groups * columns),
     )
     parts = images * groups * tiling.blocks * tiling.phase_blocks * tiling.panel_blocks
-    moved = source.nbytes + packed.nbytes + tail_bytes(tail, result)
+    moved = source.nbytes + packed.nbytes + epilogue_bytes(bound, result)
     builder.native(anchor.name, "transposed_loop", row, parts, Cost(operations, moved))
     return result
 
@@ -216,7 +216,10 @@ _MAX_SINGLE_EXTENT = 32
 
 
 def lower_deconvolution(builder: Builder, anchor: Anchor) -> Value | None:
-    """A transposed convolution with its tail as one step; None where no kernel fits (unknown weights, not float32)."""
+    """A transposed convolution with its epilogue as one step; None where no kernel fits.
+
+    There is none for unknown weights, nor for other types than float32.
+    """
     weight = anchor.inputs[1].array
     bias = None if anchor.attrs.no_bias else anchor.inputs[2].array
     if weight is None or (bias is None and not anchor.attrs.no_bias) or weight.dtype != np.float32:
@@ -234,10 +237,10 @@ def lower_deconvolution(builder: Builder, anchor: Anchor) -> Value | None:
     if any(axis.num_phases > _MAX_PHASES for axis in axes):
         return None
     phases = Phases.of(axes)
-    tail = make_tail(builder, anchor, weights, CHANNELS_LAST, 1)
-    if tail is None or phases.max_taps + 1 > MAX_POINTERS:
+    bound = make_epilogue(builder, anchor, weights, CHANNELS_LAST, 1)
+    if bound is None or phases.max_taps + 1 > MAX_POINTERS:
         return None
-    return add_phase_step(builder, anchor, tail, weights, phases)
+    return add_phase_step(builder, anchor, bound, weights, phases)
 
 
 def _find_axes(anchor: Anchor) -> tuple[Anchor, list[Axis]]:

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from minidnn.lowering.anchor import tail_bytes, tail_context
+from minidnn.lowering.anchor import epilogue_bytes, epilogue_context
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.cost_model import depthwise_cycles
+from minidnn.lowering.epilogue import BoundEpilogue
 from minidnn.lowering.geometry import TABLES, Window, tap_pixels
 from minidnn.lowering.product import Product
-from minidnn.lowering.tail import Tail
 from minidnn.lowering.tiling import PARTS
 from minidnn.lowering.values import CHANNELS_LAST, Array, Value
 from minidnn.plan.program import Cost, Kernel
@@ -40,21 +40,21 @@ class Depthwise:
     def cycles(self, product: Product) -> float:
         return depthwise_cycles(product)
 
-    def lower(self, builder: Builder, product: Product, tail: Tail) -> Value:
-        return _add_step(builder, product, tail)
+    def lower(self, builder: Builder, product: Product, bound: BoundEpilogue) -> Value:
+        return _add_step(builder, product, bound)
 
 
 def _spec(product: Product) -> DepthwiseSpec:
-    """The kernel, without its tail."""
+    """The kernel, without its epilogue."""
     window = product.window
     width, stride, dilate = window.kernel[-1], window.stride[-1], window.dilate[-1]
     pixels = min(_PIXELS, window.output[-1])
     return DepthwiseSpec(math.prod(window.kernel[:-1]), width, stride, dilate, pixels, data=product.data.name)
 
 
-def _add_step(builder: Builder, product: Product, tail: Tail) -> Value:
+def _add_step(builder: Builder, product: Product, bound: BoundEpilogue) -> Value:
     anchor, window, images, channels = product.anchor, product.window, product.images, product.groups
-    data, spec = anchor.inputs[0], replace(_spec(product), epilogue=tail.epilogue)
+    data, spec = anchor.inputs[0], replace(_spec(product), epilogue=bound.epilogue)
     source = builder.as_layout(data, CHANNELS_LAST)
     result = builder.new(anchor.result, CHANNELS_LAST)
     form = ("strips", window, spec.pixels, spec.columns)
@@ -80,9 +80,9 @@ def _add_step(builder: Builder, product: Product, tail: Tail) -> Value:
         weights=builder.constant(packed),
         channels=channels,
         pixels=window.pixels,
-        context=tail_context(builder, tail, result, channels),
+        context=epilogue_context(builder, bound, result, channels),
     )
-    moved = data.nbytes + packed.nbytes + tail_bytes(tail, result)
+    moved = data.nbytes + packed.nbytes + epilogue_bytes(bound, result)
     builder.native(anchor.name, "depthwise_loop", row, images * blocks, Cost(operations, moved))
     return result
 

@@ -12,30 +12,30 @@ import numpy as np
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.copy import lower_copy
 from minidnn.lowering.cost_model import direct_cycles
+from minidnn.lowering.epilogue import BoundEpilogue
 from minidnn.lowering.geometry import Window
 from minidnn.lowering.matmul_step import Panels, Shape, add_matmul_step
 from minidnn.lowering.memory import TEMPORARY
 from minidnn.lowering.product import Product
-from minidnn.lowering.tail import Tail
 from minidnn.lowering.tiling import choose_tiling
 from minidnn.lowering.values import CHANNELS_LAST, Array, Value
 from minidnn.ops.registry import TensorType
 from minidnn_kernels.dot import best_dot
 from minidnn_kernels.matmul import MAX_POINTERS, pack_for_dot
 
-__all__ = ["Direct", "MergedRows", "can_join_row_taps", "join_row_taps"]
+__all__ = ["Direct", "MergedRows", "can_merge_kernel_row", "merge_kernel_row"]
 
 # With more channels than this, a tap is long enough by itself.
 _MOST_CHANNELS = 8
 
 
-def can_join_row_taps(matrix: Array, window: Window) -> bool:
+def can_merge_kernel_row(matrix: Array, window: Window) -> bool:
     """Whether a row of the kernel can be one tap, and is short enough for that to be faster."""
     few = matrix.shape[0] == 1 and matrix.shape[2] <= _MOST_CHANNELS
     return few and window.kernel[-1] > 1 and window.dilate[-1] == 1 and window.pad[-1] >= 0
 
 
-def join_row_taps(builder: Builder, data: Value, matrix: Array, window: Window) -> tuple[Value, Array, Window]:
+def merge_kernel_row(builder: Builder, data: Value, matrix: Array, window: Window) -> tuple[Value, Array, Window]:
     """The same convolution with fewer and longer taps.
 
     Channels-last, the pixels that a row of the kernel meets lie side by side in memory. If zeros are written around
@@ -78,9 +78,9 @@ class Direct:
     def cycles(self, product: Product) -> float:
         return direct_cycles(product)
 
-    def lower(self, builder: Builder, product: Product, tail: Tail) -> Value:
+    def lower(self, builder: Builder, product: Product, bound: BoundEpilogue) -> Value:
         source = builder.as_layout(product.anchor.inputs[0], product.layout)
-        return _add_step(builder, product, tail, source, product.matrix, product.window)
+        return _add_step(builder, product, bound, source, product.matrix, product.window)
 
 
 class MergedRows:
@@ -89,19 +89,21 @@ class MergedRows:
     name = "merged_rows"
 
     def fits(self, product: Product) -> bool:
-        few = product.layout == CHANNELS_LAST and can_join_row_taps(product.matrix, product.window)
+        few = product.layout == CHANNELS_LAST and can_merge_kernel_row(product.matrix, product.window)
         return few and product.window.taps <= MAX_POINTERS
 
     def cycles(self, product: Product) -> float:
         # What is saved is not in the model: steps that are not filled, and pointers.
         return direct_cycles(product)
 
-    def lower(self, builder: Builder, product: Product, tail: Tail) -> Value:
-        joined = join_row_taps(builder, product.anchor.inputs[0], product.matrix, product.window)
-        return _add_step(builder, product, tail, *joined)
+    def lower(self, builder: Builder, product: Product, bound: BoundEpilogue) -> Value:
+        joined = merge_kernel_row(builder, product.anchor.inputs[0], product.matrix, product.window)
+        return _add_step(builder, product, bound, *joined)
 
 
-def _add_step(builder: Builder, product: Product, tail: Tail, source: Value, matrix: Array, window: Window) -> Value:
+def _add_step(
+    builder: Builder, product: Product, bound: BoundEpilogue, source: Value, matrix: Array, window: Window
+) -> Value:
     isa, (groups, taps, depth, columns) = builder.isa, matrix.shape
     name = best_dot(isa, product.data.name, matrix)
     dot = product.data.dot(isa, name)
@@ -116,7 +118,7 @@ def _add_step(builder: Builder, product: Product, tail: Tail, source: Value, mat
     panels = Panels(builder.constant(packed), count, pitch, count * pitch, 0, steps)
     source = _with_room(builder, source, dot.row_bytes(steps) > depth * product.data.bytes)
     shape = Shape(product.images, groups, taps, depth, columns, product.groups * product.depth)
-    return add_matmul_step(builder, product.anchor, tail, tiling, source, panels, window, shape, product.layout, name)
+    return add_matmul_step(builder, product.anchor, bound, tiling, source, panels, window, shape, product.layout, name)
 
 
 def _with_room(builder: Builder, value: Value, needed: bool) -> Value:

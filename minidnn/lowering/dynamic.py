@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from minidnn.ir.graph import Node
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.elementwise import add_rows_step
-from minidnn.lowering.tail import quantized_type
+from minidnn.lowering.epilogue import quantized_type
 from minidnn.lowering.tiling import PARTS
 from minidnn.lowering.values import PLAIN, Value
 from minidnn.ops.quantization import calibrated_scale, count_batch_axes

@@ -9,7 +9,7 @@ import numpy as np
 
 from minidnn.ir.graph import Entry, Node
 from minidnn.lowering.builder import Builder
-from minidnn.lowering.tail import TailBuilder, operand_type
+from minidnn.lowering.epilogue import EpilogueBuilder, operand_type
 from minidnn.lowering.tiling import PARTS
 from minidnn.lowering.values import CHANNELS_LAST, PLAIN, Array, Value, physical_order
 from minidnn.ops.registry import TensorType
@@ -49,33 +49,33 @@ def lower_elementwise(
         aligned = tuple(n if d == axis % type.ndim else 1 for d, n in enumerate(type.shape))
         return _broadcastable(builder, builder.parameter(numbers), aligned, layout), "tensor"
 
-    made = TailBuilder(classify, channel_value)
+    made = EpilogueBuilder(classify, channel_value)
     first = next(v for v in values if v.array is None or v is values[-1])
     start = made.load(first)
     if start is None:
         return None
     if not made.add_nodes(nodes, {}, outside):
         return None
-    tail = made.finish()
-    if len(tail.operands) > MAX_OPERANDS:
+    bound = made.finish()
+    if len(bound.operands) > MAX_OPERANDS:
         return None
     result = builder.new(type, layout)
-    tensors = [result, *tail.operands]
+    tensors = [result, *bound.operands]
     items = [v.type.dtype.itemsize for v in tensors]
     collapsed = collapse(type.shape, [broadcast_strides(v, type.shape) for v in tensors], items, layout)
     if collapsed is None:
         return None
-    if tail.epilogue.output_type is not operand_type(type.dtype):
+    if bound.epilogue.output_type is not operand_type(type.dtype):
         return None  # arithmetic on integers: the kernel's is in float32
     shape, strides = collapsed
     # Within a row an operand is contiguous or one number: that is what the microkernel is told.
-    loaded = zip(tail.epilogue.operands, strides[1:], strict=True)
+    loaded = zip(bound.epilogue.operands, strides[1:], strict=True)
     kinds = tuple(kind if s[-1] else "scalar" for kind, s in loaded)
-    if any(k == "scalar" and v.type.dtype != np.float32 for k, v in zip(kinds, tail.operands, strict=True)):
+    if any(k == "scalar" and v.type.dtype != np.float32 for k, v in zip(kinds, bound.operands, strict=True)):
         return None
-    epilogue = Epilogue(tail.epilogue.instructions, kinds, tail.epilogue.output)
+    epilogue = Epilogue(bound.epilogue.instructions, kinds, bound.epilogue.output)
     kernel, cost = Kernel(ElementwiseSpec(epilogue)), _cost(tensors, epilogue)
-    add_rows_step(builder, name, kernel, tensors, shape, strides, cost, tail.number_words)
+    add_rows_step(builder, name, kernel, tensors, shape, strides, cost, bound.number_words)
     return result
 
 

@@ -13,12 +13,12 @@ from minidnn.lowering.builder import Builder
 from minidnn.lowering.deconvolution import lower_deconvolution
 from minidnn.lowering.dynamic import lower_dynamic_quantize
 from minidnn.lowering.elementwise import lower_elementwise
+from minidnn.lowering.epilogue import has_instruction
 from minidnn.lowering.host import lower_host
 from minidnn.lowering.matmul import lower_batch_dot, lower_convolution, lower_fully_connected, lower_matmul
 from minidnn.lowering.pooling import lower_dequantized_pooling, lower_pooling, lower_reduction
 from minidnn.lowering.quantized import lower_quantized_batch_dot
 from minidnn.lowering.rows import lower_layer_norm, lower_softmax
-from minidnn.lowering.tail import has_instruction
 from minidnn.lowering.values import Array, Value
 from minidnn.lowering.views import lower_concatenate, lower_pad, lower_stack, lower_view
 from minidnn.ops.quantization import calibrated_scale
@@ -29,7 +29,7 @@ from minidnn_kernels.isa import Isa
 
 __all__ = ["has_kernel", "lower", "why_on_host"]
 
-# Operators whose kernel can carry a tail.
+# Operators whose kernel can carry an epilogue.
 _ANCHORS: dict[str, Callable[[Builder, Anchor], Value | None]] = {
     "convolution": lower_convolution,
     "deconvolution": lower_deconvolution,

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from minidnn.lowering.algorithms import lower_product
-from minidnn.lowering.anchor import Anchor, Origin, Weights, fold, make_tail
+from minidnn.lowering.anchor import Anchor, Origin, Weights, fold, make_epilogue
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.copy import lower_copy
 from minidnn.lowering.geometry import Window
@@ -29,7 +29,7 @@ __all__ = [
 
 
 def lower_convolution(builder: Builder, anchor: Anchor) -> Value | None:
-    """A convolution with its tail as one step, of float32 or of 8-bit integers; None where no kernel fits."""
+    """A convolution with its epilogue as one step, of float32 or of 8-bit integers; None where no kernel fits."""
     known = _known_parameters(anchor)
     if known is None:
         return None
@@ -58,12 +58,12 @@ def _known_parameters(anchor: Anchor) -> tuple[Array, Array | None] | None:
 
 
 def _weights(anchor: Anchor, matrix: Array, bias: Array | None, channel_axis: int) -> Weights:
-    """The bias of float32 is the tail's, and batch norm is folded; that of integers is what their sums start from."""
+    """The bias of float32 is the epilogue's, and batch norm is folded; that of integers is what sums start from."""
     origin = Origin.of("outputs first", anchor.inputs[1].array, bias)
     if matrix.dtype == FLOAT32.dtype:
         return fold(anchor, matrix, bias, channel_axis, origin)
     start = np.zeros(matrix.shape[0] * matrix.shape[3], INT32.dtype) if bias is None else bias
-    return Weights(matrix, None, anchor.tail, anchor.entry, start, origin)
+    return Weights(matrix, None, anchor.following, anchor.entry, start, origin)
 
 
 def absorb_padding(anchor: Anchor) -> tuple[Anchor, tuple[int, ...]]:
@@ -81,7 +81,7 @@ def absorb_padding(anchor: Anchor) -> tuple[Anchor, tuple[int, ...]]:
 
 
 def lower_fully_connected(builder: Builder, anchor: Anchor) -> Value | None:
-    """A dense layer with its tail as one step, of float32 or of 8-bit integers; None where no kernel fits."""
+    """A dense layer with its epilogue as one step, of float32 or of 8-bit integers; None where no kernel fits."""
     known = _known_parameters(anchor)
     if known is None:
         return None
@@ -124,8 +124,10 @@ def _lower_product(builder: Builder, anchor: Anchor, transpose_a: bool, transpos
         matrix, origin = right.array.reshape(1, 1, depth, columns), Origin.of("inputs first", right.array)
         weights = fold(anchor, matrix, None, anchor.type.ndim - 1, origin)
         return lower_product(builder, anchor, weights, window, 1, PLAIN)
-    tail = make_tail(builder, anchor, Weights(None, None, anchor.tail, anchor.entry), PLAIN, anchor.type.ndim - 1)
-    if tail is None:
+    bound = make_epilogue(
+        builder, anchor, Weights(None, None, anchor.following, anchor.entry), PLAIN, anchor.type.ndim - 1
+    )
+    if bound is None:
         return None
     tiling = choose_tiling(builder.isa, images, rows, 1, depth, 1, columns)
     source = builder.as_layout(left, PLAIN)
@@ -134,7 +136,7 @@ def _lower_product(builder: Builder, anchor: Anchor, transpose_a: bool, transpos
     panels = _pack_panels(builder, anchor.name, right, images, (depth, columns), tiling, transpose_b)
     window = Window((rows,), (rows,), (1,), (1,), (1,), (0,))
     shape = Shape(images, 1, 1, depth, columns, depth)
-    return add_matmul_step(builder, anchor, tail, tiling, source, panels, window, shape, PLAIN)
+    return add_matmul_step(builder, anchor, bound, tiling, source, panels, window, shape, PLAIN)
 
 
 def _swapped(builder: Builder, name: str, value: Value) -> Value:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from minidnn.lowering.anchor import Anchor, tail_bytes, tail_context
+from minidnn.lowering.anchor import Anchor, epilogue_bytes, epilogue_context
 from minidnn.lowering.builder import Builder
+from minidnn.lowering.epilogue import BoundEpilogue
 from minidnn.lowering.geometry import Window, pixel_table
-from minidnn.lowering.tail import Tail
 from minidnn.lowering.tiling import Tiling
 from minidnn.lowering.values import Value
 from minidnn.plan.program import Address, Cost, Kernel
@@ -49,7 +49,7 @@ class Shape:
 def add_matmul_step(
     builder: Builder,
     anchor: Anchor,
-    tail: Tail,
+    bound: BoundEpilogue,
     tiling: Tiling,
     source: Value,
     panels: Panels,
@@ -69,8 +69,8 @@ def add_matmul_step(
     # An int8 step reads up to 16 bytes where there are fewer.
     zeros = builder.zeros(shape.depth + 16 // FLOAT32.bytes)
     row = MATMUL_ARGUMENTS.fill(
-        tile=Kernel(TileSpec(tiling.rows, tiling.vectors, tail.epilogue, False, data.name, dot)),
-        tail_tile=Kernel(TileSpec(tiling.rows, tiling.vectors, tail.epilogue, masked, data.name, dot)),
+        tile=Kernel(TileSpec(tiling.rows, tiling.vectors, bound.epilogue, False, data.name, dot)),
+        remainder_tile=Kernel(TileSpec(tiling.rows, tiling.vectors, bound.epilogue, masked, data.name, dot)),
         source=builder.address(source),
         zeros=zeros,
         image_pitch=math.prod(window.input) * shape.channels * data.bytes,
@@ -92,11 +92,11 @@ def add_matmul_step(
         group_columns=shape.columns,
         block_panels=tiling.block_panels,
         panel_blocks=panel_blocks,
-        context=tail_context(builder, tail, result, shape.groups * shape.columns),
+        context=epilogue_context(builder, bound, result, shape.groups * shape.columns),
     )
     operations = 2 * shape.images * window.pixels * shape.taps * shape.depth * shape.groups * shape.columns
     weights = max(shape.groups * panels.group_pitch, shape.images * panels.image_pitch)
-    moved = source.nbytes + weights + tail_bytes(tail, result)
+    moved = source.nbytes + weights + epilogue_bytes(bound, result)
     parts = shape.images * blocks * shape.groups * panel_blocks
     builder.native(anchor.name, "matmul_loop", row, parts, Cost(operations, moved))
     return result

@@ -9,8 +9,8 @@ import numpy as np
 
 from minidnn.ir.graph import Entry, Node
 from minidnn.lowering.builder import Builder
+from minidnn.lowering.epilogue import operand_type
 from minidnn.lowering.geometry import TABLES, Window, tap_pixels
-from minidnn.lowering.tail import operand_type
 from minidnn.lowering.tiling import PARTS
 from minidnn.lowering.values import CHANNELS_LAST, PLAIN, Array, Value
 from minidnn.ops.registry import Attrs, TensorType, get_op

@@ -10,8 +10,8 @@ import numpy as np
 
 from minidnn.lowering.anchor import Anchor, Weights
 from minidnn.lowering.builder import Builder
+from minidnn.lowering.epilogue import BoundEpilogue
 from minidnn.lowering.geometry import Window
-from minidnn.lowering.tail import Tail
 from minidnn.lowering.values import Array, Value
 from minidnn_kernels.element_type import ElementType
 from minidnn_kernels.isa import Isa
@@ -27,7 +27,7 @@ class Product:
     Args:
         isa: what kernels are chosen for.
         anchor: the layer; its first input is the data.
-        weights: with what sums start from where they are integers, and the bias of the tail where they are not.
+        weights: with what sums start from where they are integers, and the bias of the epilogue where they are not.
         window: what slides over each of the `images`.
         layout: of the data and of the result.
         data: type of the data; it decides on the weights' and the sums'.
@@ -90,6 +90,6 @@ class Algorithm(Protocol):
         """What it is estimated to take on one core, by the `cost_model`."""
         ...
 
-    def lower(self, builder: Builder, product: Product, tail: Tail) -> Value:
+    def lower(self, builder: Builder, product: Product, bound: BoundEpilogue) -> Value:
         """Its step, for a product that it fits."""
         ...

@@ -22,7 +22,7 @@ __all__ = ["lower_quantized_batch_dot"]
 
 
 def lower_quantized_batch_dot(builder: Builder, anchor: Anchor) -> Value | None:
-    """An int8 ``batch_dot`` with its tail, by the kernel of float32; None where that would not be exact.
+    """An int8 ``batch_dot`` with its epilogue, by the kernel of float32; None where that would not be exact.
 
     Both factors are computed by the run, so nothing can be packed ahead, and there is nothing to gain from int8.
     Float32 holds all integers up to 2^24: with fewer products in a sum every step of it is exact.
@@ -30,7 +30,7 @@ def lower_quantized_batch_dot(builder: Builder, anchor: Anchor) -> Value | None:
     left, right = anchor.inputs
     depth = left.shape[-2] if anchor.attrs.transpose_a else left.shape[-1]
     dtypes = [value.type.dtype for value in (left, right)]
-    if not anchor.tail or any(dtype not in (np.int8, np.uint8) for dtype in dtypes):
+    if not anchor.following or any(dtype not in (np.int8, np.uint8) for dtype in dtypes):
         return None
     # The largest number of a type is the least one of int8 without its sign.
     if depth * math.prod(max(-np.iinfo(dtype).min, np.iinfo(dtype).max) for dtype in dtypes) > 2**24:

@@ -25,7 +25,7 @@ _CACHE_BYTES = 256 * 1024
 _PART_OPERATIONS = 1_000_000
 # Of a row of A in a step along K, and of a column of B: a float32, or as many narrower elements.
 _STEP_BYTES = FLOAT32.bytes
-# Cycles a tile costs beside its products: reading pointers, the tail, the stores.
+# Cycles a tile costs beside its products: reading pointers, the epilogue, the stores.
 _TILE_CYCLES = 40
 # A step along K: no shorter than the latency of the accumulators, and a little longer than counted.
 _SHORTEST_STEP = 4.5
@@ -48,7 +48,7 @@ def choose_tiling(
     """The tiling for [images x pixels, taps x depth] x [taps x depth, columns], `groups` times.
 
     The tile is the one with the fewest cycles by a small model: two fused multiply-adds and two loads a
-    cycle, an accumulator free again after four. It weighs rows and columns computed in vain against the
+    cycle, an accumulator free again after four. It weighs rows and columns wasted in partial tiles against the
     better reuse of a larger tile.
     """
     rows, vectors = choose_tile(isa, pixels, taps * depth, columns, taps, fits)

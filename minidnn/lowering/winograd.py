@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from minidnn import settings
-from minidnn.lowering.anchor import Anchor, tail_bytes, tail_context
+from minidnn.lowering.anchor import Anchor, epilogue_bytes, epilogue_context
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.cost_model import winograd_blocks, winograd_cycles
+from minidnn.lowering.epilogue import BoundEpilogue
 from minidnn.lowering.geometry import TABLES, Window, tap_pixels
 from minidnn.lowering.product import Product
-from minidnn.lowering.tail import Tail
 from minidnn.lowering.tiling import choose_tile
 from minidnn.lowering.values import CHANNELS_LAST, Array, Value
 from minidnn.plan.program import Cost, Kernel
@@ -109,11 +109,11 @@ class Winograd:
     def cycles(self, product: Product) -> float:
         return winograd_cycles(self.scheme, product)
 
-    def lower(self, builder: Builder, product: Product, tail: Tail) -> Value:
+    def lower(self, builder: Builder, product: Product, bound: BoundEpilogue) -> Value:
         plan = make_plan(self.scheme, product)
         start, lanes, form = product.weights.start, builder.isa.lanes, (plan.scheme, plan.vectors)
         packed = product.weights.pack(builder, form, lambda: _pack(plan, product.kernels, start, lanes))
-        return _add_step(builder, product.anchor, plan, tail, packed, product.window)
+        return _add_step(builder, product.anchor, plan, bound, packed, product.window)
 
 
 def _pack(plan: WinogradPlan, kernels: Array, bias: Array | None, lanes: int) -> Array:
@@ -124,7 +124,7 @@ def _pack(plan: WinogradPlan, kernels: Array, bias: Array | None, lanes: int) ->
 
 
 def _add_step(
-    builder: Builder, anchor: Anchor, plan: WinogradPlan, tail: Tail, weights: Array, window: Window
+    builder: Builder, anchor: Anchor, plan: WinogradPlan, bound: BoundEpilogue, weights: Array, window: Window
 ) -> Value:
     scheme, (images, channels), filters = plan.scheme, anchor.inputs[0].shape[:2], anchor.type.shape[1]
     source = builder.as_layout(anchor.inputs[0], CHANNELS_LAST)
@@ -138,8 +138,8 @@ def _add_step(
     row = WINOGRAD_ARGUMENTS.fill(
         input_kernel=Kernel(InputTransform(scheme, kind.name)),
         tile=Kernel(tile),
-        tail_tile=Kernel(replace(tile, masked=filters % width != 0)),
-        output_kernel=Kernel(OutputTransform(scheme, tail.epilogue)),
+        remainder_tile=Kernel(replace(tile, masked=filters % width != 0)),
+        output_kernel=Kernel(OutputTransform(scheme, bound.epilogue)),
         source=builder.address(source),
         zeros=builder.zeros(channels),
         image_pitch=window.input[0] * window.input[1] * pixel_pitch,
@@ -160,11 +160,11 @@ def _add_step(
         rows=plan.rows,
         columns=width,
         pixels=window.pixels,
-        context=tail_context(builder, tail, result, filters),
+        context=epilogue_context(builder, bound, result, filters),
     )
     # What the convolution is worth, not what this algorithm does: shares of the peak may exceed one.
     operations = 2 * images * window.pixels * window.taps * channels * filters
-    cost = Cost(operations, source.nbytes + weights.nbytes + tail_bytes(tail, result))
+    cost = Cost(operations, source.nbytes + weights.nbytes + epilogue_bytes(bound, result))
     scratch = scheme.products * (plan.part_blocks * (plan.row_bytes + filters * scheme.sums.bytes) + 2 * SPARE_BYTES)
     builder.native(anchor.name, "winograd_loop", row, images * plan.image_parts, cost, scratch)
     return result

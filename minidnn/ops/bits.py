@@ -64,7 +64,7 @@ register(
         _infer_unpackbits,
         lambda attrs, x: np.unpackbits(x, attrs.axis, attrs.count, attrs.bitorder),
         ("data",),
-        attrs=(*_ATTRS, Attr("count", "int", None)),
+        attrs=(_ATTRS[0], Attr("count", "int", None), *_ATTRS[1:]),
         nonnegative=ALWAYS,
     )
 )

@@ -13,7 +13,7 @@ __all__ = ["fuse_elementwise", "fuse_epilogues"]
 
 
 def fuse_epilogues(graph: Graph) -> Graph:
-    """Grow every anchor by its elementwise tail.
+    """Grow every anchor by its elementwise epilogue.
 
     Where two anchors could have an operation (the sum of two convolutions) the later one gets it: the other's
     value is there by then.

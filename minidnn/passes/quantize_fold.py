@@ -1,6 +1,6 @@
 """Fold: what stands around an operation only to change types becomes part of it.
 
-An operation with a float32 tail takes in the dequantize nodes in front of it and the calibrated quantize or
+An operation with a float32 epilogue takes in the dequantize nodes in front of it and the calibrated quantize or
 requantize behind it: one kernel then reads int8 and stores int8, or float32 where nobody wants int8. A range that is
 found at run time cannot be taken in, for it needs the whole tensor first. Where the scale of the data is known the
 bias becomes int32, the value with which the accumulators begin.

@@ -1,8 +1,8 @@
 """Insert: products multiply int8, and quantize, dequantize and requantize stand wherever types differ.
 
-A product becomes the fused node ``quantized_<name>``: integer product, dequantize, and the float32 tail it had, with a
-batch normalization folded into its weights. It gives float32; a quantize node follows where int8 is wanted. A
-product without a tail gives int32, and requantize or dequantize follows.
+A product becomes the fused node ``quantized_<name>``: integer product, dequantize, and its float32 epilogue, with
+a batch normalization folded into its weights. It gives float32; a quantize node follows where int8 is wanted. A
+product without an epilogue gives int32, and requantize or dequantize follows.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class _Inserter:
                 self._floats[node[0]] = node[0]
             elif node in self._marks.products:
                 self._insert_product(node)
-            elif node in self._marks.carriers:
+            elif node in self._marks.transparent:
                 self._carry(node)
             elif node in self._marks.tables:
                 self._insert_table(node)
@@ -212,11 +212,11 @@ class _Inserter:
         return fused.name
 
     def _operand(self, entry: Entry) -> Entry:
-        """What the tail reads beside the product: int8 wherever that exists, to move fewer bytes."""
+        """What the epilogue reads beside the product: int8 wherever that exists, to move fewer bytes."""
         return self._from_int8(entry) if entry in self._marks.int8 else self._float(entry)
 
     def _insert_bare(self, node: Node, product: Node, scales: Sequence[Entry], scaling: Mapping[str, Any]) -> str:
-        """A product without a tail: int32, made int8 or float32 by the node behind it."""
+        """A product without an epilogue: int32, made int8 or float32 by the node behind it."""
         bare = Node(product.op, self._name(f"quantized_{node.name}"), product.attrs, product.inputs)
         inputs = [bare[0], *scales]
         if node[0] in self._marks.int8:
@@ -226,7 +226,7 @@ class _Inserter:
         return bare.name
 
     def _take_apart(self, node: Node) -> tuple[Node, Node | None, list[Node]]:
-        """The anchor, the batch normalization that folds into its weights, and the rest of the tail."""
+        """The anchor, the batch normalization that folds into its weights, and the rest of the epilogue."""
         anchor = find_anchor(node)
         assert anchor is not None
         if node.subgraph is None:

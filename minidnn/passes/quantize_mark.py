@@ -2,7 +2,7 @@
 
 An operation of a float32 graph after the fusion passes is one of four kinds:
 
-- a *product* (convolution, dense, batch_dot, fused or not): it multiplies int8 and gives float32 to its tail;
+- a *product* (convolution, dense, batch_dot, fused or not): it multiplies int8 and gives float32 to its epilogue;
 - it *carries* int8: it moves or compares values, so it does the same with the integers (max pooling, reshape, ...);
 - it *joins* int8 values whose scales have been made one (concatenate, stack): it carries them too;
 - anything else computes in float32, from whatever its inputs are dequantized to.
@@ -40,7 +40,7 @@ class Marks:
     Args:
         products: the operations that multiply int8.
         tables: embeddings whose table becomes int8.
-        carriers: the operations that pass int8 on, joins included.
+        transparent: the operations that pass int8 on, joins included.
         int8: the float32 values of which there is an int8 form.
         origins: for each of those the values it consists of that are quantized: itself, or what it was carried from.
         group: for each quantized value the values that have one scale with it, itself included.
@@ -51,7 +51,7 @@ class Marks:
 
     products: frozenset[Node]
     tables: frozenset[Node]
-    carriers: frozenset[Node]
+    transparent: frozenset[Node]
     int8: frozenset[Entry]
     origins: dict[Entry, tuple[Entry, ...]]
     group: dict[Entry, tuple[Entry, ...]]
@@ -75,21 +75,21 @@ def mark(graph: Graph, known: Collection[str], mode: str, excluded: Collection[N
     products = frozenset(n for n in view.operations if n not in excluded and _is_product(view, n, known))
     able = {n for n in view.operations if n not in excluded and _carries(n, joins)}
     tables = {n for n in view.operations if n not in excluded and _is_table(n, known)}
-    demanded = {e for node in products for e in product_operands(node)}
+    required = {e for node in products for e in product_operands(node)}
     if mode == "full":
-        demanded |= _demanded_by_full(view, products, able, excluded)
-    demanded = {e for e in demanded if _may_be_int8(view, e)}
+        required |= _required_by_full(view, products, able, excluded)
+    required = {e for e in required if _may_be_int8(view, e)}
     for node in reversed(view.operations):
-        if node in able and any(node[i] in demanded for i in range(node.num_outputs)):
-            demanded.update(data_inputs(node))
-    carriers: set[Node] = set()
+        if node in able and any(node[i] in required for i in range(node.num_outputs)):
+            required.update(data_inputs(node))
+    transparent: set[Node] = set()
     for node in view.operations:
-        if node in able and all(e in demanded for e in data_inputs(node)):
-            carriers.add(node)
-            demanded.update(node[i] for i in range(node.num_outputs))
-    used_tables = {n for n in tables if n[0] in demanded}
-    origins = _origins(view, demanded, carriers)
-    group = _groups(carriers, origins)
+        if node in able and all(e in required for e in data_inputs(node)):
+            transparent.add(node)
+            required.update(node[i] for i in range(node.num_outputs))
+    used_tables = {n for n in tables if n[0] in required}
+    origins = _origins(view, required, transparent)
+    group = _groups(transparent, origins)
     # A table has the scale of its own weights; one that would have to share it with others stays float32.
     used_tables = {n for n in used_tables if len(group[n[0]]) == 1}
     signed = {o for n in products for e in _right_operand(n) for o in origins[e]}
@@ -97,22 +97,22 @@ def mark(graph: Graph, known: Collection[str], mode: str, excluded: Collection[N
     return Marks(
         products,
         frozenset(used_tables),
-        frozenset(carriers),
-        frozenset(demanded),
+        frozenset(transparent),
+        frozenset(required),
         origins,
         group,
         frozenset(signed),
         joins,
-        {} if joins else find_batch_axes(_readers(products, carriers), origins),
+        {} if joins else find_batch_axes(_readers(products, transparent), origins),
     )
 
 
-def _readers(products: Collection[Node], carriers: Collection[Node]) -> Iterator[tuple[Entry, int]]:
+def _readers(products: Collection[Node], transparent: Collection[Node]) -> Iterator[tuple[Entry, int]]:
     for node in products:
         anchor = find_anchor(node)
         assert anchor is not None
         yield from zip(product_operands(node), operand_axes(anchor), strict=True)
-    for node in carriers:
+    for node in transparent:
         yield from ((entry, SAMPLES) for entry in data_inputs(node))
 
 
@@ -188,7 +188,7 @@ def _is_listed(node: Node) -> bool:
     return node.op is not None and node.op.int8_in_full_mode
 
 
-def _demanded_by_full(
+def _required_by_full(
     view: GraphView, products: Collection[Node], able: Collection[Node], excluded: Collection[Node]
 ) -> set[Entry]:
     """What comes out of products, directly or through operations of the list, and is read by those of the list."""
@@ -207,12 +207,12 @@ def _demanded_by_full(
     return result
 
 
-def _origins(view: GraphView, int8: Collection[Entry], carriers: Collection[Node]) -> dict[Entry, tuple[Entry, ...]]:
+def _origins(view: GraphView, int8: Collection[Entry], transparent: Collection[Node]) -> dict[Entry, tuple[Entry, ...]]:
     origins: dict[Entry, tuple[Entry, ...]] = {}
 
     def find(entry: Entry) -> tuple[Entry, ...]:
         if entry not in origins:
-            carried = entry.node in carriers
+            carried = entry.node in transparent
             origins[entry] = (
                 tuple(dict.fromkeys(o for e in data_inputs(entry.node) for o in find(e))) if carried else (entry,)
             )
@@ -224,10 +224,10 @@ def _origins(view: GraphView, int8: Collection[Entry], carriers: Collection[Node
     return origins
 
 
-def _groups(carriers: Collection[Node], origins: dict[Entry, tuple[Entry, ...]]) -> dict[Entry, tuple[Entry, ...]]:
+def _groups(transparent: Collection[Node], origins: dict[Entry, tuple[Entry, ...]]) -> dict[Entry, tuple[Entry, ...]]:
     """The values whose scales have to be one: those that meet in a join, and so on from join to join."""
     group: dict[Entry, tuple[Entry, ...]] = {o: (o,) for found in origins.values() for o in found}
-    for node in carriers:
+    for node in transparent:
         met = dict.fromkeys(o for e in data_inputs(node) for o in origins[e])
         together = tuple(dict.fromkeys(member for o in met for member in group[o]))
         if len(together) > 1:

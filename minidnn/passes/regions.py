@@ -102,7 +102,7 @@ def is_float32(type: TensorType | None) -> bool:
 
 
 def fuse_regions(graph: Graph, regions: Sequence[Region]) -> Graph:
-    """The graph with every region made into one fused node; regions are disjoint. Names are given anew."""
+    """The graph with every region made into one fused node; regions are disjoint. Names are given again."""
     region_of_exit = {region[-1]: region for region in regions}
     members = {node for region in regions for node in region}
     renewed: dict[Entry, Entry] = {}

@@ -24,7 +24,7 @@ _DRIVER_LOOPS = ("run_loop", "help_loop")
 
 Array = np.ndarray[Any, Any]
 
-_NOTHING: Array = np.empty(0, np.uint8)
+_NO_MEMORY: Array = np.empty(0, np.uint8)
 
 
 def _new_output(tensor: Tensor, size: int) -> Array:
@@ -219,7 +219,7 @@ class _Context:
             arena = self._arenas.take(size)
             begin = arena.address
         # Tensors without elements lie in an arena even where there is none.
-        self._arrays["arena", 0] = _NOTHING if arena is None else arena.memory
+        self._arrays["arena", 0] = _NO_MEMORY if arena is None else arena.memory
         if (begin, threads) != self._placed:
             for table, positions, offsets in self._in_arena:
                 table[positions] = offsets + begin

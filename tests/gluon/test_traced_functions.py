@@ -631,7 +631,7 @@ AROUND: dict[str, Callable[[Any], Any]] = {
     "svdvals": lambda y: np.linalg.svdvals(y) + y,
     "histogram": lambda y: y + np.histogram(y, 8)[0].astype("float32") / 8,
     "polyfit": lambda y: y * np.polyfit(np.arange(8), y.T, 0).T,
-    "piecewise": lambda y: np.piecewise(y, [y > 0.5], [lambda v: v * 2, 0.1]),
+    "piecewise": lambda y: np.piecewise(y, [y > 0.5], [lambda v: v * 2, 1.0]),
     "trim_zeros": lambda y: y + np.trim_zeros(np.array([0, 1, 0])),
     "official": lambda y: onp.add.reduce(onp.sinc(y), axis=1, keepdims=True) + y,
 }

@@ -71,4 +71,4 @@ def test_a_tile_that_does_not_fit_the_registers_is_refused(machine: Machine) -> 
 
 def test_the_name_speaks() -> None:
     assert DepthwiseTileSpec(6, 2, _TAIL).name == "f32_depthwise_6x2v_scattered__add_multiply"
-    assert DepthwiseTileSpec(6, 2, masked=True).name == "f32_depthwise_6x2v_tail_scattered__plain"
+    assert DepthwiseTileSpec(6, 2, masked=True).name == "f32_depthwise_6x2v_remainder_scattered__plain"

@@ -178,7 +178,7 @@ def test_a_tile_that_does_not_fit_the_registers_is_refused(machine: Machine) -> 
 
 def test_the_name_speaks() -> None:
     assert TileSpec(6, 2, TAIL).name == "f32_igemm_6x2v__add_multiply_add_relu"
-    assert TileSpec(6, 2, masked=True).name == "f32_igemm_6x2v_tail__plain"
+    assert TileSpec(6, 2, masked=True).name == "f32_igemm_6x2v_remainder__plain"
     assert TileSpec(6, 2, scattered=True).name == "f32_igemm_6x2v_scattered__plain"
 
 

@@ -11,7 +11,7 @@ from int8_layers import Layer, assert_exact
 from small_graphs import check, compiled, fuse, inner, node, normal
 
 from minidnn.ir.graph import Entry, Graph, make_variable
-from minidnn.lowering.tail import quantized_type
+from minidnn.lowering.epilogue import quantized_type
 from minidnn.ops.quantization import QUANTIZED_RANGES
 from minidnn.ops.registry import get_op, list_ops
 from minidnn.runtime.library import library

@@ -255,7 +255,7 @@ def test_joins_stay_float32_without_calibration() -> None:
     x = data()
     graph, parameters, _ = prepare(conv(apply_op("concatenate", [relu(x), x], "c", num_args=2, axis=1), "d"))
     marks = mark(graph, parameters, "full", joins=False)
-    assert not any(node.op_name == "concatenate" for node in marks.carriers)
+    assert not any(node.op_name == "concatenate" for node in marks.transparent)
 
 
 def test_an_embedding_gives_int8_with_the_scale_of_its_table() -> None:
@@ -287,7 +287,7 @@ def test_padding_with_zeros_passes_integers_on_and_with_ones_does_not() -> None:
             "pad", relu(conv(data(), "a")), "p", pad_width=((0, 0), (0, 0), (1, 1), (1, 1)), constant_values=value
         )
         _, marks = marks_of(conv(padded, "b"), "smart")
-        assert any(n.op_name == "pad" for n in marks.carriers) is wanted
+        assert any(n.op_name == "pad" for n in marks.transparent) is wanted
 
 
 # ---- what computes in float32 ---------------------------------------------------------------------

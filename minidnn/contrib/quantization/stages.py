@@ -110,7 +110,7 @@ def run_stages(
     quantized = fold_types(fold_bias(quantize_constants(stage)))
     _show("fold", quantized)
     total = len(network.symbol.operations())
-    logger.info("Quantized %d of %d operations", len(marks.products) + len(marks.carriers), total)
+    logger.info("Quantized %d of %d operations", len(marks.products) + len(marks.transparent), total)
     return Stages(network.symbol, inserted, calibrated, quantized)
 
 

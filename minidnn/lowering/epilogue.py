@@ -19,11 +19,11 @@ from minidnn.ops.traits import EpilogueStep
 from minidnn_kernels.element_type import FLOAT32, INT32, UINT8, ElementType, element_type_of
 from minidnn_kernels.epilogue import OPS, OUTPUTS, Epilogue, Instruction, number_word
 
-__all__ = ["Tail", "TailBuilder", "has_instruction", "operand_type", "quantized_type"]
+__all__ = ["BoundEpilogue", "EpilogueBuilder", "has_instruction", "operand_type", "quantized_type"]
 
 
 def operand_type(dtype: np.dtype[Any]) -> ElementType | None:
-    """The element type of a dtype that a tail can read beside the output, and store; None for others."""
+    """The element type of a dtype that an epilogue can read beside the output, and store; None for others."""
     type = element_type_of(dtype)
     return type if type is not None and type.name in OUTPUTS else None
 
@@ -36,7 +36,7 @@ def quantized_type(name: str) -> ElementType:
 
 
 @dataclass(frozen=True)
-class Tail:
+class BoundEpilogue:
     """An epilogue, the values of its operands and its numbers, in order."""
 
     epilogue: Epilogue
@@ -49,8 +49,8 @@ class Tail:
         return [number_word(number) for number in self.numbers]
 
 
-class TailBuilder:
-    """Makes a `Tail` node by node.
+class EpilogueBuilder:
+    """Makes a `BoundEpilogue` node by node.
 
     Args:
         classify: how the kernel would read a value beside its output: ``tensor``, ``channel``, ``scalar``,
@@ -214,19 +214,19 @@ class TailBuilder:
         """Store an integer kernel's sums as they are."""
         self._output = INT32.name
 
-    def finish(self) -> Tail:
+    def finish(self) -> BoundEpilogue:
         epilogue = Epilogue(tuple(self._instructions), tuple(self._kinds), self._output)
-        return Tail(epilogue, tuple(self._operands), tuple(self._numbers))
+        return BoundEpilogue(epilogue, tuple(self._operands), tuple(self._numbers))
 
 
-Expansion = Callable[[TailBuilder, Node, dict[Entry, int], Mapping[Entry, Value]], bool]
+Expansion = Callable[[EpilogueBuilder, Node, dict[Entry, int], Mapping[Entry, Value]], bool]
 
 # What takes more than one instruction, or numbers that are computed here; by the name of the record's step.
 _EXPANSIONS: dict[str, Expansion] = {
-    "affine": TailBuilder._add_affine,
-    "dequantize": TailBuilder._add_dequantize,
-    "quantize": TailBuilder._add_quantize,
-    "requantize": TailBuilder._add_requantize,
+    "affine": EpilogueBuilder._add_affine,
+    "dequantize": EpilogueBuilder._add_dequantize,
+    "quantize": EpilogueBuilder._add_quantize,
+    "requantize": EpilogueBuilder._add_requantize,
 }
 
 
