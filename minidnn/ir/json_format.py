@@ -286,11 +286,14 @@ class _Reader:
 
 
 def _symbols(rows: Sequence[Any], where: str) -> dict[str, Size]:
-    """The sizes that variables bring by name."""
+    """The sizes that variables bring by name. What is wrong with a row is said when it is read."""
     symbols: dict[str, Size] = {}
     for position, row in enumerate(rows):
         if isinstance(row, dict) and row.get("op") == "null":
-            strings = _strings(row, f"{where}, node {position}")
+            try:
+                strings = _strings(row, "")
+            except DataError:
+                continue
             hints = {key[2:-2]: value for key, value in strings.items() if is_hint(key)}
             for name, size in read_symbols(hints, f"{where}, node {position}").items():
                 symbols.setdefault(name, size)

@@ -12,8 +12,8 @@ from dataclasses import replace
 from typing import Any
 
 from minidnn.errors import OpError, ShapeError
-from minidnn.ir.graph import Entry, Graph, Node, infer_types, make_variable
-from minidnn.ir.infer import hinted_type
+from minidnn.ir.graph import Entry, Graph, Node, make_variable
+from minidnn.ir.infer import hinted_type, known_types
 from minidnn.ops.registry import Attrs, TensorType
 from minidnn.sizes import Decisions, Guard, Size, bind, example_of, has_sizes, symbols_of
 
@@ -228,11 +228,14 @@ def check_shapes(graph: Graph, bound: Graph, sizes: Mapping[str, int]) -> None:
         OpError: shapes do not fit; the message names the node.
     """
     try:
-        said, found = infer_types(graph, _hinted_types(graph)), infer_types(bound, _hinted_types(bound))
+        said, found = _known_types(graph), _known_types(bound)
     except (ArithmeticError, IndexError) as error:
         raise ShapeError(str(error)) from None
     for node, same in zip(graph.nodes(), bound.nodes(), strict=True):
         for i in range(node.num_outputs):
+            # Sizes that depend on values are not known before a run.
+            if node[i] not in said or same[i] not in found:
+                continue
             shape = bind(said[node[i]].shape, sizes)
             if shape != found[same[i]].shape:
                 raise ShapeError(
@@ -316,5 +319,7 @@ def _variables(graph: Graph) -> list[Node]:
     return [node for node in graph.listing() if node.is_variable]
 
 
-def _hinted_types(graph: Graph) -> dict[str, TensorType]:
-    return {v.name: TensorType(v.hints["shape"], v.hints["dtype"]) for v in graph.variables()}
+def _known_types(graph: Graph) -> dict[Entry, TensorType]:
+    hints = {v.name: v.hints for v in graph.variables()}
+    shapes = {name: hint["shape"] for name, hint in hints.items()}
+    return known_types(graph, shapes, {name: hint["dtype"] for name, hint in hints.items()})
