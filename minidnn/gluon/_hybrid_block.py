@@ -27,6 +27,7 @@ from minidnn.numpy.multiarray import ndarray
 from minidnn.ops.registry import TensorType
 from minidnn.process_safe import ForkSafeLock
 from minidnn.scope import current_scope
+from minidnn.sizes import by_example
 from minidnn.symbol.symbol import Symbol
 
 __all__ = ["HybridBlock"]
@@ -215,7 +216,7 @@ class HybridBlock(Block):
                 if trace is None:
                     self.infer_shape(*args)
                 else:
-                    trace.without_notes(self.infer_shape, *args)
+                    by_example(trace.without_notes, self.infer_shape, *args)
             for parameter in self._reg_params.values():
                 parameter.finish_deferred_init()
 

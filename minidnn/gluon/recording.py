@@ -16,6 +16,7 @@ from minidnn.ir.symbolic import symbolic_types
 from minidnn.ir.trace import Trace, current_trace
 from minidnn.numpy.multiarray import ndarray
 from minidnn.ops.registry import TensorType
+from minidnn.sizes import example_of
 
 __all__ = ["Recordable", "Recording", "current_recording"]
 
@@ -58,7 +59,8 @@ class Recording:
         self, names: Mapping[str, Recordable], inputs: Mapping[str, ndarray], shapes_only: bool = False
     ) -> None:
         self.trace = Trace(ndarray, self._find_values)
-        types = symbolic_types([array._type for array in inputs.values()], self.trace.decisions)
+        known = [TensorType(example_of(array._type.shape), array._type.dtype) for array in inputs.values()]
+        types = symbolic_types(known, self.trace.decisions)
         self.inputs = [self.trace.input(name, type_) for name, type_ in zip(inputs, types, strict=True)]
         self.variables = [array._entry.node for array in self.inputs if array._entry is not None]
         self._concrete = inputs

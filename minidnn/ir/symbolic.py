@@ -252,10 +252,7 @@ def settle(graph: Graph, guards: Sequence[Guard]) -> Graph:
         guards: what was decided.
     """
     symbolic = input_types(graph)
-    symbols = {name: size.example for name, size in _symbols(graph).items()}
-    fixed = {name: number for name, number in symbols.items() if not _can_vary(graph, guards, name, symbols)}
-    kept = {name: Size.symbol(name, number) for name, number in symbols.items() if name not in fixed}
-    values = {**kept, **fixed}
+    values = _settled(graph, guards)
     noted = _relevant(guards, values)
 
     def change(node: Node, inputs: tuple[Entry, ...]) -> Sequence[Entry] | None:
@@ -274,6 +271,24 @@ def settle(graph: Graph, guards: Sequence[Guard]) -> Graph:
     return graph.rewrite(change)
 
 
+def _settled(graph: Graph, guards: Sequence[Guard]) -> dict[str, Any]:
+    """For every symbol itself, another that it always equals, or the number that it always is."""
+    symbols = {name: size.example for name, size in _symbols(graph).items()}
+    varying = [name for name in symbols if _can_vary(graph, guards, [name], symbols)]
+    values: dict[str, Any] = {name: Size.symbol(name, symbols[name]) for name in varying}
+    left = [name for name in symbols if name not in values]
+    while left:
+        first, *others = left
+        equal = [name for name in others if symbols[name] == symbols[first]]
+        together = [[first, *equal]] if len(equal) > 1 else []
+        together += [[first, name] for name in equal]
+        group = next((names for names in together if _can_vary(graph, guards, names, symbols)), None)
+        for name in group or [first]:
+            values[name] = symbols[first] if group is None else Size.symbol(first, symbols[first])
+        left = [name for name in left if name not in values]
+    return values
+
+
 def _relevant(guards: Sequence[Guard], values: Mapping[str, Any]) -> list[Guard]:
     """The guards that sizes which are still symbols can break."""
     bound = [
@@ -290,13 +305,12 @@ def _first_input(guard: Guard, symbolic: Mapping[str, TensorType]) -> str | None
     return next((name for name, t in symbolic.items() if symbols_of(t.shape) & wanted), None)
 
 
-def _can_vary(graph: Graph, guards: Sequence[Guard], name: str, numbers: Mapping[str, int]) -> bool:
-    """Whether the graph holds for another number of this symbol too."""
-    mine = [
-        g for g in guards if name in symbols_of((g.left, g.right)) and symbols_of((g.left, g.right)) <= numbers.keys()
-    ]
-    for other in _others(numbers[name]):
-        tried = {**numbers, name: other}
+def _can_vary(graph: Graph, guards: Sequence[Guard], names: Sequence[str], numbers: Mapping[str, int]) -> bool:
+    """Whether the graph holds for another number of these symbols too, the same for all of them."""
+    mine = [g for g in guards if not symbols_of((g.left, g.right)).isdisjoint(names)]
+    mine = [g for g in mine if symbols_of((g.left, g.right)) <= numbers.keys()]
+    for other in _others(numbers[names[0]]):
+        tried = {**numbers, **dict.fromkeys(names, other)}
         if not all(guard.holds(tried) for guard in mine):
             continue
         try:
@@ -309,9 +323,9 @@ def _can_vary(graph: Graph, guards: Sequence[Guard], name: str, numbers: Mapping
 
 
 def _others(number: int) -> tuple[int, ...]:
-    return tuple(
-        dict.fromkeys(n for n in (number + 1, number - 1, 2 * number, 3 * number + 1, 1) if n > 0 and n != number)
-    )
+    """Numbers to try; 1 is none of them, which fits nearly everything by broadcasting."""
+    tried = (number + 1, number - 1, 2 * number, 3 * number + 1)
+    return tuple(dict.fromkeys(n for n in tried if n > 1 and n != number))
 
 
 def _variables(graph: Graph) -> list[Node]:
