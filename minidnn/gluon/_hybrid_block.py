@@ -21,7 +21,7 @@ from minidnn.gluon.recording import Recording
 from minidnn.gluon.structure import Spec, flatten, unflatten
 from minidnn.interop.mxnet_symbol import export_mxnet
 from minidnn.ir.graph import Graph
-from minidnn.ir.symbolic import settle
+from minidnn.ir.symbolic import format_sizes, settle
 from minidnn.ir.trace import current_trace
 from minidnn.numpy.multiarray import ndarray
 from minidnn.ops.registry import TensorType
@@ -43,9 +43,10 @@ _FUSED = "MINIDNN"
 class HybridBlock(Block):
     """A block that runs op by op, or, after `hybridize` or `optimize_for`, as one compiled program.
 
-    `forward` is traced with arrays that have a shape and a dtype and no values, once for each signature of
-    inputs (their shapes, dtypes and nesting, and the values of other arguments); what it does with Python's own
-    means while it is traced is fixed in the graph. Children must be hybrid blocks too.
+    `forward` is traced with arrays that have a shape and a dtype and no values, once for each kind of arguments (how
+    they are nested, dtypes, numbers of dimensions, and the values of what is no array). Their sizes are symbols
+    meanwhile, and the graph holds for any; where `forward` decides something by a size, it is traced again for sizes
+    for which it would decide otherwise. Children must be hybrid blocks too.
 
     A program is built again when a parameter, its values or the tree of blocks have changed.
     """
@@ -372,7 +373,7 @@ class HybridBlock(Block):
             active: on or off.
             backend: fuse at the first call: ``'MINIDNN'``, ``'ONEDNN'`` or ``'MKLDNN'``, which are the same here.
             partition_if_dynamic, static_alloc, static_shape, inline_limit, forward_bulk_size, backward_bulk_size:
-                MXNet's; memory is always planned ahead, and every shape has a program of its own.
+                MXNet's; memory is always planned ahead, for each combination of sizes.
         """
         if active and (self._forward_hooks or self._forward_pre_hooks):
             warnings.warn(
@@ -407,7 +408,7 @@ class HybridBlock(Block):
         backward_bulk_size: int | None = None,
         **kwargs: Any,
     ) -> None:
-        """Trace, fuse and compile for inputs like these; other shapes follow when they come.
+        """Trace, fuse and compile for inputs like these; other sizes are planned when they come.
 
         Parameters that waited for the first batch are initialized. The program is run once, so that the next call
         finds its memory, its threads and everything else ready.
@@ -491,6 +492,14 @@ class HybridBlock(Block):
                 f"{self._own_label()}: there is no plan; call optimize_for(data), or hybridize() and then the block"
             )
         return program.latest.steps()
+
+    def explain_shapes(self) -> str:
+        """Which sizes of inputs the latest graph holds for: symbols where any will do, and what was decided by them.
+
+        Raises:
+            RuntimeError: the block has no graph: neither `optimize_for` nor a call after `hybridize` has made one.
+        """
+        return format_sizes(self._latest_graph().traced, self._latest_graph().inputs)
 
     def register_op_hook(self, callback: Callable[[str, str, Any], Any] | None, monitor_all: bool = False) -> None:
         """From now on run the graph node by node and show every array to `callback`; None ends it.

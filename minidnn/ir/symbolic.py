@@ -23,6 +23,7 @@ __all__ = [
     "bind_known",
     "check_shapes",
     "find_sizes",
+    "format_sizes",
     "guards_of",
     "has_symbols",
     "input_types",
@@ -88,6 +89,24 @@ def guards_of(graph: Graph) -> tuple[Guard, ...]:
 def has_symbols(graph: Graph) -> bool:
     """Whether the graph is for inputs of any size."""
     return any(has_sizes(v.hints.get("shape")) for v in _variables(graph))
+
+
+def format_sizes(graph: Graph, names: Sequence[str]) -> str:
+    """What the graph says of the sizes of its inputs, a line each, and then of decisions by them.
+
+    Args:
+        graph: the graph.
+        names: of its inputs.
+    """
+    known = {v.name: v.hints.get("shape") for v in _variables(graph)}
+    lines = []
+    for name in names:
+        shape = known.get(name)
+        traced = f", traced with {example_of(shape)}" if has_sizes(shape) else ""
+        lines.append(f"{name}: {'any shape' if shape is None else shape}{traced}")
+    guards = guards_of(graph)
+    lines += ["decisions:" if guards else "no decision depends on a size", *(f"  {guard}" for guard in guards)]
+    return "\n".join(lines)
 
 
 def find_sizes(graph: Graph, shapes: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
