@@ -422,7 +422,7 @@ def run_op(op: Op, attrs: Attrs, arrays: Sequence[Operand]) -> tuple[Array, ...]
     read = [_readable(data[i]) for i in moving]
     layouts = tuple(_layout(a) for a in read)
     owner, key = _owner_of([arrays[i] for i in weights]), _key(op, attrs, types, layouts)
-    executor = _programs.find(owner, key)
+    executor = _counted(_programs.find(owner, key))
     if executor is None:
         variables = [make_variable(f"in{i}") for i in range(len(arrays))]
         node = make_node(op, op.name, variables, attrs)
@@ -434,6 +434,11 @@ def run_op(op: Op, attrs: Attrs, arrays: Sequence[Operand]) -> tuple[Array, ...]
         )
         _programs.keep(owner, key, executor)
     return tuple(executor(read))
+
+
+def _counted(found: Executor | None) -> Executor | None:
+    (COUNTERS.program_misses if found is None else COUNTERS.program_hits).add()
+    return found
 
 
 def _key(op: Op, attrs: Attrs, types: tuple[TensorType, ...], layouts: tuple[str, ...]) -> tuple[Any, ...]:
@@ -490,7 +495,7 @@ def contiguous(array: Array) -> Array:
         return readable
     type_ = TensorType.of(readable)
     key = ("contiguous", type_)
-    executor = _programs.find(_without_weights, key)
+    executor = _counted(_programs.find(_without_weights, key))
     if executor is None:
         variable = make_variable("in0")
         given = {"in0": (type_, _CHANNELS_LAST)}

@@ -469,6 +469,7 @@ class Size:
     def _compare(self, other: Any, relation: str) -> bool:
         """``self relation other``, for == and < and <=."""
         holds = RELATIONS[relation]
+        other = other.item() if isinstance(other, np.number) else other
         if not isinstance(other, (Size, int, np.integer)):
             return self._decide(other, relation, bool(holds(self.example, example_of(other))))
         difference: Any = by_example(operator.sub, self, other)

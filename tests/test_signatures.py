@@ -29,6 +29,9 @@ _NUMPY = "NumPy's default, as in python/mxnet/numpy/multiarray.py; the record's 
 _COMPUTED = "the signature is NumPy's, which computes the function; the record stands for it while a network is traced"
 _LEFT_OUT = "optional as in python/mxnet/numpy/multiarray.py, and an error of the record where it is left out"
 
+_DEFAULT_DTYPE = "None stands for float32, as in python/mxnet/numpy/multiarray.py; a graph says it"
+_WITHOUT_START = "arange(n) counts to n, as in NumPy; a graph has both ends"
+
 INTENDED = {
     (
         "npx",
@@ -66,6 +69,11 @@ INTENDED = {
     ("np", "take", "axis"): _NUMPY,
     ("np", "take", "mode"): _NUMPY,
     ("np", "histogram", "density"): _COMPUTED,
+    ("np", "arange", "stop"): _WITHOUT_START,
+    ("np", "arange", "step"): "the record's is a float, the function's an int; both are 1",
+    ("np", "arange", "dtype"): _DEFAULT_DTYPE,
+    ("np", "eye", "dtype"): _DEFAULT_DTYPE,
+    ("np", "full", "dtype"): _DEFAULT_DTYPE,
     ("np", "histogramdd", "bins"): _COMPUTED,
     ("np", "histogramdd", "density"): _COMPUTED,
     ("np", "nanmax", "keepdims"): _COMPUTED,
@@ -147,6 +155,7 @@ OTHERWISE = {
     ("npx", "pad"): "MXNet 1's, whose constant_value is a number (src/operator/pad-inl.h)",
     ("npx", "pooling"): _PARAMETER_STRUCT,
     ("npx", "softmax"): _PARAMETER_STRUCT,
+    ("np", "full"): "it is fill_value, as in NumPy; value in src/operator/tensor/init_op.h",
     ("np", "pad"): "the others are ``**kwargs``, as in NumPy",
     ("np", "percentile"): _NUMPYS_ORDER,
     ("np", "quantile"): _NUMPYS_ORDER,

@@ -242,12 +242,14 @@ class HybridBlock(Block):
         with self._build_lock.here:
             # Those go first, so that old and new packed weights never stand side by side.
             self._drop_outdated()
-            engine.COUNTERS.program_misses.add()
             for program in self._programs.get(kind, ()):
-                plan = self._plan_of(program, types)
+                plan = program.find_plan(types)
+                (engine.COUNTERS.program_misses if plan is None else engine.COUNTERS.program_hits).add()
+                plan = plan or self._plan_of(program, types)
                 if plan is not None:
                     self._latest_program = program
                     return program, plan
+            engine.COUNTERS.program_misses.add()
             program = self._build_program(args, arrays, spec, self._backend, self._backend_opts)
             plan = program.make_plan(types)
             self._put_first(kind, program)

@@ -15,7 +15,7 @@ from minidnn.gluon.program import BlockGraph
 from minidnn.gluon.structure import ARRAY, Spec, in_order_of, matches, unflatten
 from minidnn.ir.graph import Entry, Graph, Node
 from minidnn.ir.infer import hinted_type, known_types, with_types
-from minidnn.ir.symbolic import bind_known, input_types, settle, symbolic_types
+from minidnn.ir.symbolic import bind_known, input_types, is_tied, settle, symbolic_types
 from minidnn.numpy.convert import as_array
 from minidnn.numpy.multiarray import ndarray
 from minidnn.ops.registry import TensorType
@@ -165,14 +165,17 @@ class SymbolBlock(HybridBlock):
         self._check_types(arrays)
         for parameter in self._reg_params.values():
             parameter.finish_deferred_init()
-        # What can be fused depends on shapes, which the graph of a file need not have.
         given = [array._type for array in arrays]
-        symbolic = dict(zip(self._input_names, symbolic_types(given, Decisions()), strict=True))
-        known = input_types(self._symbol)
-        dtypes = {name: type_.dtype for name, type_ in zip(self._input_names, given, strict=True)}
-        types = {name: TensorType((known.get(name) or t).shape, dtypes[name]) for name, t in symbolic.items()}
+        if is_tied(self._symbol):
+            known = input_types(self._symbol)
+            shapes = {name: (known.get(name) or t).shape for name, t in zip(self._input_names, given, strict=True)}
+        else:
+            # What can be fused depends on shapes, which the graph of a file need not have.
+            symbolic = symbolic_types(given, Decisions())
+            shapes = {name: t.shape for name, t in zip(self._input_names, symbolic, strict=True)}
+        types = {n: TensorType(shapes[n], t.dtype) for n, t in zip(self._input_names, given, strict=True)}
         graph = with_types(self._symbol, types)
-        if not known:
+        if not is_tied(graph):
             values = {name: p.concrete()._type for name, p in self._reg_params.items()}
             graph = settle(with_types(graph, values), ())
         return self._make_graph(Symbol(graph.outputs, graph.declared))

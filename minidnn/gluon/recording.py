@@ -12,7 +12,7 @@ from minidnn import engine
 from minidnn.errors import MXNetError
 from minidnn.initializer import Initializer
 from minidnn.ir.graph import Graph
-from minidnn.ir.symbolic import symbolic_types
+from minidnn.ir.symbolic import bind_graph, symbolic_types
 from minidnn.ir.trace import Trace, current_trace
 from minidnn.numpy.multiarray import ndarray
 from minidnn.ops.registry import TensorType
@@ -63,6 +63,7 @@ class Recording:
         types = symbolic_types(known, self.trace.decisions)
         self.inputs = [self.trace.input(name, type_) for name, type_ in zip(inputs, types, strict=True)]
         self.variables = [array._entry.node for array in self.inputs if array._entry is not None]
+        self._numbers = {size.name: size.example for t in types for size in t.shape}
         self._concrete = inputs
         self.used: dict[str, Any] = {}
         self._names = {id(parameter): name for name, parameter in names.items()}
@@ -96,6 +97,7 @@ class Recording:
 
     def _find_values(self, graph: Graph) -> list[np.ndarray[Any, Any]]:
         """The values of the graph's outputs in the call that is traced."""
+        graph = bind_graph(graph, self._numbers)
         known = {**self._concrete, **self.trace.parameters, **self.trace.constants}
         values = {v.name: known[v.name]._read("a size that depends on values") for v in graph.variables()}
         data = {name: values.pop(name) for name in self._concrete if name in values}

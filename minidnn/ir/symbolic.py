@@ -23,16 +23,19 @@ __all__ = [
     "bind_known",
     "check_shapes",
     "find_sizes",
+    "fits",
     "format_sizes",
     "guards_of",
     "has_symbols",
     "input_types",
+    "is_tied",
     "settle",
     "symbolic_types",
 ]
 
 # What the axes of an input of that many dimensions are called.
-_AXES = {
+_AXES: dict[int, tuple[str, ...]] = {
+    0: (),
     1: ("N",),
     2: ("N", "L"),
     3: ("N", "L", "C"),
@@ -50,7 +53,7 @@ def symbolic_types(types: Sequence[TensorType], decisions: Decisions) -> list[Te
     first: dict[int, Size] = {}
     result = []
     for type_ in types:
-        axes = _AXES.get(type_.ndim) or ("N", *(f"D{i}" for i in range(1, type_.ndim)))
+        axes = _AXES.get(type_.ndim, ("N", *(f"D{i}" for i in range(1, type_.ndim))))
         shape: list[Size] = []
         for axis, (name, number) in enumerate(zip(axes, type_.shape, strict=True)):
             if axis == 0 and number in first:
@@ -109,6 +112,12 @@ def format_sizes(graph: Graph, names: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
+def is_tied(graph: Graph) -> bool:
+    """Whether the graph is only for inputs of the shapes that its hints say: its attributes depend on their sizes, or
+    decisions do."""
+    return bool(guards_of(graph)) or any(map(_has_sized_attrs, graph.nodes()))
+
+
 def find_sizes(graph: Graph, shapes: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
     """The numbers of the symbols when inputs have these shapes.
 
@@ -147,13 +156,28 @@ def find_sizes(graph: Graph, shapes: Mapping[str, Sequence[Any]]) -> dict[str, A
     return found
 
 
+def fits(graph: Graph, shapes: Mapping[str, Sequence[Any]]) -> bool:
+    """Whether inputs of these shapes are among those the graph says it is for.
+
+    Raises:
+        ShapeError: they are not, and it is tied to them.
+    """
+    try:
+        find_sizes(graph, {name: shape for name, shape in shapes.items() if name in input_types(graph)})
+    except ShapeError:
+        if is_tied(graph):
+            raise
+        return False
+    return True
+
+
 def bind_known(graph: Graph, shapes: Mapping[str, Sequence[Any]]) -> Graph:
-    """The graph for inputs of these shapes; what they leave open stays symbolic.
+    """The graph for inputs of these shapes, if it is tied to shapes; what they leave open stays symbolic.
 
     Raises:
         ShapeError: the shapes are not those of the graph; see `find_sizes`.
     """
-    if not has_symbols(graph):
+    if not is_tied(graph):
         return graph
     inputs = input_types(graph)
     return bind_graph(graph, find_sizes(graph, {name: shape for name, shape in shapes.items() if name in inputs}))

@@ -13,7 +13,7 @@ from minidnn.ops.registry import Attr, Attrs, Op, TensorType, register
 
 __all__: list[str] = []
 
-_DTYPE = Attr("dtype", "dtype", "float32")
+_DTYPE = Attr("dtype", "dtype", np.dtype(np.float32))
 
 
 def _check_full(attrs: Attrs) -> None:

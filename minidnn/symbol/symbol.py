@@ -19,7 +19,7 @@ from minidnn.ir.json_format import MAX_BYTES, attrs_to_strings, from_json, hints
 from minidnn.ir.json_values import parse_literal
 from minidnn.ir.printing import format_graph, graph_html
 from minidnn.ir.roles import auxiliary_variables, parameter_variables
-from minidnn.ir.symbolic import bind_known
+from minidnn.ir.symbolic import bind_known, fits, input_types
 from minidnn.numpy.multiarray import ndarray
 from minidnn.ops.registry import TensorType
 from minidnn.passes import FUSION_PASSES, optimize_around, run_passes, without_data
@@ -233,12 +233,12 @@ class Symbol(Arithmetic):
         arrays = _named(args, self.list_arguments(), "args") | _named(aux, self.list_auxiliary_states(), "aux")
         shapes = {name: array.shape for name, array in arrays.items()} | dict(shape_dict or {})
         dtypes = {name: array.dtype for name, array in arrays.items()} | dict(type_dict or {})
-        bound = bind_known(self, shape_dict or {})
-        types = known_types(bound, shapes, dtypes)
-        given = {
-            v.name: types[v[0]] for v in bound.variables() if v.name in shapes or v.name in dtypes if v[0] in types
-        }
-        graph = with_types(bound, given) if given else bound
+        if fits(self, shape_dict or {}):
+            shapes = {name: shape for name, shape in shapes.items() if name not in input_types(self)}
+        types = known_types(self, shapes, dtypes)
+        named = [v for v in self.variables() if v.name in shapes or v.name in dtypes]
+        given = {v.name: types[v[0]] for v in named if v[0] in types}
+        graph = with_types(self, given) if given else self
         constants = without_data(graph, arrays.keys())
         return Symbol(optimize_around(graph, constants, lambda g: run_passes(g, FUSION_PASSES)).outputs)
 

@@ -143,7 +143,7 @@ def test_what_is_not_among_the_weights_is_the_data(
     if name == "viz":
         drawn = Path("graph.svg").read_text(encoding="utf-8")
         assert "position</text>" not in drawn
-        assert "1x3x4x4" in drawn
+        assert "Nx3x4x4" in drawn
 
 
 def test_too_many_threads_are_limited_with_a_warning(

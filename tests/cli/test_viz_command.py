@@ -33,7 +33,7 @@ def test_svg_without_graphviz(
     assert capsys.readouterr().out == f"{file}: 9 nodes\n"
     lines = drawn(file)
     assert lines[0] == "small, traced"
-    assert {"convolution 3x3/1, 8", "batch_norm", "pooling avg, global", "1x3x8x8"} <= set(lines)
+    assert {"convolution 3x3/1, 8", "batch_norm", "pooling avg, global", "Nx3xHxW"} <= set(lines)
 
 
 def test_each_stage_shows_what_it_adds(model: Path, tmp_path: Path) -> None:

@@ -259,11 +259,20 @@ def _files(net: Any, folder: Path) -> tuple[str, list[str], str]:
     ],
 )
 def test_shapes_that_cannot_be_name_the_input(shape: Shape, message: str, tmp_path: Path) -> None:
-    net = ready(nn.Dense(4, in_units=3))
+    net = ready(Network(lambda s, x: s.layer0(x).reshape(x.shape[0], 2, 2), nn.Dense(4, in_units=3)))
     net.optimize_for(draw((1, 3)))
     again = SymbolBlock.imports(*_files(net, tmp_path))
     with pytest.raises(ShapeError, match=message):
         again(draw(shape))
+
+
+def test_where_nothing_depends_on_sizes_the_layer_says_what_does_not_fit(tmp_path: Path) -> None:
+    net = ready(nn.Dense(4, in_units=3, flatten=False))
+    net.optimize_for(draw((1, 3)))
+    again = SymbolBlock.imports(*_files(net, tmp_path))
+    assert again(draw((2, 5, 3))).shape == (2, 5, 4)
+    with pytest.raises(OpError, match="fully_connected"):
+        again(draw((2, 4)))
 
 
 def test_a_size_that_two_inputs_share_is_named(tmp_path: Path) -> None:
