@@ -16,7 +16,8 @@ from minidnn.gluon._block import Block, structure_version
 from minidnn.gluon.monitor import Callback, Monitor
 from minidnn.gluon.parameter import Parameter
 from minidnn.gluon.structure import Spec
-from minidnn.ir.symbolic import bind_graph, check_shapes, find_sizes
+from minidnn.ir.graph import Entry
+from minidnn.ir.symbolic import bind_graph, check_shapes, find_sizes, shapes_of
 from minidnn.numpy.multiarray import ndarray
 from minidnn.ops.registry import TensorType
 from minidnn.process_safe import ForkSafeLock
@@ -92,6 +93,7 @@ class Program:
         self._lock = ForkSafeLock()
         self._network: engine.Network | None = None
         self._latest: engine.CompiledGraph | None = None
+        self._said: dict[Entry, TensorType] | None = None
         self._monitors: dict[Types, Monitor] = {}
 
     def has_same_tree(self) -> bool:
@@ -155,8 +157,10 @@ class Program:
         """
         traced = self.graph.traced
         sizes = find_sizes(traced, {name: t.shape for name, t in zip(self.graph.inputs, types, strict=True)})
-        if sizes:
-            check_shapes(traced, bind_graph(traced, sizes), sizes)
+        if sizes and types != self.types:
+            if self._said is None:
+                self._said = shapes_of(traced)
+            check_shapes(traced, bind_graph(traced, sizes), sizes, self._said)
         return sizes
 
     @property

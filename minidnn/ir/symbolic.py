@@ -30,6 +30,7 @@ __all__ = [
     "input_types",
     "is_tied",
     "settle",
+    "shapes_of",
     "symbolic_types",
 ]
 
@@ -162,8 +163,9 @@ def fits(graph: Graph, shapes: Mapping[str, Sequence[Any]]) -> bool:
     Raises:
         ShapeError: they are not, and it is tied to them.
     """
+    symbolic = input_types(graph)
     try:
-        find_sizes(graph, {name: shape for name, shape in shapes.items() if name in input_types(graph)})
+        find_sizes(graph, {name: shape for name, shape in shapes.items() if name in symbolic})
     except ShapeError:
         if is_tied(graph):
             raise
@@ -256,7 +258,9 @@ def _with_subgraph(node: Node, inputs: tuple[Entry, ...], subgraph: Graph) -> No
     return replace(node, inputs=inputs, subgraph=subgraph, inner_inputs=inner)
 
 
-def check_shapes(graph: Graph, bound: Graph, sizes: Mapping[str, int]) -> None:
+def check_shapes(
+    graph: Graph, bound: Graph, sizes: Mapping[str, int], said: Mapping[Entry, TensorType] | None = None
+) -> None:
     """Whether what the graph says of shapes is so for these sizes.
 
     While it was traced, operators took sizes for equal, or for 1, where they were so in that call.
@@ -265,13 +269,14 @@ def check_shapes(graph: Graph, bound: Graph, sizes: Mapping[str, int]) -> None:
         graph: as it was traced: all variables have their types as hints.
         bound: the same graph for these sizes.
         sizes: numbers of the symbols.
+        said: the types of the graph as it was traced, where they are known already.
 
     Raises:
         ShapeError: a shape comes out otherwise; the message names the node.
         OpError: shapes do not fit; the message names the node.
     """
     try:
-        said, found = _known_types(graph), _known_types(bound)
+        said, found = said or shapes_of(graph), shapes_of(bound)
     except (ArithmeticError, IndexError) as error:
         raise ShapeError(str(error)) from None
     for node, same in zip(graph.nodes(), bound.nodes(), strict=True):
@@ -317,7 +322,8 @@ def settle(graph: Graph, guards: Sequence[Guard]) -> Graph:
 def _settled(graph: Graph, guards: Sequence[Guard]) -> dict[str, Any]:
     """For every symbol itself, another that it always equals, or the number that it always is."""
     symbols = {name: size.example for name, size in _symbols(graph).items()}
-    varying = [name for name in symbols if _can_vary(graph, guards, [name], symbols)]
+    said = shapes_of(graph)
+    varying = [name for name in symbols if _can_vary(graph, guards, [name], symbols, said)]
     values: dict[str, Any] = {name: Size.symbol(name, symbols[name]) for name in varying}
     left = [name for name in symbols if name not in values]
     while left:
@@ -325,7 +331,7 @@ def _settled(graph: Graph, guards: Sequence[Guard]) -> dict[str, Any]:
         equal = [name for name in others if symbols[name] == symbols[first]]
         together = [[first, *equal]] if len(equal) > 1 else []
         together += [[first, name] for name in equal]
-        group = next((names for names in together if _can_vary(graph, guards, names, symbols)), None)
+        group = next((names for names in together if _can_vary(graph, guards, names, symbols, said)), None)
         for name in group or [first]:
             values[name] = symbols[first] if group is None else Size.symbol(first, symbols[first])
         left = [name for name in left if name not in values]
@@ -348,7 +354,13 @@ def _first_input(guard: Guard, symbolic: Mapping[str, TensorType]) -> str | None
     return next((name for name, t in symbolic.items() if symbols_of(t.shape) & wanted), None)
 
 
-def _can_vary(graph: Graph, guards: Sequence[Guard], names: Sequence[str], numbers: Mapping[str, int]) -> bool:
+def _can_vary(
+    graph: Graph,
+    guards: Sequence[Guard],
+    names: Sequence[str],
+    numbers: Mapping[str, int],
+    said: Mapping[Entry, TensorType],
+) -> bool:
     """Whether the graph holds for another number of these symbols too, the same for all of them."""
     mine = [g for g in guards if not symbols_of((g.left, g.right)).isdisjoint(names)]
     mine = [g for g in mine if symbols_of((g.left, g.right)) <= numbers.keys()]
@@ -358,7 +370,7 @@ def _can_vary(graph: Graph, guards: Sequence[Guard], names: Sequence[str], numbe
             continue
         try:
             bound = bind_graph(graph, tried)
-            check_shapes(graph, bound, tried)
+            check_shapes(graph, bound, tried, said)
         except (OpError, ArithmeticError):
             continue
         return True
@@ -376,7 +388,8 @@ def _variables(graph: Graph) -> list[Node]:
     return [node for node in graph.listing() if node.is_variable]
 
 
-def _known_types(graph: Graph) -> dict[Entry, TensorType]:
+def shapes_of(graph: Graph) -> dict[Entry, TensorType]:
+    """The types of everything in a traced graph, in symbols, as far as they are known."""
     hints = {v.name: v.hints for v in graph.variables()}
     shapes = {name: hint["shape"] for name, hint in hints.items()}
     return known_types(graph, shapes, {name: hint["dtype"] for name, hint in hints.items()})

@@ -17,8 +17,9 @@ from minidnn.sizes.terms import (
     constant_of,
     floor_divided,
     lower_bound,
+    minus,
     negated,
-    normal_form,
+    plus,
     remainder,
     text_of,
     times,
@@ -120,15 +121,15 @@ class Size:
         return _made(terms(left, right), number(a, b), self.decisions or getattr(other, "decisions", None))
 
     def __add__(self, other: Any) -> Any:
-        return self._combined(other, lambda a, b: normal_form([*a, *b]), operator.add, False)
+        return self._combined(other, plus, operator.add, False)
 
     __radd__ = __add__
 
     def __sub__(self, other: Any) -> Any:
-        return self._combined(other, lambda a, b: normal_form([*a, *negated(b)]), operator.sub, False)
+        return self._combined(other, minus, operator.sub, False)
 
     def __rsub__(self, other: Any) -> Any:
-        return self._combined(other, lambda a, b: normal_form([*a, *negated(b)]), operator.sub, True)
+        return self._combined(other, minus, operator.sub, True)
 
     def __mul__(self, other: Any) -> Any:
         if isinstance(other, (list, tuple, str, bytes)):

@@ -6,6 +6,7 @@ Atoms are symbols, and quotients and remainders that are no polynomials. Equal p
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 __all__ = [
@@ -14,8 +15,10 @@ __all__ = [
     "constant_of",
     "floor_divided",
     "lower_bound",
+    "minus",
     "negated",
     "normal_form",
+    "plus",
     "remainder",
     "symbols_in",
     "text_of",
@@ -121,10 +124,26 @@ def constant_of(terms: Terms) -> int | None:
     return terms[0][1] if len(terms) == 1 and not terms[0][0] else None
 
 
+# Networks repeat themselves: the same few expressions come again in every layer and every pass.
+_remembered = lru_cache(maxsize=4096)
+
+
+@_remembered
+def plus(left: Terms, right: Terms) -> Terms:
+    return normal_form([*left, *right])
+
+
+@_remembered
+def minus(left: Terms, right: Terms) -> Terms:
+    return normal_form([*left, *negated(right)])
+
+
+@_remembered
 def times(left: Terms, right: Terms) -> Terms:
     return normal_form((tuple(sorted((*a, *b), key=lambda atom: atom.text)), m * n) for a, m in left for b, n in right)
 
 
+@_remembered
 def floor_divided(left: Terms, right: Terms) -> Terms:
     exact = _divided(left, right)
     if exact is not None:
@@ -174,6 +193,7 @@ def _divided(left: Terms, right: Terms) -> Terms | None:
     return normal_form(result)
 
 
+@_remembered
 def remainder(left: Terms, right: Terms) -> Terms:
     if _divided(left, right) is not None:
         return ()

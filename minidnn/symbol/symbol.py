@@ -234,7 +234,8 @@ class Symbol(Arithmetic):
         shapes = {name: array.shape for name, array in arrays.items()} | dict(shape_dict or {})
         dtypes = {name: array.dtype for name, array in arrays.items()} | dict(type_dict or {})
         if fits(self, shape_dict or {}):
-            shapes = {name: shape for name, shape in shapes.items() if name not in input_types(self)}
+            symbolic = input_types(self)
+            shapes = {name: shape for name, shape in shapes.items() if name not in symbolic}
         types = known_types(self, shapes, dtypes)
         named = [v for v in self.variables() if v.name in shapes or v.name in dtypes]
         given = {v.name: types[v[0]] for v in named if v[0] in types}
