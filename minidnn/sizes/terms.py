@@ -125,25 +125,25 @@ def constant_of(terms: Terms) -> int | None:
 
 
 # Networks repeat themselves: the same few expressions come again in every layer and every pass.
-_remembered = lru_cache(maxsize=4096)
+_REMEMBERED = 4096
 
 
-@_remembered
+@lru_cache(_REMEMBERED)
 def plus(left: Terms, right: Terms) -> Terms:
     return normal_form([*left, *right])
 
 
-@_remembered
+@lru_cache(_REMEMBERED)
 def minus(left: Terms, right: Terms) -> Terms:
     return normal_form([*left, *negated(right)])
 
 
-@_remembered
+@lru_cache(_REMEMBERED)
 def times(left: Terms, right: Terms) -> Terms:
     return normal_form((tuple(sorted((*a, *b), key=lambda atom: atom.text)), m * n) for a, m in left for b, n in right)
 
 
-@_remembered
+@lru_cache(_REMEMBERED)
 def floor_divided(left: Terms, right: Terms) -> Terms:
     exact = _divided(left, right)
     if exact is not None:
@@ -193,7 +193,7 @@ def _divided(left: Terms, right: Terms) -> Terms | None:
     return normal_form(result)
 
 
-@_remembered
+@lru_cache(_REMEMBERED)
 def remainder(left: Terms, right: Terms) -> Terms:
     if _divided(left, right) is not None:
         return ()
