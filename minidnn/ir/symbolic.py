@@ -26,7 +26,6 @@ __all__ = [
     "fits",
     "format_sizes",
     "guards_of",
-    "has_symbols",
     "input_types",
     "is_tied",
     "settle",
@@ -43,6 +42,9 @@ _AXES: dict[int, tuple[str, ...]] = {
     4: ("N", "C", "H", "W"),
     5: ("N", "C", "D", "H", "W"),
 }
+
+# How many sets of sizes that may have to be equal are tried; further ones are numbers.
+_MAX_TRIALS = 64
 
 
 def symbolic_types(types: Sequence[TensorType], decisions: Decisions) -> list[TensorType]:
@@ -90,11 +92,6 @@ def guards_of(graph: Graph) -> tuple[Guard, ...]:
     return tuple(guard for v in _variables(graph) for guard in v.hints.get("guards", ()))
 
 
-def has_symbols(graph: Graph) -> bool:
-    """Whether the graph is for inputs of any size."""
-    return any(has_sizes(v.hints.get("shape")) for v in _variables(graph))
-
-
 def format_sizes(graph: Graph, names: Sequence[str]) -> str:
     """What the graph says of the sizes of its inputs, a line each, and then of decisions by them.
 
@@ -114,8 +111,7 @@ def format_sizes(graph: Graph, names: Sequence[str]) -> str:
 
 
 def is_tied(graph: Graph) -> bool:
-    """Whether the graph is only for inputs of the shapes that its hints say: its attributes depend on their sizes, or
-    decisions do."""
+    """Whether the graph is only for inputs of the shapes that its hints say, by its attributes or by decisions."""
     return bool(guards_of(graph)) or any(map(_has_sized_attrs, graph.nodes()))
 
 
@@ -326,12 +322,14 @@ def _settled(graph: Graph, guards: Sequence[Guard]) -> dict[str, Any]:
     varying = [name for name in symbols if _can_vary(graph, guards, [name], symbols, said)]
     values: dict[str, Any] = {name: Size.symbol(name, symbols[name]) for name in varying}
     left = [name for name in symbols if name not in values]
+    trials = iter(range(_MAX_TRIALS))
     while left:
         first, *others = left
         equal = [name for name in others if symbols[name] == symbols[first]]
         together = [[first, *equal]] if len(equal) > 1 else []
         together += [[first, name] for name in equal]
-        group = next((names for names in together if _can_vary(graph, guards, names, symbols, said)), None)
+        tried = (names for names, _ in zip(together, trials, strict=False))
+        group = next((names for names in tried if _can_vary(graph, guards, names, symbols, said)), None)
         for name in group or [first]:
             values[name] = symbols[first] if group is None else Size.symbol(first, symbols[first])
         left = [name for name in left if name not in values]
