@@ -34,7 +34,7 @@ from minidnn.ir.json_values import (
     want,
 )
 from minidnn.ops.registry import Attrs, Op, get_op
-from minidnn.sizes import Size, is_same
+from minidnn.sizes import Size, has_sizes, is_same
 
 __all__ = [
     "MAX_BYTES",
@@ -172,7 +172,7 @@ def _attr_to_string(kind: str, value: Any) -> str:
         return "None"
     if kind == "dtype":
         return str(np.dtype(value).name)
-    return format_literal(value) if kind == "tree" else str(value)
+    return format_literal(value) if kind == "tree" and not has_sizes(value) else str(value)
 
 
 # ---- reading ------------------------------------------------------------------------------------

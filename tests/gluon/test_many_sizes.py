@@ -124,6 +124,16 @@ def test_one_graph_computes_every_size(name: str, first: int) -> None:
     assert net.traces == 1
 
 
+@pytest.mark.filterwarnings("ignore:The 0-th input")
+@pytest.mark.parametrize("name", FORWARDS)
+def test_files_of_one_graph_compute_every_size(name: str, tmp_path: Path) -> None:
+    net, eager = Network(FORWARDS[name]), Network(FORWARDS[name])
+    net.optimize_for(draw(IMAGES[0]))
+    again = SymbolBlock.imports(*_files(net, tmp_path))
+    for shape in IMAGES:
+        close(again(draw(shape)), eager(draw(shape)))
+
+
 LAYERS: dict[str, tuple[Callable[[], Any], Sequence[Shape]]] = {
     "convolution": (lambda: nn.Conv2D(4, 3, strides=2, padding=1), IMAGES),
     "grouped": (lambda: nn.Conv2D(6, 3, groups=3, in_channels=3), IMAGES),
