@@ -53,14 +53,16 @@ def blocks(page: Path) -> list[Block]:
 
 
 def command_environment(folder: Path) -> dict[str, str]:
-    """An environment in which ``minidnn`` is the command of this checkout, whatever is installed."""
+    """An environment in which ``minidnn`` is the command of this checkout, whatever is installed, with no settings but
+    the folder of compiled code."""
     binaries = folder / "bin"
     binaries.mkdir(parents=True)
     script = binaries / "minidnn"
     script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m minidnn "$@"\n', "utf-8")
     script.chmod(0o755)
     places = os.pathsep.join([str(DOCS.parent), str(DOCS.parent / "kernels")])
-    return {**os.environ, "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": places}
+    kept = {k: v for k, v in os.environ.items() if k == "MINIDNN_CACHE_DIR" or not k.startswith("MINIDNN_")}
+    return {**kept, "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": places}
 
 
 def unlike(shown: str, printed: str) -> list[str]:
