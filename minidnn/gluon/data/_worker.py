@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import traceback
 from multiprocessing.connection import Connection, Pipe
 from multiprocessing.reduction import ForkingPickler
@@ -137,8 +138,13 @@ def _receive(connection: Connection, tasks: queue.SimpleQueue[Any], folder: str)
         while True:
             tasks.put(connection.recv())
     except (EOFError, OSError):
-        # The loader is gone, maybe killed: nobody else would clean up.
-        shutil.rmtree(folder, ignore_errors=True)
+        # The loader is gone, maybe killed: nobody else would clean up. Other workers do so at the same time, and some
+        # may still be writing a batch.
+        for _ in range(100):
+            shutil.rmtree(folder, ignore_errors=True)
+            if not Path(folder).exists():
+                break
+            time.sleep(0.01)
         os._exit(0)
 
 
