@@ -94,7 +94,7 @@ class Program:
         self._network: engine.Network | None = None
         self._latest: engine.CompiledGraph | None = None
         self._said: dict[Entry, TensorType] | None = None
-        self._monitors: dict[Types, Monitor] = {}
+        self._monitor: tuple[Types, Monitor] | None = None
 
     def has_same_tree(self) -> bool:
         """Whether the tree of blocks is the one it was built from, with the same parameters."""
@@ -195,12 +195,10 @@ class Program:
         types = tuple(array._type for array in arrays)
         feed = {self.graph.inputs[i]: _data(arrays[i]) for i in self._positions}
         with self._lock.here:
-            monitor = self._monitors.get(types)
-            if monitor is None:
-                graph = self.graph.symbol
-                bound = bind_graph(graph, self._find_sizes(types))
-                self._monitors.clear()
-                monitor = self._monitors[types] = Monitor(bound, {n: _data(a) for n, a in self._values.items()})
+            if self._monitor is None or self._monitor[0] != types:
+                bound = bind_graph(self.graph.symbol, self._find_sizes(types))
+                self._monitor = types, Monitor(bound, {n: _data(a) for n, a in self._values.items()})
+            monitor = self._monitor[1]
         return self._wrap(monitor.run(feed, callback, monitor_all), arrays)
 
     def _wrap(self, outputs: Sequence[np.ndarray[Any, Any]], inputs: Sequence[ndarray]) -> list[ndarray]:

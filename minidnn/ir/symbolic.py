@@ -299,20 +299,14 @@ def settle(graph: Graph, guards: Sequence[Guard]) -> Graph:
     values = _settled(graph, guards)
     noted = _relevant(guards, values)
 
-    def change(node: Node, inputs: tuple[Entry, ...]) -> Sequence[Entry] | None:
-        if node.op is None:
-            if node.name not in symbolic:
-                return None
-            shape = bind(node.hints["shape"], values)
-            mine = tuple(g for g in noted if _first_input(g, symbolic) == node.name)
-            return [make_variable(node.name, **{**node.hints, "shape": shape, **({"guards": mine} if mine else {})})]
-        attrs = _bound_attrs(node, values)
-        if attrs is node.attrs:
-            return None
-        made = replace(node, inputs=inputs, attrs=attrs)
-        return [made[i] for i in range(made.num_outputs)]
+    mine = {name: tuple(g for g in noted if _first_input(g, symbolic) == name) for name in symbolic}
 
-    return graph.rewrite(change)
+    def change(node: Node, _: tuple[Entry, ...]) -> Sequence[Entry] | None:
+        if not node.is_variable or not mine.get(node.name):
+            return None
+        return [make_variable(node.name, **{**node.hints, "guards": mine[node.name]})]
+
+    return bind_graph(graph, values).rewrite(change)
 
 
 def _settled(graph: Graph, guards: Sequence[Guard]) -> dict[str, Any]:

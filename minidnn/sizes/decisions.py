@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from minidnn.sizes.size import RELATIONS, Size
-from minidnn.sizes.terms import Atom
 from minidnn.sizes.values import bind
 from minidnn.user_code import user_line
 
@@ -57,7 +56,7 @@ class Decisions:
         self.owner = threading.get_ident()
 
     def symbol(self, name: str, example: int) -> Size:
-        return Size((((Atom("symbol", name),), 1),), example, self)
+        return Size.symbol(name, example, self)
 
     def note(self, left: Any, relation: str, right: Any, outcome: bool) -> None:
         guard = Guard(left, relation, right, outcome, user_line())

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["ARITHMETIC", "SIGNS", "Number"]
+__all__ = ["ARITHMETIC", "SIGNS", "Number", "example"]
 
 ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
     "+": operator.add,
@@ -26,7 +26,8 @@ def _is_real(value: Any) -> bool:
     return isinstance(value, numbers.Real)
 
 
-def _example(value: Any) -> Any:
+def example(value: Any) -> Any:
+    """Of a size or a number that depends on sizes, what it is in the call that is traced; other values themselves."""
     return getattr(value, "example", value)
 
 
@@ -44,7 +45,7 @@ class Number:
         if not (_is_real(left) and _is_real(right)):
             return NotImplemented
         left, right = (x.item() if isinstance(x, np.number) else x for x in (left, right))
-        return Number(sign, (left, right), ARITHMETIC[sign](_example(left), _example(right)))
+        return Number(sign, (left, right), ARITHMETIC[sign](example(left), example(right)))
 
     @property
     def decisions(self) -> Any:

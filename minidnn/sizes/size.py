@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from minidnn.sizes.real import SIGNS, Number
+from minidnn.sizes.real import SIGNS, Number, example
 from minidnn.sizes.terms import (
     Atom,
     Terms,
@@ -55,10 +55,6 @@ def by_example(function: Callable[..., Result], *args: Any) -> Result:
         _state.by_example = before
 
 
-def _example(value: Any) -> Any:
-    return getattr(value, "example", value)
-
-
 def _made(terms: Terms, example: int, decisions: Any) -> Any:
     """The size; an int where it is one."""
     constant = constant_of(terms)
@@ -86,9 +82,9 @@ class Size:
         self.terms, self.example, self.decisions = terms, example, decisions
 
     @staticmethod
-    def symbol(name: str, example: int) -> Size:
-        """A size that belongs to no trace."""
-        return Size((((Atom("symbol", name),), 1),), example)
+    def symbol(name: str, example: int, decisions: Any = None) -> Size:
+        """A size by its name; without decisions it belongs to no trace."""
+        return Size((((Atom("symbol", name),), 1),), example, decisions)
 
     @property
     def name(self) -> str | None:
@@ -148,7 +144,7 @@ class Size:
         return -self if self < 0 else self
 
     def _want_divisor(self, other: Any) -> None:
-        if _example(other) == 0:
+        if example(other) == 0:
             raise ZeroDivisionError(f"{self} is divided by {other}, which is 0")
 
     def __floordiv__(self, other: Any) -> Any:
@@ -214,8 +210,8 @@ class Size:
         """``self relation other``, for == and < and <=."""
         holds = RELATIONS[relation]
         other = other.item() if isinstance(other, np.number) else other
-        if not isinstance(other, (Size, int, np.integer)):
-            return self._decide(other, relation, bool(holds(self.example, _example(other))))
+        if not isinstance(other, (Size, int)):
+            return self._decide(other, relation, bool(holds(self.example, example(other))))
         difference: Any = by_example(operator.sub, self, other)
         if isinstance(difference, int):
             return bool(holds(difference, 0))
@@ -226,7 +222,7 @@ class Size:
             return False
         if below is not None and (below > 0 or (below == 0 and relation == "<=")):
             return relation != "=="
-        return self._decide(other, relation, bool(holds(self.example, _example(other))))
+        return self._decide(other, relation, bool(holds(self.example, example(other))))
 
     def _decide(self, other: Any, relation: str, outcome: bool) -> bool:
         decisions = self.decisions or getattr(other, "decisions", None)

@@ -58,10 +58,8 @@ def bind(value: Any, values: Mapping[str, Any]) -> Any:
 
 def structure_of(value: Any) -> Any:
     """The value with the normal forms of its sizes in their place: what tells it apart whatever the sizes are."""
-    if isinstance(value, Size):
-        return value.terms
-    if isinstance(value, Number):
-        return (value.sign, *map(structure_of, value.operands))
+    if isinstance(value, (Size, Number)):
+        return value.structure
     if isinstance(value, tuple):
         return tuple(map(structure_of, value)) if has_sizes(value) else value
     return value
@@ -80,12 +78,8 @@ def is_same(left: Any, right: Any) -> bool:
     """Whether both are the same whatever the sizes are, as far as normal forms say."""
     if isinstance(left, tuple) and isinstance(right, tuple):
         return len(left) == len(right) and all(map(is_same, left, right))
-    if isinstance(left, Size) and isinstance(right, Size):
-        return left.terms == right.terms
-    if isinstance(left, Number) and isinstance(right, Number):
-        return left.sign == right.sign and is_same(left.operands, right.operands)
     if has_sizes(left) or has_sizes(right):
-        return False
+        return type(left) is type(right) and bool(structure_of(left) == structure_of(right))
     return bool(left == right)
 
 
