@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import gc
 import inspect
 import os
 import sys
@@ -69,6 +70,8 @@ def interrupted(call: Callable[[], Any], right: Any, stride: int) -> Iterator[st
 
 
 def _interrupt_once(call: Callable[[], Any], right: Any, event: int) -> str:
+    # Python swallows what is raised in a callback of the collector, which tools for tests register.
+    gc.callbacks.clear()
     interruption = _Interruption(event)
     sys.setprofile(interruption)
     try:
