@@ -20,7 +20,7 @@ from minidnn import settings
 from minidnn.errors import OpError, ShapeError, TypeMismatchError
 from minidnn.ir.graph import Graph, make_node, make_variable
 from minidnn.ir.printing import debug_enabled, debug_print, format_graph
-from minidnn.ir.symbolic import bind_graph, find_sizes
+from minidnn.ir.symbolic import bind_graph, example_shapes, example_sizes, find_sizes
 from minidnn.ops.registry import Attrs, Op, TensorType
 from minidnn.passes import fold_constants, fuse_again
 from minidnn.plan.program import HostStep, PlanStep, describe_step
@@ -239,6 +239,8 @@ class Network:
         }
         self._arenas = Arenas() if arenas is None else arenas
         self._plans: Owner[CompiledGraph] = Owner()
+        self._examples = example_sizes(self._graph)
+        self._usual: Mapping[str, tuple[int, ...]] | None = None
 
     def find_plan(self, key: Hashable) -> CompiledGraph | None:
         """The plan that was kept under this key, if it is still there."""
@@ -276,8 +278,20 @@ class Network:
                 _note_on_host(node.op_name, node.name, _SIZING)
             return CompiledGraph(stages, inputs)
         given = {name: (type_, _PLAIN) for name, type_ in inputs.items()}
-        layouts = [_PLAIN] * len(bound.outputs)
-        return CompiledGraph(_executor(bound, known, given, layouts, self._versions, self._arenas, self._name), inputs)
+        layouts, usual = [_PLAIN] * len(bound.outputs), self._usual_shapes(inputs, sizes)
+        executor = _executor(bound, known, given, layouts, self._versions, self._arenas, self._name, usual=usual)
+        return CompiledGraph(executor, inputs)
+
+    def _usual_shapes(
+        self, inputs: Mapping[str, TensorType], sizes: Mapping[str, int]
+    ) -> Mapping[str, tuple[int, ...]] | None:
+        """Shapes in the call that was traced, by the nodes' names; None for the same sizes, and where all are fixed."""
+        if all(number == sizes.get(name, number) for name, number in self._examples.items()):
+            return None
+        if self._usual is None:
+            types = {name: TensorType.of(array) for name, array in self._parameters.items()}
+            self._usual = example_shapes(self._graph, {**types, **inputs})
+        return self._usual
 
 
 # Plans of networks, of all sizes of their inputs.
@@ -310,6 +324,7 @@ def _executor(
     arenas: Arenas | None,
     name: str,
     is_operator: bool = False,
+    usual: Mapping[str, tuple[int, ...]] | None = None,
 ) -> Executor:
     _load_compiler()
     from minidnn.lowering import lower  # deferred: it loads the compiler
@@ -319,7 +334,7 @@ def _executor(
 
     begin = time.perf_counter()
     kernels = library()
-    program = lower(graph, parameters, inputs, layouts, kernels.isa, versions)
+    program = lower(graph, parameters, inputs, layouts, kernels.isa, versions, usual)
     debug_print("plan", f"{len(program.steps)} steps for {kernels.isa.name}", lambda: str(program))
     for spec in program.kernels() if debug_enabled("asm") else ():
         debug_print("asm", spec.name, lambda spec=spec: emit_asm(spec.emit(kernels.isa), kernels.isa))  # type: ignore[misc]

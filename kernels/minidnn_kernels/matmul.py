@@ -35,36 +35,36 @@ MATMUL_ARGUMENTS = ArgumentRow(
     Field("taps", "row pointers of an output pixel"),
     Field("depth", "steps behind each pointer"),
     Field("weights", "panels of B"),
-    Field("panel_pitch", "from one panel to the next"),
+    Field("panel_pitch", "from the panels of one tile to the next's"),
     Field("weight_group", "bytes from one group's panels to the next's"),
     Field("rows", "of the tile"),
-    Field("columns", "of a panel"),
+    Field("columns", "of a tile"),
     Field("pixels", "rows of C per image"),
     Field("block_strips", "strips in a block"),
     Field("blocks", "blocks of strips per image"),
     Field("groups", "how many"),
     Field("group_columns", "columns of C per group"),
-    Field("block_panels", "panels in a block"),
-    Field("panel_blocks", "blocks of panels per group"),
+    Field("block_panels", "tiles in a block, along the columns"),
+    Field("panel_blocks", "blocks of tiles per group"),
     Field("weight_image", "bytes from one image's panels to the next's: 0 for weights, not for batched matmul"),
     Field("context", "the tile's, as `store.CONTEXT` has it", words=None),
 )
 
 
-def pack_panels(weights: Array, columns: int) -> Array:
-    """Float32 weights [groups, taps, depth, n] to panels [groups, ceil(n / columns), taps, depth, columns].
+def pack_panels(weights: Array, columns: int, together: int = 1) -> Array:
+    """Float32 weights [groups, taps, depth, n] to panels [groups, panels, taps, depth, columns].
 
-    Missing columns are zeros.
+    Missing columns are zeros. There are ceil(n / columns) panels, rounded up to as many as a tile reads `together`.
     """
-    return _cut_panels(weights, columns)
+    return _cut_panels(weights, columns, together)
 
 
-def pack_for_dot(weights: Array, start: Array | None, columns: int, dot: Dot, lanes: int) -> Array:
+def pack_for_dot(weights: Array, start: Array | None, columns: int, dot: Dot, lanes: int, together: int = 1) -> Array:
     """Weights [groups, taps, depth, n] to panels as the tile reads them, uint8 [groups, panels, bytes of a panel].
 
     A panel of integers is the int32 numbers its sums start from, [groups, n], then the weights in the order of `dot`,
     depth filled up with zeros to whole steps. What the dot's offset adds to the sums is taken off the start. A panel of
-    float32 has no `start`: its sums start from zero.
+    float32 has no `start`: its sums start from zero. The number of panels is that of `pack_panels`.
     """
     groups, taps, depth, n = weights.shape
     steps = -(-depth // dot.group)
@@ -73,29 +73,31 @@ def pack_for_dot(weights: Array, start: Array | None, columns: int, dot: Dot, la
         filled[:, :, :depth] = weights
     else:
         filled = weights
-    packed = dot.pack(_cut_panels(filled, columns), lanes)
+    packed = dot.pack(_cut_panels(filled, columns, together), lanes)
     if start is None:
         return packed
     surplus = dot.offset * weights.astype(np.int64).sum((1, 2))
     # Int32 arithmetic wraps, here as in the kernel: the difference comes out right.
     corrected = (start.astype(np.int64) - surplus).astype(np.int32)
-    starts = np.ascontiguousarray(_cut_panels(corrected[:, None, None, :], columns)[:, :, 0, 0])
+    starts = np.ascontiguousarray(_cut_panels(corrected[:, None, None, :], columns, together)[:, :, 0, 0])
     return np.concatenate([starts.view(np.uint8), packed], axis=2)
 
 
-def pack_integer_panels(weights: Array, bias: Array, columns: int, dot: Dot, lanes: int) -> tuple[Array, int]:
+def pack_integer_panels(
+    weights: Array, bias: Array, columns: int, dot: Dot, lanes: int, together: int = 1
+) -> tuple[Array, int]:
     """`pack_for_dot`, and the steps behind each pointer."""
-    return pack_for_dot(weights, bias, columns, dot, lanes), -(-weights.shape[2] // dot.group)
+    return pack_for_dot(weights, bias, columns, dot, lanes, together), -(-weights.shape[2] // dot.group)
 
 
-def _cut_panels(weights: Array, columns: int) -> Array:
+def _cut_panels(weights: Array, columns: int, together: int) -> Array:
     groups, taps, depth, n = weights.shape
-    panels = -(-n // columns)
+    panels = -(-n // (columns * together)) * together
     packed = np.zeros((groups, panels, taps, depth, columns), weights.dtype)
     whole = n // columns
     if whole:
         split = weights[..., : whole * columns].reshape(groups, taps, depth, whole, columns)
         packed[:, :whole] = split.transpose(0, 3, 1, 2, 4)
-    if whole < panels:
+    if whole * columns < n:
         packed[:, whole, :, :, : n - whole * columns] = weights[..., whole * columns :]
     return packed

@@ -6,8 +6,8 @@ difference.
 The rows of A come from a table of row pointers, ``taps`` pointers for each output row, and each pointer
 leads to contiguous elements, ``depth`` steps of them. That one source serves every shape: a matmul has one tap, a
 convolution one tap for each kernel position, and padding is a pointer to a row of zeros (indirect
-convolution: M. Dukhan, The Indirect Convolution Algorithm, 2019). B is packed in panels of
-``vectors * lanes`` columns, contiguous along K.
+convolution: M. Dukhan, The Indirect Convolution Algorithm, 2019). B is packed in panels of so many vectors of
+columns, contiguous along K; a tile reads one panel, or several side by side.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ _MOST_AHEAD = 64 * 1024
 # context:  as `store.CONTEXT` has it
 # pointers: address of the row pointers, [taps][rows]
 # depth:    steps behind each pointer (`Dot.group` elements each)
-# panel:    address of B's packed panel: for integers first the int32 sums to start from (the bias), one for
-#           each column; then [taps * depth][vectors] as `Dot.pack` makes it
+# panel:    address of B's packed panel, behind which the tile's others follow. For integers a panel begins with
+#           the int32 sums to start from (the bias), one for each column; then comes [taps * depth][vectors] as `Dot.pack` makes it
 # row, column: where the block starts in C (and in the operands)
 # rows_left, columns_left: how many rows and columns of C there are from there on
 ARGUMENTS = ("context", "pointers", "taps", "depth", "panel", "row", "column", "rows_left", "columns_left")
@@ -49,6 +49,8 @@ class TileSpec:
     Rows beyond `rows_left` repeat the last one: the caller repeats its pointers, the tile its output
     address, so they store the same values again and need no code of their own.
 
+    The `vectors` come from so many `panels` that lie behind each other; several where the dot makes all equally long.
+
     Rows follow each other in C, or are `scattered`: behind the row pointers come the numbers of the rows, counted from
     `row`, as int64. Then the caller repeats the number too, and `rows_left` counts for nothing.
     """
@@ -60,21 +62,26 @@ class TileSpec:
     data: str = "f32"
     dot: str = ""
     scattered: bool = False
+    panels: int = 1
 
     @property
     def name(self) -> str:
         dot, tail = f"_{self.dot}" if self.dot else "", "_remainder" if self.masked else ""
         tail += "_scattered" if self.scattered else ""
+        tail += f"_{self.panels}panels" if self.panels > 1 else ""
         return f"{self.data}_igemm{dot}_{self.rows}x{self.vectors}v{tail}__{self.epilogue.name}"
 
     def emit(self, isa: Isa) -> str:
         """LLVM IR of the tile, one function of `ARGUMENTS`.
 
         Raises:
-            ValueError: the tile does not fit the registers.
+            ValueError: the tile does not fit the registers, or cannot read so many panels.
         """
-        if not dot_for(isa, self.data, self.dot).fits(isa, self.rows, self.vectors):
+        dot = dot_for(isa, self.data, self.dot)
+        if not dot.fits(isa, self.rows, self.vectors):
             raise ValueError(f"a {self.rows}x{self.vectors} tile does not fit {isa.registers} registers of {isa.name}")
+        if self.vectors % self.panels or (self.panels > 1 and isinstance(dot, SplitDot)):
+            raise ValueError(f"a tile of {self.vectors} vectors cannot read {self.panels} panels of {self.data}")
         module, function, builder = new_function(self.name, ARGUMENTS)
         s = Simd(builder, isa)
         arguments = dict(zip(ARGUMENTS, function.args, strict=True))
@@ -98,18 +105,19 @@ class TileSpec:
         """The sums over all taps and the whole depth."""
         rows, vectors = self.rows, self.vectors
         dot = dot_for(s.isa, self.data, self.dot)
-        panel, start = self._start(s, a["panel"])
+        panel_bytes = s.mul(s.mul(a["taps"], a["depth"]), const(vectors // self.panels * s.lanes * dot.column_bytes))
+        panel, start, pitch = self._start(s, a["panel"], panel_bytes)
 
         def row_pointers(tap: Value) -> list[Value]:
             table = s.add(a["pointers"], s.mul(tap, const(rows * WORD_BYTES)))
             return [s.load_i64(s.add(table, const(i * WORD_BYTES))) for i in range(rows)]
 
-        panel_bytes = s.mul(s.mul(a["taps"], a["depth"]), const(vectors * s.lanes * dot.column_bytes))
-        # The next panel, if the caches have room for both; a long one is a stream that the CPU itself foresees.
-        ahead = s.smaller_or_zero(panel_bytes, const(_MOST_AHEAD))
+        # The next panels, if the caches have room for both; long ones are streams that the CPU itself foresees.
+        ahead = s.smaller_or_zero(s.mul(pitch, const(self.panels)), const(_MOST_AHEAD))
+        offsets = [s.mul(pitch, const(i)) for i in range(self.panels)]
         with s.loop(const(0), a["taps"], 1, [panel, *start]) as tap:
             panel, *sums = tap.values
-            tap.next = _add_tap(s, dot, panel, a["depth"], row_pointers(tap.index), sums, ahead)
+            tap.next = _add_tap(s, dot, panel, offsets, a["depth"], row_pointers(tap.index), sums, ahead)
         if isinstance(dot, SplitDot):
             with s.loop(const(0), a["taps"], 1, tap.results) as rest:
                 panel, *sums = rest.values
@@ -118,13 +126,15 @@ class TileSpec:
         result = tap.results[1:]
         return [result[i * vectors : (i + 1) * vectors] for i in range(rows)]
 
-    def _start(self, s: Simd, panel: Value) -> tuple[Value, list[Value]]:
-        """Where B begins in the panel, and what the accumulators hold before the first product."""
+    def _start(self, s: Simd, panel: Value, panel_bytes: Value) -> tuple[Value, list[Value], Value]:
+        """Where B begins in the panel, what the accumulators hold before the first product, and from panel to panel."""
         if not ELEMENT_TYPES[self.data].is_integer:
-            return panel, [s.splat(0.0)] * (self.rows * self.vectors)
-        vector_bytes = s.lanes * INT32.bytes
-        bias = [INT32.load_lanes(s, s.add(panel, const(j * vector_bytes))) for j in range(self.vectors)]
-        return s.add(panel, const(self.vectors * vector_bytes)), bias * self.rows
+            return panel, [s.splat(0.0)] * (self.rows * self.vectors), panel_bytes
+        vector_bytes, each = s.lanes * INT32.bytes, self.vectors // self.panels
+        pitch = s.add(panel_bytes, const(each * vector_bytes))
+        begins = [s.add(panel, s.mul(pitch, const(i))) for i in range(self.panels)]
+        bias = [INT32.load_lanes(s, s.add(begin, const(j * vector_bytes))) for begin in begins for j in range(each)]
+        return s.add(panel, const(each * vector_bytes)), bias * self.rows, pitch
 
 
 def scattered_rows(s: Simd, arguments: Mapping[str, Value], rows: int) -> list[Value]:
@@ -137,21 +147,26 @@ def _add_tap(
     s: Simd,
     dot: Dot,
     panel: Value,
+    panels: Sequence[Value],
     steps: Value,
     row_pointers: Sequence[Value],
     sums: Sequence[Value],
     ahead: Value,
 ) -> list[Value]:
-    """Where the next tap's part of the panel begins, then the sums with this tap's products."""
+    """Where the next tap's part of the panel begins, then the sums with this tap's products.
+
+    The tile's panels are so far behind `panel` as `panels` says.
+    """
     vectors = len(sums) // len(row_pointers)
     vector_bytes = s.lanes * dot.column_bytes
-    width = vectors * vector_bytes
+    width = vectors // len(panels) * vector_bytes
     with s.loop(const(0), steps, 1, sums) as k:
         offset = s.mul(k.index, const(dot.step_bytes))
-        b_row = s.add(panel, s.mul(k.index, const(width)))
-        for line in range(0, width, _LINE_BYTES):
-            s.prefetch(s.add(b_row, ahead, const(line)))
-        b = [dot.load_b(s, s.add(b_row, const(j * vector_bytes))) for j in range(vectors)]
+        b_rows = [s.add(panel, s.mul(k.index, const(width)), offset) for offset in panels]
+        for b_row in b_rows:
+            for line in range(0, width, _LINE_BYTES):
+                s.prefetch(s.add(b_row, ahead, const(line)))
+        b = [dot.load_b(s, s.add(b_row, const(j))) for b_row in b_rows for j in range(0, width, vector_bytes)]
         k.next = []
         for i, pointer in enumerate(row_pointers):
             a = dot.load_a(s, s.add(pointer, offset))

@@ -7,12 +7,12 @@ traced. Attributes of operators may hold sizes that follow from the symbols. `fi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from minidnn.errors import OpError, ShapeError
-from minidnn.ir.graph import Entry, Graph, Node, make_variable
+from minidnn.ir.graph import Entry, Graph, Node, infer_types, make_variable
 from minidnn.ir.infer import hinted_type, known_types
 from minidnn.ops.registry import Attrs, TensorType
 from minidnn.sizes import Decisions, Guard, Size, bind, example_of, has_sizes, symbols_of
@@ -22,6 +22,8 @@ __all__ = [
     "bind_graph",
     "bind_known",
     "check_shapes",
+    "example_shapes",
+    "example_sizes",
     "find_sizes",
     "fits",
     "format_sizes",
@@ -187,6 +189,31 @@ def bind_examples(graph: Graph) -> Graph:
         return graph
     shapes = {name: example_of(t.shape) for name, t in input_types(graph).items()}
     return bind_graph(graph, find_sizes(graph, shapes))
+
+
+def example_sizes(graph: Graph) -> dict[str, int]:
+    """The numbers of the symbols in the call that was traced."""
+    return {name: size.example for name, size in _symbols(graph).items()}
+
+
+def example_shapes(graph: Graph, types: Mapping[str, TensorType]) -> dict[str, tuple[int, ...]]:
+    """What shape the first output of each node had in the call that was traced, by name; of nodes inside others too.
+
+    Args:
+        graph: without sizes that depend on values.
+        types: of the variables; what the graph says of the shapes of inputs goes first.
+    """
+    traced = {name: TensorType(example_of(t.shape), t.dtype) for name, t in input_types(graph).items()}
+    bound = bind_graph(graph, example_sizes(graph))
+    return dict(_shapes_by_name(bound, {**types, **traced}))
+
+
+def _shapes_by_name(graph: Graph, feed: Mapping[str, TensorType]) -> Iterator[tuple[str, tuple[int, ...]]]:
+    types = infer_types(graph, feed)
+    for node in graph.operations():
+        yield node.name, types[node[0]].shape
+        if node.subgraph is not None:
+            yield from _shapes_by_name(node.subgraph, node.feed_inside([types[e] for e in node.inputs]))
 
 
 def _has_sized_attrs(node: Node) -> bool:

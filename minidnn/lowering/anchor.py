@@ -35,6 +35,8 @@ class Anchor:
         following: the nodes after it, inputs before users; the last one is the result.
         entry: the anchor's output, as the epilogue's nodes refer to it.
         outside: values of every other entry the epilogue reads.
+        usual: shape of the output in the call that the network was traced with, by which algorithms are chosen; None:
+            that of the type.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Anchor:
     entry: Entry | None = None
     following: tuple[Node, ...] = ()
     outside: Mapping[Entry, Value] | None = None
+    usual: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)

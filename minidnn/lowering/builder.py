@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -22,8 +22,8 @@ T = TypeVar("T")
 class Builder(Steps):
     """Collects steps, and lays values out as they are asked for; `finish` gives the program."""
 
-    def __init__(self, isa: Isa) -> None:
-        super().__init__(isa)
+    def __init__(self, isa: Isa, usual: Mapping[str, tuple[int, ...]] | None = None) -> None:
+        super().__init__(isa, usual)
         self._laid_out: dict[tuple[int, str], Value] = {}
         self._kept: list[Value] = []
 

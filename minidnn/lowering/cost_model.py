@@ -1,7 +1,8 @@
 """How long algorithms take: a small model, with all its constants.
 
 It counts vector operations, and weights where reading them from memory takes longer. It need not be right in absolute
-terms: what is compared are algorithms for the same product.
+terms: what is compared are algorithms for the same product. The sizes are those of the call that the network was
+traced with: a layer has one algorithm, and weights packed for it once, whatever sizes come.
 """
 
 from __future__ import annotations
@@ -41,25 +42,25 @@ def direct_cycles(product: Product) -> float:
     vectors = product.groups * _vectors(product, product.columns)
     cycles = depth * vectors * _PRODUCT_CYCLES[integer] * share
     weights = _weight_cycles(product, product.matrix.dtype.itemsize)
-    return max(product.images * product.window.pixels * cycles, weights) * product.window.taps
+    return max(product.usual_pixels * cycles, weights) * product.window.taps
 
 
 def depthwise_cycles(product: Product) -> float:
     """Vectors of channels; integers are multiplied as float32."""
     cycles = _vectors(product, product.groups) * _PRODUCT_CYCLES[False]
     weights = _weight_cycles(product, FLOAT32.bytes)
-    return max(product.images * product.window.pixels * cycles, weights) * product.window.taps
+    return max(product.usual_pixels * cycles, weights) * product.window.taps
 
 
-def winograd_blocks(scheme: Scheme, product: Product) -> int:
-    """Of an image."""
-    high, wide = product.window.output
+def winograd_blocks(scheme: Scheme, output: tuple[int, ...]) -> int:
+    """Of an image with an output of that height and width."""
+    high, wide = output
     return -(-high // scheme.output) * -(-wide // scheme.output)
 
 
 def winograd_cycles(scheme: Scheme, product: Product) -> float:
     """Both transforms, and the products of transformed blocks, whose weights are several times the plain ones."""
-    blocks = product.images * winograd_blocks(scheme, product)
+    blocks = product.usual_images * winograd_blocks(scheme, product.usual_output)
     vectors = _vectors(product, product.columns)
     transforms = blocks * (_vectors(product, product.depth) + vectors) * _TRANSFORM_CYCLES[scheme]
     cycles = product.depth * vectors * _PRODUCT_CYCLES[scheme.integer]

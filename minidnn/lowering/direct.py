@@ -17,10 +17,10 @@ from minidnn.lowering.geometry import Window
 from minidnn.lowering.matmul_step import Panels, Shape, add_matmul_step
 from minidnn.lowering.memory import TEMPORARY
 from minidnn.lowering.product import Product
-from minidnn.lowering.tiling import choose_tiling
+from minidnn.lowering.tiling import MOST_PANELS, choose_panel, choose_tiling
 from minidnn.lowering.values import CHANNELS_LAST, Array, Value
 from minidnn.ops.registry import TensorType
-from minidnn_kernels.dot import best_dot
+from minidnn_kernels.dot import SplitDot, best_dot
 from minidnn_kernels.matmul import MAX_POINTERS, pack_for_dot
 
 __all__ = ["Direct", "MergedRows", "can_merge_kernel_row", "merge_kernel_row"]
@@ -108,14 +108,18 @@ def _add_step(
     name = best_dot(isa, product.data.name, matrix)
     dot = product.data.dot(isa, name)
     steps = -(-depth // dot.group)
-    tiling = choose_tiling(isa, product.images, window.pixels, taps, steps, groups, columns, dot.fits)
+    panel = choose_panel(isa, taps * steps, columns, taps, dot.fits)
+    most = 1 if isinstance(dot, SplitDot) else MOST_PANELS
+    sizes = (product.images, window.pixels, taps, steps, groups, columns)
+    tiling = choose_tiling(isa, *sizes, dot.fits, panel, most)
     start = product.weights.start
     starts = None if start is None else start.reshape(groups, columns)
-    width = tiling.vectors * isa.lanes
+    width = panel * isa.lanes
+    together = most if columns > width else 1
     form = ("panels", taps, width, name, product.data.name)
-    packed = product.weights.pack(builder, form, lambda: pack_for_dot(matrix, starts, width, dot, isa.lanes))
+    packed = product.weights.pack(builder, form, lambda: pack_for_dot(matrix, starts, width, dot, isa.lanes, together))
     count, pitch = packed.shape[1:]
-    panels = Panels(builder.constant(packed), count, pitch, count * pitch, 0, steps)
+    panels = Panels(builder.constant(packed), pitch * tiling.panels, count * pitch, 0, steps)
     source = _with_room(builder, source, dot.row_bytes(steps) > depth * product.data.bytes)
     shape = Shape(product.images, groups, taps, depth, columns, product.groups * product.depth)
     return add_matmul_step(builder, product.anchor, bound, tiling, source, panels, window, shape, product.layout, name)

@@ -100,6 +100,7 @@ def lower(
     output_layouts: Sequence[str] | None,
     isa: Isa,
     versions: Mapping[str, int] | None = None,
+    usual: Mapping[str, tuple[int, ...]] | None = None,
 ) -> Program:
     """The program that computes `graph`.
 
@@ -111,12 +112,14 @@ def lower(
         isa: what kernels are chosen for.
         versions: numbers that change when a parameter is written to; packed weights are shared by programs that have
             the same parameters, those with a version.
+        usual: shapes of the first outputs of nodes, also inside of fused ones, by name, in the call that the network
+            was traced with; what they decide is the same for all sizes of the inputs.
 
     Raises:
         OpError: shapes or dtypes do not fit; the message names the node.
         GraphError: a variable is neither parameter nor input.
     """
-    builder = Builder(isa)
+    builder = Builder(isa, usual)
     values: dict[Entry, Value] = {}
     given = {name: builder.input(type, layout) for name, (type, layout) in inputs.items()}
     for node in graph.nodes():
@@ -146,7 +149,8 @@ def _lower_node(builder: Builder, node: Node, inputs: Sequence[Value]) -> list[V
     if node.subgraph is not None:
         return _lower_fused(builder, node, inputs)
     if node.op_name in _ANCHORS:
-        lower_anchor, anchor = _ANCHORS[node.op_name], Anchor(node.name, node.attrs, inputs, types[0], types[0])
+        lower_anchor = _ANCHORS[node.op_name]
+        anchor = Anchor(node.name, node.attrs, inputs, types[0], types[0], usual=builder.usual.get(node.name))
         value = builder.attempt(lambda: lower_anchor(builder, anchor))
         if value is not None:
             return [value]
@@ -237,7 +241,8 @@ def _lower_group(builder: Builder, name: str, nodes: Sequence[Node], rest: _Rest
         return None
     if result.shape != type.shape or not is_epilogue_group(others, rest.types, type.shape):
         return None
-    anchor = Anchor(name, node.attrs, [outside[e] for e in node.inputs], type, result, node[0], others, outside)
+    inputs, usual = [outside[e] for e in node.inputs], builder.usual.get(node.name)
+    anchor = Anchor(name, node.attrs, inputs, type, result, node[0], others, outside, usual)
     return _ANCHORS[node.op_name](builder, anchor)
 
 

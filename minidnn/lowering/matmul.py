@@ -191,4 +191,4 @@ def _pack_panels(
             (images, depth, columns - whole * width),
             whole * width * column,
         )
-    return Panels(target, count, pitch, 0, count * pitch, depth)
+    return Panels(target, pitch, 0, count * pitch, depth)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from minidnn.lowering.anchor import Anchor, epilogue_bytes, epilogue_context
 from minidnn.lowering.builder import Builder
@@ -21,10 +21,9 @@ __all__ = ["Panels", "Shape", "add_matmul_step"]
 
 @dataclass(frozen=True)
 class Panels:
-    """The packed right operand: address, panels in a group, pitches in bytes, and steps behind each pointer."""
+    """The packed right operand: address, pitches in bytes (from tile to tile first), and steps behind each pointer."""
 
     address: Address
-    count: int
     pitch: int
     group_pitch: int
     image_pitch: int
@@ -64,13 +63,14 @@ def add_matmul_step(
     width = tiling.vectors * builder.isa.lanes
     result = builder.new(anchor.result, layout)
     strips = -(-window.pixels // tiling.rows)
-    blocks, panel_blocks = -(-strips // tiling.block_strips), -(-panels.count // tiling.block_panels)
+    blocks, panel_blocks = -(-strips // tiling.block_strips), -(-shape.columns // (width * tiling.block_panels))
     masked = shape.columns % width != 0
     # An int8 step reads up to 16 bytes where there are fewer.
     zeros = builder.zeros(shape.depth + 16 // FLOAT32.bytes)
+    tile = TileSpec(tiling.rows, tiling.vectors, bound.epilogue, False, data.name, dot, panels=tiling.panels)
     row = MATMUL_ARGUMENTS.fill(
-        tile=Kernel(TileSpec(tiling.rows, tiling.vectors, bound.epilogue, False, data.name, dot)),
-        remainder_tile=Kernel(TileSpec(tiling.rows, tiling.vectors, bound.epilogue, masked, data.name, dot)),
+        tile=Kernel(tile),
+        remainder_tile=Kernel(replace(tile, masked=masked)),
         source=builder.address(source),
         zeros=zeros,
         image_pitch=math.prod(window.input) * shape.channels * data.bytes,

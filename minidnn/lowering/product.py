@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -12,7 +13,7 @@ from minidnn.lowering.anchor import Anchor, Weights
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.epilogue import BoundEpilogue
 from minidnn.lowering.geometry import Window
-from minidnn.lowering.values import Array, Value
+from minidnn.lowering.values import CHANNELS_LAST, PLAIN, Array, Value
 from minidnn_kernels.element_type import ElementType
 from minidnn_kernels.isa import Isa
 from minidnn_kernels.winograd import largest_sum
@@ -40,6 +41,23 @@ class Product:
     images: int
     layout: str
     data: ElementType
+
+    @property
+    def usual_images(self) -> int:
+        """Of the call that the network was traced with."""
+        return self.images if self.anchor.usual is None or self.layout == PLAIN else self.anchor.usual[0]
+
+    @property
+    def usual_output(self) -> tuple[int, ...]:
+        """The window's output in the call that the network was traced with."""
+        if self.anchor.usual is None:
+            return self.window.output
+        return self.anchor.usual[2:] if self.layout == CHANNELS_LAST else (math.prod(self.anchor.usual[:-1]),)
+
+    @property
+    def usual_pixels(self) -> int:
+        """Of all images in the call that the network was traced with."""
+        return self.usual_images * math.prod(self.usual_output)
 
     @property
     def matrix(self) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import cache
 
 import numpy as np
@@ -26,13 +26,15 @@ class Steps:
 
     Args:
         isa: what kernels are chosen for.
+        usual: shapes of what nodes make, by name, in the call that the network was traced with, if other ones may come.
 
     Attributes:
         results: what nodes make, by name; steps carry it for the profiler.
     """
 
-    def __init__(self, isa: Isa) -> None:
+    def __init__(self, isa: Isa, usual: Mapping[str, tuple[int, ...]] | None = None) -> None:
         self.isa = isa
+        self.usual = usual or {}
         self._versions: dict[int, int] = {}
         self._lent: dict[int, Array] = {}
         self.results: dict[str, TensorType] = {}

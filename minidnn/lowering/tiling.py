@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from minidnn_kernels.element_type import FLOAT32
 from minidnn_kernels.isa import Isa
 from minidnn_kernels.matmul import MAX_POINTERS
 
-__all__ = ["PARTS", "PhaseTiling", "Tiling", "choose_phase_tiling", "choose_tile", "choose_tiling"]
+__all__ = [
+    "MOST_PANELS",
+    "PARTS",
+    "PhaseTiling",
+    "Tiling",
+    "choose_panel",
+    "choose_phase_tiling",
+    "choose_tile",
+    "choose_tiling",
+]
 
 # Enough parts to keep threads busy to the end, where the work is large enough for so many.
 PARTS = 24
@@ -30,28 +40,55 @@ _TILE_CYCLES = 40
 # A step along K: no shorter than the latency of the accumulators, and a little longer than counted.
 _SHORTEST_STEP = 4.5
 _STEP_OVERHEAD = 0.25
+# Vectors of a tile, at most.
+_MOST_VECTORS = 4
+# Panels that a tile reads side by side, at most.
+MOST_PANELS = 2
+# Pixels that are many: tiles are full. A panel may cost this share more of them than the best one.
+_MANY_PIXELS = 10_000
+_PANEL_SHARE = 1.03
 
 
 @dataclass(frozen=True)
 class Tiling:
-    """A tile of `rows` x `vectors`; a part is `block_strips` strips of rows times `block_panels` panels."""
+    """A tile of `rows` x `vectors`; a part is `block_strips` strips of rows times `block_panels` times its panels.
+
+    The tile reads so many `panels` side by side.
+    """
 
     rows: int
     vectors: int
     block_strips: int
     block_panels: int
+    panels: int = 1
 
 
 def choose_tiling(
-    isa: Isa, images: int, pixels: int, taps: int, depth: int, groups: int, columns: int, fits: Fits = Isa.tile_fits
+    isa: Isa,
+    images: int,
+    pixels: int,
+    taps: int,
+    depth: int,
+    groups: int,
+    columns: int,
+    fits: Fits = Isa.tile_fits,
+    panel: int | None = None,
+    most_panels: int = MOST_PANELS,
 ) -> Tiling:
     """The tiling for [images x pixels, taps x depth] x [taps x depth, columns], `groups` times.
 
     The tile is the one with the fewest cycles by a small model: two fused multiply-adds and two loads a
     cycle, an accumulator free again after four. It weighs rows and columns wasted in partial tiles against the
     better reuse of a larger tile.
+
+    Weights are packed once for any number of pixels, in panels of `panel` vectors: a tile reads one of them, or up to
+    `most_panels` side by side. Without `panel` a panel is what the tile wants.
     """
-    rows, vectors = choose_tile(isa, pixels, taps * depth, columns, taps, fits)
+    widths: Sequence[int] = range(1, _MOST_VECTORS + 1)
+    if panel is not None:
+        several = range(1, most_panels + 1 if columns > panel * isa.lanes else 2)
+        widths = tuple(count * panel for count in several if count * panel <= _MOST_VECTORS)
+    rows, vectors = choose_tile(isa, pixels, taps * depth, columns, taps, fits, widths)
     strips = -(-pixels // rows)
     panels = -(-columns // (vectors * isa.lanes))
     operations = 2 * images * pixels * taps * depth * groups * columns
@@ -72,7 +109,7 @@ def choose_tiling(
         block_strips = -(-block_strips // 2)
     while parts() < wanted and block_panels > 1:
         block_panels = -(-block_panels // 2)
-    return Tiling(rows, vectors, block_strips, block_panels)
+    return Tiling(rows, vectors, block_strips, block_panels, 1 if panel is None else vectors // panel)
 
 
 @dataclass(frozen=True)
@@ -98,7 +135,9 @@ def choose_phase_tiling(
     weights are more than the cache holds, each part rather has few of them.
     """
     # Behind the pointers of a row's taps comes its number.
-    rows, vectors = choose_tile(isa, pixels, max(1, taps) * depth, columns, taps + 1)
+    deep = max(1, taps) * depth
+    widths = (choose_panel(isa, deep, columns, taps + 1),)
+    rows, vectors = choose_tile(isa, pixels, deep, columns, taps + 1, widths=widths)
     strips, panels = -(-pixels // rows), -(-columns // (vectors * isa.lanes))
     most_strips = min(strips, MAX_POINTERS // ((taps + 1) * rows), _CACHE_BYTES // (rows * depth * _STEP_BYTES))
     counts = {"strips": strips, "phases": phases, "panels": panels}
@@ -116,25 +155,51 @@ def choose_phase_tiling(
     return PhaseTiling(rows, vectors, *blocked)
 
 
+@lru_cache(maxsize=4096)
+def choose_panel(isa: Isa, depth: int, columns: int, taps: int = 1, fits: Fits = Isa.tile_fits) -> int:
+    """Vectors of a panel of [depth, columns], a choice by the layer alone: the fewest that suit many pixels.
+
+    A tile may read several narrow panels, but no part of a wide one.
+    """
+    costs: dict[int, float] = {}
+    for cost, *_, vectors in _tiles(isa, _MANY_PIXELS, depth, columns, taps, fits, range(1, _MOST_VECTORS + 1)):
+        costs[vectors] = min(cost, costs.get(vectors, cost))
+    return next(vectors for vectors, cost in costs.items() if cost <= _PANEL_SHARE * min(costs.values()))
+
+
+@lru_cache(maxsize=4096)
 def choose_tile(
-    isa: Isa, pixels: int, depth: int, columns: int, taps: int = 1, fits: Fits = Isa.tile_fits
+    isa: Isa,
+    pixels: int,
+    depth: int,
+    columns: int,
+    taps: int = 1,
+    fits: Fits = Isa.tile_fits,
+    widths: Sequence[int] = range(1, _MOST_VECTORS + 1),
 ) -> tuple[int, int]:
     """Rows and vectors of the tile for [pixels, depth] x [depth, columns].
 
-    A row has `taps` pointers; `fits` says which tiles stay in registers.
+    A row has `taps` pointers; `fits` says which tiles stay in registers, `widths` how many vectors there may be.
     """
-    best: tuple[float, int, int] | None = None
+    *_, rows, vectors = min(_tiles(isa, pixels, depth, columns, taps, fits, widths))
+    return rows, vectors
+
+
+def _tiles(
+    isa: Isa, pixels: int, depth: int, columns: int, taps: int, fits: Fits, widths: Sequence[int]
+) -> Iterator[tuple[float, int, int, int, int]]:
+    """Cycles, what decides between equals, and rows and vectors, of each tile."""
     most_rows = min(isa.max_rows, pixels, MAX_POINTERS // taps)
-    for vectors in range(1, 5):
+    for vectors in widths:
         for rows in range(1, most_rows + 1):
             if not fits(isa, rows, vectors):
                 continue
             cycles = max(rows * vectors / 2, (rows + vectors) / 2, _SHORTEST_STEP) + _STEP_OVERHEAD
             tiles = -(-pixels // rows) * -(-columns // (vectors * isa.lanes))
-            cost = tiles * (depth * cycles + _TILE_CYCLES + rows * vectors)
-            candidate = (cost, -rows * vectors, rows + vectors)
-            if best is None or candidate < best[:3]:
-                best = candidate
-                choice = (rows, vectors)
-    assert best is not None
-    return choice
+            yield (
+                tiles * (depth * cycles + _TILE_CYCLES + rows * vectors),
+                -rows * vectors,
+                rows + vectors,
+                rows,
+                vectors,
+            )

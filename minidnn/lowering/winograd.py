@@ -67,13 +67,15 @@ class WinogradPlan:
 def make_plan(scheme: Scheme, product: Product) -> WinogradPlan:
     """How the product is computed by that scheme."""
     isa, channels, filters = product.isa, product.depth, product.columns
-    blocks = winograd_blocks(scheme, product)
+    blocks, usual = (winograd_blocks(scheme, output) for output in (product.window.output, product.usual_output))
     dot = scheme.element.dot(isa)
     steps = -(-channels // dot.group)
     row_bytes = steps * dot.step_bytes
     block_bytes = scheme.products * (row_bytes + filters * scheme.sums.bytes)
     part_blocks = _choose_part(product.images * blocks, blocks, block_bytes)
-    rows, vectors = choose_tile(isa, part_blocks, steps, filters, fits=dot.fits)
+    usual_part = _choose_part(product.usual_images * usual, usual, block_bytes)
+    _, vectors = choose_tile(isa, usual_part, steps, filters, fits=dot.fits)
+    rows, _ = choose_tile(isa, part_blocks, steps, filters, fits=dot.fits, widths=(vectors,))
     return WinogradPlan(scheme, blocks, part_blocks, steps, row_bytes, dot, rows, vectors)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -78,6 +79,20 @@ def test_every_short_depth_with_weights_of_every_shape(integers: Integers) -> No
         taps = 1 + (depth + number) % 4
         problem = TileProblem(integers.isa, tile, None, columns, taps, depth, 31 * depth + number, fill, 0.1)
         solve(integers.machine, problem)
+
+
+def test_several_panels_of_one_length(integers: Integers) -> None:
+    way = dot_for(integers.isa, integers.data, integers.dot)
+    for rows, vectors in tiles(integers.isa, integers.data, integers.dot):
+        tile = replace(_tile(integers, rows, vectors, True), panels=2)
+        if vectors % 2:
+            continue
+        if isinstance(way, SplitDot):
+            with pytest.raises(ValueError, match="cannot read 2 panels"):
+                tile.spec.emit(integers.isa)
+            continue
+        for columns, depth in ((1, 5), (vectors * integers.isa.lanes - 1, 18), (None, 8)):
+            solve(integers.machine, TileProblem(integers.isa, tile, None, columns, 2, depth, seed=rows))
 
 
 def test_sums_wrap_as_int32_does(integers: Integers) -> None:

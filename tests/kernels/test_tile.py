@@ -47,7 +47,7 @@ class Problem:
         self.tensor = rng.standard_normal((shape[0], shape[1] + 1)).astype(np.float32)
         self.channel = rng.standard_normal(shape[1] + width).astype(np.float32)
         self.scalar = rng.standard_normal(1).astype(np.float32)
-        self.panel = pack_panels(self.weights, width)
+        self.panel = pack_panels(self.weights, width // spec.panels, spec.panels)
         # [taps][rows]; rows that do not exist repeat the last one, as the caller must.
         chosen = np.minimum(np.arange(spec.rows), self.rows - 1)
         offsets = (chosen[None, :] * taps + np.arange(taps)[:, None]) * depth * 4
@@ -122,6 +122,24 @@ def test_every_row_and_column_remainder(machine: Machine, vectors: int) -> None:
             problem.check()
 
 
+@pytest.mark.parametrize(("vectors", "panels"), [(2, 2), (4, 2), (4, 4)])
+def test_a_tile_may_read_several_panels(machine: Machine, vectors: int, panels: int) -> None:
+    lanes = machine.isa.lanes
+    for rows in (r for r in range(1, machine.isa.max_rows + 1) if machine.isa.tile_fits(r, vectors)):
+        for taps, depth in ((1, 1), (1, 9), (5, 3)):
+            # The last panels may be missing as a whole.
+            for columns_left in (1, lanes, lanes + 1, vectors * lanes - 1, vectors * lanes):
+                spec = TileSpec(rows, vectors, TAIL, masked=True, panels=panels)
+                problem = Problem(machine.isa, spec, rows, columns_left, taps, depth, seed=columns_left)
+                problem.run(machine)
+                problem.check()
+
+
+def test_panels_that_a_tile_cannot_read_are_refused(machine: Machine) -> None:
+    with pytest.raises(ValueError, match="3 vectors cannot read 2 panels"):
+        TileSpec(1, 3, panels=2).emit(machine.isa)
+
+
 @pytest.mark.parametrize("masked", [False, True])
 def test_more_rows_and_columns_left_than_the_tile_has(machine: Machine, masked: bool) -> None:
     lanes = machine.isa.lanes
@@ -179,6 +197,7 @@ def test_a_tile_that_does_not_fit_the_registers_is_refused(machine: Machine) -> 
 def test_the_name_speaks() -> None:
     assert TileSpec(6, 2, TAIL).name == "f32_igemm_6x2v__add_multiply_add_relu"
     assert TileSpec(6, 2, masked=True).name == "f32_igemm_6x2v_remainder__plain"
+    assert TileSpec(1, 4, panels=2).name == "f32_igemm_1x4v_2panels__plain"
     assert TileSpec(6, 2, scattered=True).name == "f32_igemm_6x2v_scattered__plain"
 
 
@@ -188,6 +207,10 @@ def test_panels_hold_the_weights_column_by_column(columns: int, n: int) -> None:
     weights = np.random.default_rng(0).standard_normal((2, 3, 4, n)).astype(np.float32)
     packed = pack_panels(weights, columns)
     assert packed.shape == (2, -(-n // columns), 3, 4, columns)
+    together = pack_panels(weights, columns, 2)
+    assert together.shape[1] == len(packed[0]) + len(packed[0]) % 2
+    np.testing.assert_array_equal(together[:, : len(packed[0])], packed)
+    assert not together[:, len(packed[0]) :].any()
     flat = packed.transpose(0, 2, 3, 1, 4).reshape(2, 3, 4, -1)
     np.testing.assert_array_equal(flat[..., :n], weights)
     assert not flat[..., n:].any()

@@ -161,10 +161,12 @@ class Tile:
     masked: bool = False
     tail: Tail = field(default_factory=Tail)
     dot: str = ""
+    panels: int = 1
 
     @property
     def spec(self) -> TileSpec:
-        return TileSpec(self.rows, self.vectors, self.tail.epilogue(), self.masked, self.data, self.dot)
+        epilogue, panels = self.tail.epilogue(), self.panels
+        return TileSpec(self.rows, self.vectors, epilogue, self.masked, self.data, self.dot, panels=panels)
 
 
 class Fill(Protocol):
@@ -242,10 +244,11 @@ class TileProblem:
         )
 
     def _panel(self) -> Array:
+        width, together = self._width // self.tile.panels, self.tile.panels
         if self.tile.data == "f32":
-            return pack_panels(self.b[None], self._width)
+            return pack_panels(self.b[None], width, together)
         dot = dot_for(self.isa, self.tile.data, self.tile.dot)
-        return pack_integer_panels(self.b[None], self.bias[None], self._width, dot, self.isa.lanes)[0]
+        return pack_integer_panels(self.b[None], self.bias[None], width, dot, self.isa.lanes, together)[0]
 
     def _place_rows(self, memory: Memory, length: int) -> int:
         """Pointers to A's rows, at odd addresses, filled up to whole steps with what must not count."""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from minidnn.errors import ShapeError
 from minidnn.lowering.geometry import Window, pixel_table, tap_pixels
-from minidnn.lowering.tiling import choose_tile, choose_tiling
+from minidnn.lowering.tiling import choose_panel, choose_tile, choose_tiling
 from minidnn.lowering.values import CHANNELS_LAST, PLAIN, physical_order, strides_of
 from minidnn_kernels.isa import ISAS, Isa
 from minidnn_kernels.matmul import MAX_POINTERS
@@ -102,6 +102,19 @@ def test_tilings_fit_and_cover(
     assert 1 <= tiling.block_panels <= panels
     # What a part's stack holds.
     assert tiling.block_strips * taps * tiling.rows <= MAX_POINTERS
+
+
+@settings(deadline=None, derandomize=True, max_examples=100)
+@given(st.sampled_from(ISAS), sizes, sizes, sizes, sizes)
+def test_weights_are_packed_alike_for_any_number_of_pixels(
+    isa: Isa, pixels: int, others: int, depth: int, columns: int
+) -> None:
+    panel = choose_panel(isa, depth, columns)
+    for count in (pixels, others):
+        tiling = choose_tiling(isa, 1, count, 1, depth, 1, columns, panel=panel)
+        assert isa.tile_fits(tiling.rows, tiling.vectors)
+        assert tiling.vectors == tiling.panels * panel
+        assert tiling.panels == 1 or columns > panel * isa.lanes, "no panel is read in vain"
 
 
 @pytest.mark.parametrize("isa", ISAS, ids=lambda isa: isa.name)
