@@ -38,6 +38,7 @@ from minidnn.untrusted import printable
 from minidnn_kernels.fork_lock import FORK_LOCK
 
 if TYPE_CHECKING:
+    from minidnn.lowering import WeightStore
     from minidnn.plan.program import Program
     from minidnn.runtime.executor import Executor
 
@@ -241,6 +242,7 @@ class Network:
         self._plans: Owner[CompiledGraph] = Owner()
         self._examples = example_sizes(self._graph)
         self._usual: Mapping[str, tuple[int, ...]] | None = None
+        self._store: WeightStore | None = None
 
     def find_plan(self, key: Hashable) -> CompiledGraph | None:
         """The plan that was kept under this key, if it is still there."""
@@ -279,15 +281,26 @@ class Network:
             return CompiledGraph(stages, inputs)
         given = {name: (type_, _PLAIN) for name, type_ in inputs.items()}
         layouts, usual = [_PLAIN] * len(bound.outputs), self._usual_shapes(inputs, sizes)
-        executor = _executor(bound, known, given, layouts, self._versions, self._arenas, self._name, usual=usual)
+        with_parameters = (known, given, layouts, self._versions, self._arenas, self._name)
+        executor = _executor(bound, *with_parameters, usual=usual, store=self._weight_store())
         return CompiledGraph(executor, inputs)
+
+    def _weight_store(self) -> WeightStore:
+        if self._store is None:
+            _load_compiler()
+            from minidnn.lowering import WeightStore  # deferred: it loads the compiler
+
+            self._store = WeightStore(self._parameters)
+        return self._store
 
     def _usual_shapes(
         self, inputs: Mapping[str, TensorType], sizes: Mapping[str, int]
     ) -> Mapping[str, tuple[int, ...]] | None:
-        """Shapes in the call that was traced, by the nodes' names; None for the same sizes, and where all are fixed."""
-        if all(number == sizes.get(name, number) for name, number in self._examples.items()):
+        """Shapes in the call that was traced, by the nodes' names, where they are others; None where all are fixed."""
+        if not self._examples:
             return None
+        if all(number == sizes.get(name, number) for name, number in self._examples.items()):
+            return {}
         if self._usual is None:
             types = {name: TensorType.of(array) for name, array in self._parameters.items()}
             self._usual = example_shapes(self._graph, {**types, **inputs})
@@ -325,6 +338,7 @@ def _executor(
     name: str,
     is_operator: bool = False,
     usual: Mapping[str, tuple[int, ...]] | None = None,
+    store: WeightStore | None = None,
 ) -> Executor:
     _load_compiler()
     from minidnn.lowering import lower  # deferred: it loads the compiler
@@ -334,7 +348,7 @@ def _executor(
 
     begin = time.perf_counter()
     kernels = library()
-    program = lower(graph, parameters, inputs, layouts, kernels.isa, versions, usual)
+    program = lower(graph, parameters, inputs, layouts, kernels.isa, versions, usual, store)
     debug_print("plan", f"{len(program.steps)} steps for {kernels.isa.name}", lambda: str(program))
     for spec in program.kernels() if debug_enabled("asm") else ():
         debug_print("asm", spec.name, lambda spec=spec: emit_asm(spec.emit(kernels.isa), kernels.isa))  # type: ignore[misc]

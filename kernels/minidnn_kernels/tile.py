@@ -33,7 +33,8 @@ _MOST_AHEAD = 64 * 1024
 # pointers: address of the row pointers, [taps][rows]
 # depth:    steps behind each pointer (`Dot.group` elements each)
 # panel:    address of B's packed panel, behind which the tile's others follow. For integers a panel begins with
-#           the int32 sums to start from (the bias), one for each column; then comes [taps * depth][vectors] as `Dot.pack` makes it
+#           the int32 sums to start from (the bias), one for each column; then comes
+#           [taps * depth][vectors] as `Dot.pack` makes it
 # row, column: where the block starts in C (and in the operands)
 # rows_left, columns_left: how many rows and columns of C there are from there on
 ARGUMENTS = ("context", "pointers", "taps", "depth", "panel", "row", "column", "rows_left", "columns_left")

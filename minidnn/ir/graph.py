@@ -98,10 +98,23 @@ class Node:
             OpError: the inputs do not fit.
         """
         assert self.op is not None
+        if self.subgraph is not None:
+            inside = self.infer_inside(types)
+            return tuple(inside[e] for e in self.subgraph.outputs)
         try:
-            if self.subgraph is not None:
-                return tuple(infer_types(self.subgraph, self.feed_inside(types))[e] for e in self.subgraph.outputs)
             return by_example(self.op.infer_types, self.attrs, types)
+        except OpError as error:
+            raise self.locate(error) from None
+
+    def infer_inside(self, types: Sequence[TensorType]) -> dict[Entry, TensorType]:
+        """Of a fused node: the types of everything inside, from input types; an error names this node.
+
+        Raises:
+            OpError: the inputs do not fit.
+        """
+        assert self.subgraph is not None
+        try:
+            return infer_types(self.subgraph, self.feed_inside(types))
         except OpError as error:
             raise self.locate(error) from None
 

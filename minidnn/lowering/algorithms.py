@@ -41,7 +41,7 @@ def lower_product(
     bound = make_epilogue(builder, anchor, weights, layout, channel_axis)
     if bound is None:
         return None
-    product = Product(builder.isa, anchor, weights, window, images, layout, data)
+    product = Product(builder.isa, anchor, weights, window, images, layout, data, builder.store)
     fitting = [algorithm for algorithm in ALGORITHMS if algorithm.fits(product)]
     if not fitting:
         return None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 
@@ -13,6 +15,7 @@ from minidnn.lowering.builder import Builder
 from minidnn.lowering.copy import lower_copy
 from minidnn.lowering.epilogue import BoundEpilogue, EpilogueBuilder, operand_type
 from minidnn.lowering.values import PLAIN, Array, Value, physical_order
+from minidnn.lowering.weight_store import WeightStore
 from minidnn.ops.registry import Attrs, TensorType
 from minidnn.plan.program import Argument
 from minidnn_kernels.element_type import FLOAT32, INT32
@@ -20,6 +23,8 @@ from minidnn_kernels.epilogue import tensor_kind
 from minidnn_kernels.store import CONTEXT, OPERAND
 
 __all__ = ["Anchor", "Origin", "Weights", "epilogue_bytes", "epilogue_context", "fold", "make_epilogue"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -71,24 +76,48 @@ class Origin:
 class Weights:
     """Weights [groups, taps, depth, columns per group] and bias (columns,), batch norm folded in.
 
-    No matrix where the right operand is not known yet. `rest` is what is left of the epilogue, behind `result`.
-    Integers have no bias in the epilogue: `start` is what their sums start from, int32 (columns,). Where the origin of
-    all that is not known, it is None.
+    The matrix is `unscaled`, columns times `scale`: computed at the first need, which there may not be if it has been
+    packed before. No matrix where the right operand is not known yet. `rest` is what is left of the epilogue, behind
+    `result`. Integers have no bias in the epilogue: `start` is what their sums start from, int32 (columns,). Where the
+    origin of all that is not known, it is None.
     """
 
-    matrix: Array | None
+    unscaled: Array | None
     bias: Array | None
     rest: tuple[Node, ...]
     result: Entry | None
     start: Array | None = None
     origin: Origin | None = None
+    scale: Array | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the matrix."""
+        assert self.unscaled is not None
+        shape: tuple[int, ...] = self.unscaled.shape
+        return shape
+
+    @cached_property
+    def matrix(self) -> Array:
+        """[groups, taps, depth, columns per group], float32 or integers."""
+        assert self.unscaled is not None
+        if self.scale is None:
+            return self.unscaled
+        scale = self.scale.astype(np.float32).reshape(self.shape[0], 1, 1, self.shape[3])
+        scaled: Array = (self.unscaled * scale).astype(np.float32, copy=False)
+        return scaled
 
     def pack(self, builder: Builder, form: Hashable, make: Callable[[], Array]) -> Array:
         """What `make` makes of matrix and start, shared by programs; `form` says what that is."""
-        assert self.matrix is not None
         if self.origin is None:
             return make()
-        return builder.share((form, self.origin.steps, self.matrix.shape), self.origin.sources, make)
+        return builder.share((form, self.origin.steps, self.shape), self.origin.sources, make)
+
+    def know(self, store: WeightStore, what: Hashable, find: Callable[[], T]) -> T:
+        """What there is to know of matrix and start, found once for all programs of a network."""
+        if self.origin is None:
+            return find()
+        return store.get((what, self.origin.steps, self.shape), self.origin.sources, find)
 
 
 def fold(anchor: Anchor, matrix: Array, bias: Array | None, channel_axis: int, origin: Origin | None = None) -> Weights:
@@ -113,11 +142,10 @@ def fold(anchor: Anchor, matrix: Array, bias: Array | None, channel_axis: int, o
     if len(known) < len(parameters):
         return unfolded
     scale, shift = affine.numbers(following.attrs, known)
-    groups, columns = matrix.shape[0], matrix.shape[3]
-    folded = (matrix * scale.astype(np.float32).reshape(groups, 1, 1, columns)).astype(np.float32, copy=False)
     new_bias = shift if bias is None else bias * scale + shift
     origin = None if origin is None else origin.then((following.op_name, following.attrs), known)
-    return Weights(folded, new_bias.astype(np.float32), anchor.following[1:], following[0], origin=origin)
+    new_bias = new_bias.astype(np.float32)
+    return Weights(matrix, new_bias, anchor.following[1:], following[0], origin=origin, scale=scale)
 
 
 def _spread(builder: Builder, value: Value, type: TensorType, layout: str) -> Value | None:

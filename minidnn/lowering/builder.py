@@ -11,6 +11,7 @@ from minidnn.lowering.copy import lower_copy
 from minidnn.lowering.memory import TEMPORARY, plan_memory
 from minidnn.lowering.steps import Steps
 from minidnn.lowering.values import CHANNELS_LAST, Value, physical_order, strides_of
+from minidnn.lowering.weight_store import WeightStore
 from minidnn.plan.program import Address, Buffer, Program, Tensor
 from minidnn_kernels.isa import Isa
 
@@ -22,8 +23,10 @@ T = TypeVar("T")
 class Builder(Steps):
     """Collects steps, and lays values out as they are asked for; `finish` gives the program."""
 
-    def __init__(self, isa: Isa, usual: Mapping[str, tuple[int, ...]] | None = None) -> None:
-        super().__init__(isa, usual)
+    def __init__(
+        self, isa: Isa, usual: Mapping[str, tuple[int, ...]] | None = None, store: WeightStore | None = None
+    ) -> None:
+        super().__init__(isa, usual, store)
         self._laid_out: dict[tuple[int, str], Value] = {}
         self._kept: list[Value] = []
 
@@ -89,7 +92,8 @@ class Builder(Steps):
             tensors.append(Tensor(value.type, Address(buffer), strides))
         steps, arena = plan_memory(self._steps, self._temporaries, placed)
         lent = frozenset(i for i, constant in enumerate(self._constants) if id(constant) in self._lent)
-        return Program(tuple(steps), tuple(self._constants), arena, tuple(self._inputs), tuple(tensors), lent)
+        constants, inputs, ahead = tuple(self._constants), tuple(self._inputs), tuple(self._ahead)
+        return Program(tuple(steps), constants, arena, inputs, tuple(tensors), lent, ahead)
 
     def _size(self, value: Value) -> int:
         return self._temporaries[value.address.buffer.index]

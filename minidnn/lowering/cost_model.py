@@ -41,7 +41,7 @@ def direct_cycles(product: Product) -> float:
     depth = max(product.depth, product.data.dot(product.isa).group)
     vectors = product.groups * _vectors(product, product.columns)
     cycles = depth * vectors * _PRODUCT_CYCLES[integer] * share
-    weights = _weight_cycles(product, product.matrix.dtype.itemsize)
+    weights = _weight_cycles(product, product.item_bytes)
     return max(product.usual_pixels * cycles, weights) * product.window.taps
 
 

@@ -117,21 +117,19 @@ class Phases:
 
 def add_phase_step(builder: Builder, anchor: Anchor, bound: BoundEpilogue, weights: Weights, phases: Phases) -> Value:
     """The step itself, for weights with taps in the kernel's order."""
-    matrix = weights.matrix
-    assert matrix is not None
-    groups, _, depth, columns = matrix.shape
+    groups, _, depth, columns = weights.shape
     images, channels = anchor.inputs[0].shape[:2]
     depthwise = depth == columns == 1 < groups
     if depthwise:
         # A row of the tile is many channels, each by its own weight: groups are columns.
-        matrix, groups, columns = matrix.transpose(2, 1, 3, 0), 1, groups
+        groups, columns = 1, groups
     operations = 2 * images * phases.products * groups * depth * columns
     tiling = choose_phase_tiling(
         builder.isa, images * groups, phases.count, phases.max_pixels, phases.max_taps, depth, columns, operations
     )
     width = tiling.vectors * builder.isa.lanes
     form = ("phases", depthwise, width, tuple(tuple(p.taps for p in of_axis) for of_axis in phases.of_axis))
-    packed = weights.pack(builder, form, lambda: _pack(matrix, phases, width))
+    packed = weights.pack(builder, form, lambda: _pack(weights.matrix, phases, width, depthwise))
     source = builder.as_layout(anchor.inputs[0], CHANNELS_LAST)
     result = builder.new(anchor.result, CHANNELS_LAST)
     described: list[Argument] = []
@@ -193,8 +191,13 @@ def _axis_arguments(builder: Builder, axis: Axis, phases: Sequence[Phase]) -> li
     )
 
 
-def _pack(matrix: Array, phases: Phases, width: int) -> Array:
-    """Weights [groups, taps, depth, columns] as [phases][groups][panels][taps of the phase][depth][width], flat."""
+def _pack(matrix: Array, phases: Phases, width: int, depthwise: bool) -> Array:
+    """Weights [groups, taps, depth, columns] as [phases][groups][panels][taps of the phase][depth][width], flat.
+
+    Depthwise, a row of the tile is many channels, each by its own weight: groups are columns.
+    """
+    if depthwise:
+        matrix = matrix.transpose(2, 1, 3, 0)
     groups, _, depth, columns = matrix.shape
     grid = matrix.reshape(groups, *(axis.kernel for axis in phases.axes), depth, columns)
     with_taps = ([_slice(phase.taps) for phase in of_axis if phase.taps] for of_axis in phases.of_axis)
@@ -228,11 +231,11 @@ def lower_deconvolution(builder: Builder, anchor: Anchor) -> Value | None:
     depth, columns = weight.shape[0] // groups, weight.shape[1]
     matrix = weight.reshape(groups, depth, columns, -1).transpose(0, 3, 1, 2)
     weights = fold(anchor, matrix, bias, 1, Origin.of("transposed", weight, bias))
-    assert weights.matrix is not None
     anchor, axes = _find_axes(anchor)
     if all(axis.stride == 1 for axis in axes):
+        assert weights.unscaled is not None
         origin = None if weights.origin is None else weights.origin.then("flipped")
-        flipped = replace(weights, matrix=weights.matrix[:, ::-1], origin=origin)
+        flipped = replace(weights, unscaled=weights.unscaled[:, ::-1], origin=origin)
         return lower_window(builder, anchor, flipped, _flipped_window(axes))
     if any(axis.num_phases > _MAX_PHASES for axis in axes):
         return None

@@ -5,6 +5,8 @@ In convolutions of few channels, such as an image's three, a whole row of the ke
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -29,13 +31,18 @@ __all__ = ["Direct", "MergedRows", "can_merge_kernel_row", "merge_kernel_row"]
 _MOST_CHANNELS = 8
 
 
-def can_merge_kernel_row(matrix: Array, window: Window) -> bool:
-    """Whether a row of the kernel can be one tap, and is short enough for that to be faster."""
-    few = matrix.shape[0] == 1 and matrix.shape[2] <= _MOST_CHANNELS
+def can_merge_kernel_row(shape: Sequence[int], window: Window) -> bool:
+    """Whether a row of the kernel can be one tap, and is short enough for that to be faster.
+
+    `shape` is that of the weights, [groups, taps, channels, filters].
+    """
+    few = shape[0] == 1 and shape[2] <= _MOST_CHANNELS
     return few and window.kernel[-1] > 1 and window.dilate[-1] == 1 and window.pad[-1] >= 0
 
 
-def merge_kernel_row(builder: Builder, data: Value, matrix: Array, window: Window) -> tuple[Value, Array, Window]:
+def merge_kernel_row(
+    builder: Builder, data: Value, shape: Sequence[int], window: Window
+) -> tuple[Value, tuple[int, ...], Window]:
     """The same convolution with fewer and longer taps.
 
     Channels-last, the pixels that a row of the kernel meets lie side by side in memory. If zeros are written around
@@ -43,10 +50,10 @@ def merge_kernel_row(builder: Builder, data: Value, matrix: Array, window: Windo
 
     Args:
         data: (N, C, ...), in any layout; what comes back is channels-last.
-        matrix: weights [groups, taps, channels, filters].
+        shape: of the weights, [groups, taps, channels, filters]; what comes back is the one to read them in.
         window: what slides over the data.
     """
-    _, _, channels, filters = matrix.shape
+    _, _, channels, filters = shape
     width, step = window.kernel[-1], window.stride[-1]
     inside, left = window.input[-1], window.pad[-1]
     whole = max(left + inside, (window.output[-1] - 1) * step + width)
@@ -64,7 +71,7 @@ def merge_kernel_row(builder: Builder, data: Value, matrix: Array, window: Windo
         kernel=(*window.kernel[:-1], 1),
         pad=(*window.pad[:-1], 0),
     )
-    return image, np.ascontiguousarray(matrix).reshape(1, rows.taps, width * channels, filters), rows
+    return image, (1, rows.taps, width * channels, filters), rows
 
 
 class Direct:
@@ -80,7 +87,7 @@ class Direct:
 
     def lower(self, builder: Builder, product: Product, bound: BoundEpilogue) -> Value:
         source = builder.as_layout(product.anchor.inputs[0], product.layout)
-        return _add_step(builder, product, bound, source, product.matrix, product.window)
+        return _add_step(builder, product, bound, source, product.weights.shape, product.window)
 
 
 class MergedRows:
@@ -89,7 +96,7 @@ class MergedRows:
     name = "merged_rows"
 
     def fits(self, product: Product) -> bool:
-        few = product.layout == CHANNELS_LAST and can_merge_kernel_row(product.matrix, product.window)
+        few = product.layout == CHANNELS_LAST and can_merge_kernel_row(product.weights.shape, product.window)
         return few and product.window.taps <= MAX_POINTERS
 
     def cycles(self, product: Product) -> float:
@@ -97,32 +104,40 @@ class MergedRows:
         return direct_cycles(product)
 
     def lower(self, builder: Builder, product: Product, bound: BoundEpilogue) -> Value:
-        joined = merge_kernel_row(builder, product.anchor.inputs[0], product.matrix, product.window)
+        joined = merge_kernel_row(builder, product.anchor.inputs[0], product.weights.shape, product.window)
         return _add_step(builder, product, bound, *joined)
 
 
 def _add_step(
-    builder: Builder, product: Product, bound: BoundEpilogue, source: Value, matrix: Array, window: Window
+    builder: Builder, product: Product, bound: BoundEpilogue, source: Value, shape: tuple[int, ...], window: Window
 ) -> Value:
-    isa, (groups, taps, depth, columns) = builder.isa, matrix.shape
-    name = best_dot(isa, product.data.name, matrix)
+    """The step for weights read as [groups, taps, depth, columns] of that shape."""
+    isa, weights, (groups, taps, depth, columns) = builder.isa, product.weights, shape
+
+    def matrix() -> Array:
+        return product.matrix if shape == weights.shape else np.ascontiguousarray(product.matrix).reshape(shape)
+
+    name = weights.know(
+        builder.store, ("dot", taps, product.data.name), lambda: best_dot(isa, product.data.name, matrix())
+    )
     dot = product.data.dot(isa, name)
     steps = -(-depth // dot.group)
     panel = choose_panel(isa, taps * steps, columns, taps, dot.fits)
     most = 1 if isinstance(dot, SplitDot) else MOST_PANELS
     sizes = (product.images, window.pixels, taps, steps, groups, columns)
-    tiling = choose_tiling(isa, *sizes, dot.fits, panel, most)
-    start = product.weights.start
+    usual = (math.prod(product.usual_output), columns) if builder.varies else None
+    tiling = choose_tiling(isa, *sizes, dot.fits, panel, most, usual)
+    start = weights.start
     starts = None if start is None else start.reshape(groups, columns)
     width = panel * isa.lanes
     together = most if columns > width else 1
     form = ("panels", taps, width, name, product.data.name)
-    packed = product.weights.pack(builder, form, lambda: pack_for_dot(matrix, starts, width, dot, isa.lanes, together))
+    packed = weights.pack(builder, form, lambda: pack_for_dot(matrix(), starts, width, dot, isa.lanes, together))
     count, pitch = packed.shape[1:]
     panels = Panels(builder.constant(packed), pitch * tiling.panels, count * pitch, 0, steps)
     source = _with_room(builder, source, dot.row_bytes(steps) > depth * product.data.bytes)
-    shape = Shape(product.images, groups, taps, depth, columns, product.groups * product.depth)
-    return add_matmul_step(builder, product.anchor, bound, tiling, source, panels, window, shape, product.layout, name)
+    sides = Shape(product.images, groups, taps, depth, columns, product.groups * product.depth)
+    return add_matmul_step(builder, product.anchor, bound, tiling, source, panels, window, sides, product.layout, name)
 
 
 def _with_room(builder: Builder, value: Value, needed: bool) -> Value:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from minidnn.errors import GraphError
-from minidnn.ir.graph import Entry, Graph, Node, infer_types
+from minidnn.ir.graph import Entry, Graph, Node
 from minidnn.lowering.anchor import Anchor
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.deconvolution import lower_deconvolution
@@ -21,6 +21,7 @@ from minidnn.lowering.quantized import lower_quantized_batch_dot
 from minidnn.lowering.rows import lower_layer_norm, lower_softmax
 from minidnn.lowering.values import Array, Value
 from minidnn.lowering.views import lower_concatenate, lower_pad, lower_stack, lower_view
+from minidnn.lowering.weight_store import WeightStore
 from minidnn.ops.quantization import calibrated_scale
 from minidnn.ops.registry import Attrs, TensorType, get_op
 from minidnn.passes.legality import can_be_epilogue, is_epilogue_group
@@ -101,6 +102,7 @@ def lower(
     isa: Isa,
     versions: Mapping[str, int] | None = None,
     usual: Mapping[str, tuple[int, ...]] | None = None,
+    store: WeightStore | None = None,
 ) -> Program:
     """The program that computes `graph`.
 
@@ -113,13 +115,15 @@ def lower(
         versions: numbers that change when a parameter is written to; packed weights are shared by programs that have
             the same parameters, those with a version.
         usual: shapes of the first outputs of nodes, also inside of fused ones, by name, in the call that the network
-            was traced with; what they decide is the same for all sizes of the inputs.
+            was traced with, as far as they are others; what they decide is the same for all sizes of the inputs. None:
+            there are no other sizes.
+        store: what has been made of these parameters for other sizes.
 
     Raises:
         OpError: shapes or dtypes do not fit; the message names the node.
         GraphError: a variable is neither parameter nor input.
     """
-    builder = Builder(isa, usual)
+    builder = Builder(isa, usual, store)
     values: dict[Entry, Value] = {}
     given = {name: builder.input(type, layout) for name, (type, layout) in inputs.items()}
     for node in graph.nodes():
@@ -141,13 +145,17 @@ def lower(
 
 
 def _lower_node(builder: Builder, node: Node, inputs: Sequence[Value]) -> list[Value]:
-    types = node.infer_types([v.type for v in inputs])
+    if node.subgraph is None:
+        inside, types = None, node.infer_types([v.type for v in inputs])
+    else:
+        inside = node.infer_inside([v.type for v in inputs])
+        types = tuple(inside[e] for e in node.subgraph.outputs)
     builder.results[node.name] = types[0]
     if not all(t.size for t in (*types, *(v.type for v in inputs))):
         # Kernels cut their work into parts, and nothing cannot be cut.
         return lower_host(builder, node, inputs, types, _NO_ELEMENTS)
-    if node.subgraph is not None:
-        return _lower_fused(builder, node, inputs)
+    if inside is not None:
+        return _lower_fused(builder, node, inputs, inside)
     if node.op_name in _ANCHORS:
         lower_anchor = _ANCHORS[node.op_name]
         anchor = Anchor(node.name, node.attrs, inputs, types[0], types[0], usual=builder.usual.get(node.name))
@@ -167,10 +175,14 @@ def _lower_node(builder: Builder, node: Node, inputs: Sequence[Value]) -> list[V
     return lower_host(builder, node, inputs, types, why_on_host(node.op_name, [v.type for v in inputs]))
 
 
-def _lower_fused(builder: Builder, node: Node, inputs: Sequence[Value]) -> list[Value]:
-    """A fused node as one step; where no kernel can do all of it, as the longest parts that one can do each."""
+def _lower_fused(
+    builder: Builder, node: Node, inputs: Sequence[Value], types: Mapping[Entry, TensorType]
+) -> list[Value]:
+    """A fused node as one step; where no kernel can do all of it, as the longest parts that one can do each.
+
+    `types` are those of the entries inside.
+    """
     assert node.subgraph is not None
-    types = infer_types(node.subgraph, node.feed_inside([v.type for v in inputs]))
     rest = _Rest(node.subgraph, types, node.bind_inside(inputs))
     while rest.nodes:
         count, made = _lower_longest(builder, node.name, rest)

@@ -129,7 +129,9 @@ def _lower_product(builder: Builder, anchor: Anchor, transpose_a: bool, transpos
     )
     if bound is None:
         return None
-    tiling = choose_tiling(builder.isa, images, rows, 1, depth, 1, columns)
+    made = anchor.type.shape if anchor.usual is None else anchor.usual
+    usual = (math.prod(made[:-1]) if images == 1 else made[-2], made[-1]) if builder.varies else None
+    tiling = choose_tiling(builder.isa, images, rows, 1, depth, 1, columns, usual=usual)
     source = builder.as_layout(left, PLAIN)
     if transpose_a:
         source = _swapped(builder, anchor.name, source)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from minidnn.lowering.anchor import Anchor, epilogue_bytes, epilogue_context
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.epilogue import BoundEpilogue
 from minidnn.lowering.geometry import Window, pixel_table
 from minidnn.lowering.tiling import Tiling
-from minidnn.lowering.values import Value
+from minidnn.lowering.values import PLAIN, Value
 from minidnn.plan.program import Address, Cost, Kernel
 from minidnn_kernels.element_type import FLOAT32, element_type_of
 from minidnn_kernels.matmul import MATMUL_ARGUMENTS
@@ -68,6 +69,8 @@ def add_matmul_step(
     # An int8 step reads up to 16 bytes where there are fewer.
     zeros = builder.zeros(shape.depth + 16 // FLOAT32.bytes)
     tile = TileSpec(tiling.rows, tiling.vectors, bound.epilogue, False, data.name, dot, panels=tiling.panels)
+    if layout == PLAIN:
+        _prepare_others(builder, tile, tiling, shape.columns)
     row = MATMUL_ARGUMENTS.fill(
         tile=Kernel(tile),
         remainder_tile=Kernel(replace(tile, masked=masked)),
@@ -100,3 +103,21 @@ def add_matmul_step(
     parts = shape.images * blocks * shape.groups * panel_blocks
     builder.native(anchor.name, "matmul_loop", row, parts, Cost(operations, moved))
     return result
+
+
+def _prepare_others(builder: Builder, tile: TileSpec, tiling: Tiling, columns: int) -> None:
+    """Have the kernels for other numbers of rows ready: batches and lengths vary more often than pictures."""
+    for spec in _other_tiles(tile, tiling.others, columns, builder.isa.lanes):
+        builder.prepare(spec)
+
+
+@lru_cache(maxsize=1024)
+def _other_tiles(
+    tile: TileSpec, others: tuple[tuple[int, int, int], ...], columns: int, lanes: int
+) -> tuple[TileSpec, ...]:
+    made = []
+    for rows, vectors, panels in others:
+        made.append(replace(tile, rows=rows, vectors=vectors, panels=panels))
+        if columns % (vectors * lanes):
+            made.append(replace(made[-1], masked=True))
+    return tuple(made)

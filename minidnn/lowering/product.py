@@ -14,6 +14,7 @@ from minidnn.lowering.builder import Builder
 from minidnn.lowering.epilogue import BoundEpilogue
 from minidnn.lowering.geometry import Window
 from minidnn.lowering.values import CHANNELS_LAST, PLAIN, Array, Value
+from minidnn.lowering.weight_store import WeightStore
 from minidnn_kernels.element_type import ElementType
 from minidnn_kernels.isa import Isa
 from minidnn_kernels.winograd import largest_sum
@@ -32,6 +33,7 @@ class Product:
         window: what slides over each of the `images`.
         layout: of the data and of the result.
         data: type of the data; it decides on the weights' and the sums'.
+        store: what is known of the network's weights already.
     """
 
     isa: Isa
@@ -41,6 +43,7 @@ class Product:
     images: int
     layout: str
     data: ElementType
+    store: WeightStore
 
     @property
     def usual_images(self) -> int:
@@ -62,22 +65,27 @@ class Product:
     @property
     def matrix(self) -> Array:
         """[groups, taps, depth, columns]."""
-        assert self.weights.matrix is not None
         return self.weights.matrix
 
     @property
+    def item_bytes(self) -> int:
+        """Of a weight."""
+        assert self.weights.unscaled is not None
+        return self.weights.unscaled.itemsize
+
+    @property
     def groups(self) -> int:
-        return int(self.matrix.shape[0])
+        return self.weights.shape[0]
 
     @property
     def depth(self) -> int:
         """Input channels of a group."""
-        return int(self.matrix.shape[2])
+        return self.weights.shape[2]
 
     @property
     def columns(self) -> int:
         """Output channels of a group."""
-        return int(self.matrix.shape[3])
+        return self.weights.shape[3]
 
     @cached_property
     def kernels(self) -> Array:
@@ -91,7 +99,10 @@ class Product:
         """What an output of integers is at most, without its sign."""
         start = self.weights.start
         assert start is not None
-        return largest_sum(self.kernels, np.asarray(start), self.data.limits)
+        what = ("largest sum", self.window.kernel, self.data.name)
+        return self.weights.know(
+            self.store, what, lambda: largest_sum(self.kernels, np.asarray(start), self.data.limits)
+        )
 
 
 class Algorithm(Protocol):

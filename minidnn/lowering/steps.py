@@ -9,8 +9,9 @@ import numpy as np
 
 from minidnn.lowering.memory import TEMPORARY
 from minidnn.lowering.values import PLAIN, Array, Value
+from minidnn.lowering.weight_store import WeightStore
 from minidnn.ops.registry import TensorType
-from minidnn.plan.program import Address, Argument, Buffer, Cost, HostStep, Loop, NativeStep, Tensor
+from minidnn.plan.program import Address, Argument, Buffer, Cost, HostStep, KernelSpec, Loop, NativeStep, Tensor
 from minidnn.plan.shared_arrays import SharedArrays
 from minidnn_kernels.isa import Isa
 
@@ -26,14 +27,21 @@ class Steps:
 
     Args:
         isa: what kernels are chosen for.
-        usual: shapes of what nodes make, by name, in the call that the network was traced with, if other ones may come.
+        usual: shapes of what nodes make, by name, in the call that the network was traced with, as far as they are
+            others; None: there will be no program for other sizes.
+        store: what there is already of the network's weights.
 
     Attributes:
+        varies: whether programs for other sizes may come.
         results: what nodes make, by name; steps carry it for the profiler.
     """
 
-    def __init__(self, isa: Isa, usual: Mapping[str, tuple[int, ...]] | None = None) -> None:
+    def __init__(
+        self, isa: Isa, usual: Mapping[str, tuple[int, ...]] | None = None, store: WeightStore | None = None
+    ) -> None:
         self.isa = isa
+        self.varies = usual is not None
+        self.store = WeightStore({}) if store is None else store
         self.usual = usual or {}
         self._versions: dict[int, int] = {}
         self._lent: dict[int, Array] = {}
@@ -43,6 +51,7 @@ class Steps:
         self._constant_by_id: dict[int, Address] = {}
         self._temporaries: list[int] = []
         self._inputs: list[Tensor] = []
+        self._ahead: dict[KernelSpec, None] = {}
 
     def input(self, type: TensorType, layout: str = PLAIN) -> Value:
         value = Value(type, Address(Buffer("input", len(self._inputs))), layout)
@@ -66,7 +75,8 @@ class Steps:
         versions = [self._versions.get(id(source)) for source in sources]
         if not sources or None in versions:
             return make()
-        (made,) = _WEIGHTS.share((form, *versions, self.isa.name), sources, lambda: (make(),))
+        key = (form, *versions, self.isa.name)
+        (made,) = self.store.get(key, sources, lambda: _WEIGHTS.share(key, sources, lambda: (make(),)))
         self._lent[id(made)] = made
         return made
 
@@ -115,6 +125,10 @@ class Steps:
     ) -> None:
         result = self.results.get(name, result)
         self._steps.append(NativeStep(name, Loop(loop), tuple(arguments), parts, cost, scratch, result))
+
+    def prepare(self, spec: KernelSpec) -> None:
+        """Have a kernel ready that no step of this program calls, but one for other sizes may."""
+        self._ahead[spec] = None
 
     def host(self, step: HostStep) -> None:
         self._steps.append(step)

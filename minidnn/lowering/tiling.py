@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -53,7 +53,8 @@ _PANEL_SHARE = 1.03
 class Tiling:
     """A tile of `rows` x `vectors`; a part is `block_strips` strips of rows times `block_panels` times its panels.
 
-    The tile reads so many `panels` side by side.
+    The tile reads so many `panels` side by side. `others` are rows, vectors and panels of the tiles for other numbers
+    of pixels.
     """
 
     rows: int
@@ -61,6 +62,7 @@ class Tiling:
     block_strips: int
     block_panels: int
     panels: int = 1
+    others: tuple[tuple[int, int, int], ...] = ()
 
 
 def choose_tiling(
@@ -74,6 +76,7 @@ def choose_tiling(
     fits: Fits = Isa.tile_fits,
     panel: int | None = None,
     most_panels: int = MOST_PANELS,
+    usual: tuple[int, int] | None = None,
 ) -> Tiling:
     """The tiling for [images x pixels, taps x depth] x [taps x depth, columns], `groups` times.
 
@@ -83,22 +86,26 @@ def choose_tiling(
 
     Weights are packed once for any number of pixels, in panels of `panel` vectors: a tile reads one of them, or up to
     `most_panels` side by side. Without `panel` a panel is what the tile wants.
+
+    With `usual`, pixels and columns in the call that the network was traced with, other numbers may come: the tile is
+    one of a few, so that few kernels serve all of them.
     """
     widths: Sequence[int] = range(1, _MOST_VECTORS + 1)
     if panel is not None:
         several = range(1, most_panels + 1 if columns > panel * isa.lanes else 2)
         widths = tuple(count * panel for count in several if count * panel <= _MOST_VECTORS)
-    rows, vectors = choose_tile(isa, pixels, taps * depth, columns, taps, fits, widths)
+    tiles = () if usual is None else _varying_tiles(isa, usual, taps * depth, taps, fits, widths)
+    rows, vectors = choose_tile(isa, pixels, taps * depth, columns, taps, fits, widths, tiles)
     strips = -(-pixels // rows)
-    panels = -(-columns // (vectors * isa.lanes))
+    across = -(-columns // (vectors * isa.lanes))
     operations = 2 * images * pixels * taps * depth * groups * columns
     wanted = max(1, min(PARTS, operations // _PART_OPERATIONS))
     row_bytes = rows * depth * _STEP_BYTES
     most_strips = max(1, min(strips, MAX_POINTERS // (taps * rows), max(1, _CACHE_BYTES // row_bytes)))
-    block_strips, block_panels = most_strips, panels
+    block_strips, block_panels = most_strips, across
 
     def parts() -> int:
-        return images * groups * -(-strips // block_strips) * -(-panels // block_panels)
+        return images * groups * -(-strips // block_strips) * -(-across // block_panels)
 
     weights_bytes = taps * depth * columns * _STEP_BYTES
     if weights_bytes > _CACHE_BYTES:
@@ -109,7 +116,9 @@ def choose_tiling(
         block_strips = -(-block_strips // 2)
     while parts() < wanted and block_panels > 1:
         block_panels = -(-block_panels // 2)
-    return Tiling(rows, vectors, block_strips, block_panels, 1 if panel is None else vectors // panel)
+    both = [(r, v, 1 if panel is None else v // panel) for r, v in ((rows, vectors), *tiles)]
+    (*_, panels), *others = dict.fromkeys(both)
+    return Tiling(rows, vectors, block_strips, block_panels, panels, tuple(others))
 
 
 @dataclass(frozen=True)
@@ -162,8 +171,9 @@ def choose_panel(isa: Isa, depth: int, columns: int, taps: int = 1, fits: Fits =
     A tile may read several narrow panels, but no part of a wide one.
     """
     costs: dict[int, float] = {}
-    for cost, *_, vectors in _tiles(isa, _MANY_PIXELS, depth, columns, taps, fits, range(1, _MOST_VECTORS + 1)):
-        costs[vectors] = min(cost, costs.get(vectors, cost))
+    for vectors in (v for v in range(1, _MOST_VECTORS + 1) if fits(isa, 1, v)):
+        tile = choose_tile(isa, _MANY_PIXELS, depth, columns, taps, fits, (vectors,))
+        costs[vectors] = _cycles(isa, _MANY_PIXELS, depth, columns, *tile)[0]
     return next(vectors for vectors, cost in costs.items() if cost <= _PANEL_SHARE * min(costs.values()))
 
 
@@ -176,30 +186,35 @@ def choose_tile(
     taps: int = 1,
     fits: Fits = Isa.tile_fits,
     widths: Sequence[int] = range(1, _MOST_VECTORS + 1),
+    tiles: Sequence[tuple[int, int]] = (),
 ) -> tuple[int, int]:
     """Rows and vectors of the tile for [pixels, depth] x [depth, columns].
 
-    A row has `taps` pointers; `fits` says which tiles stay in registers, `widths` how many vectors there may be.
+    A row has `taps` pointers; `fits` says which tiles stay in registers, `widths` how many vectors there may be. Or the
+    best of some `tiles`.
     """
-    *_, rows, vectors = min(_tiles(isa, pixels, depth, columns, taps, fits, widths))
+    most_rows = min(isa.max_rows, pixels, MAX_POINTERS // taps)
+    tried = tiles or ((r, v) for v in widths for r in range(1, most_rows + 1) if fits(isa, r, v))
+    *_, rows, vectors = min(_cycles(isa, pixels, depth, columns, *tile) for tile in tried)
     return rows, vectors
 
 
-def _tiles(
-    isa: Isa, pixels: int, depth: int, columns: int, taps: int, fits: Fits, widths: Sequence[int]
-) -> Iterator[tuple[float, int, int, int, int]]:
-    """Cycles, what decides between equals, and rows and vectors, of each tile."""
-    most_rows = min(isa.max_rows, pixels, MAX_POINTERS // taps)
-    for vectors in widths:
-        for rows in range(1, most_rows + 1):
-            if not fits(isa, rows, vectors):
-                continue
-            cycles = max(rows * vectors / 2, (rows + vectors) / 2, _SHORTEST_STEP) + _STEP_OVERHEAD
-            tiles = -(-pixels // rows) * -(-columns // (vectors * isa.lanes))
-            yield (
-                tiles * (depth * cycles + _TILE_CYCLES + rows * vectors),
-                -rows * vectors,
-                rows + vectors,
-                rows,
-                vectors,
-            )
+def _cycles(
+    isa: Isa, pixels: int, depth: int, columns: int, rows: int, vectors: int
+) -> tuple[float, int, int, int, int]:
+    """Cycles of a tile, what decides between equals, and the tile."""
+    step = max(rows * vectors / 2, (rows + vectors) / 2, _SHORTEST_STEP) + _STEP_OVERHEAD
+    count = -(-pixels // rows) * -(-columns // (vectors * isa.lanes))
+    return count * (depth * step + _TILE_CYCLES + rows * vectors), -rows * vectors, rows + vectors, rows, vectors
+
+
+@lru_cache(maxsize=4096)
+def _varying_tiles(
+    isa: Isa, usual: tuple[int, int], depth: int, taps: int, fits: Fits, widths: Sequence[int]
+) -> tuple[tuple[int, int], ...]:
+    """Few, of which one is good for any number of pixels: the best for the usual number, for many, and for a single."""
+    pixels, columns = usual
+    best, many, one = (choose_tile(isa, n, depth, columns, taps, fits, widths) for n in (pixels, _MANY_PIXELS, 1))
+    # Between many and one.
+    some = (-(-many[0] * 2 // 3), many[1])
+    return tuple(dict.fromkeys([best, many, some, one]))

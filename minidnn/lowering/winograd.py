@@ -74,8 +74,9 @@ def make_plan(scheme: Scheme, product: Product) -> WinogradPlan:
     block_bytes = scheme.products * (row_bytes + filters * scheme.sums.bytes)
     part_blocks = _choose_part(product.images * blocks, blocks, block_bytes)
     usual_part = _choose_part(product.usual_images * usual, usual, block_bytes)
-    _, vectors = choose_tile(isa, usual_part, steps, filters, fits=dot.fits)
-    rows, _ = choose_tile(isa, part_blocks, steps, filters, fits=dot.fits, widths=(vectors,))
+    rows, vectors = choose_tile(isa, usual_part, steps, filters, fits=dot.fits)
+    if part_blocks < rows:
+        rows, _ = choose_tile(isa, part_blocks, steps, filters, fits=dot.fits, widths=(vectors,))
     return WinogradPlan(scheme, blocks, part_blocks, steps, row_bytes, dot, rows, vectors)
 
 

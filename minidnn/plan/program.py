@@ -177,6 +177,7 @@ class Program:
         arena_bytes: size of the one buffer all temporaries lie in.
         inputs, outputs: types and strides of what a run takes and gives.
         lent: numbers of constants that are parameters, or shared with other programs.
+        ahead: microkernels that programs for other sizes may call.
     """
 
     steps: tuple[NativeStep | HostStep, ...]
@@ -185,6 +186,7 @@ class Program:
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     lent: frozenset[int] = frozenset()
+    ahead: tuple[KernelSpec, ...] = ()
 
     @property
     def own_constants(self) -> list[np.ndarray[Any, Any]]:
@@ -211,6 +213,10 @@ class Program:
         """The microkernels its steps call, each once, in order."""
         arguments = (a for s in self.steps if isinstance(s, NativeStep) for a in s.arguments)
         return list(dict.fromkeys(a.spec for a in arguments if isinstance(a, Kernel)))
+
+    def kernels_ahead(self) -> list[KernelSpec]:
+        """`kernels`, and those to have ready."""
+        return list(dict.fromkeys([*self.kernels(), *self.ahead]))
 
     def __str__(self) -> str:
         lines = [f"program: {len(self.steps)} steps, arena {self.arena_bytes:,} bytes"]

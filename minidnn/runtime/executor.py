@@ -67,7 +67,7 @@ class Executor:
         native = [step for step in program.steps if isinstance(step, NativeStep)]
         arguments = [a for step in native for a in (step.loop, *step.arguments)]
         self.prepared = library.prepare(
-            [*_DRIVER_LOOPS, *(a.name for a in arguments if isinstance(a, Loop))], program.kernels()
+            [*_DRIVER_LOOPS, *(a.name for a in arguments if isinstance(a, Loop))], program.kernels_ahead()
         )
         note_program(self)
 
