@@ -403,6 +403,59 @@ def test_plans_are_few_and_share_weights(monkeypatch: pytest.MonkeyPatch, caplog
     assert sum(weights.values()) <= 4 * 2 * 64 * 65 * 4
 
 
+def _convolutions() -> Any:
+    net = nn.HybridSequential()
+    net.add(nn.Conv2D(24, 3, padding=1, in_channels=3), nn.BatchNorm(), nn.Activation("relu"))
+    net.add(nn.Conv2D(40, 3, padding=1), nn.Conv2D(40, 3, padding=1, groups=40), nn.Conv2DTranspose(20, 3, strides=2))
+    net.add(nn.GlobalAvgPool2D(), nn.Flatten(), nn.Dense(70, activation="relu"), nn.Dense(11))
+    return ready(net)
+
+
+class _Attention(HybridBlock):
+    def __init__(self) -> None:
+        super().__init__()
+        self.dense, self.norm = nn.Dense(40, flatten=False, in_units=40), nn.LayerNorm(in_channels=40)
+
+    def forward(self, x: Any) -> Any:
+        y = self.dense(x)
+        return self.norm(x + npx.batch_dot(npx.softmax(npx.batch_dot(y, x, transpose_b=True)), y))
+
+
+_BATCHES: dict[str, tuple[Callable[[], Any], Shape]] = {
+    "convolutions": (_convolutions, (3, 12, 12)),
+    "attention": (lambda: ready(_Attention()), (9, 40)),
+}
+
+
+@pytest.mark.parametrize("first", [1, 5])
+@pytest.mark.parametrize("name", _BATCHES)
+def test_a_sample_gives_the_same_bits_in_any_batch(name: str, first: int) -> None:
+    make, shape = _BATCHES[name]
+    net = make()
+    net.optimize_for(draw((first, *shape)))
+    x = draw((23, *shape))
+    whole = net(x).asnumpy()
+    for n in (1, 2, 3, 4, 7, 16):
+        assert onp.array_equal(net(x[:n]).asnumpy(), whole[:n]), n
+
+
+@pytest.mark.parametrize("name", _BATCHES)
+def test_further_batches_need_no_further_weights_and_kernels(name: str) -> None:
+    make, shape = _BATCHES[name]
+    net = make()
+    net.optimize_for(draw((1, *shape)))
+    net(draw((1, *shape)))
+    compiled = mx.runtime.stats().kernels_compiled + mx.runtime.stats().kernels_from_cache
+    for n in (2, 3, 4, 5, 6, 8, 16, 40):
+        net(draw((n, *shape)))
+    assert mx.runtime.stats().kernels_compiled + mx.runtime.stats().kernels_from_cache == compiled
+    ((program,),) = net._programs.values()
+    plans = [program.find_plan((draw((n, *shape))._type,)) for n in (1, 2, 3, 5, 16, 40)]
+    packed = [{id(c) for i, c in enumerate(p.program.constants) if i in p.program.lent} for p in plans if p is not None]
+    assert len(packed) == 6
+    assert all(each == packed[0] for each in packed)
+
+
 def test_weights_that_change_change_every_size() -> None:
     net = ready(nn.Dense(3, in_units=4))
     net.hybridize()
