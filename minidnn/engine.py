@@ -30,7 +30,7 @@ from minidnn.runtime.memory import Arenas
 from minidnn.runtime.messages import start_logging
 from minidnn.runtime.profile import Profile
 from minidnn.runtime.program_cache import Owner, ProgramCache
-from minidnn.runtime.recording import Recorder, run_on_host, start, stop
+from minidnn.runtime.recording import Recorder, is_recording, run_on_host, start, stop
 from minidnn.runtime.threads import get_num_threads, pool, set_num_threads, start_threads
 from minidnn.scope import current_scope
 from minidnn.staging import Stages, has_unknown_sizes
@@ -92,6 +92,12 @@ class CompiledGraph:
     def __init__(self, run: Executor | Stages, inputs: Mapping[str, TensorType]) -> None:
         self._run = run
         self._inputs = tuple(inputs.items())
+        is_native = not isinstance(run, Stages) and run.is_native
+        self._is_plain = is_native and all(type_.dtype.isnative for type_ in inputs.values())
+        self.output_types = (
+            () if isinstance(run, Stages) else tuple(TensorType.of(tensor.type) for tensor in run.program.outputs)
+        )
+        self._reads_floats = any(type_.dtype.kind == "f" for type_ in inputs.values())
 
     @property
     def program(self) -> Program:
@@ -106,6 +112,23 @@ class CompiledGraph:
             SizeError: a size that depends on values is not the one that the graph was traced for.
         """
         return self._run(self._check(arrays))
+
+    def run_plainly(self, arrays: Sequence[Array]) -> list[Array] | None:
+        """The same for arrays of the types this was compiled for, where kernels alone do it.
+
+        Nothing in it can raise an error of ours, and nobody asks which block is being called.
+
+        Returns:
+            The outputs. None where more is to be done, and nothing has been done: arrays are to be copied or looked
+            through, steps run on NumPy, or somebody is told of them.
+        """
+        if not self._is_plain or is_recording() or (self._reads_floats and settings.CHECK_FINITE.value()):
+            return None
+        for array in arrays:
+            flags = array.flags
+            if not (flags.c_contiguous and flags.aligned):
+                return None
+        return self._run(arrays)
 
     def steps(self) -> tuple[PlanStep, ...]:
         """The steps of a run, in order; what follows sizes that depend on values, as it ran last."""

@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -69,12 +70,26 @@ class Setting(Generic[Value]):
     values: str
     parse: Callable[[str], Value]
 
+    @cached_property
+    def _encoded_name(self) -> Any:
+        """The name as `os.environ` keeps it.
+
+        Every call of a network asks for a variable that is hardly ever there. `os.environ.get` then raises a KeyError
+        and catches it, which takes ten times as long as a look into the dictionary behind it.
+        """
+        return os.environ.encodekey(self.name)
+
     def value(self) -> Value:
         """The value that the environment gives it.
 
         Raises:
             SettingError: a value that it cannot have; the message names the variable.
         """
+        try:
+            if self._encoded_name not in os.environ._data:  # type: ignore[attr-defined]
+                return self.default
+        except AttributeError:
+            pass  # another mapping has been put in its place
         text = os.environ.get(self.name)
         if not text:
             return self.default

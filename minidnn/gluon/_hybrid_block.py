@@ -18,11 +18,11 @@ from minidnn.gluon.calls import is_outermost, observer, run_in_block
 from minidnn.gluon.monitor import Callback
 from minidnn.gluon.program import BlockGraph, Program, Types
 from minidnn.gluon.recording import Recording
-from minidnn.gluon.structure import Spec, flatten, unflatten
+from minidnn.gluon.structure import ARRAY, Spec, flatten, unflatten
 from minidnn.interop.mxnet_symbol import export_mxnet
 from minidnn.ir.graph import Graph
 from minidnn.ir.symbolic import format_sizes, settle
-from minidnn.ir.trace import current_trace
+from minidnn.ir.trace import current_trace, innermost_serial
 from minidnn.numpy.multiarray import ndarray
 from minidnn.ops.registry import TensorType
 from minidnn.process_safe import ForkSafeLock
@@ -61,12 +61,15 @@ class HybridBlock(Block):
         self._backend_opts: dict[str, Any] = {}
         self._callback: tuple[Callback, bool] | None = None
         self._programs: dict[_Kind, tuple[Program, ...]] = {}
+        # Of those, the ones that a call with nothing but arrays may run, while such a call is to run one.
+        self._ready: tuple[Program, ...] = ()
         self._latest_program: Program | None = None
         self._build_lock = ForkSafeLock()
         self._arenas = Arenas()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_programs": {}, "_latest_program": None, "_build_lock": None, "_arenas": None}
+        empty: dict[str, Any] = {"_programs": {}, "_ready": (), "_latest_program": None}
+        return {**self.__dict__, **empty, "_build_lock": None, "_arenas": None}
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         self.__dict__.update(state, _build_lock=ForkSafeLock(), _arenas=Arenas())
@@ -108,6 +111,10 @@ class HybridBlock(Block):
             TypeError: an argument is something else, or none is an array; the message names the block.
             OpError: shapes or dtypes do not fit; the message names the layer and the inputs.
         """
+        if self._ready:
+            output = self._run_plainly(args)
+            if output is not None:
+                return output
         try:
             return self._call(args)
         except OpError as error:
@@ -115,6 +122,25 @@ class HybridBlock(Block):
         except TypeError as error:
             self._check_number(args, error)
             raise
+
+    def _run_plainly(self, args: tuple[Any, ...]) -> Any:
+        """The output, where a plan that is there gives it and nothing else is to be done: the shortest way in.
+
+        Everything that makes a call differ from the one before it is asked for here or on the way, once, and cheaply:
+        a small network takes less time than the whole of `_call`. No more than `_call` would do is done.
+
+        Returns:
+            None where it takes more: nothing has been done then.
+        """
+        if self._forward_pre_hooks or self._forward_hooks or innermost_serial() or observer() is not None:
+            return None
+        for program in self._ready:
+            output = program.run_plainly(args)
+            if output is not None:
+                if self._latest_program is not program:
+                    self._latest_program = program
+                return output
+        return None
 
     def _types_that_fit(self) -> Sequence[TensorType]:
         return () if self._latest_program is None else self._latest_program.types
@@ -276,6 +302,17 @@ class HybridBlock(Block):
             engine.COUNTERS.evictions.add()
             _log.info("%s: a graph dropped: there are more than %d", type(self).__name__, self._max_programs)
         self._programs, self._latest_program = programs, program
+        self._make_ready()
+
+    def _make_ready(self) -> None:
+        """Choose what calls run without a further look; for whoever holds the lock and changed what that depends on."""
+        is_compiled = self._active and self._callback is None
+        self._ready = tuple(
+            program
+            for (spec, _), programs in (self._programs.items() if is_compiled else ())
+            if spec.kind is tuple and all(child is ARRAY for child in spec.children)
+            for program in programs
+        )
 
     def _build_program(
         self,
@@ -345,12 +382,13 @@ class HybridBlock(Block):
         if count:
             _log.info("%s: %d graphs dropped: parameters or blocks have changed", type(self).__name__, count)
         self._programs = {kind: programs for kind, programs in kept.items() if programs}
+        self._make_ready()
         if self._latest_program is not None and not self._latest_program.is_current():
             self._latest_program = None
 
     def _clear_programs(self) -> None:
         with self._build_lock.here:
-            self._programs = {}
+            self._ready, self._programs = (), {}
             self._latest_program = None
             self._arenas = Arenas()
 
@@ -454,6 +492,7 @@ class HybridBlock(Block):
             except BaseException:
                 # Ctrl-C leaves the block as it was: half of this would be a block that is compiled but not fused.
                 self._active, self._backend, self._backend_opts, self._programs, self._latest_program = before
+                self._make_ready()
                 raise
         program.run(plan, arrays)
 
@@ -513,7 +552,10 @@ class HybridBlock(Block):
                 ``<node>_data``, ``<node>_weight``, ...
             monitor_all: show the inputs of nodes too.
         """
-        self._callback = None if callback is None else (callback, monitor_all)
+        with self._build_lock.here:
+            self._ready = ()
+            self._callback = None if callback is None else (callback, monitor_all)
+            self._make_ready()
         super().register_op_hook(callback, monitor_all)
 
     def export(

@@ -13,6 +13,7 @@ from minidnn.errors import DataError, MXNetError, ShapeError
 from minidnn.gluon.recording import current_recording
 from minidnn.initializer import InitDesc, Initializer, Uniform, create
 from minidnn.ir.trace import untraced
+from minidnn.numpy.base import WRITES
 from minidnn.numpy.convert import as_array
 from minidnn.numpy.multiarray import ndarray
 from minidnn.process_safe import ForkSafeLock
@@ -184,7 +185,7 @@ class Parameter:
             if data is None:
                 assert self._shape is not None
                 data = self._make(init, self._shape)
-            self._data = data
+            self._hold(data)
             self._deferred = None
 
     def _create(self, init: str | Initializer) -> Initializer:
@@ -235,6 +236,11 @@ class Parameter:
             "because the later does not include Parameters of "
             "nested child Blocks"
         )
+
+    def _hold(self, data: ndarray) -> None:
+        """Have another array in place of the one before, if any: that is a write to the parameter, too."""
+        self._data = data
+        WRITES.count += 1
 
     @takes_ctx
     def data(self, device: Device | None = None) -> ndarray:
@@ -312,9 +318,9 @@ class Parameter:
         if self._data is not None:
             self._data[...] = data
         elif adopt and data.dtype == self._dtype:
-            self._data = data
+            self._hold(data)
         else:
-            self._data = data.astype(self._dtype, copy=True)
+            self._hold(data.astype(self._dtype, copy=True))
         self._shape = data.shape
         self._deferred = None
 
@@ -322,7 +328,7 @@ class Parameter:
         """Change the dtype, of the data too if there is any."""
         self._dtype = np.dtype(dtype)
         if self._data is not None:
-            self._data = self._data.astype(self._dtype, copy=True)
+            self._hold(self._data.astype(self._dtype, copy=True))
 
     def zero_grad(self) -> None:
         """Does nothing: there are no gradients."""
@@ -384,7 +390,7 @@ class Constant(Parameter):
         """Take the value; initializers are ignored."""
         if self._data is None or force_reinit:
             self._device = _one_device(device)
-            self._data = self.value.astype(self._dtype, copy=True)
+            self._hold(self.value.astype(self._dtype, copy=True))
 
     def __repr__(self) -> str:
         return f"Constant (shape={self.shape}, dtype={self.dtype})"

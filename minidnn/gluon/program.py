@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import operator
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter, is_
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,10 @@ from minidnn.errors import MXNetError
 from minidnn.gluon._block import Block, structure_version
 from minidnn.gluon.monitor import Callback, Monitor
 from minidnn.gluon.parameter import Parameter
-from minidnn.gluon.structure import Spec
+from minidnn.gluon.structure import ARRAY, Spec, unflatten
 from minidnn.ir.graph import Entry
 from minidnn.ir.symbolic import bind_graph, check_shapes, find_sizes, shapes_of
+from minidnn.numpy.base import WRITES
 from minidnn.numpy.multiarray import ndarray
 from minidnn.ops.registry import TensorType
 from minidnn.process_safe import ForkSafeLock
@@ -26,6 +27,8 @@ from minidnn.symbol.symbol import Symbol
 __all__ = ["BlockGraph", "Program", "Types"]
 
 Types = tuple[TensorType, ...]
+
+_read_data, _read_version = attrgetter("_data"), attrgetter("_buffer.version")
 
 
 @dataclass(frozen=True)
@@ -82,10 +85,12 @@ class Program:
         self.graph, self.arenas, self._name = graph, arenas, type(block).__name__
         used = set(graph.symbol.list_inputs())
         self._positions = [i for i, name in enumerate(graph.inputs) if name in used]
+        self._reads_all = len(self._positions) == len(graph.inputs)
         self._values = graph.arrays()
         self._parameters = list(graph.parameters.values())
         self._arrays = [p.concrete() for p in self._parameters]
-        self._versions = [array._version for array in self._arrays]
+        self._versions = [*map(_read_version, self._arrays)]
+        self._writes = -1  # when parameters were looked at last, and were the same
         # Weak, as the block has the program: both go with the last reference to the block, without a collection.
         self._block = weakref.ref(block)
         self._tree = [(name, weakref.ref(member)) for name, member in _tree_of(block)]
@@ -109,11 +114,16 @@ class Program:
 
     def is_current(self) -> bool:
         """Whether nothing it was built from has changed: the tree of blocks, the parameters, their values."""
-        return (
-            self.has_same_tree()
-            and all(map(operator.is_, [p._data for p in self._parameters], self._arrays))
-            and [a._version for a in self._arrays] == self._versions
-        )
+        if not self.has_same_tree():
+            return False
+        writes = WRITES.count
+        if self._writes != writes:
+            if not all(map(is_, map(_read_data, self._parameters), self._arrays)):
+                return False
+            if [*map(_read_version, self._arrays)] != self._versions:
+                return False
+            self._writes = writes
+        return True
 
     def find_plan(self, types: Types) -> engine.CompiledGraph | None:
         """What inputs of these types run, if they did so before."""
@@ -163,6 +173,33 @@ class Program:
             check_shapes(traced, bind_graph(traced, sizes), sizes, self._said)
         return sizes
 
+    def run_plainly(self, args: Sequence[Any]) -> Any:
+        """What `forward` gives for arrays, where that takes no more than a plan that is there and its kernels.
+
+        Returns:
+            None where it takes more: nothing has been done then.
+        """
+        if self.graph.written or not self.is_current():
+            return None
+        types, data = [], []
+        for array in args:
+            if type(array) is not ndarray or array._data is None:
+                return None
+            types.append(array._type)
+            data.append(array._data)
+        plan = self.find_plan(tuple(types))
+        if plan is None:
+            return None
+        outputs = plan.run_plainly(data if self._reads_all else [data[i] for i in self._positions])
+        if outputs is None:
+            return None
+        self._latest = plan
+        engine.COUNTERS.program_hits.add()
+        output = self.graph.output
+        if output is ARRAY:
+            return ndarray._wrap(outputs[0], None, plan.output_types[0])
+        return unflatten(output, map(ndarray._wrap, outputs))
+
     @property
     def latest(self) -> engine.CompiledGraph:
         """The plan that was made or run last."""
@@ -172,7 +209,7 @@ class Program:
     def run(self, plan: engine.CompiledGraph, arrays: Sequence[ndarray]) -> list[ndarray]:
         """The outputs of a plan of this program, flat."""
         self._latest = plan
-        return self._wrap(plan([_data(arrays[i]) for i in self._positions]), arrays)
+        return [*map(ndarray._wrap, plan([_data(arrays[i]) for i in self._positions]))]
 
     def write_back(self, outputs: Sequence[ndarray], arrays: Sequence[ndarray]) -> None:
         """Write to the inputs what `forward` writes to them.

@@ -22,7 +22,17 @@ from minidnn.scope import current_scope
 from minidnn.sizes import Number, Size, example_of
 from minidnn.user_code import at_user_line
 
-__all__ = ["ArrayBase", "Window", "apply", "as_native", "check_options", "check_order", "deliver", "is_scalar"]
+__all__ = [
+    "WRITES",
+    "ArrayBase",
+    "Window",
+    "apply",
+    "as_native",
+    "check_options",
+    "check_order",
+    "deliver",
+    "is_scalar",
+]
 
 
 def is_scalar(x: Any) -> bool:
@@ -94,6 +104,18 @@ def _has_codes(newshape: Any) -> bool:
     return any(isinstance(n, (int, np.integer)) and n < -1 for n in numbers)
 
 
+class _Writes:
+    """Counts the writes to any array: who has looked at many versions looks again only after another write."""
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
+WRITES = _Writes()
+
+
 class _Buffer:
     """Memory that several arrays may be views of; `version` counts the writes to it.
 
@@ -110,6 +132,7 @@ class _Buffer:
         """Take it that code outside may write to the memory at any time from now on."""
         # The class, not a flag: all other arrays' versions stay one look-up.
         self.__class__ = _SharedBuffer
+        WRITES.count += 1
 
 
 _SLOT: Any = vars(_Buffer)["version"]
@@ -146,7 +169,8 @@ class ArrayBase(Traceable):
     """An array with data, or an entry of a graph that is being traced.
 
     A traced array has a `_value`, its entry; one that is a view has the entry of version `_seen` of the buffer, and a
-    `_window` that gives the next ones. None of the three is set in an array with data.
+    `_window` that gives the next ones. None of the three is set in an array with data. `_kernels` is set once somebody
+    asks for it.
     """
 
     __slots__ = ("__weakref__", "_buffer", "_data", "_kernels", "_kernels_version", "_seen", "_value", "_window")
@@ -160,14 +184,17 @@ class ArrayBase(Traceable):
     _kernels_version: int
 
     @classmethod
-    def _wrap(cls, data: np.ndarray[Any, Any], base: ArrayBase | None = None) -> Self:
-        """An array around `data`, which belongs to it from now on, or is a view on the memory of `base`."""
+    def _wrap(cls, data: np.ndarray[Any, Any], base: ArrayBase | None = None, type_: TensorType | None = None) -> Self:
+        """An array around `data`, which belongs to it from now on, or is a view on the memory of `base`.
+
+        Its type need not be given.
+        """
         self = object.__new__(cls)
         self._data = data
-        self._type = TensorType(data.shape, data.dtype)
+        self._type = TensorType(data.shape, data.dtype) if type_ is None else type_
         self._trace = None
         self._buffer = _Buffer() if base is None else base._buffer
-        self._kernels, self._kernels_version = {}, self._buffer.version
+        self._kernels_version = -1
         return self
 
     @classmethod
@@ -176,7 +203,7 @@ class ArrayBase(Traceable):
         self = object.__new__(cls)
         self._type = type_
         self._buffer = _Buffer()
-        self._kernels, self._kernels_version = {}, 0
+        self._kernels_version = -1
         self._become_traced(entry, trace)
         return self
 
@@ -293,7 +320,9 @@ class ArrayBase(Traceable):
             try:
                 np.copyto(self._data, value._read("writing in place"), casting=casting)
             finally:
-                self._buffer.version += 1  # also after Ctrl-C: what was written has been written
+                # Also after Ctrl-C: what was written has been written. No call stands here, so none comes between.
+                self._buffer.version += 1
+                WRITES.count += 1
         return self
 
     def _replace(self, value: ArrayBase) -> None:

@@ -12,7 +12,7 @@ import ast
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -31,11 +31,11 @@ class _Required:
 REQUIRED = _Required()
 
 
-@dataclass(frozen=True)
-class TensorType:
+class TensorType(NamedTuple):
     """Shape and dtype of a tensor: all that is known of a value before it is computed.
 
-    Dimensions are ints, or while a network is traced also symbolic sizes (`minidnn.sizes.Size`).
+    Dimensions are ints, or while a network is traced also symbolic sizes (`minidnn.sizes.Size`). Every array has one,
+    and plans are found by those of their inputs: a named tuple is made, hashed and compared without a line of Python.
     """
 
     shape: tuple[Any, ...]

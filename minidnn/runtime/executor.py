@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from minidnn.plan.layout import ALIGNMENT, COUNTER_WORDS, JOB_WORDS, LINE_BYTES, ROW_ARGUMENTS
+from minidnn.plan.layout import ALIGNMENT, LINE_BYTES, ROW_ARGUMENTS
 from minidnn.plan.program import Address, Argument, HostStep, Kernel, Loop, NativeStep, Program, Tensor
 from minidnn.runtime import recording
 from minidnn.runtime.counters import COUNTERS, note_program
 from minidnn.runtime.library import Library
-from minidnn.runtime.memory import OUTPUTS, Arena, Arenas, size_class
+from minidnn.runtime.memory import OUTPUTS, Arena, Arenas, address_of, size_class
 from minidnn.runtime.recording import Recorder, Span
-from minidnn.runtime.threads import ThreadPool, aligned_words
+from minidnn.runtime.threads import Job, ThreadPool, aligned_words, view_words
 
 __all__ = ["Executor"]
 
@@ -23,15 +23,10 @@ __all__ = ["Executor"]
 _DRIVER_LOOPS = ("run_loop", "help_loop")
 
 Array = np.ndarray[Any, Any]
+# By kind and number of the buffer.
+_Arrays = dict[tuple[str, int], Array]
 
 _NO_MEMORY: Array = np.empty(0, np.uint8)
-
-
-def _new_output(tensor: Tensor, size: int) -> Array:
-    block = OUTPUTS.take(size)
-    skip = -block.ctypes.data % ALIGNMENT
-    array: Array = np.ndarray(tensor.type.shape, tensor.type.dtype, block, skip, tensor.strides)
-    return array
 
 
 class Executor:
@@ -62,7 +57,6 @@ class Executor:
         self._library = library
         self._pool = pool
         self._idle: list[_Context] = []
-        self._outputs = [(t, size_class(t.type.nbytes + ALIGNMENT)) for t in program.outputs]
         # Compile now, not at the first run.
         native = [step for step in program.steps if isinstance(step, NativeStep)]
         arguments = [a for step in native for a in (step.loop, *step.arguments)]
@@ -76,6 +70,11 @@ class Executor:
             return self._library.microkernel(argument.spec)
         return self._library.loop(argument.name)
 
+    @property
+    def is_native(self) -> bool:
+        """Whether NumPy runs no step of it."""
+        return all(isinstance(step, NativeStep) for step in self.program.steps)
+
     def __call__(self, inputs: Sequence[Array]) -> list[Array]:
         """Outputs for inputs; these must have the program's types and strides, which the caller has checked."""
         recorder = recording.current
@@ -87,9 +86,7 @@ class Executor:
             context = self._idle.pop()
         except IndexError:
             context = _Context(self, self.program)
-        outputs = [_new_output(t, size) for t, size in self._outputs]
-        context.run(inputs, outputs, self._pool)
-        context.release_arrays()
+        outputs = context.run(inputs, self._pool)
         self._idle.append(context)
         return outputs
 
@@ -98,14 +95,18 @@ class Executor:
         # What is measured should not begin with memory that was never touched, so contexts are used again.
         idle = recorder.idle(self)
         try:
-            context = idle.pop()
+            context: _Context = idle.pop()
         except IndexError:
             context = _Context(self, self.program, single_steps=True)
-        outputs = [_new_output(t, size) for t, size in self._outputs]
-        recorder.add(self.program, context.run(inputs, outputs, self._pool, timed=True))
-        context.release_arrays()
+        spans: list[Span] = []
+        outputs = context.run(inputs, self._pool, spans)
+        recorder.add(self.program, tuple(spans))
         idle.append(context)
         return outputs
+
+
+# Where an address is put into tables: the words of a table, the place in it, and an offset to the address.
+_Places = list[tuple[memoryview, int, int]]
 
 
 class _Context:
@@ -122,124 +123,138 @@ class _Context:
         # Room behind: an int8 kernel reads whole groups of channels, the last one maybe beyond the end.
         self._arena_bytes = _aligned(program.arena_bytes + ALIGNMENT, LINE_BYTES) if program.arena_bytes else 0
         self._thread_bytes = _aligned(program.scratch_bytes, LINE_BYTES)
-        self._arrays: dict[tuple[str, int], Array] = {}
-        for i, constant in enumerate(program.constants):
-            self._arrays["constant", i] = constant
-        self._patches: list[tuple[int, int, tuple[str, int], int]] = []  # table, position, buffer, offset
-        self._tables: list[Array] = []
-        self._segments: list[int | HostStep] = []
-        self._jobs: list[Array] = []
-        self._counters: list[Array] = []  # only to keep them alive
-        self._in_arena: list[tuple[Array, Array, Array]] = []  # table, positions, offsets
-        self._placed = (0, 0)
+        self._has_memory = self._arena_bytes + self._thread_bytes > 0
+        self._places: dict[str, list[_Places]] = {
+            "input": [[] for _ in program.inputs],
+            "output": [[] for _ in program.outputs],
+        }
+        self._segments: list[Job | HostStep] = []
+        self._in_arena: list[tuple[Array, Array, Array]] = []  # words of a table, positions, offsets
         stretch: list[NativeStep] = []
         for step in program.steps:
             if isinstance(step, NativeStep):
                 if single_steps:
-                    self._add_table(executor, stretch)
+                    self._add_job(executor, stretch)
                     stretch = []
                 stretch.append(step)
                 continue
-            self._add_table(executor, stretch)
+            self._add_job(executor, stretch)
             stretch = []
             self._segments.append(step)
-        self._add_table(executor, stretch)
+        self._add_job(executor, stretch)
+        self._jobs = [segment for segment in self._segments if isinstance(segment, Job)]
+        self._most_threads = max((job.most_parts for job in self._jobs), default=1)
+        self._inputs = [(i, places) for i, places in enumerate(self._places["input"]) if places]
+        self._outputs = [
+            (t.type.shape, t.type.dtype, t.strides, size_class(t.type.nbytes + ALIGNMENT), places)
+            for t, places in zip(program.outputs, self._places["output"], strict=True)
+        ]
+        self._place(0, 1)
 
-    def _add_table(self, executor: Executor, steps: list[NativeStep]) -> None:
+    def _add_job(self, executor: Executor, steps: list[NativeStep]) -> None:
         if not steps:
             return
-        words = ROW_ARGUMENTS + self._program.row_arguments
-        table = aligned_words(len(steps) * words)
-        counters = aligned_words(len(steps) * COUNTER_WORDS)
-        number = len(self._tables)
+        row_words = ROW_ARGUMENTS + self._program.row_arguments
+        words = aligned_words(len(steps) * row_words)
+        places = view_words(words)
         in_arena: dict[int, int] = {}
         for s, step in enumerate(steps):
-            row = s * words
-            table[row] = executor.resolve(step.loop)
-            table[row + 1] = step.parts
+            row = s * row_words
+            words[row] = executor.resolve(step.loop)
+            words[row + 1] = step.parts
             for a, argument in enumerate(step.arguments, row + ROW_ARGUMENTS):
                 if isinstance(argument, Address) and argument.buffer.kind == "arena":
                     in_arena[a] = argument.offset
                 else:
-                    table[a] = self._value(executor, argument, number, a)
+                    words[a] = self._value(executor, argument, places, a)
         if in_arena:
-            self._in_arena.append((table, np.array([*in_arena]), np.array([*in_arena.values()])))
-        job = aligned_words(JOB_WORDS)
-        job[:4] = (table.ctypes.data, len(steps), words, counters.ctypes.data)
-        self._tables.append(table)
-        self._counters.append(counters)
-        self._jobs.append(job)
-        self._segments.append(job.ctypes.data)
+            self._in_arena.append((words, np.array([*in_arena]), np.array([*in_arena.values()])))
+        self._segments.append(Job(words.reshape(-1, row_words), max(step.parts for step in steps)))
 
-    def _value(self, executor: Executor, argument: Argument, table: int, position: int) -> int:
+    def _value(self, executor: Executor, argument: Argument, words: memoryview, position: int) -> int:
         if isinstance(argument, int):
             return argument
         if isinstance(argument, (Kernel, Loop)):
             return executor.resolve(argument)
-        buffer = (argument.buffer.kind, argument.buffer.index)
-        if buffer in self._arrays:
-            return int(self._arrays[buffer].ctypes.data) + argument.offset
-        self._patches.append((table, position, buffer, argument.offset))
+        kind, index = argument.buffer.kind, argument.buffer.index
+        if kind == "constant":
+            return address_of(self._program.constants[index]) + argument.offset
+        self._places[kind][index].append((words, position, argument.offset))
         return 0
 
-    def run(
-        self, inputs: Sequence[Array], outputs: Sequence[Array], pool: ThreadPool, timed: bool = False
-    ) -> tuple[Span, ...]:
-        """Compute the outputs; with `timed`, gives when each segment began and ended."""
-        arena = self._take_arena(pool.threads)
-        for i, array in enumerate(inputs):
-            self._arrays["input", i] = array
-        for i, array in enumerate(outputs):
-            self._arrays["output", i] = array
-        for table, position, buffer, offset in self._patches:
-            self._tables[table][position] = self._arrays[buffer].ctypes.data + offset
-        spans = []
-        for segment in self._segments:
-            begin = time.perf_counter() if timed else 0.0
-            self._run_segment(segment, pool)
-            if timed:
-                spans.append((begin, time.perf_counter()))
+    def run(self, inputs: Sequence[Array], pool: ThreadPool, spans: list[Span] | None = None) -> list[Array]:
+        """The outputs; `spans` gets when each segment began and ended."""
+        outputs: list[Array] = []
+        for shape, dtype, strides, size, places in self._outputs:
+            block = OUTPUTS.take(size)
+            address = address_of(block)
+            skip = -address % ALIGNMENT
+            outputs.append(np.ndarray(shape, dtype, block, skip, strides))
+            for words, position, offset in places:
+                words[position] = address + skip + offset
+        for i, places in self._inputs:
+            address = address_of(inputs[i])
+            for words, position, offset in places:
+                words[position] = address + offset
+        arena = self._take_arena(pool) if self._has_memory or self._most_threads > 1 else None
+        if spans is None and len(self._jobs) == len(self._segments):
+            for job in self._jobs:
+                pool.run(job)
+        else:
+            self._run_segments(self._by_buffer(inputs, outputs, arena), pool, spans)
         if arena is not None:
             self._arenas.give_back(arena)
-        return tuple(spans)
+        return outputs
 
-    def _run_segment(self, segment: int | HostStep, pool: ThreadPool) -> None:
-        if isinstance(segment, int):
-            pool.run(segment)
-            return
-        COUNTERS.count_numpy(segment.operator or segment.name)
-        results = segment.compute([self._view(t) for t in segment.inputs])
-        for tensor, result in zip(segment.outputs, results, strict=True):
-            self._view(tensor)[...] = result
+    def _run_segments(self, arrays: _Arrays, pool: ThreadPool, spans: list[Span] | None) -> None:
+        for segment in self._segments:
+            begin = time.perf_counter()
+            if isinstance(segment, Job):
+                pool.run(segment)
+            else:
+                _run_on_host(segment, arrays)
+            if spans is not None:
+                spans.append((begin, time.perf_counter()))
 
-    def _take_arena(self, threads: int) -> Arena | None:
-        """An arena, with scratch memory for that many threads behind it, if one is needed; the tables lead to it."""
-        size, begin, arena = self._arena_bytes + self._thread_bytes * threads, 0, None
-        if size:
-            arena = self._arenas.take(size)
-            begin = arena.address
-        # Tensors without elements lie in an arena even where there is none.
-        self._arrays["arena", 0] = _NO_MEMORY if arena is None else arena.memory
+    def _take_arena(self, pool: ThreadPool) -> Arena | None:
+        """An arena, with scratch memory for all threads behind it, if one is needed; the tables lead to it."""
+        threads, arena = min(self._most_threads, pool.threads), None
+        if self._has_memory:
+            arena = self._arenas.take(self._arena_bytes + self._thread_bytes * threads)
+        begin = 0 if arena is None else arena.address
         if (begin, threads) != self._placed:
-            for table, positions, offsets in self._in_arena:
-                table[positions] = offsets + begin
-            for job in self._jobs:
-                job[4:7] = (begin + self._arena_bytes, self._thread_bytes, threads)
-            self._placed = (begin, threads)
+            self._place(begin, threads)
         return arena
 
-    def release_arrays(self) -> None:
-        """Forget the caller's arrays and the arena, so that a resting context keeps no memory of others alive."""
-        self._arrays.pop(("arena", 0), None)
-        for kind, tensors in (("input", self._program.inputs), ("output", self._program.outputs)):
-            for i in range(len(tensors)):
-                self._arrays.pop((kind, i), None)
+    def _place(self, begin: int, threads: int) -> None:
+        """Have the tables lead to an arena that begins there, with memory for that many threads behind it."""
+        for words, positions, offsets in self._in_arena:
+            words[positions] = offsets + begin
+        for job in self._jobs:
+            job.place(begin + self._arena_bytes, self._thread_bytes, threads)
+        self._placed = (begin, threads)
 
-    def _view(self, tensor: Tensor) -> Array:
-        buffer, offset = tensor.address.buffer, tensor.address.offset
-        memory = _bytes_of(self._arrays[buffer.kind, buffer.index])
-        view: Array = np.ndarray(tensor.type.shape, tensor.type.dtype, memory, offset, tensor.strides)
-        return view
+    def _by_buffer(self, inputs: Sequence[Array], outputs: Sequence[Array], arena: Arena | None) -> _Arrays:
+        """What steps on NumPy read and write."""
+        # Tensors without elements lie in an arena even where there is none.
+        arrays: _Arrays = {("arena", 0): _NO_MEMORY if arena is None else arena.memory}
+        for kind, members in (("constant", self._program.constants), ("input", inputs), ("output", outputs)):
+            arrays.update(((kind, i), array) for i, array in enumerate(members))
+        return arrays
+
+
+def _run_on_host(step: HostStep, arrays: _Arrays) -> None:
+    COUNTERS.count_numpy(step.operator or step.name)
+    results = step.compute([_view(tensor, arrays) for tensor in step.inputs])
+    for tensor, result in zip(step.outputs, results, strict=True):
+        _view(tensor, arrays)[...] = result
+
+
+def _view(tensor: Tensor, arrays: _Arrays) -> Array:
+    buffer, offset = tensor.address.buffer, tensor.address.offset
+    memory = _bytes_of(arrays[buffer.kind, buffer.index])
+    view: Array = np.ndarray(tensor.type.shape, tensor.type.dtype, memory, offset, tensor.strides)
+    return view
 
 
 def _aligned(size: int, alignment: int) -> int:

@@ -7,19 +7,46 @@ for longest ago is given back first. Programs share arenas too: a run takes one 
 
 from __future__ import annotations
 
-import contextlib
+import ctypes
 import math
 import sys
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from minidnn.plan.layout import ALIGNMENT
 
-__all__ = ["OUTPUTS", "Arena", "Arenas", "Blocks", "size_class"]
+__all__ = ["OUTPUTS", "Arena", "Arenas", "Blocks", "address_of", "size_class"]
 
 Array = np.ndarray[Any, Any]
+
+
+def _ask_for_address(array: Array) -> int:
+    return int(array.ctypes.data)
+
+
+def _choose_address_of() -> Callable[[Array], int]:
+    """What tells where the elements of an array begin.
+
+    `ndarray.ctypes` makes half a dozen objects for that, which takes as long as a small network. In memory an array
+    begins with Python's own fields, and this address is the first of NumPy's (`PyArrayObject_fields`, whose order is
+    part of its binary interface): it is read there, where an array shows that it is so.
+    """
+    word, begin = ctypes.c_size_t.from_address, object.__basicsize__
+
+    def read_address(array: Array) -> int:
+        return word(id(array) + begin).value
+
+    if sys.implementation.name == "cpython":
+        samples: list[Array] = [np.empty(3, np.uint8), np.empty((2, 3))[1:, ::-1], np.empty(())]
+        if all(read_address(array) == _ask_for_address(array) for array in samples):
+            return read_address
+    return _ask_for_address
+
+
+address_of = _choose_address_of()
 
 
 def _count_sole_reference() -> int:
@@ -59,8 +86,10 @@ class Blocks:
     def take(self, size: int) -> Array:
         """A block of `size` uninitialized bytes that nobody else holds; it is in use as long as it is referred to."""
         blocks = self._by_size.setdefault(size, [])
-        with contextlib.suppress(KeyError):
+        try:  # noqa: SIM105 # `contextlib.suppress` takes longer than all the rest
             self._by_size.move_to_end(size)
+        except KeyError:
+            pass
         for _ in range(len(blocks)):
             try:
                 block = blocks.pop()
@@ -96,9 +125,9 @@ class Arena:
 
     def __init__(self, size: int) -> None:
         memory: np.ndarray[Any, Any] = np.empty(size + ALIGNMENT, np.uint8)
-        skip = -memory.ctypes.data % ALIGNMENT
+        skip = -address_of(memory) % ALIGNMENT
         self.memory, self.size = memory[skip : skip + size], size
-        self.address = int(self.memory.ctypes.data)
+        self.address = address_of(self.memory)
 
 
 class Arenas:

@@ -12,7 +12,7 @@ from minidnn.plan.program import HostStep, Program
 from minidnn.runtime.counters import COUNTERS
 from minidnn.scope import current_scope
 
-__all__ = ["Recorder", "Run", "Span", "run_on_host", "start", "stop"]
+__all__ = ["Recorder", "Run", "Span", "is_recording", "run_on_host", "start", "stop"]
 
 Span = tuple[float, float]
 Result = TypeVar("Result")
@@ -72,6 +72,11 @@ class Recorder:
 
 # A run looks here once, at its beginning.
 current: Recorder | None = None
+
+
+def is_recording() -> bool:
+    """Whether somebody is told of runs."""
+    return current is not None
 
 
 def start(recorder: Recorder) -> None:

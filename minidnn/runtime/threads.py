@@ -19,17 +19,18 @@ import threading
 import warnings
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
+from typing import Any
 
 import numpy as np
 
 from minidnn import settings
 from minidnn.errors import SettingError
-from minidnn.plan.layout import LINE_BYTES, PAUSED_BYTE, SLOT_WORDS
+from minidnn.plan.layout import COUNTER_WORDS, JOB_WORDS, LINE_BYTES, PAUSED_BYTE, SLOT_WORDS
 from minidnn.process_safe import ForkSafeLock, uninterrupted
 from minidnn.settings import quoted
 from minidnn_kernels.fork_lock import FORK_LOCK
 
-__all__ = ["Placement", "ThreadPool", "get_num_threads", "pool", "set_num_threads", "start_threads"]
+__all__ = ["Job", "Placement", "ThreadPool", "get_num_threads", "pool", "set_num_threads", "start_threads"]
 
 
 def _find_current_core() -> Callable[[], int] | None:
@@ -112,6 +113,38 @@ def aligned_words(count: int) -> np.ndarray:
     return memory[skip : skip + count]
 
 
+def view_words(words: np.ndarray) -> memoryview:
+    """The same words, to read and write one at a time: that takes longer in the array itself."""
+    view: Any = words
+    return memoryview(view)
+
+
+_PAUSED = PAUSED_BYTE // 8
+
+
+class Job:
+    """Steps that threads work on together; `minidnn.runtime.driver` says what its words are.
+
+    Args:
+        table: a row for each step.
+        most_parts: of its steps: more threads would find nothing to do.
+    """
+
+    def __init__(self, table: np.ndarray, most_parts: int) -> None:
+        steps, words = table.shape
+        self.table, self.most_parts = table, most_parts
+        self._counters = aligned_words(steps * COUNTER_WORDS)
+        job = aligned_words(JOB_WORDS)
+        job[:4] = (table.ctypes.data, steps, words, self._counters.ctypes.data)
+        self.words, self.address = view_words(job), int(job.ctypes.data)
+        self.helpers = 0
+
+    def place(self, scratch: int, bytes_per_thread: int, threads: int) -> None:
+        """Where threads find memory of their own, and how many may work on it."""
+        self.words[4], self.words[5], self.words[6] = scratch, bytes_per_thread, threads
+        self.helpers = min(threads, self.most_parts) - 1
+
+
 class _Helper:
     """A helper thread as others see it: its number, and where it waits to be woken."""
 
@@ -145,6 +178,7 @@ class ThreadPool:
         self._asleep: set[_Helper] = set()
         self._placement = Placement()
         self._slot = aligned_words(SLOT_WORDS)
+        self._slot_address = int(self._slot.ctypes.data)
 
     @property
     def threads(self) -> int:
@@ -165,22 +199,22 @@ class ThreadPool:
         if self._loops is None or len(self._helpers) < self.threads - 1:
             uninterrupted(self._start)
 
-    def run(self, job: int) -> None:
-        """Run the job at that address on this thread and the helpers; returns when it is done.
+    def run(self, job: Job) -> None:
+        """Run a job on this thread and on helpers, where there are parts for them; returns when it is done.
 
         Where a signal raises an exception, the job is abandoned, and no helper works on it any more.
         """
-        self.start()
+        helpers = job.helpers
+        if helpers or self._loops is None:
+            self.start()
         assert self._loops is not None
-        helpers = self.threads - 1
-        slot, resumed = self._slot.ctypes.data, 0
-        paused = ctypes.c_int64.from_address(job + PAUSED_BYTE)
-        while not resumed or paused.value:
+        words, resumed = job.words, 0
+        while not resumed or words[_PAUSED]:
             if helpers:
                 self._placement.avoid_this_core(self._helper_ids)
                 if self._asleep:
                     self._wake(helpers)
-            self._loops[0](slot, job, helpers, resumed)
+            self._loops[0](self._slot_address, job.address, helpers, resumed)
             resumed = 1
 
     def _wake(self, most: int) -> None:
@@ -216,7 +250,7 @@ class ThreadPool:
 
     def _help(self, helper: _Helper) -> None:
         assert self._loops is not None
-        asleep, slot, loop = self._asleep, self._slot.ctypes.data, self._loops[1]
+        asleep, slot, loop = self._asleep, self._slot_address, self._loops[1]
         while True:
             if helper.number < self.threads:
                 loop(slot, _PATIENCE, helper.number, 0)
