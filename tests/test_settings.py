@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -184,3 +185,17 @@ def test_info_tells_a_cache_that_is_switched_off_from_one_without_a_folder(
     cache = CodeCache(default_folder(), settings.CACHE_BYTES.value())
     monkeypatch.setattr(library, "library", lambda: library.Library(library.chosen_isa(), cache))
     assert engine.info()["cache_folder"] == "off (MINIDNN_CACHE_BYTES=0)"
+
+
+def test_a_variable_is_found_wherever_the_environment_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    setting = settings.CHECK_FINITE
+    monkeypatch.delenv(setting.name, raising=False)
+    assert setting.value() is False
+    monkeypatch.setenv(setting.name, "1")
+    assert setting.value() is True
+    monkeypatch.setenv(setting.name, "")
+    assert setting.value() is False
+    monkeypatch.setattr(os, "environ", {setting.name: "1"})
+    assert setting.value() is True
+    monkeypatch.setattr(os, "environ", {})
+    assert setting.value() is False

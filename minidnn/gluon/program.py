@@ -179,7 +179,8 @@ class Program:
         Returns:
             None where it takes more: nothing has been done then.
         """
-        if self.graph.written or not self.is_current():
+        network = self._network
+        if network is None or self.graph.written or not self.is_current():
             return None
         types, data = [], []
         for array in args:
@@ -187,7 +188,7 @@ class Program:
                 return None
             types.append(array._type)
             data.append(array._data)
-        plan = self.find_plan(tuple(types))
+        plan = network.find_plan(tuple(types))
         if plan is None:
             return None
         outputs = plan.run_plainly(data if self._reads_all else [data[i] for i in self._positions])

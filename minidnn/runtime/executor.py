@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,8 +23,8 @@ __all__ = ["Executor"]
 _DRIVER_LOOPS = ("run_loop", "help_loop")
 
 Array = np.ndarray[Any, Any]
-# By kind and number of the buffer.
-_Arrays = dict[tuple[str, int], Array]
+# By kind of buffer, then by number.
+_Arrays = Mapping[str, Sequence[Array]]
 
 _NO_MEMORY: Array = np.empty(0, np.uint8)
 
@@ -237,10 +237,8 @@ class _Context:
     def _by_buffer(self, inputs: Sequence[Array], outputs: Sequence[Array], arena: Arena | None) -> _Arrays:
         """What steps on NumPy read and write."""
         # Tensors without elements lie in an arena even where there is none.
-        arrays: _Arrays = {("arena", 0): _NO_MEMORY if arena is None else arena.memory}
-        for kind, members in (("constant", self._program.constants), ("input", inputs), ("output", outputs)):
-            arrays.update(((kind, i), array) for i, array in enumerate(members))
-        return arrays
+        memory = _NO_MEMORY if arena is None else arena.memory
+        return {"arena": (memory,), "constant": self._program.constants, "input": inputs, "output": outputs}
 
 
 def _run_on_host(step: HostStep, arrays: _Arrays) -> None:
@@ -252,7 +250,7 @@ def _run_on_host(step: HostStep, arrays: _Arrays) -> None:
 
 def _view(tensor: Tensor, arrays: _Arrays) -> Array:
     buffer, offset = tensor.address.buffer, tensor.address.offset
-    memory = _bytes_of(arrays[buffer.kind, buffer.index])
+    memory = _bytes_of(arrays[buffer.kind][buffer.index])
     view: Array = np.ndarray(tensor.type.shape, tensor.type.dtype, memory, offset, tensor.strides)
     return view
 

@@ -85,7 +85,9 @@ class Blocks:
 
     def take(self, size: int) -> Array:
         """A block of `size` uninitialized bytes that nobody else holds; it is in use as long as it is referred to."""
-        blocks = self._by_size.setdefault(size, [])
+        blocks = self._by_size.get(size)
+        if blocks is None:
+            blocks = self._by_size.setdefault(size, [])
         try:  # noqa: SIM105 # `contextlib.suppress` takes longer than all the rest
             self._by_size.move_to_end(size)
         except KeyError:

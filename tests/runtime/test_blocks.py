@@ -6,8 +6,9 @@ import sys
 import threading
 
 import numpy as np
+import pytest
 
-from minidnn.runtime.memory import Blocks
+from minidnn.runtime.memory import Blocks, address_of
 
 
 def test_a_block_that_is_held_is_not_given_again() -> None:
@@ -88,3 +89,21 @@ def test_many_threads_never_share_a_block() -> None:
     for worker in workers:
         worker.join()
     assert not wrong
+
+
+_ARRAYS = {
+    "plain": np.arange(7),
+    "a view": np.arange(24).reshape(2, 3, 4)[1, ::2, 1:],
+    "backwards": np.arange(9, dtype=np.int8)[::-1],
+    "read-only": np.broadcast_to(np.float32(1), (3, 3)),
+    "a scalar": np.array(3.0),
+    "no elements": np.empty((0, 4)),
+    "on memory of others": np.frombuffer(b"some bytes", np.uint8, offset=3),
+    "of a subclass": np.ma.masked_less(np.arange(5), 2),
+}
+
+
+@pytest.mark.parametrize("what", _ARRAYS)
+def test_the_address_of_an_array_is_the_one_that_numpy_tells(what: str) -> None:
+    array = _ARRAYS[what]
+    assert address_of(array) == array.ctypes.data == array.__array_interface__["data"][0]

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from processes import Array, network
+from processes import Array, force_threads, network
 
 from minidnn.ir.graph import Graph, make_node, make_variable
 from minidnn.lowering import lower
@@ -180,3 +180,19 @@ def test_the_arena_is_no_larger_than_what_lives_at_once() -> None:
     run, x, expected = network()
     program: Program = run.program
     assert program.arena_bytes <= 3 * max(x.nbytes * 4, expected.nbytes * 2)
+
+
+def test_helpers_are_woken_only_where_there_are_tasks_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    woken: list[int] = []
+    small, (large, x, expected), before = _relu(), network(80), pool.threads
+    force_threads(3)
+    try:
+        large([x])  # helpers that are started remember where they sleep
+        monkeypatch.setattr(pool, "_asleep", {object()})
+        monkeypatch.setattr(pool, "_wake", woken.append)
+        np.testing.assert_array_equal(small([_full(2)])[0], 2)
+        assert woken == []
+        np.testing.assert_array_equal(large([x])[0], expected)
+        assert set(woken) == {2}
+    finally:
+        force_threads(before)
