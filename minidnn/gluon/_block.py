@@ -19,6 +19,7 @@ from minidnn.gluon.parameter_dict import ParameterDict
 from minidnn.gluon.structure import named_types
 from minidnn.gluon.summary import print_summary
 from minidnn.ir.trace import current_trace
+from minidnn.numpy.base import CHANGES
 from minidnn.numpy.multiarray import ndarray
 from minidnn.ops.registry import TensorType
 
@@ -80,7 +81,9 @@ class Block:
             self.register_child(value, name)
         elif isinstance(value, Parameter):
             self._reg_params[name] = value
+            # Here and below no call stands in between, where Ctrl-C could leave a change that nobody has counted.
             _Structure.version += 1
+            CHANGES.count += 1
         super().__setattr__(name, value)
 
     def register_child(self, block: Block, name: str | None = None) -> None:
@@ -93,6 +96,7 @@ class Block:
             raise TypeError(f"{type(self).__name__}: a child must be a Block, got {type(block).__name__}")
         self._children[str(len(self._children)) if name is None else name] = block
         _Structure.version += 1
+        CHANGES.count += 1
 
     def __repr__(self) -> str:
         if not self._children:

@@ -13,7 +13,7 @@ from minidnn.errors import DataError, MXNetError, ShapeError
 from minidnn.gluon.recording import current_recording
 from minidnn.initializer import InitDesc, Initializer, Uniform, create
 from minidnn.ir.trace import untraced
-from minidnn.numpy.base import WRITES
+from minidnn.numpy.base import CHANGES
 from minidnn.numpy.convert import as_array
 from minidnn.numpy.multiarray import ndarray
 from minidnn.process_safe import ForkSafeLock
@@ -240,7 +240,7 @@ class Parameter:
     def _hold(self, data: ndarray) -> None:
         """Have another array in place of the one before, if any: that is a write to the parameter, too."""
         self._data = data
-        WRITES.count += 1
+        CHANGES.count += 1
 
     @takes_ctx
     def data(self, device: Device | None = None) -> ndarray:

@@ -18,7 +18,7 @@ from minidnn.gluon.parameter import Parameter
 from minidnn.gluon.structure import ARRAY, Spec, unflatten
 from minidnn.ir.graph import Entry
 from minidnn.ir.symbolic import bind_graph, check_shapes, find_sizes, shapes_of
-from minidnn.numpy.base import WRITES
+from minidnn.numpy.base import CHANGES
 from minidnn.numpy.multiarray import ndarray
 from minidnn.ops.registry import TensorType
 from minidnn.process_safe import ForkSafeLock
@@ -90,7 +90,7 @@ class Program:
         self._parameters = list(graph.parameters.values())
         self._arrays = [p.concrete() for p in self._parameters]
         self._versions = [*map(_read_version, self._arrays)]
-        self._writes = -1  # when parameters were looked at last, and were the same
+        self._unchanged_at = -1
         # Weak, as the block has the program: both go with the last reference to the block, without a collection.
         self._block = weakref.ref(block)
         self._tree = [(name, weakref.ref(member)) for name, member in _tree_of(block)]
@@ -114,16 +114,17 @@ class Program:
 
     def is_current(self) -> bool:
         """Whether nothing it was built from has changed: the tree of blocks, the parameters, their values."""
-        if not self.has_same_tree():
-            return False
-        writes = WRITES.count
-        if self._writes != writes:
-            if not all(map(is_, map(_read_data, self._parameters), self._arrays)):
-                return False
-            if [*map(_read_version, self._arrays)] != self._versions:
-                return False
-            self._writes = writes
-        return True
+        changes = CHANGES.count
+        if self._unchanged_at == changes:
+            return True
+        is_current = (
+            self.has_same_tree()
+            and all(map(is_, map(_read_data, self._parameters), self._arrays))
+            and [*map(_read_version, self._arrays)] == self._versions
+        )
+        if is_current:
+            self._unchanged_at = changes
+        return is_current
 
     def find_plan(self, types: Types) -> engine.CompiledGraph | None:
         """What inputs of these types run, if they did so before."""

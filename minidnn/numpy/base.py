@@ -23,7 +23,7 @@ from minidnn.sizes import Number, Size, example_of
 from minidnn.user_code import at_user_line
 
 __all__ = [
-    "WRITES",
+    "CHANGES",
     "ArrayBase",
     "Window",
     "apply",
@@ -104,8 +104,11 @@ def _has_codes(newshape: Any) -> bool:
     return any(isinstance(n, (int, np.integer)) and n < -1 for n in numbers)
 
 
-class _Writes:
-    """Counts the writes to any array: who has looked at many versions looks again only after another write."""
+class _Changes:
+    """Counts the changes to what networks are compiled from: writes to any array, and changes to any tree of blocks.
+
+    Who has looked at all of it looks again only after another change.
+    """
 
     __slots__ = ("count",)
 
@@ -113,7 +116,7 @@ class _Writes:
         self.count = 0
 
 
-WRITES = _Writes()
+CHANGES = _Changes()
 
 
 class _Buffer:
@@ -132,7 +135,7 @@ class _Buffer:
         """Take it that code outside may write to the memory at any time from now on."""
         # The class, not a flag: all other arrays' versions stay one look-up.
         self.__class__ = _SharedBuffer
-        WRITES.count += 1
+        CHANGES.count += 1
 
 
 _SLOT: Any = vars(_Buffer)["version"]
@@ -322,7 +325,7 @@ class ArrayBase(Traceable):
             finally:
                 # Also after Ctrl-C: what was written has been written. No call stands here, so none comes between.
                 self._buffer.version += 1
-                WRITES.count += 1
+                CHANGES.count += 1
         return self
 
     def _replace(self, value: ArrayBase) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from minidnn.device import Device, cpu
 from minidnn.errors import MXNetError, TypeMismatchError
 from minidnn.ir.trace import innermost_serial
-from minidnn.numpy.base import WRITES, as_native
+from minidnn.numpy.base import CHANGES, as_native
 from minidnn.numpy.fluent import FluentMethods
 from minidnn.numpy.indexing import (
     is_basic,
@@ -260,7 +260,7 @@ class ndarray(FluentMethods):
                 self._data[known] = written
         finally:
             self._buffer.version += 1
-            WRITES.count += 1
+            CHANGES.count += 1
 
     def fill(self, value: Any) -> None:
         """Write `value` to every element."""
