@@ -21,7 +21,8 @@ from minidnn.gluon.recording import Recording
 from minidnn.gluon.structure import Spec, flatten, unflatten
 from minidnn.interop.mxnet_symbol import export_mxnet
 from minidnn.ir.graph import Graph
-from minidnn.ir.symbolic import format_sizes, settle
+from minidnn.ir.settle import settle
+from minidnn.ir.symbolic import format_sizes
 from minidnn.ir.trace import current_trace
 from minidnn.numpy.multiarray import ndarray
 from minidnn.ops.registry import TensorType

@@ -15,7 +15,8 @@ from minidnn.gluon.program import BlockGraph
 from minidnn.gluon.structure import ARRAY, Spec, in_order_of, matches, unflatten
 from minidnn.ir.graph import Entry, Graph, Node
 from minidnn.ir.infer import hinted_type, known_types, with_types
-from minidnn.ir.symbolic import bind_known, input_types, is_tied, settle, symbolic_types
+from minidnn.ir.settle import settle
+from minidnn.ir.symbolic import bind_known, input_types, is_tied, symbolic_types
 from minidnn.numpy.convert import as_array
 from minidnn.numpy.multiarray import ndarray
 from minidnn.ops.registry import TensorType
@@ -171,7 +172,9 @@ class SymbolBlock(HybridBlock):
             shapes = {name: (known.get(name) or t).shape for name, t in zip(self._input_names, given, strict=True)}
         else:
             # What can be fused depends on shapes, which the graph of a file need not have.
-            symbolic = symbolic_types(given, Decisions())
+            decisions = Decisions()
+            symbolic = symbolic_types(given, decisions)
+            decisions.is_open = False
             shapes = {name: t.shape for name, t in zip(self._input_names, symbolic, strict=True)}
         types = {n: TensorType(shapes[n], t.dtype) for n, t in zip(self._input_names, given, strict=True)}
         graph = with_types(self._symbol, types)

@@ -16,8 +16,8 @@ from minidnn.gluon._block import Block, structure_version
 from minidnn.gluon.monitor import Callback, Monitor
 from minidnn.gluon.parameter import Parameter
 from minidnn.gluon.structure import Spec
-from minidnn.ir.graph import Entry
-from minidnn.ir.symbolic import bind_graph, check_shapes, find_sizes, shapes_of
+from minidnn.ir.shape_checks import ShapeChecks
+from minidnn.ir.symbolic import bind_graph, find_sizes
 from minidnn.numpy.multiarray import ndarray
 from minidnn.ops.registry import TensorType
 from minidnn.process_safe import ForkSafeLock
@@ -93,7 +93,7 @@ class Program:
         self._lock = ForkSafeLock()
         self._network: engine.Network | None = None
         self._latest: engine.CompiledGraph | None = None
-        self._said: dict[Entry, TensorType] | None = None
+        self._checks: ShapeChecks | None = None
         self._monitor: tuple[Types, Monitor] | None = None
 
     def has_same_tree(self) -> bool:
@@ -158,9 +158,9 @@ class Program:
         traced = self.graph.traced
         sizes = find_sizes(traced, {name: t.shape for name, t in zip(self.graph.inputs, types, strict=True)})
         if sizes and types != self.types:
-            if self._said is None:
-                self._said = shapes_of(traced)
-            check_shapes(traced, bind_graph(traced, sizes), sizes, self._said)
+            if self._checks is None:
+                self._checks = ShapeChecks(traced)
+            self._checks.check(sizes)
         return sizes
 
     @property

@@ -18,7 +18,7 @@ import numpy as np
 
 from minidnn.errors import GraphError, OpError
 from minidnn.ops.registry import Attrs, Op, TensorType, get_op, register
-from minidnn.sizes import by_example
+from minidnn.sizes import Condition, by_example_noting
 
 __all__ = [
     "FUSED",
@@ -49,6 +49,35 @@ def _not_alone(*_: Any) -> Any:
 FUSED = register(Op("fused", infer=_not_alone, reference=_not_alone, inputs=(), kind="fused"))
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Inference:
+    """What inference has found once.
+
+    Args:
+        attrs, subgraph, inputs: of what: the attributes of an operation or its graph, and the types of its inputs.
+        outputs: the types of its results.
+        conditions: what it decided by sizes. Of a fused node its operations know them.
+    """
+
+    attrs: Attrs
+    subgraph: Graph | None
+    inputs: tuple[TensorType, ...]
+    outputs: tuple[TensorType, ...]
+    conditions: Sequence[Condition] = ()
+
+    def is_of(self, node: Node, inputs: Sequence[TensorType]) -> bool:
+        return (
+            self.attrs is node.attrs
+            and self.subgraph is node.subgraph
+            and len(self.inputs) == len(inputs)
+            and all(map(TensorType.is_identical, self.inputs, inputs))
+        )
+
+
+# As many inferences of a node are kept: symbolic types, some numbers, what passes ask.
+_KEPT = 4
+
+
 @dataclass(frozen=True, eq=False)
 class Node:
     """One operation, or one variable.
@@ -64,6 +93,7 @@ class Node:
         inner_inputs: of a fused node, the variables that stand for its inputs in `subgraph`, in order; one that
             the subgraph does not read is a variable all the same.
         serial: position in the order in which nodes were made; random operations of a graph run in this order.
+        inferences: what inference has found for it lately; shared by its copies with other inputs.
     """
 
     op: Op | None
@@ -74,6 +104,7 @@ class Node:
     hints: Attrs = field(default=NO_ATTRS)
     inner_inputs: tuple[Node, ...] = ()
     serial: int = field(default_factory=itertools.count().__next__)
+    inferences: list[Inference] = field(default_factory=list)
 
     @property
     def is_variable(self) -> bool:
@@ -97,14 +128,29 @@ class Node:
         Raises:
             OpError: the inputs do not fit.
         """
+        return self.inference(types).outputs
+
+    def inference(self, types: Sequence[TensorType]) -> Inference:
+        """What `infer_types` gives, with what was decided by sizes."""
         assert self.op is not None
+        for known in self.inferences:
+            if known.is_of(self, types):
+                return known
         if self.subgraph is not None:
             inside = self.infer_inside(types)
-            return tuple(inside[e] for e in self.subgraph.outputs)
+            return self.remember(types, tuple(inside[e] for e in self.subgraph.outputs))
         try:
-            return by_example(self.op.infer_types, self.attrs, types)
+            return self.remember(types, *by_example_noting(self.op.infer_types, self.attrs, types))
         except OpError as error:
             raise self.locate(error) from None
+
+    def remember(
+        self, inputs: Sequence[TensorType], outputs: tuple[TensorType, ...], conditions: Sequence[Condition] = ()
+    ) -> Inference:
+        """Note what inference has found for these inputs."""
+        made = Inference(self.attrs, self.subgraph, tuple(inputs), outputs, conditions)
+        self.inferences[:] = [made, *self.inferences[: _KEPT - 1]]
+        return made
 
     def infer_inside(self, types: Sequence[TensorType]) -> dict[Entry, TensorType]:
         """Of a fused node: the types of everything inside, from input types; an error names this node.
@@ -172,7 +218,7 @@ class Graph:
         declared: variables that a file lists first, in this order, whether or not an output needs them.
     """
 
-    __slots__ = ("_order", "declared", "outputs")
+    __slots__ = ("_listing", "_operations", "_order", "_variables", "declared", "outputs")
 
     declared: tuple[Node, ...]
     outputs: tuple[Entry, ...]
@@ -180,7 +226,11 @@ class Graph:
     def __init__(self, outputs: Iterable[Entry], declared: Iterable[Node] = ()) -> None:
         self.outputs = tuple(outputs)
         self.declared = tuple(declared)
+        # Made at the first need.
         self._order: tuple[Node, ...] | None = None
+        self._listing: tuple[Node, ...] | None = None
+        self._variables: tuple[Node, ...] | None = None
+        self._operations: tuple[Node, ...] | None = None
 
     def nodes(self) -> tuple[Node, ...]:
         """All nodes, inputs before users: depth first from the outputs, in order of inputs.
@@ -199,16 +249,22 @@ class Graph:
 
     def listing(self) -> tuple[Node, ...]:
         """All nodes as a file lists them: the declared variables, and `nodes` without them."""
-        first = {node.name: node for node in self.declared}
-        first.update({node.name: node for node in self.variables() if node.name in first})
-        front = dict.fromkeys(first.values())
-        return (*front, *(node for node in self.nodes() if node not in front))
+        if self._listing is None:
+            first = {node.name: node for node in self.declared}
+            first.update({node.name: node for node in self.variables() if node.name in first})
+            front = dict.fromkeys(first.values())
+            self._listing = (*front, *(node for node in self.nodes() if node not in front))
+        return self._listing
 
     def variables(self) -> tuple[Node, ...]:
-        return tuple(n for n in self.nodes() if n.is_variable)
+        if self._variables is None:
+            self._variables = tuple(n for n in self.nodes() if n.op is None)
+        return self._variables
 
     def operations(self) -> tuple[Node, ...]:
-        return tuple(n for n in self.nodes() if not n.is_variable)
+        if self._operations is None:
+            self._operations = tuple(n for n in self.nodes() if n.op is not None)
+        return self._operations
 
     def consumers(self) -> dict[Entry, list[Node]]:
         """Who reads each entry; a node that reads it twice is there twice. Graph outputs do not count."""

@@ -57,8 +57,22 @@ class TensorType:
     def nbytes(self) -> int:
         return self.size * self.dtype.itemsize
 
+    def is_identical(self, other: TensorType) -> bool:
+        """Whether either can stand for both: equal, and sizes are of the same trace and have the same examples."""
+        return self is other or (
+            self.dtype == other.dtype
+            and len(self.shape) == len(other.shape)
+            and all(map(_is_identical, self.shape, other.shape))
+        )
+
     def __str__(self) -> str:
         return f"{self.dtype}[{', '.join(map(str, self.shape))}]"
+
+
+def _is_identical(left: Any, right: Any) -> bool:
+    if isinstance(left, Size):
+        return left.is_identical(right)
+    return type(left) is type(right) and bool(left == right)
 
 
 def _parse_literal(text: str) -> Any:
