@@ -11,8 +11,8 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -25,6 +25,7 @@ __all__ = [
     "NO_ATTRS",
     "Entry",
     "Graph",
+    "Inference",
     "Node",
     "evaluate",
     "infer_types",
@@ -199,12 +200,13 @@ class Node:
         return f"<{self.op_name} {self.name}>"
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """Output number `index` of `node`."""
 
+    # A tuple, as entries are keys wherever graphs are looked at.
+
     node: Node
-    index: int = 0
+    index: int = 0  # type: ignore[assignment] # nobody looks for the position of something in an entry
 
     def __str__(self) -> str:
         return self.node.name if self.node.num_outputs == 1 else f"{self.node.name}:{self.index}"
@@ -216,9 +218,12 @@ class Graph:
     Args:
         outputs: the outputs.
         declared: variables that a file lists first, in this order, whether or not an output needs them.
+
+    Attributes:
+        hinted_types: the types that follow from hints alone, once they have been found; see `minidnn.ir.infer`.
     """
 
-    __slots__ = ("_listing", "_operations", "_order", "_variables", "declared", "outputs")
+    __slots__ = ("_listing", "_operations", "_order", "_variables", "declared", "hinted_types", "outputs")
 
     declared: tuple[Node, ...]
     outputs: tuple[Entry, ...]
@@ -231,6 +236,7 @@ class Graph:
         self._listing: tuple[Node, ...] | None = None
         self._variables: tuple[Node, ...] | None = None
         self._operations: tuple[Node, ...] | None = None
+        self.hinted_types: Mapping[Entry, TensorType] | None = None
 
     def nodes(self) -> tuple[Node, ...]:
         """All nodes, inputs before users: depth first from the outputs, in order of inputs.
@@ -282,40 +288,45 @@ class Graph:
         """
         new: dict[Entry, Entry] = {}
         for node in self.nodes():
-            inputs = tuple(new[e] for e in node.inputs)
+            inputs = tuple([new.get(e, e) for e in node.inputs]) if new else node.inputs
             replaced = change(node, inputs)
             if replaced is None:
-                kept = node if inputs == node.inputs else make_like(node, inputs)
+                if inputs == node.inputs:
+                    continue
+                kept = make_like(node, inputs)
                 replaced = [kept[i] for i in range(node.num_outputs)]
             for i, entry in enumerate(replaced):
                 new[node[i]] = entry
+        if not new and not self.declared:
+            return self
+        read = set(self.variables())
         for node in self.declared:
-            if node[0] not in new:
+            if node not in read:
                 new[node[0]] = (change(node, ()) or [node[0]])[0]
-        declared = [new[node[0]].node for node in self.declared]
-        return type(self)((new[e] for e in self.outputs), (node for node in declared if node.is_variable))
+        declared = [new.get(node[0], node[0]).node for node in self.declared]
+        return type(self)((new.get(e, e) for e in self.outputs), (node for node in declared if node.is_variable))
 
 
 def _topological(outputs: Sequence[Entry]) -> Iterator[Node]:
-    done: set[int] = set()
+    done: set[Node] = set()
     for output in outputs:
-        stack: list[tuple[Node, int]] = [(output.node, 0)]
+        stack = [(output.node, iter(output.node.inputs))] if output.node not in done else []
         while stack:
-            node, position = stack.pop()
-            if id(node) in done:
+            node, inputs = stack[-1]
+            child = next((e.node for e in inputs if e.node not in done), None)
+            if child is None:
+                stack.pop()
+            elif child.inputs:
+                stack.append((child, iter(child.inputs)))
                 continue
-            if position < len(node.inputs):
-                stack.append((node, position + 1))
-                child = node.inputs[position].node
-                if id(child) not in done:
-                    stack.append((child, 0))
             else:
-                done.add(id(node))
-                yield node
+                node = child
+            done.add(node)
+            yield node
 
 
 def make_variable(name: str, **hints: Any) -> Entry:
-    return Entry(Node(None, name, hints=Attrs(hints)))
+    return Entry(Node(None, name, hints=Attrs(hints) if hints else NO_ATTRS))
 
 
 def make_node(op: Op | str, name: str, inputs: Sequence[Entry], attrs: Mapping[str, Any] | None = None) -> Node:
@@ -372,8 +383,14 @@ def unfused_outputs(node: Node, inputs: tuple[Entry, ...]) -> Sequence[Entry] | 
     return node.subgraph.rewrite(change).outputs
 
 
-def make_like(node: Node, inputs: tuple[Entry, ...]) -> Node:
-    return replace(node, inputs=inputs)
+def make_like(node: Node, inputs: tuple[Entry, ...], **changes: Any) -> Node:
+    """The node with other inputs, and whatever else changes: `dataclasses.replace` without its checks.
+
+    Most nodes of a graph are made again by each rewriting.
+    """
+    made = object.__new__(Node)
+    made.__dict__.update(node.__dict__, inputs=inputs, **changes)
+    return made
 
 
 def infer_types(graph: Graph, feed: Mapping[str, TensorType]) -> dict[Entry, TensorType]:

@@ -1,9 +1,9 @@
 """Whether a graph that was traced in symbols holds for given numbers.
 
-While it was traced, operators decided by the sizes of that call: two were equal, one was 1, a kernel fitted in. Inference
-notes what it decides (`minidnn.ir.graph.Inference`). Where all of it would be decided the same way again, an operator
-gives what the graph says; where not, inference with numbers tells, for that operator alone: each is right if it makes of
-the inputs that the graph says the outputs that the graph says.
+While it was traced, operators decided by the sizes of that call: two were equal, one was 1, a kernel fitted in.
+Inference notes what it decides (`minidnn.ir.graph.Inference`). Where all of it would be decided the same way again, an
+operator gives what the graph says; where not, inference with numbers tells, for that operator alone: each is right if
+it makes of the inputs that the graph says the outputs that the graph says.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def _decided(node: Node, types: Sequence[TensorType]) -> Iterator[Condition]:
         yield from _decided(inner, [inside[e] for e in inner.inputs])
 
 
-def shapes_of(graph: Graph) -> dict[Entry, TensorType]:
+def shapes_of(graph: Graph) -> Mapping[Entry, TensorType]:
     """The types of everything in a traced graph, in symbols, as far as they are known.
 
     Hints are taken as they are: a size of 0 is one.

@@ -79,11 +79,8 @@ def _fresh(name: str, names: set[str]) -> str:
 
 def input_types(graph: Graph) -> dict[str, TensorType]:
     """The types of variables whose shapes hold symbols, by name."""
-    return {
-        v.name: TensorType(v.hints["shape"], v.hints["dtype"])
-        for v in _variables(graph)
-        if has_sizes(v.hints.get("shape"))
-    }
+    sized = [v for v in _variables(graph) if v.hints.has_sizes]
+    return {v.name: TensorType(v.hints["shape"], v.hints["dtype"]) for v in sized if has_sizes(v.hints.get("shape"))}
 
 
 def guards_of(graph: Graph) -> tuple[Guard, ...]:
@@ -263,7 +260,7 @@ def bind_node(node: Node, sizes: Mapping[str, Any]) -> Node:
 
 
 def _needs_binding(node: Node) -> bool:
-    return has_sized_attrs(node) or "guards" in node.hints or has_sizes(node.hints.get("shape"))
+    return has_sized_attrs(node) or node.hints.has_sizes or "guards" in node.hints
 
 
 def _bound_variable(node: Node, sizes: Mapping[str, Any]) -> list[Entry] | None:

@@ -317,9 +317,7 @@ class Trace(Generic[Array]):
         return name
 
 
-def _inferred(
-    op: Op, attrs: Attrs, types: Sequence[TensorType]
-) -> tuple[tuple[TensorType, ...], Sequence[Condition]]:
+def _inferred(op: Op, attrs: Attrs, types: Sequence[TensorType]) -> tuple[tuple[TensorType, ...], Sequence[Condition]]:
     try:
         return by_example_noting(op.infer_types, attrs, types)
     except OpError:
