@@ -17,10 +17,11 @@ from minidnn.gluon.monitor import Callback, Monitor
 from minidnn.gluon.parameter import Parameter
 from minidnn.gluon.structure import Spec
 from minidnn.ir.shape_checks import ShapeChecks
-from minidnn.ir.symbolic import bind_graph, find_sizes
+from minidnn.ir.symbolic import bind_graph, find_sizes, input_types
 from minidnn.numpy.multiarray import ndarray
 from minidnn.ops.registry import TensorType
 from minidnn.process_safe import ForkSafeLock
+from minidnn.sizes import bind
 from minidnn.symbol.symbol import Symbol
 
 __all__ = ["BlockGraph", "Program", "Types"]
@@ -162,6 +163,14 @@ class Program:
                 self._checks = ShapeChecks(traced)
             self._checks.check(sizes)
         return sizes
+
+    def types_for(self, sizes: Mapping[str, int]) -> Types:
+        """The types of all inputs for these numbers of the symbols."""
+        symbolic = input_types(self.graph.traced)
+        return tuple(
+            TensorType(bind(symbolic[name].shape, sizes), type_.dtype) if name in symbolic else type_
+            for name, type_ in zip(self.graph.inputs, self.types, strict=True)
+        )
 
     @property
     def latest(self) -> engine.CompiledGraph:

@@ -15,7 +15,7 @@ from minidnn.errors import OpError, ShapeError
 from minidnn.ir.graph import Entry, Graph, Node, infer_types, make_like, make_variable
 from minidnn.ir.infer import hinted_type
 from minidnn.ops.registry import Attrs, TensorType
-from minidnn.sizes import Decisions, Guard, Size, bind, example_of, has_sizes, symbols_of
+from minidnn.sizes import Guard, Size, bind, example_of, has_sizes, symbols_of
 
 __all__ = [
     "bind_examples",
@@ -31,61 +31,20 @@ __all__ = [
     "has_sized_attrs",
     "input_types",
     "is_tied",
-    "symbolic_types",
     "symbols_by_name",
+    "variables_of",
 ]
-
-# What the axes of an input of that many dimensions are called.
-_AXES: dict[int, tuple[str, ...]] = {
-    0: (),
-    1: ("N",),
-    2: ("N", "L"),
-    3: ("N", "L", "C"),
-    4: ("N", "C", "H", "W"),
-    5: ("N", "C", "D", "H", "W"),
-}
-
-
-def symbolic_types(types: Sequence[TensorType], decisions: Decisions) -> list[TensorType]:
-    """The types with a symbol for every size of every axis.
-
-    Inputs whose first axis agrees share its symbol.
-    """
-    names: set[str] = set()
-    first: dict[int, Size] = {}
-    result = []
-    for type_ in types:
-        axes = _AXES.get(type_.ndim, ("N", *(f"D{i}" for i in range(1, type_.ndim))))
-        shape: list[Size] = []
-        for axis, (name, number) in enumerate(zip(axes, type_.shape, strict=True)):
-            if axis == 0 and number in first:
-                shape.append(first[number])
-                continue
-            shape.append(decisions.symbol(_fresh(name, names), number))
-            if axis == 0:
-                first[number] = shape[0]
-        result.append(TensorType(tuple(shape), type_.dtype))
-    return result
-
-
-def _fresh(name: str, names: set[str]) -> str:
-    number, fresh = 1, name
-    while fresh in names:
-        number += 1
-        fresh = f"{name}{number}"
-    names.add(fresh)
-    return fresh
 
 
 def input_types(graph: Graph) -> dict[str, TensorType]:
     """The types of variables whose shapes hold symbols, by name."""
-    sized = [v for v in _variables(graph) if v.hints.has_sizes]
+    sized = [v for v in variables_of(graph) if v.hints.has_sizes]
     return {v.name: TensorType(v.hints["shape"], v.hints["dtype"]) for v in sized if has_sizes(v.hints.get("shape"))}
 
 
 def guards_of(graph: Graph) -> tuple[Guard, ...]:
     """What was decided by sizes."""
-    return tuple(guard for v in _variables(graph) for guard in v.hints.get("guards", ()))
+    return tuple(guard for v in variables_of(graph) for guard in v.hints.get("guards", ()))
 
 
 def format_sizes(graph: Graph, names: Sequence[str]) -> str:
@@ -95,7 +54,7 @@ def format_sizes(graph: Graph, names: Sequence[str]) -> str:
         graph: the graph.
         names: of its inputs.
     """
-    known = {v.name: v.hints.get("shape") for v in _variables(graph)}
+    known = {v.name: v.hints.get("shape") for v in variables_of(graph)}
     lines = []
     for name in names:
         shape = known.get(name)
@@ -124,7 +83,7 @@ def find_sizes(graph: Graph, shapes: Mapping[str, Sequence[Any]]) -> dict[str, A
     """
     found: dict[str, Any] = {}
     where: dict[str, str] = {}
-    for variable in _variables(graph):
+    for variable in variables_of(graph):
         type_ = hinted_type(variable) if variable.name in shapes else None
         if type_ is None:
             continue
@@ -285,6 +244,6 @@ def _with_subgraph(node: Node, subgraph: Graph) -> Node:
     return replace(node, subgraph=subgraph, inner_inputs=inner)
 
 
-def _variables(graph: Graph) -> list[Node]:
+def variables_of(graph: Graph) -> list[Node]:
     """All variables, also those that no output needs."""
     return [node for node in graph.listing() if node.op is None]
