@@ -72,7 +72,7 @@ class SymbolBlock(HybridBlock):
 
     def _types_that_fit(self) -> Sequence[TensorType]:
         """Those that the graph was traced with, as far as it says; else those that it ran with last."""
-        variables = {v.name: v for v in self._symbol.variables()}
+        variables = {v.name: v for v in self._renamed(self._axes).variables()}
         hinted = [hinted_type(variables[name]) for name in self._input_names if name in variables]
         known = [t for t in hinted if t is not None]
         return known if len(known) == len(self._input_names) else super()._types_that_fit()
@@ -156,7 +156,7 @@ class SymbolBlock(HybridBlock):
             if parameter.shape is not None and parameter.shape_is_known:
                 shapes[name] = parameter.shape
         try:
-            bound = bind_known(self._symbol, {name: shapes[name] for name in self._input_names})
+            bound = bind_known(self._renamed(self._axes), {name: shapes[name] for name in self._input_names})
         except ShapeError as error:
             raise ShapeError(f"{self._own_label()}: {error}") from None
         types = known_types(bound, shapes, dtypes)
@@ -169,6 +169,9 @@ class SymbolBlock(HybridBlock):
             return self._axes
         return check_axes(axes, ", ".join(self._input_names), self._input_names.__contains__)
 
+    def _renamed(self, axes: Axes) -> Graph:
+        return rename_sizes(self._symbol, axes) if axes else self._symbol
+
     def _name_inputs(self, count: int) -> list[str]:
         return list(self._input_names)
 
@@ -178,7 +181,7 @@ class SymbolBlock(HybridBlock):
             parameter.finish_deferred_init()
         given = {name: array._type for name, array in zip(self._input_names, arrays, strict=True)}
         axes = self._axes if axes is None else axes
-        symbol = rename_sizes(self._symbol, axes) if axes else self._symbol
+        symbol = self._renamed(axes)
         known = input_types(symbol)
         if is_tied(symbol):
             types = {name: TensorType((known.get(name) or t).shape, t.dtype) for name, t in given.items()}
