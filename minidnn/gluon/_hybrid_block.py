@@ -15,7 +15,7 @@ import numpy as np
 
 from minidnn import engine, serialization
 from minidnn.engine import Arenas
-from minidnn.errors import OpError, SizeError, TypeMismatchError
+from minidnn.errors import OpError, ShapeError, SizeError, TypeMismatchError
 from minidnn.gluon._block import Block
 from minidnn.gluon.calls import is_outermost, observer, run_in_block
 from minidnn.gluon.monitor import Callback
@@ -508,14 +508,15 @@ class HybridBlock(Block):
 
     def _prepare(self, program: Program, spec: Spec, sizes: Mapping[str, int]) -> None:
         """Have a plan for arrays of these sizes: of this program, or of another if it does not hold for them."""
-        # Their values do not matter: one zero stands for all.
-        zeros = [np.broadcast_to(np.zeros((), t.dtype), t.shape) for t in program.types_for(sizes)]
-        arrays = [ndarray._wrap(array) for array in zeros]
         try:
+            # Their values do not matter: one zero stands for all.
+            zeros = [np.broadcast_to(np.zeros((), t.dtype), t.shape) for t in program.types_for(sizes)]
+            arrays = [ndarray._wrap(array) for array in zeros]
             run_in_block(self, self._plan_for, unflatten(spec, iter(arrays)), arrays, spec)
-        except OpError as error:
+        except ValueError as error:
             shown = ", ".join(f"{name} = {number}" for name, number in sizes.items())
-            raise type(error)(f"dynamic: the network does not take {shown}: {error}") from None
+            kind = type(error) if isinstance(error, OpError) else ShapeError
+            raise kind(f"dynamic: the network does not take {shown}: {error}") from None
 
     # ---- looking in ------------------------------------------------------------------------------
 

@@ -106,7 +106,8 @@ def sizes_to_prepare(dynamic: Any, graph: Graph, axes: Axes) -> list[dict[str, i
         if isinstance(dynamic[name], tuple)
         for power in range(chosen[0].bit_length(), chosen[-1].bit_length())
     ]
-    return [{**traced, **sizes} for sizes in (*between, *combined)] if dynamic else []
+    # Ends come first: what is too large is refused before anything is made for it.
+    return [{**traced, **sizes} for sizes in (*combined, *between)] if dynamic else []
 
 
 def _what_is(name: str, graph: Graph, axes: Axes) -> str:

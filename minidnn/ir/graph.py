@@ -313,16 +313,19 @@ def _topological(outputs: Sequence[Entry]) -> Iterator[Node]:
         stack = [(output.node, iter(output.node.inputs))] if output.node not in done else []
         while stack:
             node, inputs = stack[-1]
-            child = next((e.node for e in inputs if e.node not in done), None)
-            if child is None:
-                stack.pop()
-            elif child.inputs:
-                stack.append((child, iter(child.inputs)))
-                continue
+            for entry in inputs:
+                child = entry.node
+                if child in done:
+                    continue
+                if child.inputs:
+                    stack.append((child, iter(child.inputs)))
+                    break
+                done.add(child)
+                yield child
             else:
-                node = child
-            done.add(node)
-            yield node
+                stack.pop()
+                done.add(node)
+                yield node
 
 
 def make_variable(name: str, **hints: Any) -> Entry:

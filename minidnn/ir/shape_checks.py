@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from minidnn.errors import ShapeError, SizeError
-from minidnn.ir.graph import Entry, Graph, Node, infer_types
+from minidnn.ir.graph import Entry, Graph, Node
 from minidnn.ir.infer import hinted_type, known_types
 from minidnn.ir.symbolic import bind_node, has_sized_attrs
 from minidnn.ops.registry import TensorType
@@ -116,7 +116,7 @@ def _decided(node: Node, types: Sequence[TensorType]) -> Iterator[Condition]:
     if node.subgraph is None:
         yield from node.inference(types).conditions
         return
-    inside = infer_types(node.subgraph, node.feed_inside(types))
+    inside = node.infer_inside(types)
     for inner in node.subgraph.operations():
         yield from _decided(inner, [inside[e] for e in inner.inputs])
 
