@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, overload
 
+import numpy as np
+
 from minidnn import engine, serialization
 from minidnn.engine import Arenas
-from minidnn.errors import OpError, SizeError, TypeMismatchError
+from minidnn.errors import OpError, ShapeError, SizeError, TypeMismatchError
 from minidnn.gluon._block import Block
 from minidnn.gluon.calls import is_outermost, observer, run_in_block
 from minidnn.gluon.monitor import Callback
 from minidnn.gluon.program import BlockGraph, Program, Types
 from minidnn.gluon.recording import Recording
+from minidnn.gluon.size_options import check_axes, sizes_to_prepare, want_axes_of
 from minidnn.gluon.structure import ARRAY, Spec, flatten, unflatten
 from minidnn.interop.mxnet_symbol import export_mxnet
+from minidnn.ir.axes import Axes
 from minidnn.ir.graph import Graph
-from minidnn.ir.symbolic import format_sizes, settle
+from minidnn.ir.settle import settle
+from minidnn.ir.symbolic import format_sizes
 from minidnn.ir.trace import current_trace, innermost_serial
 from minidnn.numpy.multiarray import ndarray
 from minidnn.ops.registry import TensorType
@@ -59,6 +65,7 @@ class HybridBlock(Block):
         self._active = False
         self._backend: str | None = None
         self._backend_opts: dict[str, Any] = {}
+        self._axes: Axes = {}
         self._callback: tuple[Callback, bool] | None = None
         self._programs: dict[_Kind, tuple[Program, ...]] = {}
         # Of those, the ones that a call with nothing but arrays may run, while such a call is to run one.
@@ -321,18 +328,25 @@ class HybridBlock(Block):
         spec: Spec,
         backend: str | None,
         options: Mapping[str, Any],
+        axes: Axes | None = None,
     ) -> Program:
-        graph = self._trace_graph(arrays, spec)
+        graph = self._trace_graph(arrays, spec, axes)
         if backend is not None:
             symbol = graph.symbol.optimize_for(backend, args=graph.arrays(), **options)
             graph = replace(graph, symbol=Symbol(symbol.outputs, graph.symbol.declared), is_fused=True)
         return Program(self, graph, [a._type for a in arrays], self._arenas)
 
-    def _trace_graph(self, arrays: Sequence[ndarray], spec: Spec) -> BlockGraph:
-        """Trace `forward`."""
+    def _trace_graph(self, arrays: Sequence[ndarray], spec: Spec, axes: Axes | None = None) -> BlockGraph:
+        """Trace `forward`.
+
+        Args:
+            arrays, spec: the arrays of the arguments, and how they are nested in them.
+            axes: names of axes; None for those that the block has.
+        """
         inputs = self.generate_arg_names(len(arrays))
         named = self.collect_params()
-        recording = Recording(named, dict(zip(inputs, arrays, strict=True)))
+        axes = self._axes if axes is None else axes
+        recording = Recording(named, dict(zip(inputs, arrays, strict=True)), axes=axes)
         trace = recording.trace
         output = recording.run(self._call_eagerly, unflatten(spec, iter(recording.inputs)))
         outputs, output_spec = flatten(output, self._refuse_output)
@@ -376,6 +390,15 @@ class HybridBlock(Block):
         """Names of the data variables of a traced graph: ``data``, or ``data0``, ``data1``, ..."""
         return ["data"] if arg_num == 1 else [f"data{i}" for i in range(arg_num)]
 
+    def _check_axes(self, axes: Any) -> Axes:
+        """Names of axes that a user gives; None for those that the block has."""
+        if axes is None:
+            return self._axes
+        return check_axes(axes, "data, or data0, data1, ...", lambda name: bool(re.fullmatch(r"data\d*", name)))
+
+    def _name_inputs(self, count: int) -> list[str]:
+        return self.generate_arg_names(count)
+
     def _drop_outdated(self) -> None:
         kept = {kind: tuple(p for p in programs if p.is_current()) for kind, programs in self._programs.items()}
         count = sum(map(len, self._programs.values())) - sum(map(len, kept.values()))
@@ -404,6 +427,7 @@ class HybridBlock(Block):
         forward_bulk_size: int | None = None,
         backward_bulk_size: int | None = None,
         backend: str | None = None,
+        axes: Mapping[str, Mapping[int, str]] | None = None,
     ) -> None:
         """Run as a compiled program from now on, or op by op again; the children too where they are called alone.
 
@@ -414,7 +438,12 @@ class HybridBlock(Block):
             backend: fuse at the first call: ``'MINIDNN'``, ``'ONEDNN'`` or ``'MKLDNN'``, which are the same here.
             partition_if_dynamic, static_alloc, static_shape, inline_limit, forward_bulk_size, backward_bulk_size:
                 MXNet's; memory is always planned ahead, for each combination of sizes.
+            axes: see `optimize_for`; an input that a call does not have, or an axis, is of no account.
+
+        Raises:
+            TypeError, ValueError: `axes` cannot be names of axes.
         """
+        named = self._check_axes(axes)
         if active and (self._forward_hooks or self._forward_pre_hooks):
             warnings.warn(
                 f'"{self}" is being hybridized while still having forward hook/pre-hook. '
@@ -431,7 +460,7 @@ class HybridBlock(Block):
         }
         with self._build_lock.here:
             self._clear_programs()
-            self._active, self._backend, self._backend_opts = active, backend, {}
+            self._active, self._backend, self._backend_opts, self._axes = active, backend, {}, named
         super().hybridize(active, **flags, backend=backend)
 
     def optimize_for(
@@ -446,6 +475,8 @@ class HybridBlock(Block):
         inline_limit: int = 2,
         forward_bulk_size: int | None = None,
         backward_bulk_size: int | None = None,
+        axes: Mapping[str, Mapping[int, str]] | None = None,
+        dynamic: Mapping[str, tuple[int, int] | Sequence[int]] | None = None,
         **kwargs: Any,
     ) -> None:
         """Trace, fuse and compile for inputs like these; other sizes are planned when they come.
@@ -460,22 +491,35 @@ class HybridBlock(Block):
             kwargs: options of `Symbol.optimize_for`.
             partition_if_dynamic, static_alloc, static_shape, inline_limit, forward_bulk_size, backward_bulk_size:
                 see `hybridize`.
+            axes: names of axes of the inputs, ``{'data': {0: 'batch', 2: 'height'}}``, in place of N, H, ...; axes of
+                one name have one size. Inputs are called ``data``, or ``data0``, ``data1``, ...; None keeps the names
+                that were given before.
+            dynamic: sizes to prepare for, by the names that `explain_shapes` shows: a tuple of the lowest and the
+                highest, ``{'N': (1, 64)}``, or a list of sizes. Kernels and plans are made ahead for the ends of
+                ranges, some sizes between them, and all that lists say. Other sizes work all the same.
 
         Raises:
             GraphError: an unknown backend.
-            OpError: shapes or dtypes do not fit; the message names the layer.
+            OpError: shapes or dtypes do not fit; the message names the layer. Or sizes of `dynamic` do not; the message
+                says which.
+            TypeError, ValueError: `axes` or `dynamic` are malformed, or name what is not there.
         """
         inputs = (x, *args)
         arrays, spec = self._flatten_inputs(inputs)
         with self._build_lock.here:
             chosen = _FUSED if backend is None else backend
             types = tuple(a._type for a in arrays)
+            named = self._check_axes(axes)
+            if axes is not None:
+                want_axes_of(named, dict(zip(self._name_inputs(len(types)), types, strict=True)))
             try:
-                program = self._build_program(inputs, arrays, spec, chosen, kwargs)
+                program = self._build_program(inputs, arrays, spec, chosen, kwargs, named)
+                prepared = [] if dynamic is None else sizes_to_prepare(dynamic, program.graph.traced, named)
                 plan = program.make_plan(types)
             except OpError as error:
                 raise self._explained(error, inputs) from None
-            before = self._active, self._backend, self._backend_opts, self._programs, self._latest_program
+            before = self._programs, self._latest_program, self._arenas
+            settings = self._active, self._backend, self._backend_opts, self._axes
             try:
                 self.hybridize(
                     True,
@@ -485,16 +529,33 @@ class HybridBlock(Block):
                     inline_limit,
                     forward_bulk_size,
                     backward_bulk_size,
+                    axes=named,
                 )
                 self._backend, self._backend_opts = chosen, kwargs
                 self._arenas = program.arenas
                 self._put_first(_kind_of(spec, types), program)
+                for sizes in prepared:
+                    self._prepare(program, spec, sizes)
+                self._put_first(_kind_of(spec, types), program)
             except BaseException:
                 # Ctrl-C leaves the block as it was: half of this would be a block that is compiled but not fused.
-                self._active, self._backend, self._backend_opts, self._programs, self._latest_program = before
+                self._active, self._backend, self._backend_opts, self._axes = settings
+                self._programs, self._latest_program, self._arenas = before
                 self._make_ready()
                 raise
         program.run(plan, arrays)
+
+    def _prepare(self, program: Program, spec: Spec, sizes: Mapping[str, int]) -> None:
+        """Have a plan for arrays of these sizes: of this program, or of another if it does not hold for them."""
+        try:
+            # Their values do not matter: one zero stands for all.
+            zeros = [np.broadcast_to(np.zeros((), t.dtype), t.shape) for t in program.types_for(sizes)]
+            arrays = [ndarray._wrap(array) for array in zeros]
+            run_in_block(self, self._plan_for, unflatten(spec, iter(arrays)), arrays, spec)
+        except ValueError as error:
+            shown = ", ".join(f"{name} = {number}" for name, number in sizes.items())
+            kind = type(error) if isinstance(error, OpError) else ShapeError
+            raise kind(f"dynamic: the network does not take {shown}: {error}") from None
 
     # ---- looking in ------------------------------------------------------------------------------
 

@@ -12,10 +12,13 @@ from minidnn.errors import GraphError, ShapeError
 from minidnn.gluon._hybrid_block import HybridBlock
 from minidnn.gluon.parameter import Devices, Parameter
 from minidnn.gluon.program import BlockGraph
+from minidnn.gluon.size_options import check_axes
 from minidnn.gluon.structure import ARRAY, Spec, in_order_of, matches, unflatten
+from minidnn.ir.axes import Axes, named_axes, rename_sizes, symbolic_types
 from minidnn.ir.graph import Entry, Graph, Node
 from minidnn.ir.infer import hinted_type, known_types, with_types
-from minidnn.ir.symbolic import bind_known, input_types, is_tied, settle, symbolic_types
+from minidnn.ir.settle import settle
+from minidnn.ir.symbolic import bind_known, input_types, is_tied
 from minidnn.numpy.convert import as_array
 from minidnn.numpy.multiarray import ndarray
 from minidnn.ops.registry import TensorType
@@ -69,7 +72,7 @@ class SymbolBlock(HybridBlock):
 
     def _types_that_fit(self) -> Sequence[TensorType]:
         """Those that the graph was traced with, as far as it says; else those that it ran with last."""
-        variables = {v.name: v for v in self._symbol.variables()}
+        variables = {v.name: v for v in self._renamed(self._axes).variables()}
         hinted = [hinted_type(variables[name]) for name in self._input_names if name in variables]
         known = [t for t in hinted if t is not None]
         return known if len(known) == len(self._input_names) else super()._types_that_fit()
@@ -153,7 +156,7 @@ class SymbolBlock(HybridBlock):
             if parameter.shape is not None and parameter.shape_is_known:
                 shapes[name] = parameter.shape
         try:
-            bound = bind_known(self._symbol, {name: shapes[name] for name in self._input_names})
+            bound = bind_known(self._renamed(self._axes), {name: shapes[name] for name in self._input_names})
         except ShapeError as error:
             raise ShapeError(f"{self._own_label()}: {error}") from None
         types = known_types(bound, shapes, dtypes)
@@ -161,20 +164,35 @@ class SymbolBlock(HybridBlock):
             if variable.name in self._reg_params and variable[0] in types:
                 self._reg_params[variable.name].shape = types[variable[0]].shape
 
-    def _trace_graph(self, arrays: Sequence[ndarray], spec: Spec) -> BlockGraph:
+    def _check_axes(self, axes: Any) -> Axes:
+        if axes is None:
+            return self._axes
+        return check_axes(axes, ", ".join(self._input_names), self._input_names.__contains__)
+
+    def _renamed(self, axes: Axes) -> Graph:
+        return rename_sizes(self._symbol, axes) if axes else self._symbol
+
+    def _name_inputs(self, count: int) -> list[str]:
+        return list(self._input_names)
+
+    def _trace_graph(self, arrays: Sequence[ndarray], spec: Spec, axes: Axes | None = None) -> BlockGraph:
         self._check_types(arrays)
         for parameter in self._reg_params.values():
             parameter.finish_deferred_init()
-        given = [array._type for array in arrays]
-        if is_tied(self._symbol):
-            known = input_types(self._symbol)
-            shapes = {name: (known.get(name) or t).shape for name, t in zip(self._input_names, given, strict=True)}
+        given = {name: array._type for name, array in zip(self._input_names, arrays, strict=True)}
+        axes = self._axes if axes is None else axes
+        symbol = self._renamed(axes)
+        known = input_types(symbol)
+        if is_tied(symbol):
+            types = {name: TensorType((known.get(name) or t).shape, t.dtype) for name, t in given.items()}
         else:
             # What can be fused depends on shapes, which the graph of a file need not have.
-            symbolic = symbolic_types(given, Decisions())
-            shapes = {name: t.shape for name, t in zip(self._input_names, symbolic, strict=True)}
-        types = {n: TensorType(shapes[n], t.dtype) for n, t in zip(self._input_names, given, strict=True)}
-        graph = with_types(self._symbol, types)
+            decisions = Decisions()
+            kept = _names_that_fit(named_axes(known), given)
+            axes = {name: {**kept.get(name, {}), **axes.get(name, {})} for name in given}
+            types = symbolic_types(given, decisions, axes)
+            decisions.is_open = False
+        graph = with_types(symbol, types)
         if not is_tied(graph):
             values = {name: p.concrete()._type for name, p in self._reg_params.items()}
             graph = settle(with_types(graph, values), ())
@@ -220,6 +238,21 @@ def _replay(graph: Graph, feed: Mapping[str, ndarray]) -> list[ndarray]:
             outputs = list(result) if isinstance(result, tuple) else [result]
         values.update({node[i]: output for i, output in enumerate(outputs)})
     return [values[entry] for entry in graph.outputs]
+
+
+def _names_that_fit(axes: Axes, types: Mapping[str, TensorType]) -> dict[str, dict[int, str]]:
+    """Of the names of axes in a file those that can be kept: axes of one name agree in these types."""
+    sizes: dict[str, int] = {}
+    return {
+        input_: {
+            axis: name
+            for axis, name in names.items()
+            if axis < types[input_].ndim
+            and sizes.setdefault(name, types[input_].shape[axis]) == types[input_].shape[axis]
+        }
+        for input_, names in axes.items()
+        if input_ in types
+    }
 
 
 def _variable_name(symbol: Symbol) -> str:

@@ -16,12 +16,13 @@ from minidnn.gluon._block import Block, structure_version
 from minidnn.gluon.monitor import Callback, Monitor
 from minidnn.gluon.parameter import Parameter
 from minidnn.gluon.structure import ARRAY, Spec, unflatten
-from minidnn.ir.graph import Entry
-from minidnn.ir.symbolic import bind_graph, check_shapes, find_sizes, shapes_of
+from minidnn.ir.shape_checks import ShapeChecks
+from minidnn.ir.symbolic import bind_graph, find_sizes, input_types
 from minidnn.numpy.base import CHANGES
 from minidnn.numpy.multiarray import ndarray
 from minidnn.ops.registry import TensorType
 from minidnn.process_safe import ForkSafeLock
+from minidnn.sizes import bind
 from minidnn.symbol.symbol import Symbol
 
 __all__ = ["BlockGraph", "Program", "Types"]
@@ -98,7 +99,7 @@ class Program:
         self._lock = ForkSafeLock()
         self._network: engine.Network | None = None
         self._latest: engine.CompiledGraph | None = None
-        self._said: dict[Entry, TensorType] | None = None
+        self._checks: ShapeChecks | None = None
         self._monitor: tuple[Types, Monitor] | None = None
 
     def has_same_tree(self) -> bool:
@@ -169,9 +170,9 @@ class Program:
         traced = self.graph.traced
         sizes = find_sizes(traced, {name: t.shape for name, t in zip(self.graph.inputs, types, strict=True)})
         if sizes and types != self.types:
-            if self._said is None:
-                self._said = shapes_of(traced)
-            check_shapes(traced, bind_graph(traced, sizes), sizes, self._said)
+            if self._checks is None:
+                self._checks = ShapeChecks(traced)
+            self._checks.check(sizes)
         return sizes
 
     def run_plainly(self, args: Sequence[Any]) -> Any:
@@ -201,6 +202,14 @@ class Program:
         if output is ARRAY:
             return ndarray._wrap(outputs[0], None, plan.output_types[0])
         return unflatten(output, map(ndarray._wrap, outputs))
+
+    def types_for(self, sizes: Mapping[str, int]) -> Types:
+        """The types of all inputs for these numbers of the symbols."""
+        symbolic = input_types(self.graph.traced)
+        return tuple(
+            TensorType(bind(symbolic[name].shape, sizes), type_.dtype) if name in symbolic else type_
+            for name, type_ in zip(self.graph.inputs, self.types, strict=True)
+        )
 
     @property
     def latest(self) -> engine.CompiledGraph:

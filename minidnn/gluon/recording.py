@@ -11,8 +11,9 @@ import numpy as np
 from minidnn import engine
 from minidnn.errors import MXNetError
 from minidnn.initializer import Initializer
+from minidnn.ir.axes import Axes, symbolic_types
 from minidnn.ir.graph import Graph
-from minidnn.ir.symbolic import bind_graph, symbolic_types
+from minidnn.ir.symbolic import bind_graph
 from minidnn.ir.trace import Trace, current_trace
 from minidnn.numpy.multiarray import ndarray
 from minidnn.ops.registry import TensorType
@@ -53,17 +54,22 @@ class Recording:
         inputs: the data variables by name: arrays of the call that is traced. Their values decide nothing but the sizes
             that depend on values.
         shapes_only: parameters need no values yet, only shapes.
+        axes: names of axes of the inputs.
     """
 
     def __init__(
-        self, names: Mapping[str, Recordable], inputs: Mapping[str, ndarray], shapes_only: bool = False
+        self,
+        names: Mapping[str, Recordable],
+        inputs: Mapping[str, ndarray],
+        shapes_only: bool = False,
+        axes: Axes | None = None,
     ) -> None:
         self.trace = Trace(ndarray, self._find_values)
-        known = [TensorType(example_of(array._type.shape), array._type.dtype) for array in inputs.values()]
-        types = symbolic_types(known, self.trace.decisions)
-        self.inputs = [self.trace.input(name, type_) for name, type_ in zip(inputs, types, strict=True)]
+        known = {name: TensorType(example_of(a._type.shape), a._type.dtype) for name, a in inputs.items()}
+        types = symbolic_types(known, self.trace.decisions, axes)
+        self.inputs = [self.trace.input(name, type_) for name, type_ in types.items()]
         self.variables = [array._entry.node for array in self.inputs if array._entry is not None]
-        self._numbers = {size.name: size.example for t in types for size in t.shape}
+        self._numbers = {size.name: size.example for t in types.values() for size in t.shape}
         self._concrete = inputs
         self.used: dict[str, Any] = {}
         self._names = {id(parameter): name for name, parameter in names.items()}

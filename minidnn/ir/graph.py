@@ -11,20 +11,21 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from minidnn.errors import GraphError, OpError
 from minidnn.ops.registry import Attrs, Op, TensorType, get_op, register
-from minidnn.sizes import by_example
+from minidnn.sizes import Condition, by_example_noting
 
 __all__ = [
     "FUSED",
     "NO_ATTRS",
     "Entry",
     "Graph",
+    "Inference",
     "Node",
     "evaluate",
     "infer_types",
@@ -49,6 +50,35 @@ def _not_alone(*_: Any) -> Any:
 FUSED = register(Op("fused", infer=_not_alone, reference=_not_alone, inputs=(), kind="fused"))
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Inference:
+    """What inference has found once.
+
+    Args:
+        attrs, subgraph, inputs: of what: the attributes of an operation or its graph, and the types of its inputs.
+        outputs: the types of its results.
+        conditions: what it decided by sizes. Of a fused node its operations know them.
+    """
+
+    attrs: Attrs
+    subgraph: Graph | None
+    inputs: tuple[TensorType, ...]
+    outputs: tuple[TensorType, ...]
+    conditions: Sequence[Condition] = ()
+
+    def is_of(self, node: Node, inputs: Sequence[TensorType]) -> bool:
+        return (
+            self.attrs is node.attrs
+            and self.subgraph is node.subgraph
+            and len(self.inputs) == len(inputs)
+            and all(map(TensorType.is_identical, self.inputs, inputs))
+        )
+
+
+# As many inferences of a node are kept: symbolic types, some numbers, what passes ask.
+_KEPT = 4
+
+
 @dataclass(frozen=True, eq=False)
 class Node:
     """One operation, or one variable.
@@ -64,6 +94,7 @@ class Node:
         inner_inputs: of a fused node, the variables that stand for its inputs in `subgraph`, in order; one that
             the subgraph does not read is a variable all the same.
         serial: position in the order in which nodes were made; random operations of a graph run in this order.
+        inferences: what inference has found for it lately; shared by its copies with other inputs.
     """
 
     op: Op | None
@@ -74,6 +105,7 @@ class Node:
     hints: Attrs = field(default=NO_ATTRS)
     inner_inputs: tuple[Node, ...] = ()
     serial: int = field(default_factory=itertools.count().__next__)
+    inferences: list[Inference] = field(default_factory=list)
 
     @property
     def is_variable(self) -> bool:
@@ -97,14 +129,29 @@ class Node:
         Raises:
             OpError: the inputs do not fit.
         """
+        return self.inference(types).outputs
+
+    def inference(self, types: Sequence[TensorType]) -> Inference:
+        """What `infer_types` gives, with what was decided by sizes."""
         assert self.op is not None
+        for known in self.inferences:
+            if known.is_of(self, types):
+                return known
         if self.subgraph is not None:
             inside = self.infer_inside(types)
-            return tuple(inside[e] for e in self.subgraph.outputs)
+            return self.remember(types, tuple(inside[e] for e in self.subgraph.outputs))
         try:
-            return by_example(self.op.infer_types, self.attrs, types)
+            return self.remember(types, *by_example_noting(self.op.infer_types, self.attrs, types))
         except OpError as error:
             raise self.locate(error) from None
+
+    def remember(
+        self, inputs: Sequence[TensorType], outputs: tuple[TensorType, ...], conditions: Sequence[Condition] = ()
+    ) -> Inference:
+        """Note what inference has found for these inputs."""
+        made = Inference(self.attrs, self.subgraph, tuple(inputs), outputs, conditions)
+        self.inferences[:] = [made, *self.inferences[: _KEPT - 1]]
+        return made
 
     def infer_inside(self, types: Sequence[TensorType]) -> dict[Entry, TensorType]:
         """Of a fused node: the types of everything inside, from input types; an error names this node.
@@ -153,12 +200,13 @@ class Node:
         return f"<{self.op_name} {self.name}>"
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """Output number `index` of `node`."""
 
+    # A tuple, as entries are keys wherever graphs are looked at.
+
     node: Node
-    index: int = 0
+    index: int = 0  # type: ignore[assignment] # nobody looks for the position of something in an entry
 
     def __str__(self) -> str:
         return self.node.name if self.node.num_outputs == 1 else f"{self.node.name}:{self.index}"
@@ -170,9 +218,12 @@ class Graph:
     Args:
         outputs: the outputs.
         declared: variables that a file lists first, in this order, whether or not an output needs them.
+
+    Attributes:
+        hinted_types: the types that follow from hints alone, once they have been found; see `minidnn.ir.infer`.
     """
 
-    __slots__ = ("_order", "declared", "outputs")
+    __slots__ = ("_listing", "_operations", "_order", "_variables", "declared", "hinted_types", "outputs")
 
     declared: tuple[Node, ...]
     outputs: tuple[Entry, ...]
@@ -180,7 +231,12 @@ class Graph:
     def __init__(self, outputs: Iterable[Entry], declared: Iterable[Node] = ()) -> None:
         self.outputs = tuple(outputs)
         self.declared = tuple(declared)
+        # Made at the first need.
         self._order: tuple[Node, ...] | None = None
+        self._listing: tuple[Node, ...] | None = None
+        self._variables: tuple[Node, ...] | None = None
+        self._operations: tuple[Node, ...] | None = None
+        self.hinted_types: Mapping[Entry, TensorType] | None = None
 
     def nodes(self) -> tuple[Node, ...]:
         """All nodes, inputs before users: depth first from the outputs, in order of inputs.
@@ -199,16 +255,22 @@ class Graph:
 
     def listing(self) -> tuple[Node, ...]:
         """All nodes as a file lists them: the declared variables, and `nodes` without them."""
-        first = {node.name: node for node in self.declared}
-        first.update({node.name: node for node in self.variables() if node.name in first})
-        front = dict.fromkeys(first.values())
-        return (*front, *(node for node in self.nodes() if node not in front))
+        if self._listing is None:
+            first = {node.name: node for node in self.declared}
+            first.update({node.name: node for node in self.variables() if node.name in first})
+            front = dict.fromkeys(first.values())
+            self._listing = (*front, *(node for node in self.nodes() if node not in front))
+        return self._listing
 
     def variables(self) -> tuple[Node, ...]:
-        return tuple(n for n in self.nodes() if n.is_variable)
+        if self._variables is None:
+            self._variables = tuple(n for n in self.nodes() if n.op is None)
+        return self._variables
 
     def operations(self) -> tuple[Node, ...]:
-        return tuple(n for n in self.nodes() if not n.is_variable)
+        if self._operations is None:
+            self._operations = tuple(n for n in self.nodes() if n.op is not None)
+        return self._operations
 
     def consumers(self) -> dict[Entry, list[Node]]:
         """Who reads each entry; a node that reads it twice is there twice. Graph outputs do not count."""
@@ -226,40 +288,48 @@ class Graph:
         """
         new: dict[Entry, Entry] = {}
         for node in self.nodes():
-            inputs = tuple(new[e] for e in node.inputs)
+            inputs = tuple([new.get(e, e) for e in node.inputs]) if new else node.inputs
             replaced = change(node, inputs)
             if replaced is None:
-                kept = node if inputs == node.inputs else make_like(node, inputs)
+                if inputs == node.inputs:
+                    continue
+                kept = make_like(node, inputs)
                 replaced = [kept[i] for i in range(node.num_outputs)]
             for i, entry in enumerate(replaced):
                 new[node[i]] = entry
+        if not new and not self.declared:
+            return self
+        read = set(self.variables())
         for node in self.declared:
-            if node[0] not in new:
+            if node not in read:
                 new[node[0]] = (change(node, ()) or [node[0]])[0]
-        declared = [new[node[0]].node for node in self.declared]
-        return type(self)((new[e] for e in self.outputs), (node for node in declared if node.is_variable))
+        declared = [new.get(node[0], node[0]).node for node in self.declared]
+        return type(self)((new.get(e, e) for e in self.outputs), (node for node in declared if node.is_variable))
 
 
 def _topological(outputs: Sequence[Entry]) -> Iterator[Node]:
-    done: set[int] = set()
+    done: set[Node] = set()
     for output in outputs:
-        stack: list[tuple[Node, int]] = [(output.node, 0)]
+        stack = [(output.node, iter(output.node.inputs))] if output.node not in done else []
         while stack:
-            node, position = stack.pop()
-            if id(node) in done:
-                continue
-            if position < len(node.inputs):
-                stack.append((node, position + 1))
-                child = node.inputs[position].node
-                if id(child) not in done:
-                    stack.append((child, 0))
+            node, inputs = stack[-1]
+            for entry in inputs:
+                child = entry.node
+                if child in done:
+                    continue
+                if child.inputs:
+                    stack.append((child, iter(child.inputs)))
+                    break
+                done.add(child)
+                yield child
             else:
-                done.add(id(node))
+                stack.pop()
+                done.add(node)
                 yield node
 
 
 def make_variable(name: str, **hints: Any) -> Entry:
-    return Entry(Node(None, name, hints=Attrs(hints)))
+    return Entry(Node(None, name, hints=Attrs(hints) if hints else NO_ATTRS))
 
 
 def make_node(op: Op | str, name: str, inputs: Sequence[Entry], attrs: Mapping[str, Any] | None = None) -> Node:
@@ -316,8 +386,14 @@ def unfused_outputs(node: Node, inputs: tuple[Entry, ...]) -> Sequence[Entry] | 
     return node.subgraph.rewrite(change).outputs
 
 
-def make_like(node: Node, inputs: tuple[Entry, ...]) -> Node:
-    return replace(node, inputs=inputs)
+def make_like(node: Node, inputs: tuple[Entry, ...], **changes: Any) -> Node:
+    """The node with other inputs, and whatever else changes: `dataclasses.replace` without its checks.
+
+    Most nodes of a graph are made again by each rewriting.
+    """
+    made = object.__new__(Node)
+    made.__dict__.update(node.__dict__, inputs=inputs, **changes)
+    return made
 
 
 def infer_types(graph: Graph, feed: Mapping[str, TensorType]) -> dict[Entry, TensorType]:

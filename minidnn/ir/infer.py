@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from minidnn.errors import OpError, SizeError
-from minidnn.ir.graph import Entry, Graph, Node, make_variable
+from minidnn.ir.graph import Entry, Graph, Inference, Node, make_variable
 from minidnn.ops.registry import TensorType
 from minidnn.sizes import Size, by_example
 
@@ -28,17 +28,21 @@ def hinted_type(variable: Node) -> TensorType | None:
     A dimension that is None, zero (as in MXNet 1) or negative (as in MXNet 2) is unknown. Without a
     dtype it is float32.
     """
+    for known in variable.inferences:
+        if known.attrs is variable.hints:
+            return known.outputs[0] if known.outputs else None
     shape = variable.hints.get("shape")
-    if not isinstance(shape, tuple) or not all(isinstance(n, Size) or (isinstance(n, int) and n > 0) for n in shape):
-        return None
-    return TensorType(shape, _hinted_dtype(variable) or _DEFAULT_DTYPE)
+    is_known = isinstance(shape, tuple) and all(isinstance(n, Size) or (isinstance(n, int) and n > 0) for n in shape)
+    outputs = (TensorType(shape, _hinted_dtype(variable) or _DEFAULT_DTYPE),) if is_known else ()
+    variable.inferences[:] = [Inference(variable.hints, None, (), outputs)]
+    return outputs[0] if outputs else None
 
 
 def known_types(
     graph: Graph,
     shapes: Mapping[str, Sequence[Any]] | None = None,
     dtypes: Mapping[str, Any] | None = None,
-) -> dict[Entry, TensorType]:
+) -> Mapping[Entry, TensorType]:
     """The type of every entry for which it is known.
 
     Args:
@@ -49,30 +53,48 @@ def known_types(
     Raises:
         OpError: the types that are known do not fit; the message names the node.
     """
-    given: dict[str, TensorType] = {}
-    chosen: dict[str, np.dtype[Any]] = {name: np.dtype(dtype) for name, dtype in (dtypes or {}).items()}
+    shapes, dtypes = shapes or {}, dtypes or {}
+    given: dict[Entry, TensorType] = {}
+    chosen: dict[str, np.dtype[Any]] = {}
+    by_hints = True
     for variable in graph.variables():
-        hinted = hinted_type(variable)
-        shape = (shapes or {}).get(variable.name)
-        dtype = chosen.get(variable.name) or _hinted_dtype(variable)
-        if shape is not None:
-            given[variable.name] = TensorType(
-                tuple(n if isinstance(n, Size) else int(n) for n in shape), dtype or _DEFAULT_DTYPE
-            )
-        elif hinted is not None:
-            given[variable.name] = TensorType(hinted.shape, dtype or hinted.dtype)
+        name, hinted = variable.name, hinted_type(variable)
+        dtype = np.dtype(dtypes[name]) if dtypes.get(name) is not None else _hinted_dtype(variable)
+        type_ = hinted if name not in shapes and name not in dtypes else _given_type(hinted, shapes.get(name), dtype)
+        by_hints = by_hints and type_ is hinted and (hinted is not None or name not in dtypes)
+        if type_ is not None:
+            given[variable[0]] = type_
         if dtype is not None:
-            chosen[variable.name] = dtype
-    return _propagate(graph, given, chosen)
+            chosen[name] = dtype
+    if not by_hints:
+        return _propagate(graph, given, chosen)
+    if graph.hinted_types is None:
+        graph.hinted_types = _propagate(graph, given, chosen)
+    return graph.hinted_types
+
+
+def _given_type(
+    hinted: TensorType | None, shape: Sequence[Any] | None, dtype: np.dtype[Any] | None
+) -> TensorType | None:
+    """The type of a variable by what is given and what is hinted; the hinted one itself, if that says the same."""
+    if shape is not None:
+        dims = tuple(n if isinstance(n, Size) else int(n) for n in shape)
+    elif hinted is not None:
+        dims = hinted.shape
+    else:
+        return None
+    type_ = TensorType(dims, dtype or _DEFAULT_DTYPE)
+    return hinted if hinted is not None and hinted.is_identical(type_) else type_
 
 
 def with_types(graph: Graph, types: Mapping[str, TensorType]) -> Graph:
     """The graph with these types as the hints of its variables."""
 
     def change(node: Node, _: tuple[Entry, ...]) -> Sequence[Entry] | None:
-        if not node.is_variable or node.name not in types:
+        wanted = types.get(node.name) if node.op is None else None
+        known = hinted_type(node) if wanted is not None and "dtype" in node.hints else None
+        if wanted is None or (known is not None and known.is_identical(wanted)):
             return None
-        wanted = types[node.name]
         return [make_variable(node.name, **{**node.hints, "shape": wanted.shape, "dtype": wanted.dtype})]
 
     return graph.rewrite(change)
@@ -84,9 +106,9 @@ def _hinted_dtype(variable: Node) -> np.dtype[Any] | None:
 
 
 def _propagate(
-    graph: Graph, given: Mapping[str, TensorType], dtypes: Mapping[str, np.dtype[Any]]
+    graph: Graph, given: Mapping[Entry, TensorType], dtypes: Mapping[str, np.dtype[Any]]
 ) -> dict[Entry, TensorType]:
-    types = {v[0]: given[v.name] for v in graph.variables() if v.name in given}
+    types = dict(given)
     for node in graph.operations():
         inputs = [types.get(e) for e in node.inputs]
         if any(t is None for t in inputs):
@@ -132,7 +154,7 @@ def _inside(
 ) -> Sequence[TensorType | None]:
     """The input types of a fused node, completed by what its subgraph says."""
     assert node.subgraph is not None
-    given = {name: t for name, t in node.feed_inside(inputs).items() if t is not None}
+    given = {entry: t for entry, t in node.bind_inside(inputs).items() if t is not None}
     wanted = {name: d for name, d in node.feed_inside(dtypes).items() if d is not None}
     try:
         types = _propagate(node.subgraph, given, wanted)

@@ -90,7 +90,7 @@ def _defaults(op: Op, attrs: Attrs) -> Mapping[str, Any]:
     return {name: value for name, value in made.items() if name not in required}
 
 
-def _types_inside(node: Node, types: Mapping[Entry, TensorType]) -> dict[Entry, TensorType]:
+def _types_inside(node: Node, types: Mapping[Entry, TensorType]) -> Mapping[Entry, TensorType]:
     assert node.subgraph is not None
     given = {name: t for name, t in node.feed_inside([types.get(e) for e in node.inputs]).items() if t is not None}
     shapes = {name: t.shape for name, t in given.items()}

@@ -12,86 +12,39 @@ from dataclasses import replace
 from typing import Any
 
 from minidnn.errors import OpError, ShapeError
-from minidnn.ir.graph import Entry, Graph, Node, infer_types, make_variable
-from minidnn.ir.infer import hinted_type, known_types
+from minidnn.ir.graph import Entry, Graph, Node, infer_types, make_like, make_variable
+from minidnn.ir.infer import hinted_type
 from minidnn.ops.registry import Attrs, TensorType
-from minidnn.sizes import Decisions, Guard, Size, bind, example_of, has_sizes, symbols_of
+from minidnn.sizes import Guard, Size, bind, example_of, has_sizes, symbols_of
 
 __all__ = [
     "bind_examples",
     "bind_graph",
     "bind_known",
-    "check_shapes",
+    "bind_node",
     "example_shapes",
     "example_sizes",
     "find_sizes",
     "fits",
     "format_sizes",
     "guards_of",
+    "has_sized_attrs",
     "input_types",
     "is_tied",
-    "settle",
-    "shapes_of",
-    "symbolic_types",
+    "symbols_by_name",
+    "variables_of",
 ]
-
-# What the axes of an input of that many dimensions are called.
-_AXES: dict[int, tuple[str, ...]] = {
-    0: (),
-    1: ("N",),
-    2: ("N", "L"),
-    3: ("N", "L", "C"),
-    4: ("N", "C", "H", "W"),
-    5: ("N", "C", "D", "H", "W"),
-}
-
-# How many sets of sizes that may have to be equal are tried; further ones are numbers.
-_MAX_TRIALS = 64
-
-
-def symbolic_types(types: Sequence[TensorType], decisions: Decisions) -> list[TensorType]:
-    """The types with a symbol for every size of every axis.
-
-    Inputs whose first axis agrees share its symbol.
-    """
-    names: set[str] = set()
-    first: dict[int, Size] = {}
-    result = []
-    for type_ in types:
-        axes = _AXES.get(type_.ndim, ("N", *(f"D{i}" for i in range(1, type_.ndim))))
-        shape: list[Size] = []
-        for axis, (name, number) in enumerate(zip(axes, type_.shape, strict=True)):
-            if axis == 0 and number in first:
-                shape.append(first[number])
-                continue
-            shape.append(decisions.symbol(_fresh(name, names), number))
-            if axis == 0:
-                first[number] = shape[0]
-        result.append(TensorType(tuple(shape), type_.dtype))
-    return result
-
-
-def _fresh(name: str, names: set[str]) -> str:
-    number, fresh = 1, name
-    while fresh in names:
-        number += 1
-        fresh = f"{name}{number}"
-    names.add(fresh)
-    return fresh
 
 
 def input_types(graph: Graph) -> dict[str, TensorType]:
     """The types of variables whose shapes hold symbols, by name."""
-    return {
-        v.name: TensorType(v.hints["shape"], v.hints["dtype"])
-        for v in _variables(graph)
-        if has_sizes(v.hints.get("shape"))
-    }
+    sized = [v for v in variables_of(graph) if v.hints.has_sizes]
+    return {v.name: TensorType(v.hints["shape"], v.hints["dtype"]) for v in sized if has_sizes(v.hints.get("shape"))}
 
 
 def guards_of(graph: Graph) -> tuple[Guard, ...]:
     """What was decided by sizes."""
-    return tuple(guard for v in _variables(graph) for guard in v.hints.get("guards", ()))
+    return tuple(guard for v in variables_of(graph) for guard in v.hints.get("guards", ()))
 
 
 def format_sizes(graph: Graph, names: Sequence[str]) -> str:
@@ -101,7 +54,7 @@ def format_sizes(graph: Graph, names: Sequence[str]) -> str:
         graph: the graph.
         names: of its inputs.
     """
-    known = {v.name: v.hints.get("shape") for v in _variables(graph)}
+    known = {v.name: v.hints.get("shape") for v in variables_of(graph)}
     lines = []
     for name in names:
         shape = known.get(name)
@@ -114,7 +67,7 @@ def format_sizes(graph: Graph, names: Sequence[str]) -> str:
 
 def is_tied(graph: Graph) -> bool:
     """Whether the graph is only for inputs of the shapes that its hints say, by its attributes or by decisions."""
-    return bool(guards_of(graph)) or any(map(_has_sized_attrs, graph.nodes()))
+    return bool(guards_of(graph)) or any(map(has_sized_attrs, graph.nodes()))
 
 
 def find_sizes(graph: Graph, shapes: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
@@ -130,9 +83,9 @@ def find_sizes(graph: Graph, shapes: Mapping[str, Sequence[Any]]) -> dict[str, A
     """
     found: dict[str, Any] = {}
     where: dict[str, str] = {}
-    for variable in _variables(graph):
-        type_ = hinted_type(variable)
-        if type_ is None or variable.name not in shapes:
+    for variable in variables_of(graph):
+        type_ = hinted_type(variable) if variable.name in shapes else None
+        if type_ is None:
             continue
         name, shape = variable.name, tuple(shapes[variable.name])
         wanted = f"input {name!r} must have shape {type_.shape}, got {shape}"
@@ -185,7 +138,7 @@ def bind_known(graph: Graph, shapes: Mapping[str, Sequence[Any]]) -> Graph:
 
 def bind_examples(graph: Graph) -> Graph:
     """The graph for the call that was traced, if attributes depend on sizes: for files that hold numbers only."""
-    if not any(_has_sized_attrs(node) for node in graph.nodes()):
+    if not any(has_sized_attrs(node) for node in graph.nodes()):
         return graph
     shapes = {name: example_of(t.shape) for name, t in input_types(graph).items()}
     return bind_graph(graph, find_sizes(graph, shapes))
@@ -193,7 +146,7 @@ def bind_examples(graph: Graph) -> Graph:
 
 def example_sizes(graph: Graph) -> dict[str, int]:
     """The numbers of the symbols in the call that was traced."""
-    return {name: size.example for name, size in _symbols(graph).items()}
+    return {name: size.example for name, size in symbols_by_name(graph).items()}
 
 
 def example_shapes(graph: Graph, types: Mapping[str, TensorType]) -> dict[str, tuple[int, ...]]:
@@ -216,8 +169,8 @@ def _shapes_by_name(graph: Graph, feed: Mapping[str, TensorType]) -> Iterator[tu
             yield from _shapes_by_name(node.subgraph, node.feed_inside([types[e] for e in node.inputs]))
 
 
-def _has_sized_attrs(node: Node) -> bool:
-    return node.attrs.has_sizes or (node.subgraph is not None and any(map(_has_sized_attrs, node.subgraph.nodes())))
+def has_sized_attrs(node: Node) -> bool:
+    return node.attrs.has_sizes or (node.subgraph is not None and any(map(has_sized_attrs, node.subgraph.nodes())))
 
 
 def bind_graph(graph: Graph, sizes: Mapping[str, Any]) -> Graph:
@@ -232,10 +185,10 @@ def bind_graph(graph: Graph, sizes: Mapping[str, Any]) -> Graph:
     """
     if not sizes or not any(map(_needs_binding, graph.listing())):
         return graph
-    return _bound(graph, {**_symbols(graph), **sizes})
+    return _bound(graph, {**symbols_by_name(graph), **sizes})
 
 
-def _symbols(graph: Graph) -> dict[str, Size]:
+def symbols_by_name(graph: Graph) -> dict[str, Size]:
     sizes = (size for t in input_types(graph).values() for size in t.shape)
     return {size.name: size for size in sizes if isinstance(size, Size) and size.name is not None}
 
@@ -244,19 +197,29 @@ def _bound(graph: Graph, sizes: Mapping[str, Any]) -> Graph:
     def change(node: Node, inputs: tuple[Entry, ...]) -> Sequence[Entry] | None:
         if node.op is None:
             return _bound_variable(node, sizes)
-        if not _has_sized_attrs(node):
+        if not has_sized_attrs(node):
             return None
-        if node.subgraph is not None:
-            made = _with_subgraph(node, inputs, _bound(node.subgraph, sizes))
-        else:
-            made = replace(node, inputs=inputs, attrs=_bound_attrs(node, sizes))
+        made = make_like(bind_node(node, sizes), inputs)
         return [made[i] for i in range(made.num_outputs)]
 
     return graph.rewrite(change)
 
 
+def bind_node(node: Node, sizes: Mapping[str, Any]) -> Node:
+    """The operation for these sizes.
+
+    Raises:
+        OpError: an attribute comes out as what its operator does not allow; the message names the node.
+    """
+    if not has_sized_attrs(node):
+        return node
+    if node.subgraph is not None:
+        return _with_subgraph(node, _bound(node.subgraph, sizes))
+    return replace(node, attrs=_bound_attrs(node, sizes))
+
+
 def _needs_binding(node: Node) -> bool:
-    return _has_sized_attrs(node) or "guards" in node.hints or has_sizes(node.hints.get("shape"))
+    return has_sized_attrs(node) or node.hints.has_sizes or "guards" in node.hints
 
 
 def _bound_variable(node: Node, sizes: Mapping[str, Any]) -> list[Entry] | None:
@@ -274,141 +237,13 @@ def _bound_attrs(node: Node, sizes: Mapping[str, Any]) -> Attrs:
         raise type(error)(f"node {node.name!r}: {error}") from None
 
 
-def _with_subgraph(node: Node, inputs: tuple[Entry, ...], subgraph: Graph) -> Node:
+def _with_subgraph(node: Node, subgraph: Graph) -> Node:
     """The node with another subgraph, whose variables have the names of those of the old one."""
     renewed = {variable.name: variable for variable in subgraph.variables()}
     inner = tuple(renewed.get(variable.name, variable) for variable in node.inner_inputs)
-    return replace(node, inputs=inputs, subgraph=subgraph, inner_inputs=inner)
+    return replace(node, subgraph=subgraph, inner_inputs=inner)
 
 
-def check_shapes(
-    graph: Graph, bound: Graph, sizes: Mapping[str, int], said: Mapping[Entry, TensorType] | None = None
-) -> None:
-    """Whether what the graph says of shapes is so for these sizes.
-
-    While it was traced, operators took sizes for equal, or for 1, where they were so in that call.
-
-    Args:
-        graph: as it was traced: all variables have their types as hints.
-        bound: the same graph for these sizes.
-        sizes: numbers of the symbols.
-        said: the types of the graph as it was traced, where they are known already.
-
-    Raises:
-        ShapeError: a shape comes out otherwise; the message names the node.
-        OpError: shapes do not fit; the message names the node.
-    """
-    try:
-        said, found = said or shapes_of(graph), shapes_of(bound)
-    except (ArithmeticError, IndexError) as error:
-        raise ShapeError(str(error)) from None
-    for node, same in zip(graph.nodes(), bound.nodes(), strict=True):
-        for i in range(node.num_outputs):
-            # Sizes that depend on values are not known before a run.
-            if node[i] not in said or same[i] not in found:
-                continue
-            shape = bind(said[node[i]].shape, sizes)
-            if shape != found[same[i]].shape:
-                raise ShapeError(
-                    f"node {node.name!r}: it was traced for a result of shape {said[node[i]].shape}, "
-                    f"which is {shape} here, but has shape {found[same[i]].shape}"
-                )
-
-
-def settle(graph: Graph, guards: Sequence[Guard]) -> Graph:
-    """The graph in which sizes that cannot be others are numbers, as channels are; guards are hints of its inputs.
-
-    Args:
-        graph: as it was traced: all variables have their types as hints.
-        guards: what was decided.
-    """
-    symbolic = input_types(graph)
-    values = _settled(graph, guards)
-    noted = _relevant(guards, values)
-
-    mine = {name: tuple(g for g in noted if _first_input(g, symbolic) == name) for name in symbolic}
-
-    def change(node: Node, _: tuple[Entry, ...]) -> Sequence[Entry] | None:
-        if not node.is_variable or not mine.get(node.name):
-            return None
-        return [make_variable(node.name, **{**node.hints, "guards": mine[node.name]})]
-
-    return bind_graph(graph, values).rewrite(change)
-
-
-def _settled(graph: Graph, guards: Sequence[Guard]) -> dict[str, Any]:
-    """For every symbol itself, another that it always equals, or the number that it always is."""
-    symbols = {name: size.example for name, size in _symbols(graph).items()}
-    said = shapes_of(graph)
-    varying = [name for name in symbols if _can_vary(graph, guards, [name], symbols, said)]
-    values: dict[str, Any] = {name: Size.symbol(name, symbols[name]) for name in varying}
-    left = [name for name in symbols if name not in values]
-    trials = iter(range(_MAX_TRIALS))
-    while left:
-        first, *others = left
-        equal = [name for name in others if symbols[name] == symbols[first]]
-        together = [[first, *equal]] if len(equal) > 1 else []
-        together += [[first, name] for name in equal]
-        tried = (names for names, _ in zip(together, trials, strict=False))
-        group = next((names for names in tried if _can_vary(graph, guards, names, symbols, said)), None)
-        for name in group or [first]:
-            values[name] = symbols[first] if group is None else Size.symbol(first, symbols[first])
-        left = [name for name in left if name not in values]
-    return values
-
-
-def _relevant(guards: Sequence[Guard], values: Mapping[str, Any]) -> list[Guard]:
-    """The guards that sizes which are still symbols can break."""
-    bound = [
-        replace(g, left=bind(g.left, values), right=bind(g.right, values))
-        for g in guards
-        if symbols_of((g.left, g.right)) <= values.keys()
-    ]
-    return [g for g in bound if has_sizes((g.left, g.right))]
-
-
-def _first_input(guard: Guard, symbolic: Mapping[str, TensorType]) -> str | None:
-    """The input that a guard stands at: the last one that brings one of its symbols, so that all are known there."""
-    wanted = symbols_of((guard.left, guard.right))
-    return next((name for name, t in symbolic.items() if symbols_of(t.shape) & wanted), None)
-
-
-def _can_vary(
-    graph: Graph,
-    guards: Sequence[Guard],
-    names: Sequence[str],
-    numbers: Mapping[str, int],
-    said: Mapping[Entry, TensorType],
-) -> bool:
-    """Whether the graph holds for another number of these symbols too, the same for all of them."""
-    mine = [g for g in guards if not symbols_of((g.left, g.right)).isdisjoint(names)]
-    mine = [g for g in mine if symbols_of((g.left, g.right)) <= numbers.keys()]
-    for other in _others(numbers[names[0]]):
-        tried = {**numbers, **dict.fromkeys(names, other)}
-        if not all(guard.holds(tried) for guard in mine):
-            continue
-        try:
-            bound = bind_graph(graph, tried)
-            check_shapes(graph, bound, tried, said)
-        except (OpError, ArithmeticError):
-            continue
-        return True
-    return False
-
-
-def _others(number: int) -> tuple[int, ...]:
-    """Numbers to try; 1 is none of them, which fits nearly everything by broadcasting."""
-    tried = (number + 1, number - 1, 2 * number, 3 * number + 1)
-    return tuple(dict.fromkeys(n for n in tried if n > 1 and n != number))
-
-
-def _variables(graph: Graph) -> list[Node]:
+def variables_of(graph: Graph) -> list[Node]:
     """All variables, also those that no output needs."""
-    return [node for node in graph.listing() if node.is_variable]
-
-
-def shapes_of(graph: Graph) -> dict[Entry, TensorType]:
-    """The types of everything in a traced graph, in symbols, as far as they are known."""
-    hints = {v.name: v.hints for v in graph.variables()}
-    shapes = {name: hint["shape"] for name, hint in hints.items()}
-    return known_types(graph, shapes, {name: hint["dtype"] for name, hint in hints.items()})
+    return [node for node in graph.listing() if node.op is None]

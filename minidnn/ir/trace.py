@@ -23,7 +23,7 @@ from minidnn.ir.graph import Entry, Graph, Node, make_node, make_variable
 from minidnn.ir.sizes import depends_on_size, with_sizes
 from minidnn.ops.registry import Attrs, Op, TensorType
 from minidnn.scope import current_scope
-from minidnn.sizes import Decisions, by_example, example_of
+from minidnn.sizes import Condition, Decisions, by_example_noting, example_of
 from minidnn.user_code import at_user_line, user_call
 
 __all__ = ["Trace", "Traceable", "current_trace", "innermost_serial", "no_data", "trace_of", "untraced"]
@@ -214,11 +214,16 @@ class Trace(Generic[Array]):
             MXNetError: the size of the result depends on values, and there are none.
         """
         entries = tuple(map(self.entry, arrays))
-        if op.has_unknown_size(attrs):
+        conditions: Sequence[Condition] = ()
+        given = [a._type for a in arrays]
+        is_unknown = op.has_unknown_size(attrs)
+        if is_unknown:
             types = self._find_types(op, attrs, entries)
         else:
-            types = _inferred(op, attrs, [a._type for a in arrays])
+            types, conditions = _inferred(op, attrs, given)
         node = Node(op, self._fresh_name(op.name), attrs, entries)
+        if not is_unknown:
+            node.remember(given, types, conditions)
         self._note_sources(node, types)
         return tuple(self._array._traced(node[i], t, self) for i, t in enumerate(types))
 
@@ -312,9 +317,9 @@ class Trace(Generic[Array]):
         return name
 
 
-def _inferred(op: Op, attrs: Attrs, types: Sequence[TensorType]) -> tuple[TensorType, ...]:
+def _inferred(op: Op, attrs: Attrs, types: Sequence[TensorType]) -> tuple[tuple[TensorType, ...], Sequence[Condition]]:
     try:
-        return by_example(op.infer_types, attrs, types)
+        return by_example_noting(op.infer_types, attrs, types)
     except OpError:
         # The user reads the numbers of the call, not what they stand for.
         numbers = op.make_attrs({name: example_of(value) for name, value in attrs.items()})

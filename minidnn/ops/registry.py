@@ -57,8 +57,22 @@ class TensorType(NamedTuple):
     def nbytes(self) -> int:
         return self.size * self.dtype.itemsize
 
+    def is_identical(self, other: TensorType) -> bool:
+        """Whether either can stand for both: equal, and sizes are of the same trace and have the same examples."""
+        return self is other or (
+            self.dtype == other.dtype
+            and len(self.shape) == len(other.shape)
+            and all(map(_is_identical, self.shape, other.shape))
+        )
+
     def __str__(self) -> str:
         return f"{self.dtype}[{', '.join(map(str, self.shape))}]"
+
+
+def _is_identical(left: Any, right: Any) -> bool:
+    if isinstance(left, Size):
+        return left.is_identical(right)
+    return type(left) is type(right) and bool(left == right)
 
 
 def _parse_literal(text: str) -> Any:
@@ -199,14 +213,21 @@ class Attr:
 class Attrs(Mapping[str, Any]):
     """Checked attributes of one node: an immutable, hashable mapping that also reads as ``attrs.kernel``."""
 
-    __slots__ = ("_hash", "_items")
+    __slots__ = ("_has_sizes", "_hash", "_items")
 
     def __init__(self, items: Mapping[str, Any]) -> None:
         object.__setattr__(self, "_items", dict(items))
         object.__setattr__(self, "_hash", None)
+        object.__setattr__(self, "_has_sizes", None)
 
     def __getitem__(self, key: str) -> Any:
         return self._items[key]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._items
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return self._items.get(key, default)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._items)
@@ -245,7 +266,9 @@ class Attrs(Mapping[str, Any]):
     @property
     def has_sizes(self) -> bool:
         """Whether a value depends on the sizes of a network's inputs."""
-        return any(map(has_sizes, self._items.values()))
+        if self._has_sizes is None:
+            object.__setattr__(self, "_has_sizes", any(map(has_sizes, self._items.values())))
+        return self._has_sizes  # type: ignore[no-any-return]
 
 
 InferFn = Callable[[Attrs, Sequence[TensorType]], Sequence[TensorType]]

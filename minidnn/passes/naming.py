@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from minidnn.ir.graph import Entry, Graph, Node, make_fused
+from minidnn.ir.graph import Entry, Graph, Node, make_like
+from minidnn.ops.registry import Attrs
 
 __all__ = ["find_anchor", "name_fused_nodes"]
 
@@ -36,7 +37,7 @@ def name_fused_nodes(graph: Graph) -> Graph:
         while f"{stem}_{count}" in taken:
             count += 1
         hints = {key: value for key, value in node.hints.items() if key not in _HINTS}
-        named = make_fused(f"{stem}_{count}", inputs, node.subgraph, hints | _mxnet_hints(node), node.inner_inputs)
+        named = make_like(node, inputs, name=f"{stem}_{count}", hints=Attrs(hints | _mxnet_hints(node)))
         count += 1
         return [named[i] for i in range(named.num_outputs)]
 

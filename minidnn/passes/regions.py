@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from minidnn.ir.graph import Entry, Graph, Node, make_fused, make_variable
+from minidnn.ir.graph import Entry, Graph, Node, make_fused, make_like, make_variable
 from minidnn.ir.infer import known_types
 from minidnn.ir.roles import input_roles
 from minidnn.ops.registry import TensorType
@@ -51,6 +50,7 @@ class GraphView:
         self.position = {node: i for i, node in enumerate(graph.nodes())}
         self._consumers = graph.consumers()
         self._outputs = frozenset(graph.outputs)
+        self._joinable: dict[Node, bool] = {}
 
     def consumers(self, entry: Entry) -> list[Node]:
         """The nodes that read the entry, each once."""
@@ -70,10 +70,11 @@ class GraphView:
 
     def can_join(self, node: Node, value: Entry) -> bool:
         """Whether a kernel that makes `value` can go on with `node`: see `can_join_epilogue`."""
-        if not can_join_epilogue(node, self.types) or not is_float32(self.types.get(value)):
-            return False
-        assert node.op is not None
-        return node.op.affine is None or parameters_are_variables(node)
+        if node not in self._joinable:
+            self._joinable[node] = can_join_epilogue(node, self.types) and (
+                node.op is None or node.op.affine is None or parameters_are_variables(node)
+            )
+        return self._joinable[node] and is_float32(self.types.get(value))
 
     def same_shape(self, first: Entry, second: Entry) -> bool:
         """Whether both shapes are known and equal."""
@@ -138,7 +139,7 @@ def fuse_region(
         while name in names or _NAME_OF_INPUT.fullmatch(name):
             name += "_"
         names.add(name)
-        return replace(node, name=name, inputs=tuple(inputs))
+        return make_like(node, tuple(inputs), name=name)
 
     for node in region:
         operands = [operand(e) for e in node.inputs]

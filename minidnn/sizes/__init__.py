@@ -16,7 +16,7 @@ those sizes for which everything that was decided would be decided so again. Els
 
 from minidnn.sizes.decisions import Decisions, Guard
 from minidnn.sizes.real import Number
-from minidnn.sizes.size import RELATIONS, Size, by_example
+from minidnn.sizes.size import RELATIONS, Condition, Size, by_example, by_example_noting
 from minidnn.sizes.text import SizedText, parse_sizes
 from minidnn.sizes.values import (
     as_index,
@@ -32,6 +32,7 @@ from minidnn.sizes.values import (
 
 __all__ = [
     "RELATIONS",
+    "Condition",
     "Decisions",
     "Guard",
     "Number",
@@ -40,6 +41,7 @@ __all__ = [
     "as_index",
     "bind",
     "by_example",
+    "by_example_noting",
     "example_of",
     "has_sizes",
     "is_same",

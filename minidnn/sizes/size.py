@@ -5,18 +5,19 @@ from __future__ import annotations
 import numbers
 import operator
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 
 from minidnn.sizes.real import SIGNS, Number, example
 from minidnn.sizes.terms import (
+    RELATIONS,
     Atom,
     Terms,
     constant_of,
     floor_divided,
-    lower_bound,
+    holds_always,
     minus,
     negated,
     plus,
@@ -25,21 +26,22 @@ from minidnn.sizes.terms import (
     times,
 )
 
-__all__ = ["RELATIONS", "Size", "by_example"]
+__all__ = ["RELATIONS", "Condition", "Size", "by_example", "by_example_noting"]
 
 Result = TypeVar("Result")
+# Left, relation, right, outcome: see `minidnn.sizes.decisions.Guard`.
+Condition = tuple[Any, str, Any, bool]
 
 # More terms than any shape needs: a bound on the work that a loop in user code can make of one size.
 MAX_TERMS = 64
 MAX_EXPONENT = 8
-
-RELATIONS: dict[str, Callable[[Any, Any], Any]] = {"==": operator.eq, "<": operator.lt, "<=": operator.le}
 
 
 class _State(threading.local):
     """Whether sizes are decided by their examples in this thread; see `minidnn.scope`."""
 
     by_example = False
+    conditions: list[Condition] | None = None
 
 
 _state = _State()
@@ -53,6 +55,17 @@ def by_example(function: Callable[..., Result], *args: Any) -> Result:
         return function(*args)
     finally:
         _state.by_example = before
+
+
+def by_example_noting(function: Callable[..., Result], *args: Any) -> tuple[Result, Sequence[Condition]]:
+    """`by_example`, and what was decided: for sizes for which all of it holds, the function decides the same again."""
+    before = _state.conditions
+    noted: list[Condition] = []
+    try:
+        _state.conditions = noted
+        return by_example(function, *args), noted
+    finally:
+        _state.conditions = before
 
 
 def _made(terms: Terms, example: int, decisions: Any) -> Any:
@@ -96,6 +109,16 @@ class Size:
     def structure(self) -> Terms:
         """What tells it apart whatever the sizes are."""
         return self.terms
+
+    def is_identical(self, other: Any) -> bool:
+        """Whether the other is this size, of the same trace and with the same example: whether either can stand for
+        both."""
+        return self is other or (
+            isinstance(other, Size)
+            and self.terms == other.terms
+            and self.example == other.example
+            and self.decisions is other.decisions
+        )
 
     # ---- arithmetic
 
@@ -146,6 +169,8 @@ class Size:
     def _want_divisor(self, other: Any) -> None:
         if example(other) == 0:
             raise ZeroDivisionError(f"{self} is divided by {other}, which is 0")
+        if isinstance(other, Size) and _state.by_example:
+            other._compare(0, "==")
 
     def __floordiv__(self, other: Any) -> Any:
         self._want_divisor(other)
@@ -210,23 +235,15 @@ class Size:
         """``self relation other``, for == and < and <=."""
         holds = RELATIONS[relation]
         other = other.item() if isinstance(other, np.number) else other
-        if not isinstance(other, (Size, int)):
-            return self._decide(other, relation, bool(holds(self.example, example(other))))
-        difference: Any = by_example(operator.sub, self, other)
-        if isinstance(difference, int):
-            return bool(holds(difference, 0))
-        low, below = lower_bound(difference.terms), lower_bound(negated(difference.terms))
-        if low is not None and low > 0:
-            return False
-        if low == 0 and relation == "<":
-            return False
-        if below is not None and (below > 0 or (below == 0 and relation == "<=")):
-            return relation != "=="
-        return self._decide(other, relation, bool(holds(self.example, example(other))))
+        operand = self._operand(other)
+        always = None if operand is None else holds_always(self.terms, relation, operand[0])
+        return self._decide(other, relation, bool(holds(self.example, example(other)))) if always is None else always
 
     def _decide(self, other: Any, relation: str, outcome: bool) -> bool:
         decisions = self.decisions or getattr(other, "decisions", None)
         if _state.by_example:
+            if _state.conditions is not None:
+                _state.conditions.append((self, relation, other, outcome))
             return outcome
         if decisions is not None and decisions.is_open and decisions.owner == threading.get_ident():
             decisions.note(self, relation, other, outcome)

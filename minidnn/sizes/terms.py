@@ -5,15 +5,18 @@ Atoms are symbols, and quotients and remainders that are no polynomials. Equal p
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import operator
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
 __all__ = [
+    "RELATIONS",
     "Atom",
     "Terms",
     "constant_of",
     "floor_divided",
+    "holds_always",
     "lower_bound",
     "minus",
     "negated",
@@ -30,9 +33,11 @@ __all__ = [
 Monomial = tuple["Atom", ...]
 Terms = tuple[tuple[Monomial, int], ...]
 
+RELATIONS: dict[str, Callable[[Any, Any], Any]] = {"==": operator.eq, "<": operator.lt, "<=": operator.le}
 
-class Atom:
-    """Something with a number that is not a sum or a product. Two are equal if their texts are.
+
+class Atom(str):
+    """Something with a number that is not a sum or a product: its text, by which atoms are compared.
 
     Args:
         kind: ``symbol``, ``//`` or ``%``.
@@ -40,24 +45,29 @@ class Atom:
         left, right: the operands of the others.
     """
 
-    __slots__ = ("kind", "left", "name", "right", "text")
+    # Normal forms are keys of caches: a text is compared and hashed at once.
+    __slots__ = ("kind", "left", "right")
+    kind: str
+    left: Terms
+    right: Terms
 
-    def __init__(self, kind: str, name: str = "", left: Terms = (), right: Terms = ()) -> None:
-        self.kind, self.name, self.left, self.right = kind, name, left, right
-        self.text = name if kind == "symbol" else f"{_in_brackets(left)} {kind} {_in_brackets(right)}"
+    def __new__(cls, kind: str, name: str = "", left: Terms = (), right: Terms = ()) -> Atom:
+        text = name if kind == "symbol" else f"{_in_brackets(left)} {kind} {_in_brackets(right)}"
+        atom = super().__new__(cls, text)
+        atom.kind, atom.left, atom.right = kind, left, right
+        return atom
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Atom) and self.text == other.text
-
-    def __hash__(self) -> int:
-        return hash(self.text)
+    @property
+    def name(self) -> str:
+        """Of a symbol."""
+        return str(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Atom, (self.kind, self.name, self.left, self.right)
+        return Atom, (self.kind, str(self), self.left, self.right)
 
     def value(self, values: Mapping[str, Any]) -> Any:
         if self.kind == "symbol":
-            return values[self.name]
+            return values[self]
         left, right = value_of(self.left, values), value_of(self.right, values)
         return left // right if self.kind == "//" else left % right
 
@@ -70,10 +80,10 @@ def _in_brackets(terms: Terms) -> str:
 def text_of(terms: Terms) -> str:
     shown = []
     for monomial, count in sorted(terms, key=lambda term: (not term[0], -term[1] if term[0] else 0)):
-        atoms = [a.text if a.kind == "symbol" else f"({a.text})" for a in monomial]
+        atoms = [str(a) if a.kind == "symbol" else f"({a})" for a in monomial]
         number = [str(abs(count))] if abs(count) != 1 or not atoms else []
         if len(terms) == 1 and not number and len(atoms) == 1 and count > 0:
-            return monomial[0].text
+            return str(monomial[0])
         product = "*".join([*number, *atoms])
         shown.append((" - " if count < 0 else " + ") + product)
     text = "".join(shown)
@@ -114,8 +124,7 @@ def normal_form(terms: Iterable[tuple[Monomial, int]]) -> Terms:
     sums: dict[Monomial, int] = {}
     for monomial, count in terms:
         sums[monomial] = sums.get(monomial, 0) + count
-    ordered = sorted(sums.items(), key=lambda term: [a.text for a in term[0]])
-    return tuple((monomial, count) for monomial, count in ordered if count)
+    return tuple((monomial, count) for monomial, count in sorted(sums.items()) if count)
 
 
 def constant_of(terms: Terms) -> int | None:
@@ -140,7 +149,7 @@ def minus(left: Terms, right: Terms) -> Terms:
 
 @lru_cache(_REMEMBERED)
 def times(left: Terms, right: Terms) -> Terms:
-    return normal_form((tuple(sorted((*a, *b), key=lambda atom: atom.text)), m * n) for a, m in left for b, n in right)
+    return normal_form((tuple(sorted((*a, *b))), m * n) for a, m in left for b, n in right)
 
 
 @lru_cache(_REMEMBERED)
@@ -207,9 +216,25 @@ def remainder(left: Terms, right: Terms) -> Terms:
     return (((Atom("%", left=rest, right=right),), 1),)
 
 
+@lru_cache(_REMEMBERED)
+def holds_always(left: Terms, relation: str, right: Terms) -> bool | None:
+    """Whether ``left relation right``, whatever the sizes are; None where that depends on them, or is not known."""
+    difference = minus(left, right)
+    constant = constant_of(difference)
+    if constant is not None:
+        return bool(RELATIONS[relation](constant, 0))
+    low, below = lower_bound(difference), lower_bound(negated(difference))
+    if low is not None and (low > 0 or (low == 0 and relation == "<")):
+        return False
+    if below is not None and (below > 0 or (below == 0 and relation == "<=")):
+        return relation != "=="
+    return None
+
+
+@lru_cache(_REMEMBERED)
 def symbols_in(terms: Terms) -> frozenset[str]:
     found: set[str] = set()
     for monomial, _ in terms:
         for atom in monomial:
-            found |= {atom.name} if atom.kind == "symbol" else symbols_in(atom.left) | symbols_in(atom.right)
+            found |= {str(atom)} if atom.kind == "symbol" else symbols_in(atom.left) | symbols_in(atom.right)
     return frozenset(found)

@@ -15,7 +15,7 @@ __all__ = ["given_types"]
 
 def given_types(
     graph: Graph | object, shape: Mapping[str, Sequence[int]] | None, dtype: Mapping[str, Any] | Any = None
-) -> dict[Entry, TensorType]:
+) -> Mapping[Entry, TensorType]:
     """The types that follow from shapes by name and dtypes by name (or one dtype for all these shapes).
 
     Where neither is given, they are what the graph itself knows; nothing, if that does not fit together.
