@@ -20,7 +20,7 @@ from minidnn import settings
 from minidnn.errors import OpError, ShapeError, TypeMismatchError
 from minidnn.ir.graph import Graph, make_node, make_variable
 from minidnn.ir.printing import debug_enabled, debug_print, format_graph
-from minidnn.ir.symbolic import bind_graph, example_shapes, example_sizes, find_sizes
+from minidnn.ir.symbolic import bind_graph, example_shapes, example_sizes, find_sizes, has_sized_attrs
 from minidnn.ops.registry import Attrs, Op, TensorType
 from minidnn.passes import fold_constants, fuse_again
 from minidnn.plan.program import HostStep, PlanStep, describe_step
@@ -263,6 +263,8 @@ class Network:
         }
         self._arenas = Arenas() if arenas is None else arenas
         self._plans: Owner[CompiledGraph] = Owner()
+        # Beside the shapes that its inputs are said to have, of which nobody asks here.
+        self._depends_on_sizes = has_unknown_sizes(self._graph) or any(map(has_sized_attrs, self._graph.nodes()))
         self._examples = example_sizes(self._graph)
         self._usual: Mapping[str, tuple[int, ...]] | None = None
         self._store: WeightStore | None = None
@@ -288,7 +290,7 @@ class Network:
         """
         if sizes is None:
             sizes = find_sizes(self._graph, {name: type_.shape for name, type_ in inputs.items()})
-        bound = bind_graph(self._graph, sizes)
+        bound = bind_graph(self._graph, sizes) if self._depends_on_sizes else self._graph
         known = self._parameters
         if bound is not self._graph:
             # What depends on sizes alone is a constant of this plan.

@@ -195,17 +195,17 @@ def choose_tile(
     """
     most_rows = min(isa.max_rows, pixels, MAX_POINTERS // taps)
     tried = tiles or ((r, v) for v in widths for r in range(1, most_rows + 1) if fits(isa, r, v))
-    *_, rows, vectors = min(_cycles(isa, pixels, depth, columns, *tile) for tile in tried)
+    *_, vectors, rows = min(_cycles(isa, pixels, depth, columns, *tile) for tile in tried)
     return rows, vectors
 
 
 def _cycles(
     isa: Isa, pixels: int, depth: int, columns: int, rows: int, vectors: int
 ) -> tuple[float, int, int, int, int]:
-    """Cycles of a tile, what decides between equals, and the tile."""
+    """Cycles of a tile, what decides between equals, and its vectors and rows."""
     step = max(rows * vectors / 2, (rows + vectors) / 2, _SHORTEST_STEP) + _STEP_OVERHEAD
     count = -(-pixels // rows) * -(-columns // (vectors * isa.lanes))
-    return count * (depth * step + _TILE_CYCLES + rows * vectors), -rows * vectors, rows + vectors, rows, vectors
+    return count * (depth * step + _TILE_CYCLES + rows * vectors), -rows * vectors, rows + vectors, vectors, rows
 
 
 @lru_cache(maxsize=4096)
