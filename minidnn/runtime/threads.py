@@ -25,7 +25,7 @@ import numpy as np
 
 from minidnn import settings
 from minidnn.errors import SettingError
-from minidnn.plan.layout import COUNTER_WORDS, JOB_WORDS, LINE_BYTES, PAUSED_BYTE, SLOT_WORDS
+from minidnn.plan.layout import JOB_WORDS, LINE_BYTES, PAUSED_BYTE, SLOT_WORDS
 from minidnn.process_safe import ForkSafeLock, uninterrupted
 from minidnn.settings import quoted
 from minidnn_kernels.fork_lock import FORK_LOCK
@@ -133,14 +133,18 @@ class Job:
     def __init__(self, table: np.ndarray, most_parts: int) -> None:
         steps, words = table.shape
         self.table, self.most_parts = table, most_parts
-        self._counters = aligned_words(steps * COUNTER_WORDS)
+        self._steps, self._counters = steps, aligned_words(0)
         job = aligned_words(JOB_WORDS)
-        job[:4] = (table.ctypes.data, steps, words, self._counters.ctypes.data)
+        job[:3] = (table.ctypes.data, steps, words)
         self.words, self.address = view_words(job), int(job.ctypes.data)
         self.helpers = 0
 
     def place(self, scratch: int, bytes_per_thread: int, threads: int) -> None:
         """Where threads find memory of their own, and how many may work on it."""
+        if threads != self.words[6]:
+            # Of each step, what is done of it and the shares of all threads.
+            self._counters = aligned_words(self._steps * (1 + threads) * LINE_BYTES // 8)
+            self.words[3] = self._counters.ctypes.data
         self.words[4], self.words[5], self.words[6] = scratch, bytes_per_thread, threads
         self.helpers = min(threads, self.most_parts) - 1
 

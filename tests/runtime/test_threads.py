@@ -13,7 +13,7 @@ from processes import force_threads, network, python
 
 import minidnn.runtime.threads as threads_module
 from minidnn.engine import get_num_threads, set_num_threads
-from minidnn.plan.layout import COUNTER_WORDS, LINE_BYTES
+from minidnn.plan.layout import JOB_WORDS, LINE_BYTES
 from minidnn.runtime.threads import ThreadPool, aligned_words
 
 
@@ -158,7 +158,7 @@ def test_a_system_without_more_threads_is_no_reason_to_fail(monkeypatch: pytest.
     assert len(threads_module.pool._helpers) == started + 2
 
 
-@pytest.mark.parametrize("count", [1, COUNTER_WORDS, 1000])
+@pytest.mark.parametrize("count", [1, JOB_WORDS, 1000])
 def test_words_begin_on_a_cache_line(count: int) -> None:
     words = aligned_words(count)
     assert words.ctypes.data % LINE_BYTES == 0
