@@ -585,7 +585,7 @@ def info() -> dict[str, Any]:
         "cpu_features": sorted(host_features()),
         "isa": kernels.isa.name,
         "threads": get_num_threads(),
-        "threading": "own helper threads, parts taken from a counter",
+        "threading": "own helper threads, each with a share of each step",
         "cache_folder": f"off ({cache.why_off})" if cache.folder is None else str(cache.folder),
         "cache_limit_bytes": cache.limit,
         "settings": settings.in_environment(),

@@ -74,9 +74,10 @@ def _take(share: int, from_front: bool) -> int:
         first, end = word & _FIRST, word >> _HALF
         if first >= end:
             return -1
+        part: int = first if from_front else end - 1
         seen = compare_exchange(share, word, word + 1 if from_front else word - (1 << _HALF))
         if seen == word:
-            return first if from_front else end - 1
+            return part
         word = seen
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from processes import force_threads, network, python
 import minidnn.runtime.threads as threads_module
 from minidnn.engine import get_num_threads, set_num_threads
 from minidnn.plan.layout import JOB_WORDS, LINE_BYTES
-from minidnn.runtime.threads import ThreadPool, aligned_words
+from minidnn.runtime.threads import Job, ThreadPool, aligned_words
 
 
 @pytest.fixture(autouse=True)
@@ -164,3 +165,55 @@ def test_words_begin_on_a_cache_line(count: int) -> None:
     assert words.ctypes.data % LINE_BYTES == 0
     assert words.shape == (count,)
     assert not words.any()
+
+
+_LOOP = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 4)
+
+
+def _run_parts(threads: int, parts: Sequence[int], wait: bool = False) -> list[dict[int, list[int]]]:
+    """Which parts of each step each thread ran, in order; all of them begin the first step together if they `wait`."""
+    seen: list[dict[int, list[int]]] = [{} for _ in parts]
+    together = threading.Barrier(threads)
+
+    def run(arguments: int, part: int, count: int, memory: int) -> None:
+        step = ctypes.c_int64.from_address(arguments).value
+        mine = seen[step].setdefault(threading.get_ident(), [])
+        if wait and step == 0 and not mine:
+            together.wait(60)
+        mine.append(part)
+        assert count == parts[step]
+
+    loop = _LOOP(run)
+    address = ctypes.cast(loop, ctypes.c_void_p).value
+    table = aligned_words(3 * len(parts)).reshape(len(parts), 3)
+    table[:] = [(address, count, step) for step, count in enumerate(parts)]
+    force_threads(threads)
+    job = Job(table, max(parts))
+    job.place(0, 0, threads)
+    threads_module.pool.run(job)
+    return seen
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("parts", [[1], [2, 7], [24, 1, 23], [3, 100]])
+def test_every_part_is_run_once(threads: int, parts: list[int]) -> None:
+    for count, step in zip(parts, _run_parts(threads, parts), strict=True):
+        assert sorted(part for mine in step.values() for part in mine) == list(range(count))
+
+
+def test_each_thread_begins_with_its_own_share_and_others_take_from_its_end() -> None:
+    (step,) = _run_parts(3, [24], wait=True)
+    shares = {0: range(8), 8: range(8, 16), 16: range(16, 24)}
+    assert sorted(mine[0] for mine in step.values()) == sorted(shares)
+    for mine in step.values():
+        own = [part for part in mine if part in shares[mine[0]]]
+        assert own == sorted(own), "from the front"
+        assert mine[: len(own)] == own, "its own first"
+        for share in shares.values():
+            taken = [part for part in mine if part in share and part not in own]
+            assert taken == sorted(taken, reverse=True), "from the end"
+
+
+def test_a_single_part_is_the_callers() -> None:
+    for _ in range(20):
+        assert [*_run_parts(3, [1])[0]] == [threading.get_ident()]
