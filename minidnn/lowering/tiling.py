@@ -31,6 +31,10 @@ Fits = Callable[[Isa, int, int], bool]
 
 # A block of A's rows should stay in the second-level cache while the panels of B pass by.
 _CACHE_BYTES = 256 * 1024
+# Blocks of rows of one image whose weights are more than the cache holds; and how many times more bytes the weights of
+# such a step have than its data. Rows are read where they were written, weights by every thread.
+_ROW_BLOCKS = 4
+_WEIGHTS_SHARE = 4
 # A part is long enough to hide what taking it costs.
 _PART_OPERATIONS = 1_000_000
 # Of a row of A in a step along K, and of a column of B: a float32, or as many narrower elements.
@@ -107,9 +111,12 @@ def choose_tiling(
     def parts() -> int:
         return images * groups * -(-strips // block_strips) * -(-across // block_panels)
 
-    weights_bytes = taps * depth * columns * _STEP_BYTES
+    weights_bytes, data_bytes = taps * depth * columns * _STEP_BYTES, pixels * (depth + columns) * _STEP_BYTES
     if weights_bytes > _CACHE_BYTES:
-        # Read B as few times as possible: cut along its panels first.
+        # Each block of rows reads all of B. Where that is most of what there is to read, it is cut along its panels;
+        # else into a few blocks of rows, which stay on their cores from step to step.
+        if weights_bytes <= _WEIGHTS_SHARE * data_bytes:
+            block_strips = min(most_strips, -(-strips // max(1, min(_ROW_BLOCKS, wanted) // images)))
         while parts() < wanted and block_panels > 1:
             block_panels = -(-block_panels // 2)
     while parts() < wanted and block_strips > 1:
