@@ -1,4 +1,4 @@
-"""What a further size of the inputs costs: the first call with it against the next ones, and memory."""
+"""What a further size of the inputs costs: the first call with it against the next ones, memory, and speed after it."""
 
 from __future__ import annotations
 
@@ -52,12 +52,20 @@ class _Layer(HybridBlock):
         return self.other_norm(x + self.shrink(self.grow(x)))
 
 
-def _encoder(width: int = 128, layers: int = 4) -> Any:
+def _encoder(width: int = 128, layers: int = 4, length: int = 7) -> Any:
     net = nn.HybridSequential()
     net.add(*(_Layer(width) for _ in range(layers)))
     net.initialize(mx.init.Xavier())
-    net.optimize_for(mx.np.ones((1, 7, width)))
+    net.optimize_for(mx.np.ones((1, length, width)))
     return net
+
+
+def _fastest(nets: list[Any], x: Any, rounds: int = 40) -> list[float]:
+    """Seconds of the fastest call of each net, which take turns."""
+    for net in nets:
+        net(x)
+    times = [[_seconds(net, x) for net in nets] for _ in range(rounds)]
+    return [min(column) for column in zip(*times, strict=True)]
 
 
 def test_batches_of_resnet50(benchmark: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -92,3 +100,40 @@ def test_lengths_of_an_encoder(benchmark: Any, capsys: pytest.CaptureFixture[str
     benchmark.pedantic(run, rounds=3)
     with capsys.disabled():
         print("\nms a call, median over 64 lengths:", ", ".join(f"{1e3 * r:.2f}" for r in rounds))
+
+
+def test_lengths_against_encoders_of_one_length(benchmark: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    net = _encoder()
+    ratios: dict[int, float] = {}
+
+    def run() -> None:
+        for length in (*range(1, 33), 40, 48, 56, 64):
+            many, one = _fastest([net, _encoder(length=length)], mx.np.ones((1, length, 128)))
+            ratios[length] = many / one
+
+    benchmark.pedantic(run, rounds=1)
+    worst = max(ratios, key=lambda length: ratios[length])
+    with capsys.disabled():
+        print(
+            f"\none network for all lengths / one for each: median {statistics.median(ratios.values()):.2f}, "
+            f"most {ratios[worst]:.2f} (length {worst})"
+        )
+
+
+def test_ten_thousand_shapes(benchmark: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    net, lines = _encoder(64, 2), []
+
+    def run() -> None:
+        for first in range(1, 101, 10):
+            begin = time.perf_counter()
+            for batch in range(first, first + 10):
+                for length in range(1, 101):
+                    net(mx.np.ones((batch, length, 64)))
+            lines.append(
+                f"{1000 * (first // 10 + 1)} shapes: {time.perf_counter() - begin:.0f} ms each of the last 1000,"
+                f" {_resident():.0f} MB"
+            )
+
+    benchmark.pedantic(run, rounds=1)
+    with capsys.disabled():
+        print("", *lines, sep="\n")
