@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from minidnn.gluon import data, metric, nn, utils
+from minidnn.gluon import data, metric, nn, rnn, utils
 from minidnn.gluon.block import Block, HybridBlock, SymbolBlock
 from minidnn.gluon.parameter import Constant, DeferredInitializationError, Parameter
 from minidnn.gluon.parameter_dict import ParameterDict
@@ -23,6 +23,7 @@ __all__ = [
     "metric",
     "model_zoo",
     "nn",
+    "rnn",
     "utils",
 ]
 

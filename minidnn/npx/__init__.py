@@ -26,6 +26,7 @@ from minidnn.npx import (
     operators,
     quantized,
     random,
+    recurrent,
 )
 from minidnn.npx.files import *  # noqa: F403
 from minidnn.npx.functions import *  # noqa: F403
@@ -35,6 +36,7 @@ from minidnn.npx.layers import *  # noqa: F403
 from minidnn.npx.normalization import *  # noqa: F403
 from minidnn.npx.operators import *  # noqa: F403
 from minidnn.npx.quantized import *  # noqa: F403
+from minidnn.npx.recurrent import *  # noqa: F403
 from minidnn.random import seed
 from minidnn.util import is_np_array, is_np_default_dtype, is_np_shape, reset_np, set_np, set_np_default_dtype
 
@@ -72,6 +74,7 @@ __all__ += layers.__all__
 __all__ += normalization.__all__
 __all__ += operators.__all__
 __all__ += quantized.__all__
+__all__ += recurrent.__all__
 
 
 if not TYPE_CHECKING:  # with it, mypy would take every name for one that is there
