@@ -18,6 +18,7 @@ from minidnn.lowering.host import lower_host
 from minidnn.lowering.matmul import lower_batch_dot, lower_convolution, lower_fully_connected, lower_matmul
 from minidnn.lowering.pooling import lower_dequantized_pooling, lower_pooling, lower_reduction
 from minidnn.lowering.quantized import lower_quantized_batch_dot
+from minidnn.lowering.recurrent import lower_recurrent, lower_rnn
 from minidnn.lowering.rows import lower_layer_norm, lower_softmax
 from minidnn.lowering.values import Array, Value
 from minidnn.lowering.views import lower_concatenate, lower_pad, lower_stack, lower_view
@@ -50,6 +51,8 @@ Rule = Callable[[Builder, Node, Sequence[Value], Sequence[TensorType]], list[Val
 # The others; a rule gives None for what its kernel cannot do.
 _RULES: dict[str, Rule] = {
     "pooling": lower_pooling,
+    "recurrent": lower_recurrent,
+    "rnn": lower_rnn,
     "softmax": lower_softmax,
     "log_softmax": lower_softmax,
     "layer_norm": lower_layer_norm,

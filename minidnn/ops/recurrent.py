@@ -28,7 +28,7 @@ from minidnn.ops.recurrent_cells import (
 )
 from minidnn.ops.registry import Attr, Attrs, Op, TensorType, register
 
-__all__ = ["Packing", "layers_of", "packing_of"]
+__all__ = ["Packing", "layers_of", "packing_of", "recurrent_layer"]
 
 Array = np.ndarray[Any, Any]
 
@@ -276,7 +276,7 @@ def _check_rnn(attrs: Attrs) -> None:
     low, high = attrs.lstm_state_clip_min, attrs.lstm_state_clip_max
     if (low is None) != (high is None) or (low is not None and not low <= high):
         raise OpError(
-            f"rnn: lstm_state_clip_min and lstm_state_clip_max must be two ordered numbers or None, got {low} and {high}"
+            f"rnn: lstm_state_clip_min and lstm_state_clip_max must be both numbers, in order, got {low} and {high}"
         )
     if attrs.mode != "lstm" and (attrs.projection_size is not None or low is not None):
         raise OpError(f"rnn: only an lstm can have projection_size or lstm_state_clip_min, got mode {attrs.mode!r}")

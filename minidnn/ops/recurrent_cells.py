@@ -35,7 +35,7 @@ GATES = {"rnn": 1, "lstm": 4, "gru": 3}
 
 def _sigmoid(x: Array) -> Array:
     shrunk = np.exp(-np.abs(x))
-    return np.where(x < 0, shrunk, 1) / (1 + shrunk)
+    return np.asarray(np.where(x < 0, shrunk, 1) / (1 + shrunk))
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class _Row:
 
     alpha: float
     beta: float
-    compute: Callable[[Array, float, float], Any]
+    compute: Callable[[Array, float, float], Array]
 
 
 # By ONNX's names in lower case, with ONNX's defaults.
@@ -185,11 +185,11 @@ def _gru_step(cell: Cell, w: Weights, x: Array, h: Array, bounded: Callable[[Arr
     f, g, size = cell.functions[0], cell.functions[1], cell.size
     both = f(bounded(x[:, : 2 * size] + h @ w.h2h[: 2 * size].T))
     reset, update = both[:, :size], both[:, size:]
-    bias = 0 if w.h2h_bias is None else w.h2h_bias[2 * size :]
     if cell.reset_after:
+        bias = 0 if w.h2h_bias is None else w.h2h_bias[2 * size :]
         new = x[:, 2 * size :] + reset * (h @ w.h2h[2 * size :].T + bias)
     else:
-        new = x[:, 2 * size :] + (reset * h) @ w.h2h[2 * size :].T + bias
+        new = x[:, 2 * size :] + (reset * h) @ w.h2h[2 * size :].T
     result: Array = (1 - update) * g(bounded(new)) + update * h
     return result
 
@@ -199,7 +199,7 @@ def folded_bias(cell: Cell, w: Weights) -> Array | None:
     if w.i2h_bias is None or w.h2h_bias is None:
         return w.i2h_bias if w.h2h_bias is None else w.h2h_bias
     inner = w.h2h_bias.copy()
-    if cell.mode == "gru":
+    if cell.mode == "gru" and cell.reset_after:
         inner[2 * cell.size :] = 0
     made: Array = w.i2h_bias + inner
     return made

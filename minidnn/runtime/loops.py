@@ -30,6 +30,7 @@ LOOPS = {
     "pool_loop": "minidnn_kernels.loops",
     "global_pool_loop": "minidnn_kernels.loops",
     "scales_loop": "minidnn_kernels.loops",
+    "recurrent_loop": "minidnn_kernels.recurrent_loop",
     "rows_loop": "minidnn_kernels.loops",
     "transposed_loop": "minidnn_kernels.transposed_loop",
     "winograd_loop": "minidnn_kernels.loops",

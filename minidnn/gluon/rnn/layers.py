@@ -42,7 +42,7 @@ class _Layer(HybridBlock):
         if layout not in ("TNC", "NTC"):
             raise ValueError(f"{name}: layout must be 'TNC' or 'NTC', got {layout!r}")
         super().__init__()
-        self._attrs = make_attrs(name, "rnn", state_outputs=True, use_sequence_length=use_sequence_length, **attrs)
+        self._attrs = make_attrs(name, "rnn", use_sequence_length=use_sequence_length, **attrs)
         self._layout, self._dtype = layout, dtype
         a = self._attrs
         init = RNNFused(
@@ -106,18 +106,14 @@ class _Layer(HybridBlock):
         batch = inputs.shape[self._layout.index("N")]
         given = self.begin_state(batch, dtype=inputs.dtype) if states is None else states
         given = [given] if isinstance(given, ndarray) else list(given)
-        wanted = len(self.state_info())
-        if len(given) != wanted:
-            raise ValueError(f"{type(self).__name__}: states must be {wanted} arrays, got {len(given)}")
-        names = ("state", "state_cell")[:wanted]
+        names = ("state", "state_cell")[: len(self.state_info())]
+        if len(given) != len(names):
+            raise ValueError(f"{type(self).__name__}: states must be {len(names)} arrays, got {len(given)}")
         x = inputs.swapaxes(0, 1) if self._layout == "NTC" else inputs
-        output, *last = npx.rnn(
-            x,
-            self.rnn_param.data(),
-            sequence_length=sequence_length,
-            **dict(zip(names, given, strict=True)),
-            **self._attrs,
-        )
+        arrays = {**dict(zip(names, given, strict=True)), "sequence_length": sequence_length}
+        attrs = self._attrs.replace(state_outputs=states is not None)
+        made = npx.rnn(x, self.rnn_param.data(), **arrays, **attrs)
+        output, *last = [made] if states is None else made
         output = output.swapaxes(0, 1) if self._layout == "NTC" else output
         return output if states is None else (output, last)
 
