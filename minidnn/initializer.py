@@ -6,6 +6,7 @@ All random numbers come from the generator that ``mx.random.seed`` starts.
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import math
@@ -90,6 +91,10 @@ class Initializer:
         """Log every initialized parameter with a statistic of its values (default: their root mean square)."""
         self._verbose = verbose
         self._print_func = print_func
+        return self
+
+    def with_default(self, default: Initializer) -> Initializer:
+        """The initializer, with another one for what nobody said how to fill; most have no such parts."""
         return self
 
     def dumps(self) -> str:
@@ -442,12 +447,15 @@ class RNNFused(Initializer):
     ) -> None:
         if mode not in _GATES:
             raise ValueError(f"RNNFused: mode must be one of {sorted(_GATES)}, got {mode!r}")
+        given = {
+            "i2h_weight": i2h_weight_initializer,
+            "h2h_weight": h2h_weight_initializer,
+            "h2r_weight": h2r_weight_initializer,
+            "i2h_bias": i2h_bias_initializer,
+            "h2h_bias": h2h_bias_initializer,
+        }
         parts = {
-            "i2h_weight": create(i2h_weight_initializer or "uniform"),
-            "h2h_weight": create(h2h_weight_initializer or "uniform"),
-            "h2r_weight": create(h2r_weight_initializer or "uniform"),
-            "i2h_bias": create(i2h_bias_initializer or "zeros"),
-            "h2h_bias": create(h2h_bias_initializer or "zeros"),
+            name: create(init or ("zeros" if name.endswith("bias") else "uniform")) for name, init in given.items()
         }
         super().__init__(
             mode=mode,
@@ -458,31 +466,45 @@ class RNNFused(Initializer):
             **{f"{name}_initializer": part.dumps() for name, part in parts.items()},
         )
         self._parts = parts
+        self._open = [name for name, init in given.items() if init is None and name.endswith("weight")]
         self._rows = _GATES[mode] * state_size
-        self._state = projection_size or state_size
-        self._projection = (projection_size or 0) * state_size
+        self._size, self._state = state_size, projection_size or state_size
+        self._projection = projection_size or 0
         self._layers, self._directions = num_layers, 2 if bidirectional else 1
 
-    def _sizes(self, input_size: int) -> list[tuple[str, int]]:
-        """The parts in their order in the vector, with their sizes."""
-        sizes = []
+    def with_default(self, default: Initializer) -> Initializer:
+        """`default` for the weights that have no initializer of their own."""
+        if default is self or not self._open:
+            return self
+        made = copy.copy(self)
+        made._parts = {**self._parts, **dict.fromkeys(self._open, default)}
+        made._kwargs = {**self._kwargs, **{f"{name}_initializer": default.dumps() for name in self._open}}
+        return made
+
+    def _shapes(self, input_size: int) -> list[tuple[str, tuple[int, ...]]]:
+        """The parts in their order in the vector, with their shapes."""
+        shapes: list[tuple[str, tuple[int, ...]]] = []
         for layer in range(self._layers):
             inputs = input_size if layer == 0 else self._state * self._directions
             for _ in range(self._directions):
-                sizes += [("i2h_weight", self._rows * inputs), ("h2h_weight", self._rows * self._state)]
-                sizes += [("h2r_weight", self._projection)] if self._projection else []
-        biases = [("i2h_bias", self._rows), ("h2h_bias", self._rows)]
-        return sizes + biases * (self._layers * self._directions)
+                shapes += [("i2h_weight", (self._rows, inputs)), ("h2h_weight", (self._rows, self._state))]
+                shapes += [("h2r_weight", (self._projection, self._size))] if self._projection else []
+        biases: list[tuple[str, tuple[int, ...]]] = [("i2h_bias", (self._rows,)), ("h2h_bias", (self._rows,))]
+        return shapes + biases * (self._layers * self._directions)
 
     def _init_weight(self, desc: str, arr: Any) -> None:
-        fixed = sum(size for _, size in self._sizes(0))
+        fixed = sum(math.prod(shape) for _, shape in self._shapes(0))
         input_size, rest = divmod(arr.shape[0] - fixed, self._rows * self._directions)
         if rest or input_size < 1:
             raise ValueError(f"{desc}: RNNFused({self._kwargs}) does not make a vector of {arr.shape[0]} elements")
         begin = 0
-        for name, size in self._sizes(input_size):
-            self._parts[name]._init_weight(InitDesc(name), arr[begin : begin + size])
-            begin += size
+        for name, shape in self._shapes(input_size):
+            end = begin + math.prod(shape)
+            # Initializers of matrices look at their shape.
+            part = np.zeros(shape, arr.dtype)
+            self._parts[name]._init_weight(InitDesc(name), part)
+            arr[begin:end] = part.reshape(-1)
+            begin = end
 
 
 class Load:

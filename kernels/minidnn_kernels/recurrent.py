@@ -28,12 +28,15 @@ __all__ = [
     "NUMBERS",
     "PHASE",
     "RECURRENT_ARGUMENTS",
+    "SCRATCH_HEAD",
     "GatesSpec",
 ]
 
 MAX_DIRECTIONS, MAX_PHASES = 2, 2
 # Of a direction's counter: nothing else is on its cache lines.
 COUNTER_BYTES = 128
+# Of a part's scratch memory, before its row pointers.
+SCRATCH_HEAD = 64
 
 # Float32 numbers of a direction, in the low half of a word each: the bound of gates, the bounds of the cell state, and
 # alpha and beta of each activation.

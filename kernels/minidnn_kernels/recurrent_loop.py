@@ -17,7 +17,14 @@ from minidnn_kernels.loop_words import (
     store,
     yield_cpu,
 )
-from minidnn_kernels.recurrent import COUNTER_BYTES, GATES_CONTEXT, NUMBERS, PHASE, RECURRENT_ARGUMENTS
+from minidnn_kernels.recurrent import (
+    COUNTER_BYTES,
+    GATES_CONTEXT,
+    NUMBERS,
+    PHASE,
+    RECURRENT_ARGUMENTS,
+    SCRATCH_HEAD,
+)
 from minidnn_kernels.store import CONTEXT
 
 __all__ = ["recurrent_loop"]
@@ -49,9 +56,10 @@ def recurrent_loop(args: int, part: int, parts: int, memory: int) -> None:
     phase_parts = load(phase + _P.parts)
     direction, number = rest // phase_parts, rest % phase_parts
 
-    # Scratch: row pointers, the sequences that are not over, and the sums.
-    batch, rows, places = load(args + _R.batch), load(phase + _P.rows), load(phase + _P.places)
-    ids, sums = memory + places * WORD_BYTES, memory + 2 * places * WORD_BYTES
+    # Scratch: how many sequences are not over, where their rows lie, their numbers, and the sums.
+    batch, rows, place_bytes = load(args + _R.batch), load(phase + _P.rows), load(phase + _P.places) * WORD_BYTES
+    pointers = memory + SCRATCH_HEAD
+    ids, sums = pointers + place_bytes, pointers + 2 * place_bytes
     state_bytes = load(args + _R.state) * _FLOAT
     slot = load(args + _R.directions) * batch * state_bytes
     states = load(args + _R.states) + time % 2 * slot + direction * batch * state_bytes
@@ -59,7 +67,8 @@ def recurrent_loop(args: int, part: int, parts: int, memory: int) -> None:
     depth = load(phase + _P.depth)
     source = load(phase + _P.source)
     source = states if source == 0 else source + direction * batch * depth * _FLOAT
-    active = _point_rows(args, time, source, depth * _FLOAT, rows, memory, ids)
+    _point_rows(args, time, source, depth * _FLOAT, rows, memory, pointers, ids)
+    active = load(memory)
 
     counter = load(args + _R.counters) + direction * COUNTER_BYTES
     spins = 0
@@ -79,7 +88,7 @@ def recurrent_loop(args: int, part: int, parts: int, memory: int) -> None:
             call9(
                 load(phase + _P.tile),
                 context,
-                memory + strip * rows * WORD_BYTES,
+                pointers + strip * rows * WORD_BYTES,
                 1,
                 depth,
                 weights + panel * panel_pitch,
@@ -127,8 +136,8 @@ def recurrent_loop(args: int, part: int, parts: int, memory: int) -> None:
 
 
 @inlined
-def _point_rows(args: int, time: int, source: int, pitch: int, rows: int, pointers: int, ids: int) -> int:
-    """Numbers of the sequences that last longer than `time`, and where their rows lie; how many there are.
+def _point_rows(args: int, time: int, source: int, pitch: int, rows: int, count: int, pointers: int, ids: int) -> None:
+    """How many sequences last longer than `time`, where their rows lie, and their numbers.
 
     Rows beyond the last one of a strip repeat it.
     """
@@ -142,4 +151,4 @@ def _point_rows(args: int, time: int, source: int, pitch: int, rows: int, pointe
     if active > 0:
         for place in range(active, (active + rows - 1) // rows * rows):
             store(pointers + place * WORD_BYTES, load(pointers + (active - 1) * WORD_BYTES))
-    return active
+    store(count, active)

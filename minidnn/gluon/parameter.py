@@ -158,7 +158,8 @@ class Parameter:
                 stacklevel=2,
             )
             return
-        chosen = self._create(next((i for i in (init, self.init, default_init) if i is not None), Uniform()))
+        known = [self._create(i) for i in (init, self.init, default_init) if i is not None] or [Uniform()]
+        chosen = known[0].with_default(known[-1])
         if not self.shape_is_known and not self._allow_deferred_init:
             raise ValueError(f"Cannot initialize Parameter '{self.name}' because it has invalid shape: {self.shape}.")
         self._device = _one_device(device)
@@ -275,6 +276,17 @@ class Parameter:
             self._data[...] = array
         elif self._deferred is not None:
             self._deferred = (self._deferred[0], array.astype(self._dtype, copy=True))
+
+    def gather(self, arrays: dict[str, Any], name: str, prefix: str) -> None:
+        """Put its value into `arrays` under `name`, and take out those it is made of, if they are there.
+
+        Most parameters are made of no others.
+
+        Args:
+            arrays: what is being loaded, by name.
+            name: what the parameter is called.
+            prefix: of its name, and of the names of what it is made of.
+        """
 
     def check_load(self, data: ndarray, name: str, cast_dtype: bool = False) -> None:
         """Whether `load` will work; `name` is what to call the parameter.

@@ -136,6 +136,9 @@ class ParameterDict(dict[str, Parameter]):
         if dtype_source not in ("current", "saved"):
             raise ValueError(f"dtype_source must be 'current' or 'saved', got {dtype_source!r}")
         loaded = {name[4:] if name.startswith(("arg:", "aux:")) else name: array for name, array in arrays.items()}
+        for name, parameter in self.items():
+            prefix = name[: len(name) - len(parameter.name)] if name.endswith(parameter.name) else name
+            parameter.gather(loaded, name, prefix)
         if not allow_missing:
             self._check_missing(loaded, source)
         extra = [name for name in loaded if name not in self]

@@ -205,6 +205,13 @@ def _broadcast_to(node: _Node) -> Call:
     return node.finish("broadcast_to", {"shape": shape}, node.input())
 
 
+def _concat_parameters(node: _Node) -> Call:
+    """Of recurrent layers: vectors one after the other."""
+    axis = node.text("dim", "1")
+    node.drop("num_args")
+    return node.finish("concatenate", {"num_args": len(node.inputs), "axis": axis}, *node.inputs)
+
+
 def _cast(node: _Node) -> Call:
     return node.finish("cast", {"dtype": node.text("dtype", "")}, node.input())
 
@@ -245,5 +252,6 @@ UPGRADES: dict[str, _Upgrade] = {
     "UpSampling": _Upgrade(_up_sampling, "repeat"),
     "transpose": _Upgrade(_transpose, "transpose"),
     "broadcast_to": _Upgrade(_broadcast_to, "broadcast_to"),
+    "_rnn_param_concat": _Upgrade(_concat_parameters, "concatenate"),
     "amp_cast": _Upgrade(_cast, "cast"),
 }

@@ -36,6 +36,7 @@ from minidnn_kernels.recurrent import (
     MAX_PHASES,
     PHASE,
     RECURRENT_ARGUMENTS,
+    SCRATCH_HEAD,
     GatesSpec,
 )
 from minidnn_kernels.tile import TileSpec
@@ -183,7 +184,7 @@ def _lower_lengths(builder: Builder, node: Node, given: dict[str, Value]) -> Val
     lengths = given.get("sequence_length")
     if lengths is None:
         return None
-    times, name = given["data"].shape[0], node.op_name
+    times, name = given["data"].shape[0], node.name
     if lengths.array is not None:
         return builder.parameter(check_lengths(name, lengths.array, times))
     result = builder.new(TensorType(lengths.shape, np.dtype(np.int64)))
@@ -364,7 +365,8 @@ def _phase_row(builder: Builder, layer: _Layer, phase: _Phase, batch: int) -> tu
         part_units=each * isa.lanes,
         units=phase.units,
     )
-    return row, 2 * _places(batch, rows) * WORD_BYTES + batch * panels * columns * FLOAT32.bytes
+    pointers = SCRATCH_HEAD + 2 * _places(batch, rows) * WORD_BYTES
+    return row, pointers + batch * panels * columns * FLOAT32.bytes
 
 
 def _places(batch: int, rows: int) -> int:

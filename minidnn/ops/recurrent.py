@@ -58,6 +58,8 @@ _FLAGS = {
     "has_peephole": ("peephole",),
     "has_length": ("sequence_length",),
 }
+# Weights, with their dimensions; with one direction they may lack the first one, which is that of directions.
+_WEIGHTS = {"i2h_weight": 3, "h2h_weight": 3, "i2h_bias": 2, "h2h_bias": 2, "h2r_weight": 3, "peephole": 2}
 
 
 def _recurrent_inputs(attrs: Attrs) -> tuple[str, ...]:
@@ -120,9 +122,10 @@ def _infer_recurrent(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorTy
     steps, batch, inputs = data.shape
     rows, state = GATES[attrs.mode] * size, size
     if attrs.has_projection:
-        want_rank(op, "h2r_weight", given["h2r_weight"], 3, "(directions, projection, size)")
-        state = given["h2r_weight"].shape[1]
-        want_filled(op, "h2r_weight", given["h2r_weight"], [1])
+        projection = given["h2r_weight"]
+        want_rank(op, "h2r_weight", projection, 2 if projection.ndim == 2 else 3, "(directions, projection, size)")
+        state = projection.shape[-2]
+        want_filled(op, "h2r_weight", projection, [-2])
     wanted: dict[str, tuple[int, ...]] = {
         "i2h_weight": (count, rows, inputs),
         "h2h_weight": (count, rows, state),
@@ -134,6 +137,9 @@ def _infer_recurrent(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorTy
         "state_cell": (count, batch, size),
     }
     said = f"from data {data.shape}, mode={attrs.mode}, state_size={size}, direction={attrs.direction}"
+    if count == 1:
+        shorter = {name: shape[1:] for name, shape in wanted.items() if given.get(name, data).ndim == len(shape) - 1}
+        wanted.update({name: shape for name, shape in shorter.items() if name in _WEIGHTS})
     _want_all(op, given, wanted, data, said)
     if attrs.has_length:
         _want_lengths(op, given["sequence_length"], batch)
@@ -159,10 +165,13 @@ def recurrent_layer(attrs: Attrs, given: dict[str, Array]) -> list[Direction]:
         "coupled": attrs.input_forget,
         "clip": attrs.clip,
     }
-    names = ("i2h_weight", "h2h_weight", "i2h_bias", "h2h_bias", "h2r_weight", "peephole")
     result = []
     for d, functions in enumerate(_functions(attrs)):
-        weights = Weights(*(given[name][d] if name in given else None for name in names))  # type: ignore[arg-type]
+        parts = {name: given[name] for name in _WEIGHTS if name in given}
+        own = [
+            (parts[n][d] if parts[n].ndim == rank else parts[n]) if n in parts else None for n, rank in _WEIGHTS.items()
+        ]
+        weights = Weights(*own)  # type: ignore[arg-type]
         is_reverse = attrs.direction == "reverse" or d == 1
         result.append(Direction(Cell(functions=functions, **common), weights, is_reverse))
     return result
@@ -194,7 +203,7 @@ register(
             Attr("input_forget", "bool", False),
             *(Attr(flag, "bool", False) for flag in _FLAGS),
         ),
-        parameters=frozenset({"i2h_weight", "h2h_weight", "i2h_bias", "h2h_bias", "h2r_weight", "peephole"}),
+        parameters=frozenset(_WEIGHTS),
         outputs=lambda attrs: 3 if attrs.mode == "lstm" else 2,
         check=_check_recurrent,
     )

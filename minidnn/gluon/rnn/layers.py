@@ -10,7 +10,7 @@ from minidnn import numpy as np
 from minidnn.gluon._hybrid_block import HybridBlock
 from minidnn.gluon.nn._op import complete_shapes, make_attrs
 from minidnn.gluon.parameter import Init
-from minidnn.gluon.rnn._states import make_states
+from minidnn.gluon.rnn._sequences import make_states
 from minidnn.gluon.rnn.packed_parameter import PackedParameter
 from minidnn.initializer import RNNFused
 from minidnn.numpy.multiarray import ndarray
@@ -54,6 +54,13 @@ class _Layer(HybridBlock):
             **{f"{part}_initializer": value for part, value in inits.items()},
         )
         self.rnn_param = PackedParameter("rnn_param", self._attrs, input_size, dtype, init)
+
+    def __getattr__(self, name: str) -> Any:
+        """Parts of the parameters by MXNet 1's names: ``layer.l0_i2h_weight``; see `Part`."""
+        whole = self.__dict__.get("rnn_param")
+        if isinstance(whole, PackedParameter) and name[:1] in ("l", "r") and name in whole.packing.parts():
+            return whole.part(name)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
 
     def state_info(self, batch_size: int = 0) -> list[dict[str, Any]]:
         """The shape, layout and dtype of each state for a batch of that size."""
