@@ -478,7 +478,6 @@ class RNNFused(Initializer):
             return self
         made = copy.copy(self)
         made._parts = {**self._parts, **dict.fromkeys(self._open, default)}
-        made._kwargs = {**self._kwargs, **{f"{name}_initializer": default.dumps() for name in self._open}}
         return made
 
     def _shapes(self, input_size: int) -> list[tuple[str, tuple[int, ...]]]:

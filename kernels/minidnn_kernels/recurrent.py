@@ -121,13 +121,13 @@ def _hard_sigmoid(s: Simd, x: Value, alpha: Value, beta: Value) -> Value:
 
 # Of x, alpha and beta, by the names that operators' records have.
 ACTIVATIONS: dict[str, Activation] = {
-    "tanh": lambda s, x, a, b: vm.tanh(s, x),
-    "sigmoid": lambda s, x, a, b: vm.sigmoid(s, x),
+    "tanh": lambda s, x, a, b: vm.gate_tanh(s, x),
+    "sigmoid": lambda s, x, a, b: vm.gate_sigmoid(s, x),
     "relu": lambda s, x, a, b: s.at_least(x, s.splat(0.0)),
     "affine": lambda s, x, a, b: s.fma(x, a, b),
     "leakyrelu": lambda s, x, a, b: s.where("<", x, s.splat(0.0), s.builder.fmul(x, a), x),
     "thresholdedrelu": lambda s, x, a, b: s.where("<", x, a, s.splat(0.0), x),
-    "scaledtanh": lambda s, x, a, b: s.builder.fmul(a, vm.tanh(s, s.builder.fmul(b, x))),
+    "scaledtanh": lambda s, x, a, b: s.builder.fmul(a, vm.gate_tanh(s, s.builder.fmul(b, x))),
     "hardsigmoid": _hard_sigmoid,
     "elu": _elu,
     "softsign": _softsign,

@@ -16,6 +16,8 @@ __all__ = [
     "exp",
     "expm1",
     "expm1_negative",
+    "gate_sigmoid",
+    "gate_tanh",
     "log",
     "log1p",
     "log1p_exp",
@@ -54,6 +56,12 @@ _LOG = (
 
 # tanh(x) = x + x³ P(x²) on |x| < 0.625; S. Moshier, Cephes, tanhf.c.
 _TANH = (-5.70498872745e-3, 2.06390887954e-2, -5.37397155531e-2, 1.33314422036e-1, -3.33332819422e-1)
+
+# tanh(x) = x P(x²) / Q(x²) on |x| <= 9, beyond which it rounds to 1; fitted by weighted least squares, off by 2e-8 of
+# the result before rounding.
+_TANH_TOP = 9.0
+_TANH_OVER = (1.3354503280993413e-08, 2.0609037164831534e-05, 0.0034955888986587524, 0.13381028175354004, 1.0)
+_TANH_UNDER = (7.776512802593061e-07, 0.00032856332836672664, 0.02587698958814144, 0.4671434462070465, 1.0)
 
 # erfc(x) = (c1 t + ... + c9 t⁹) exp(-x²), t = 1 / (1 + p x), the form of Abramowitz and Stegun, 7.1.26, with numbers
 # fitted by weighted least squares on 0 <= x <= 10.7: off by 2e-8 of the result, the highest power first.
@@ -187,6 +195,21 @@ def tanh(s: Simd, x: Value) -> Value:
     grown = b.fadd(exp(s, b.fadd(size, size)), s.splat(1.0))
     far = b.fsub(s.splat(1.0), b.fdiv(s.splat(2.0), grown))
     return s.binary("copysign", s.where("<", size, s.splat(0.625), near, far), x)
+
+
+def gate_tanh(s: Simd, x: Value) -> Value:
+    """tanh in half the instructions of `tanh`: off by 4e-7 at most, and by three units in the last place."""
+    b = s.builder
+    inside = s.at_most(s.at_least(x, s.splat(-_TANH_TOP)), s.splat(_TANH_TOP))
+    square = b.fmul(inside, inside)
+    made = b.fdiv(b.fmul(inside, _horner(s, square, _TANH_OVER)), _horner(s, square, _TANH_UNDER))
+    return s.at_most(s.at_least(made, s.splat(-1.0)), s.splat(1.0))
+
+
+def gate_sigmoid(s: Simd, x: Value) -> Value:
+    """sigmoid in half the instructions of `sigmoid`: off by 2e-7 at most, also where the result is less than that."""
+    half = s.splat(0.5)
+    return s.fma(gate_tanh(s, s.builder.fmul(x, half)), half, half)
 
 
 def _exp_of_minus_size(s: Simd, x: Value) -> Value:
