@@ -123,6 +123,9 @@ _OTHERS = [
     Sample("take", ((4, 6),), ((3,),), {"axis": 1}, ("float32", "int32")),
     *(Sample("topk", attrs={"k": 2, "ret_typ": kind}) for kind in ("value", "indices", "mask", "both")),
     Sample("sequence_mask", ((4, 6), ()), attrs={"use_sequence_length": True, "axis": 1}),
+    # Time is their first axis.
+    Sample("rnn", ((2, 4),), ((81,), (1, 2, 3)), {"mode": "gru", "state_size": 3, "num_layers": 1}),
+    Sample("recurrent", ((2, 4),), ((1, 3, 4), (1, 3, 3), (1, 2, 3)), {"mode": "rnn", "state_size": 3}),
     Sample("shape_array"),
     Sample("broadcast_to", ((1, 6),), attrs={"shape": ("batch", 4, 6)}),
     Sample("broadcast_like", ((1, 6), (4, 6))),

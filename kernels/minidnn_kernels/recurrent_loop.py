@@ -34,7 +34,7 @@ _PHASE_BYTES, _NUMBER_BYTES = PHASE.words * WORD_BYTES, len(NUMBERS) * WORD_BYTE
 _CONTEXT_WORDS, _GATES_WORDS = CONTEXT.words, GATES_CONTEXT.words
 _FLOAT = FLOAT32.bytes
 # Spins before a waiting thread offers its core to others.
-_PATIENCE = 4000
+_PATIENCE = 300
 
 
 def recurrent_loop(args: int, part: int, parts: int, memory: int) -> None:

@@ -44,6 +44,9 @@ _ANCHORS: dict[str, Callable[[Builder, Anchor], Value | None]] = {
     "quantized_fully_connected": lower_fully_connected,
 }
 
+# Those whose kernels take lengths of sequences, which are integers.
+_WITH_LENGTHS = frozenset({"recurrent", "rnn"})
+
 _NO_ELEMENTS = "there are no elements to compute"
 
 Rule = Callable[[Builder, Node, Sequence[Value], Sequence[TensorType]], list[Value] | None]
@@ -75,7 +78,8 @@ def has_kernel(op_name: str, types: Sequence[TensorType], attrs: Attrs | None = 
         types: of its inputs.
         attrs: its attributes; None: any that it may have.
     """
-    if any(t.dtype != np.float32 or not t.size for t in types):
+    data = [t for t in types if op_name not in _WITH_LENGTHS or t.dtype.kind not in "iu"]
+    if any(t.dtype != np.float32 for t in data) or not all(t.size for t in types):
         return False
     op = get_op(op_name)
     may_be_epilogue = op.epilogue is not None if attrs is None else has_instruction(op, attrs)

@@ -175,7 +175,7 @@ def test_sizes_that_mxnet_1_did_not_know_are_unknown() -> None:
         ("_contrib_MultiBoxPrior", {}, "unknown operator '_contrib_MultiBoxPrior'"),
         ("_sg_onednn_conv", {}, "unknown operator '_sg_onednn_conv'"),
         ("Custom", {"op_type": "mine"}, "unknown operator 'Custom'"),
-        ("RNN", {"mode": "lstm"}, "unknown operator 'RNN'"),
+        ("RNN", {"mode": "sru"}, "rnn: attribute 'mode' must be one of"),
         ("X" * 500, {}, "unknown operator 'XXXX"),
         ("Pooling", {"kernel": "(2, 2)", "pool_type": "lp", "p_value": "2"}, "Pooling: attribute 'p_value'"),
         ("Pooling", {"kernel": "(2, 2)", "output_size": "(1, 1)"}, "Pooling: attribute 'output_size' is not supported"),

@@ -1,0 +1,155 @@
+"""Gates of recurrent layers: one sequence at one time, for every number of hidden units, against float64."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from microkernels import Array, Machine, Watched, address, words
+
+from minidnn_kernels.epilogue import number_word
+from minidnn_kernels.recurrent import ACTIVATIONS, FORMS, GATES_CONTEXT, NUMBERS, GatesSpec
+
+_ALPHA, _BETA, _CLIP = 0.7, 0.4, 0.6
+
+Function = Any
+FUNCTIONS: dict[str, Function] = {
+    "tanh": np.tanh,
+    "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+    "relu": lambda x: np.maximum(x, 0),
+    "affine": lambda x: _ALPHA * x + _BETA,
+    "leakyrelu": lambda x: np.where(x < 0, _ALPHA * x, x),
+    "thresholdedrelu": lambda x: np.where(x < _ALPHA, 0, x),
+    "scaledtanh": lambda x: _ALPHA * np.tanh(_BETA * x),
+    "hardsigmoid": lambda x: np.clip(_ALPHA * x + _BETA, 0, 1),
+    "elu": lambda x: np.where(x < 0, _ALPHA * np.expm1(x), x),
+    "softsign": lambda x: x / (1 + np.abs(x)),
+    "softplus": lambda x: np.log1p(np.exp(x)),
+}
+
+
+class Unit:
+    """What a kernel is given of `count` units, and what it makes of that."""
+
+    def __init__(self, machine: Machine, spec: GatesSpec, count: int) -> None:
+        rng, lanes = np.random.default_rng(count), machine.isa.lanes
+        self._vectors = -(-count // lanes)
+        self._lanes, self._count = lanes, count
+        sums, gates, _ = FORMS[spec.form]
+        constants = 3 if spec.peephole else 1
+        self.sums, self.input, self.constants = (
+            rng.standard_normal((self._vectors, n, lanes)).astype(np.float32) for n in (sums, gates, constants)
+        )
+        self.state, self.cell, self.update = (rng.standard_normal(count).astype(np.float32) for _ in range(3))
+        self.made = {name: Watched((count,), fill=-77) for name in ("next", "output", "cell", "update", "product")}
+        self.made["cell"].array[:], self.made["update"].array[:] = self.cell, self.update
+        given = {"sums": self.sums, "input": self.input, "state": self.state, "constants": self.constants}
+        places = {**{k: address(v) for k, v in given.items()}, **{k: v.address for k, v in self.made.items()}}
+        values = {"clip": _CLIP, "low": -0.3, "high": 0.5}
+        numbers = words(*(number_word(values.get(n, _ALPHA if n.startswith("alpha") else _BETA)) for n in NUMBERS))
+        machine.call(spec, words(*(places[f.name] for f in GATES_CONTEXT.fields)), count, numbers)
+        for watched in self.made.values():
+            watched.assert_untouched_around()
+
+    def of(self, grouped: Array, number: int) -> Array:
+        """One of what lies together, as float64 of each unit."""
+        return grouped[:, number].reshape(-1)[: self._count].astype(np.float64)
+
+    def gate(self, number: int, sum: int | None = None) -> Array:
+        return self.of(self.input, number) + self.of(self.sums, number if sum is None else sum)
+
+    def assert_made(self, **expected: Array) -> None:
+        for name, values in expected.items():
+            np.testing.assert_allclose(self.made[name].array, values, rtol=2e-6, atol=1e-6)
+
+
+def _counts(machine: Machine) -> list[int]:
+    return [1, machine.isa.lanes - 1, machine.isa.lanes, machine.isa.lanes + 1, 3 * machine.isa.lanes + 2]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_every_activation(machine: Machine, name: str) -> None:
+    for count in _counts(machine):
+        unit = Unit(machine, GatesSpec("rnn", (name,)), count)
+        made = FUNCTIONS[name](unit.gate(0))
+        unit.assert_made(next=made, output=made)
+    assert FUNCTIONS.keys() == ACTIVATIONS.keys()
+
+
+@pytest.mark.parametrize("clip", [False, True])
+@pytest.mark.parametrize("peephole", [False, True])
+@pytest.mark.parametrize("coupled", [False, True])
+def test_lstm(machine: Machine, clip: bool, peephole: bool, coupled: bool) -> None:
+    spec = GatesSpec("lstm", ("sigmoid", "tanh", "softsign"), clip, "", coupled, peephole)
+    for count in _counts(machine):
+        unit = Unit(machine, spec, count)
+
+        def gate(number: int, seen: Array | None = None, place: int = 0, unit: Unit = unit) -> Array:
+            z = unit.gate(number) + (unit.of(unit.constants, place) * seen if peephole and seen is not None else 0)
+            return np.asarray(np.clip(z, -_CLIP, _CLIP) if clip else z)
+
+        before, sigmoid = unit.cell.astype(np.float64), FUNCTIONS["sigmoid"]
+        entry = sigmoid(gate(0, before, 0))
+        forget = 1 - entry if coupled else sigmoid(gate(1, before, 1))
+        cell = forget * before + entry * np.tanh(gate(2))
+        hidden = sigmoid(gate(3, cell, 2)) * FUNCTIONS["softsign"](cell)
+        unit.assert_made(cell=cell, next=hidden, output=hidden)
+
+
+@pytest.mark.parametrize("bounds", ["keep_nan", "drop_nan"])
+def test_bounds_of_the_cell_of_a_projected_lstm(machine: Machine, bounds: str) -> None:
+    functions = ("sigmoid", "tanh", "tanh")
+    count = machine.isa.lanes + 1
+    free = Unit(machine, GatesSpec("lstm", functions, projected=True), count)
+    bound = Unit(machine, GatesSpec("lstm", functions, bounds=bounds, projected=True), count)
+    cell = np.clip(free.made["cell"].array, np.float32(-0.3), np.float32(0.5))
+    sigmoid = FUNCTIONS["sigmoid"]
+    bound.assert_made(cell=cell, product=sigmoid(bound.gate(3)) * np.tanh(cell.astype(np.float64)))
+    assert (bound.made["next"].array == -77).all()
+
+
+@pytest.mark.parametrize("has_bias", [False, True])
+def test_gru(machine: Machine, has_bias: bool) -> None:
+    for count in _counts(machine):
+        unit = Unit(machine, GatesSpec("gru", ("sigmoid", "tanh"), has_bias=has_bias), count)
+        reset, update = (FUNCTIONS["sigmoid"](unit.gate(i)) for i in (0, 1))
+        inner = unit.of(unit.sums, 2) + (unit.of(unit.constants, 0) if has_bias else 0)
+        new = np.tanh(unit.of(unit.input, 2) + reset * inner)
+        made = (1 - update) * new + update * unit.state
+        unit.assert_made(next=made, output=made)
+
+
+def test_the_two_phases_of_a_gru(machine: Machine) -> None:
+    for count in _counts(machine):
+        first = Unit(machine, GatesSpec("gru_gates", ("sigmoid", "tanh")), count)
+        reset, update = (FUNCTIONS["sigmoid"](first.gate(i)) for i in (0, 1))
+        first.assert_made(product=reset * first.state, update=update)
+        second = Unit(machine, GatesSpec("gru_new", ("sigmoid", "tanh")), count)
+        given = second.update.astype(np.float64)
+        made = (1 - given) * np.tanh(second.gate(2, 0)) + given * second.state
+        second.assert_made(next=made, output=made)
+
+
+def test_a_projection_is_its_sums(machine: Machine) -> None:
+    unit = Unit(machine, GatesSpec("projection"), machine.isa.lanes + 3)
+    unit.assert_made(next=unit.of(unit.sums, 0), output=unit.of(unit.sums, 0))
+
+
+@pytest.mark.parametrize("name", ["tanh", "sigmoid"])
+def test_gates_are_accurate_everywhere_and_stay_in_their_range(machine: Machine, name: str) -> None:
+    x = np.concatenate([np.linspace(-30, 30, 6001), np.geomspace(1e-30, 1e30, 400), [0, np.inf, -np.inf, np.nan]])
+    lanes, count = machine.isa.lanes, len(x)
+    rows = np.zeros(-(-count // lanes) * lanes, np.float32)
+    rows[:count] = x
+    zeros, made = np.zeros_like(rows), np.empty(count, np.float32)
+    given = {"sums": rows, "input": zeros, "next": made, "output": made}
+    context = words(*(address(given[f.name]) if f.name in given else 0 for f in GATES_CONTEXT.fields))
+    machine.call(GatesSpec("rnn", (name,)), context, count, words(*[0] * len(NUMBERS)))
+    with np.errstate(over="ignore"):
+        expected = FUNCTIONS[name](rows[:count].astype(np.float64))
+    np.testing.assert_allclose(made, expected, rtol=0, atol=4e-7)
+    assert np.nanmax(made) <= 1 and np.nanmin(made) >= (-1 if name == "tanh" else 0)
+    if name == "tanh":
+        small = np.abs(x) < 1
+        np.testing.assert_allclose(made[small], expected[small], rtol=4e-7, atol=1e-37)
