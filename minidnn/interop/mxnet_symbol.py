@@ -127,10 +127,17 @@ def _operation(node: Node) -> tuple[str, dict[str, str], int]:
     values = {theirs.get(key, key): value for key, value in {**node.attrs, **_spelled(node)}.items()}
     attrs = {**rule.backend, **rule.absent, **rule.written}
     attrs |= {key: _text(value) for key, value in values.items() if value is not None}
+    constant = _CONSTANTS.get(node.attrs.value) if node.op.name == "full" else None
+    if constant is not None:
+        return constant, {"ctx": "cpu", "dtype": attrs["dtype"], "shape": attrs["shape"]}, 1
     extra = rule.extra_outputs
     if node.op.name == "pooling" and node.attrs.pool_type == "max":
         extra = 1  # oneDNN's workspace
     return rule.name or node.op.mxnet[0], attrs, node.num_outputs + extra
+
+
+# What MXNet has operators of their own for: those that fill an array differ in its versions.
+_CONSTANTS = {0.0: "_npi_zeros", 1.0: "_npi_ones"}
 
 
 def _spelled(node: Node) -> dict[str, Any]:

@@ -212,6 +212,34 @@ def _concat_parameters(node: _Node) -> Call:
     return node.finish("concatenate", {"num_args": len(node.inputs), "axis": axis}, *node.inputs)
 
 
+def _filled(value: float) -> Callable[[_Node], Call]:
+    def read(node: _Node) -> Call:
+        node.drop("ctx")
+        return node.finish(
+            "full", {"shape": node.ints("shape"), "dtype": node.text("dtype", "float32"), "value": value}
+        )
+
+    return read
+
+
+def _recurrent(node: _Node) -> Call:
+    """Layers whose states to begin with may be numbers for the batch that was traced, or an unknown one."""
+    attrs = dict(node.attrs)
+    node.drop(*attrs)
+    data = node.input()
+    states = [_for_any_batch(node, i, entry, data) for i, entry in enumerate(node.inputs[2:])]
+    return node.finish("rnn", attrs, data, node.input(1), *states)
+
+
+def _for_any_batch(node: _Node, number: int, state: Entry, data: Entry) -> Entry:
+    made = state.node
+    if made.op_name != "full" or len(made.attrs.shape) != 3:
+        return state
+    count, _, size = made.attrs.shape
+    one = node.before(f"state{number}_one", "full", {**made.attrs, "shape": (count, 1, size)})
+    return node.before(f"state{number}", "broadcast_like", {"lhs_axes": (1,), "rhs_axes": (1,)}, one, data)
+
+
 def _cast(node: _Node) -> Call:
     return node.finish("cast", {"dtype": node.text("dtype", "")}, node.input())
 
@@ -252,6 +280,9 @@ UPGRADES: dict[str, _Upgrade] = {
     "UpSampling": _Upgrade(_up_sampling, "repeat"),
     "transpose": _Upgrade(_transpose, "transpose"),
     "broadcast_to": _Upgrade(_broadcast_to, "broadcast_to"),
+    **dict.fromkeys(("_npi_zeros", "_zeros"), _Upgrade(_filled(0.0), "full")),
+    **dict.fromkeys(("_npi_ones", "_ones"), _Upgrade(_filled(1.0), "full")),
+    **dict.fromkeys(("RNN", "_npx_rnn"), _Upgrade(_recurrent, "rnn; states that are made are for any batch")),
     "_rnn_param_concat": _Upgrade(_concat_parameters, "concatenate"),
     "amp_cast": _Upgrade(_cast, "cast"),
 }

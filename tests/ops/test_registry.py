@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from ops_helpers import infer, tensor
@@ -20,7 +22,9 @@ def test_every_operator_has_a_known_kind_and_finds_itself_by_its_mxnet_names() -
 
 
 def test_parameters_are_inputs() -> None:
-    attrs = {"no_bias": False, "act_type": "prelu", "per_channel": True}
+    attrs: dict[str, Any] = {"no_bias": False, "act_type": "prelu", "per_channel": True, "mode": "lstm"}
+    attrs |= {"has_bias": True, "has_projection": True, "has_peephole": True, "has_length": True}
+    attrs |= {"use_sequence_length": True}
     for name in list_ops():
         op = get_op(name)
         if op.parameters:
