@@ -214,6 +214,46 @@ SIGNATURES: dict[str, dict[str, str]] = {
         "rate axes": "Dropout",
         "units activation use_bias flatten dtype weight_initializer bias_initializer in_units": "Dense",
     },
+    "gluon.rnn": {
+        "": "HybridSequentialRNNCell SequentialRNNCell",
+        "base_cell": "ResidualCell",
+        "base_cell drop_inputs drop_states drop_outputs": "VariationalDropoutCell",
+        "base_cell zoneout_outputs zoneout_states": "ZoneoutCell",
+        (
+            "hidden_size activation i2h_weight_initializer h2h_weight_initializer i2h_bias_initializer "
+            "h2h_bias_initializer input_size"
+        ): "RNNCell",
+        (
+            "hidden_size i2h_weight_initializer h2h_weight_initializer i2h_bias_initializer h2h_bias_initializer "
+            "input_size activation recurrent_activation"
+        ): "GRUCell LSTMCell",
+        (
+            "hidden_size num_layers activation layout dropout bidirectional i2h_weight_initializer "
+            "h2h_weight_initializer i2h_bias_initializer h2h_bias_initializer input_size dtype"
+        ): "RNN",
+        (
+            "hidden_size num_layers layout dropout bidirectional input_size i2h_weight_initializer "
+            "h2h_weight_initializer i2h_bias_initializer h2h_bias_initializer dtype"
+        ): "GRU",
+        (
+            "hidden_size num_layers layout dropout bidirectional input_size i2h_weight_initializer "
+            "h2h_weight_initializer i2h_bias_initializer h2h_bias_initializer projection_size "
+            "h2r_weight_initializer state_clip_min state_clip_max state_clip_nan dtype"
+        ): "LSTM",
+        (
+            "hidden_size projection_size i2h_weight_initializer h2h_weight_initializer h2r_weight_initializer "
+            "i2h_bias_initializer h2h_bias_initializer input_size"
+        ): "LSTMPCell",
+        (
+            "input_shape hidden_channels i2h_kernel h2h_kernel i2h_pad i2h_dilate h2h_dilate i2h_weight_initializer "
+            "h2h_weight_initializer i2h_bias_initializer h2h_bias_initializer conv_layout activation"
+        ): (
+            "Conv1DGRUCell Conv1DLSTMCell Conv1DRNNCell Conv2DGRUCell Conv2DLSTMCell Conv2DRNNCell Conv3DGRUCell "
+            "Conv3DLSTMCell Conv3DRNNCell"
+        ),
+        "l_cell r_cell": "BidirectionalCell",
+        "rate axes": "DropoutCell",
+    },
     "ndarray": {
         "": "as_nd_ndarray as_np_ndarray asscalar detach drop_grad nonzero tolist",
         "*axes": "transpose",

@@ -291,6 +291,9 @@ def _image(x: Any) -> Any:
     return x.reshape(IMAGE)
 
 
+_RNN: dict[str, Any] = {"state_size": 3, "num_layers": 1}
+_ENDS: dict[str, Any] = {**_RNN, "use_sequence_length": True, "state_outputs": True}
+
 NPX: dict[str, list[Forward]] = {
     **{name: [lambda x, n, name=name: getattr(npx, name)(x)] for name in NPX_UNARY},
     "activation": [lambda x, n: npx.activation(x - 0.5, "relu")],
@@ -305,6 +308,12 @@ NPX: dict[str, list[Forward]] = {
     "intgemm_prepare_data": [lambda x, n: npx.intgemm_prepare_data(x, 2)],
     "intgemm_prepare_weight": [lambda x, n: npx.intgemm_prepare_weight(x, 2)],
     "intgemm_take_weight": [lambda x, n: npx.intgemm_take_weight(x, n)],
+    "rnn": [
+        lambda x, n: npx.rnn(x.reshape((3, 2, 2)), np.ones(21) / 9, np.ones((1, 2, 3)), mode="rnn_tanh", **_RNN),
+        lambda x, n: npx.rnn(
+            x.reshape((3, 2, 2)), np.ones(84) / 9, *[np.ones((1, 2, 3))] * 2, n[0, :2], mode="lstm", **_ENDS
+        ),
+    ],
     "pad": [lambda x, n: npx.pad(_image(x), mode="constant", pad_width=(0, 0, 0, 0, 1, 1, 1, 1))],
     **{name: [lambda x, n, name=name: getattr(npx, name)(x)] for name in ("digamma", "round_ste", "sign_ste")},
     "sequence_last": [lambda x, n: npx.sequence_last(x)],
