@@ -79,7 +79,7 @@ def recurrent_loop(args: int, part: int, parts: int, memory: int) -> None:
             yield_cpu()
 
     columns, panels, panel_pitch = load(phase + _P.columns), load(phase + _P.panels), load(phase + _P.panel_pitch)
-    weights = load(phase + _P.weights) + (direction * phase_parts + number) * panels * panel_pitch
+    weights = load(phase + _P.weights) + (direction * phase_parts + number) * load(phase + _P.part_pitch)
     context, row_bytes = scratch(_CONTEXT_WORDS), panels * columns * _FLOAT
     store(context + _C.output, sums)
     store(context + _C.pitch, row_bytes)

@@ -6,8 +6,10 @@ state of a vector reads one stretch of memory of each.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+import math
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,7 @@ from minidnn.lowering.anchor import Anchor, Origin, Weights
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.copy import lower_copy
 from minidnn.lowering.geometry import Window
-from minidnn.lowering.tiling import choose_tile
+from minidnn.lowering.tiling import MOST_PANELS, choose_panel, choose_tiling
 from minidnn.lowering.values import PLAIN, Array, Value
 from minidnn.ops.recurrent import layers_of, recurrent_layer
 from minidnn.ops.recurrent_cells import Cell, Direction, check_lengths, folded_bias
@@ -86,6 +88,7 @@ class _Layer:
         state, cells: what it begins with, and where in it, in bytes.
         lengths: of sequences, int64; None if all have all times.
         origin: of its weights.
+        usual: times and sequences in the call that the network was traced with.
     """
 
     name: str
@@ -94,6 +97,7 @@ class _Layer:
     cells: tuple[Value, int] | None
     lengths: Value | None
     origin: Origin
+    usual: tuple[int, int]
 
     @property
     def cell(self) -> Cell:
@@ -104,6 +108,18 @@ class _Layer:
     def state_size(self) -> int:
         h2r = self.directions[0].weights.h2r
         return self.cell.size if h2r is None else int(h2r.shape[0])
+
+
+@dataclass(frozen=True)
+class _InputWeights(Weights):
+    """Weights of the input of all directions and gates, put in order at the first need."""
+
+    make: Callable[[], Array] | None = None
+
+    @cached_property
+    def matrix(self) -> Array:
+        assert self.make is not None
+        return self.make().reshape(self.shape)
 
 
 @dataclass(frozen=True)
@@ -123,14 +139,14 @@ def lower_rnn(builder: Builder, node: Node, inputs: Sequence[Value], types: Sequ
     if parameters is None or not _is_fit(given):
         return None
     layers = layers_of(node.attrs, parameters, given["data"].shape[2])
-    lengths, x = _lower_lengths(builder, node, given), given["data"]
+    lengths, x, usual = _lower_lengths(builder, node, given), given["data"], _usual(builder, node, types)
     made = []
     for i, directions in enumerate(layers):
         before = i * len(directions)
         state, cells = (_from_row(given.get(name), before) for name in ("state", "state_cell"))
         assert state is not None
         origin = Origin((parameters,), ("rnn", node.attrs, i, given["data"].shape[2]))
-        layer = _Layer(f"{node.name}_l{i}", directions, state, cells, lengths, origin)
+        layer = _Layer(f"{node.name}_l{i}", directions, state, cells, lengths, origin, usual)
         made.append(_lower_layer(builder, layer, x))
         x = made[-1].output
     if not node.attrs.state_outputs:
@@ -154,9 +170,16 @@ def lower_recurrent(
     assert state is not None
     origin = Origin(tuple(known.values()), ("recurrent", node.attrs, tuple(known)))
     lengths = _lower_lengths(builder, node, given)
-    layer = _Layer(node.name, recurrent_layer(node.attrs, known), state, cells, lengths, origin)
+    directions, usual = recurrent_layer(node.attrs, known), _usual(builder, node, types)
+    layer = _Layer(node.name, directions, state, cells, lengths, origin, usual)
     made = _lower_layer(builder, layer, given["data"])
     return [made.output, made.state, *([] if made.cells is None else [made.cells])]
+
+
+def _usual(builder: Builder, node: Node, types: Sequence[TensorType]) -> tuple[int, int]:
+    """Times and sequences in the call that the network was traced with."""
+    times, batch, _ = builder.usual.get(node.name, types[0].shape)
+    return times, batch
 
 
 def _is_fit(given: dict[str, Value]) -> bool:
@@ -243,17 +266,24 @@ def _lower_input(builder: Builder, layer: _Layer, data: Value) -> Value:
     """The input's share of all gates at all times, ``(times * batch, directions * vectors * gates * lanes)``."""
     times, batch, inputs = data.shape
     rows, lanes, gates = times * batch, builder.isa.lanes, layer.cell.gates
-    matrices = [_interleaved(d.weights.i2h, gates, lanes).reshape(inputs, -1) for d in layer.directions]
+
+    def ordered() -> Array:
+        return np.concatenate(
+            [_interleaved(d.weights.i2h, gates, lanes).reshape(inputs, -1) for d in layer.directions], 1
+        )
+
     biases = [folded_bias(d.cell, d.weights) for d in layer.directions]
     known = [bias for bias in biases if bias is not None]
     bias = np.concatenate([_interleaved(b, gates, lanes).reshape(-1) for b in known]) if known else None
-    matrix = np.concatenate(matrices, 1)
+    columns = len(layer.directions) * -(-layer.cell.size // lanes) * lanes * gates
     source = builder.as_layout(data, PLAIN)
     flat = Value(TensorType((rows, inputs), FLOAT32.dtype), builder.address(source), PLAIN)
-    type = TensorType((rows, matrix.shape[1]), FLOAT32.dtype)
+    type = TensorType((rows, columns), FLOAT32.dtype)
     window = Window((rows,), (rows,), (1,), (1,), (1,), (0,))
-    weights = Weights(matrix[None, None], bias, (), None, origin=layer.origin.then("input"))
-    anchor = Anchor(f"{layer.name}_input", _NO_ATTRS, [flat], type, type)
+    shape = np.broadcast_to(np.float32(0), (1, 1, inputs, columns))
+    weights = _InputWeights(shape, bias, (), None, origin=layer.origin.then("input"), make=ordered)
+    usual = (math.prod(layer.usual), columns)
+    anchor = Anchor(f"{layer.name}_input", _NO_ATTRS, [flat], type, type, usual=usual)
     share = lower_product(builder, anchor, weights, window, 1, PLAIN)
     assert share is not None
     return share
@@ -321,21 +351,25 @@ def _shared(builder: Builder, layer: _Layer, form: Hashable, make: Any) -> Array
     return builder.share((form, layer.origin.steps), layer.origin.sources, make)
 
 
-def _cut(isa: Isa, batch: int, phase: _Phase) -> tuple[int, int, int, int]:
-    """Parts of a phase, vectors of units in each, and the tile's rows and vectors."""
+def _cut(isa: Isa, phase: _Phase) -> tuple[int, int]:
+    """Parts of a phase, and vectors of units in each: the same for any batch, as the weights are packed by them."""
     vectors = -(-phase.units // isa.lanes)
-    wanted = max(1, min(_PARTS, batch * phase.depth * phase.units * phase.sums // _PART_PRODUCTS))
+    wanted = max(1, min(_PARTS, phase.depth * phase.units * phase.sums // _PART_PRODUCTS))
     each = -(-vectors // min(wanted, vectors))
-    rows, width = choose_tile(isa, batch, phase.depth, each * phase.sums * isa.lanes)
-    return -(-vectors // each), each, rows, width
+    return -(-vectors // each), each
 
 
 def _phase_row(builder: Builder, layer: _Layer, phase: _Phase, batch: int) -> tuple[list[Any], int]:
     """Arguments of a phase, and the scratch memory that it needs."""
     isa = builder.isa
-    parts, each, rows, width = _cut(isa, batch, phase)
-    columns = width * isa.lanes
+    parts, each = _cut(isa, phase)
     part_columns = each * phase.sums * isa.lanes
+    panel = choose_panel(isa, phase.depth, part_columns)
+    width, together = panel * isa.lanes, MOST_PANELS if part_columns > panel * isa.lanes else 1
+    usual = (layer.usual[1], part_columns) if builder.varies else None
+    tiling = choose_tiling(isa, 1, batch, 1, phase.depth, 1, part_columns, panel=panel, usual=usual)
+    for rows, vectors, panels in tiling.others:
+        builder.prepare(TileSpec(rows, vectors, panels=panels))
 
     def pack() -> Array:
         made = []
@@ -344,29 +378,30 @@ def _phase_row(builder: Builder, layer: _Layer, phase: _Phase, batch: int) -> tu
             filled = np.zeros((phase.depth, parts * part_columns), np.float32)
             filled[:, : ordered.shape[1]] = ordered
             groups = filled.reshape(phase.depth, parts, part_columns).transpose(1, 0, 2)
-            made.append(pack_panels(groups[:, None], columns))
+            made.append(pack_panels(groups[:, None], width, together))
         return np.stack(made)
 
-    panels = -(-part_columns // columns)
-    packed = _shared(builder, layer, ("states", phase.form, parts, each, width), pack)
+    packed = _shared(builder, layer, ("states", phase.form, parts, each, panel), pack)
+    columns = tiling.vectors * isa.lanes
     kernels = [Kernel(_gates_spec(phase.form, direction)) for direction in layer.directions]
     row = PHASE.fill(
-        tile=Kernel(TileSpec(rows, width)),
+        tile=Kernel(TileSpec(tiling.rows, tiling.vectors, panels=tiling.panels)),
         gates=_both(kernels),
         source=0 if phase.source is None else phase.source.address,
         depth=phase.depth,
         weights=builder.constant(packed),
+        part_pitch=packed.shape[2] * phase.depth * width * FLOAT32.bytes,
         panel_pitch=phase.depth * columns * FLOAT32.bytes,
-        panels=panels,
-        rows=rows,
-        places=_places(batch, rows),
+        panels=-(-part_columns // columns),
+        rows=tiling.rows,
+        places=_places(batch, tiling.rows),
         columns=columns,
         parts=parts,
         part_units=each * isa.lanes,
         units=phase.units,
     )
-    pointers = SCRATCH_HEAD + 2 * _places(batch, rows) * WORD_BYTES
-    return row, pointers + batch * panels * columns * FLOAT32.bytes
+    pointers = SCRATCH_HEAD + 2 * _places(batch, tiling.rows) * WORD_BYTES
+    return row, pointers + batch * -(-part_columns // columns) * columns * FLOAT32.bytes
 
 
 def _places(batch: int, rows: int) -> int:
@@ -415,7 +450,7 @@ def _add_step(builder: Builder, layer: _Layer, tensors: tuple[Value, Value, Valu
         phases=len(phases),
         phase=[word for row in rows for word in row] + [0] * (MAX_PHASES - len(phases)) * PHASE.words,
     )
-    parts = times * count * sum(_cut(builder.isa, batch, phase)[0] for phase in phases)
+    parts = times * count * sum(_cut(builder.isa, phase)[0] for phase in phases)
     weights = sum(matrix.size for phase in phases for matrix in phase.rows)
     cost = Cost(2 * times * batch * weights, times * weights * FLOAT32.bytes + shares.nbytes + output.nbytes)
     builder.native(layer.name, "recurrent_loop", row, parts, cost, max(scratch), output.type)
