@@ -13,6 +13,7 @@ from minidnn.gluon._block import Block
 from minidnn.gluon._hybrid_block import HybridBlock
 from minidnn.gluon.calls import is_in_block, run_in_block
 from minidnn.gluon.parameter import Init, Parameter
+from minidnn.gluon.rnn._gates import apply_activation, gru_step, lstm_step
 from minidnn.gluon.rnn._sequences import axis_of_time, given_lengths, make_states, masked, merged, separated
 from minidnn.numpy.multiarray import ndarray
 from minidnn.ops.recurrent_cells import GATES
@@ -25,9 +26,6 @@ __all__ = [
     "Made",
     "RNNCell",
     "RecurrentCell",
-    "apply_activation",
-    "gru_step",
-    "lstm_step",
 ]
 
 # A step's output and its states, or those of a whole sequence.
@@ -122,11 +120,6 @@ def _at(stacked: ndarray, lengths: ndarray) -> ndarray:
 
 class HybridRecurrentCell(RecurrentCell, HybridBlock):
     """Base of cells that can be traced."""
-
-
-def apply_activation(x: Any, activation: Any) -> Any:
-    """An activation by its name, or a block."""
-    return npx.activation(x, act_type=activation) if isinstance(activation, str) else activation(x)
 
 
 # The activations of cells that the operator of whole sequences has, by their names there.
@@ -320,22 +313,6 @@ class LSTMCell(_GatedCell):
         i2h, h2h = self._products(inputs, states[0])
         hidden, cell = lstm_step(i2h + h2h, states[1], self._recurrent_activation, self._activation)
         return hidden, [hidden, cell]
-
-
-def lstm_step(gates: Any, cell: Any, gate_activation: Any, activation: Any, axis: int = 1) -> tuple[Any, Any]:
-    """The output and the next cell of an LSTM, from the sums of its four gates side by side along `axis`."""
-    entry, forget, new, out = npx.slice_channel(gates, 4, axis)
-    entry, forget, out = (apply_activation(x, gate_activation) for x in (entry, forget, out))
-    cell = forget * cell + entry * apply_activation(new, activation)
-    return out * apply_activation(cell, activation), cell
-
-
-def gru_step(i2h: Any, h2h: Any, state: Any, gate_activation: Any, activation: Any, axis: int = 1) -> Any:
-    """The next state of a GRU whose reset gate comes after the product, from the two products."""
-    (reset, update, new), (h_reset, h_update, h_new) = (npx.slice_channel(x, 3, axis) for x in (i2h, h2h))
-    reset = apply_activation(reset + h_reset, gate_activation)
-    update = apply_activation(update + h_update, gate_activation)
-    return (1 - update) * apply_activation(new + reset * h_new, activation) + update * state
 
 
 class GRUCell(_GatedCell):

@@ -9,7 +9,8 @@ from minidnn import npx
 from minidnn.errors import MXNetError
 from minidnn.gluon.nn._op import per_axis
 from minidnn.gluon.parameter import Init, Parameter
-from minidnn.gluon.rnn.cells import HybridRecurrentCell, Made, apply_activation, gru_step, lstm_step
+from minidnn.gluon.rnn._gates import apply_activation, gru_step, lstm_step
+from minidnn.gluon.rnn.cells import HybridRecurrentCell, Made
 from minidnn.ops.recurrent_cells import GATES
 
 __all__ = [
