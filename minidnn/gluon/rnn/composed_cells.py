@@ -130,14 +130,14 @@ class DropoutCell(HybridRecurrentCell):
         if not isinstance(rate, (int, float)) or not 0 <= rate <= 1:
             raise ValueError(f"DropoutCell: rate must be in [0, 1], got {rate!r}")
         super().__init__()
-        self._rate, self._axes = rate, tuple(axes)
+        self._rate, self._shared_axes = rate, tuple(axes)
 
     def state_info(self, batch_size: int = 0) -> list[dict[str, Any]]:
         """It has no state."""
         return []
 
     def forward(self, inputs: Any, states: Any) -> Made:
-        return (npx.dropout(inputs, p=self._rate, axes=self._axes) if self._rate else inputs), [*states]
+        return (npx.dropout(inputs, p=self._rate, axes=self._shared_axes) if self._rate else inputs), [*states]
 
     def unroll(
         self,
@@ -154,7 +154,7 @@ class DropoutCell(HybridRecurrentCell):
         return self._formed(outputs, length, axis, merge_outputs), states
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(rate={self._rate}, axes={self._axes})"
+        return f"{type(self).__name__}(rate={self._rate}, axes={self._shared_axes})"
 
 
 class ModifierCell(HybridRecurrentCell):
