@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 MAX_DIRECTIONS, MAX_PHASES = 2, 2
-# Of a direction's counter: nothing else is on its cache lines.
+# Of a counter: nothing else is on its cache lines.
 COUNTER_BYTES = 128
 # Of a part's scratch memory, before its row pointers.
 SCRATCH_HEAD = 64
@@ -61,7 +61,7 @@ PHASE = ArgumentRow(
 )
 # Of `recurrent_loop`. "Units" are hidden units, or elements of a projected state in a phase that makes them.
 RECURRENT_ARGUMENTS = ArgumentRow(
-    Field("counters", "for each direction how many parts are done, zero at the begin, `COUNTER_BYTES` apart"),
+    Field("counters", "of parts that are done, for each direction, and that are begun; zeros, `COUNTER_BYTES` apart"),
     Field("times", "time steps"),
     Field("batch", "sequences"),
     Field("directions", "how many"),

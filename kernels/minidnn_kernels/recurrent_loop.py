@@ -38,12 +38,13 @@ _PATIENCE = 300
 
 
 def recurrent_loop(args: int, part: int, parts: int, memory: int) -> None:
-    """One part is some units of one direction at one time, in one phase.
+    """Some units of one direction at one time, in one phase.
 
-    Parts are numbered by time, then phase, then direction. A part waits until all parts of its direction that come
-    before it in time or phase are done: they have smaller numbers, so that somebody is working on them.
+    These are numbered by time, then phase, then direction, and each call does the next one, whatever its part: one that
+    waits until all of its direction that come before it in time or phase are done finds somebody working on them.
     """
     directions = load(args + _R.directions)
+    part = atomic_add(load(args + _R.counters) + directions * COUNTER_BYTES, 1)
     first, second = args + _R.phase, args + _R.phase + _PHASE_BYTES
     first_parts = load(first + _P.parts)
     second_parts = load(second + _P.parts) if load(args + _R.phases) > 1 else 0

@@ -364,7 +364,7 @@ def _add_step(builder: Builder, layer: Layer, tensors: tuple[Value, Value, Value
 
 
 def _zeroed_counters(builder: Builder, layer: Layer, count: int) -> Address:
-    words = count * COUNTER_BYTES // FLOAT32.bytes
+    words = (count + 1) * COUNTER_BYTES // FLOAT32.bytes
     zeros = Value(TensorType((words,), FLOAT32.dtype), builder.zeros(words))
     counters = builder.new(zeros.type)
     lower_copy(builder, layer.name, zeros, zeros.strides, counters.address, zeros.strides, zeros.shape)
