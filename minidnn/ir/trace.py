@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
@@ -151,6 +151,7 @@ class Trace(Generic[Array]):
         self._array = array
         self._traced: dict[str, Array] = {}
         self._names: set[str] = set()
+        self._reserved: frozenset[str] = frozenset()
         self._constant_of: dict[tuple[int, int], tuple[Array, Entry]] = {}
         self._find_values = find_values
         self._sizes: dict[Node, int] = {}
@@ -172,6 +173,10 @@ class Trace(Generic[Array]):
             if isinstance(error.__cause__, MXNetError) and str(error).startswith("setting an array element"):
                 raise error.__cause__ from None
             raise
+
+    def reserve(self, names: Iterable[str]) -> None:
+        """Keep names for inputs and parameters: no node gets one of them."""
+        self._reserved = self._reserved.union(names)
 
     def input(self, name: str, type_: TensorType) -> Array:
         """A variable of the graph, as an array without data.
@@ -221,7 +226,7 @@ class Trace(Generic[Array]):
             types = self._find_types(op, attrs, entries)
         else:
             types, conditions = _inferred(op, attrs, given)
-        node = Node(op, self._fresh_name(op.name), attrs, entries)
+        node = Node(op, self.fresh_name(op.name), attrs, entries)
         if not is_unknown:
             node.remember(given, types, conditions)
         self._note_sources(node, types)
@@ -292,25 +297,26 @@ class Trace(Generic[Array]):
         checks = [node[0] for node in self._sizes if node in self._fixed and node not in reached]
         if checks:
             attrs = {"num_args": len(checks) + 1}
-            entries[0] = make_node("depend", self._fresh_name("depend"), [entries[0], *checks], attrs)[0]
+            entries[0] = make_node("depend", self.fresh_name("depend"), [entries[0], *checks], attrs)[0]
         return with_sizes(Graph(entries), {node: self._sizes[node] for node in self._fixed})
 
     def _constant(self, array: Array) -> Entry:
         # A copy, since the array may be written to later; kept once for each state the array was met in.
         key = (id(array), array._version)
         if key not in self._constant_of:
-            name = self._fresh_name("constant")
+            name = self.fresh_name("constant")
             copied = array.copy()
             self.constants[name] = copied
             entry = make_variable(name, shape=copied._type.shape, dtype=copied._type.dtype)
             self._constant_of[key] = (array, entry)
         return self._constant_of[key][1]
 
-    def _fresh_name(self, last: str) -> str:
+    def fresh_name(self, last: str) -> str:
+        """A name for a node that no other has, behind the names of the open scopes."""
         scope = current_scope()
         base = f"{scope}_{last}" if scope else last
         name, number = base, 0
-        while name in self._names:
+        while name in self._names or name in self._reserved:
             number += 1
             name = f"{base}_{number}"
         self._names.add(name)

@@ -86,6 +86,12 @@ def _ldexp(x: Any, exponent: Any) -> Any:
     return result.astype(np.result_type(x, exponent))
 
 
+def _truncate_divide(a: Any, b: Any) -> Any:
+    """Quotients without their fractions; 0 where the divisor is 0."""
+    quotient = np.abs(a) // np.abs(b)
+    return np.where((a < 0) == (b < 0), quotient, -quotient).astype(np.result_type(a, b))
+
+
 def _power_sign(attrs: Attrs, inputs: Sequence[bool]) -> bool:
     return IF_FIRST(attrs, inputs) or attrs.scalar % 2 == 0
 
@@ -137,6 +143,7 @@ _BINARY: dict[str, _BinaryRow] = {
         _Form(nonnegative=if_scalar_and_all),
         _Form(nonnegative=if_scalar_and_all),
     ),
+    "truncate_divide": _BinaryRow(_truncate_divide, "whole", (), _Form(nonnegative=IF_ALL)),
     # The remainder has the sign of the divisor; fmod's has that of the dividend.
     "mod": _BinaryRow(
         np.mod,

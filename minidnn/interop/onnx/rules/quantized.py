@@ -1,0 +1,170 @@
+"""Quantized operators: integers with a scale and a zero point."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minidnn.interop.onnx.call import Call, rule
+from minidnn.interop.onnx.elements import Element, element_of
+from minidnn.interop.onnx.rules.convolution import convolve, read_geometry
+from minidnn.interop.onnx.values import Value
+
+__all__ = ["dequantize", "quantize", "requantize", "spread"]
+
+_UINT8 = element_of("uint8")
+
+
+def spread(call: Call, x: Value, parameter: Value, axis: int, block: int = 0) -> Value:
+    """A scale or zero point as an array that broadcasts against the data.
+
+    One number is for all elements, a vector has one for each index of `axis`; with a block, each stands for so many
+    elements along it.
+    """
+    if block:
+        repeated = call.emit("repeat", parameter, repeats=block, axis=axis)
+        return call.emit("slice_axis", repeated, axis=axis, begin=0, end=x.shape[axis])
+    if parameter._type.size == 1:
+        return call.reshape(parameter, ()) if parameter.ndim else parameter
+    if parameter.ndim != 1:
+        return parameter
+    shape: list[Any] = [1] * x.ndim
+    shape[call.axis(axis, x.ndim)] = parameter._type.shape[0]
+    return call.reshape(parameter, shape)
+
+
+def dequantize(call: Call, x: Value, scale: Value, zero: Value | None, axis: int = 1, block: int = 0) -> Value:
+    """(x - zero) * scale, in the scale's type."""
+    wide = call.cast(x, np.float32).as_element(element_of("float32"))
+    if zero is not None and not _is_zero(zero):
+        shift = call.cast(spread(call, x, zero, axis, block), np.float32).as_element(element_of("float32"))
+        wide = call.binary("subtract", wide, shift)
+    return call.binary("multiply", wide, spread(call, x, scale, axis, block)).as_element(scale.element)
+
+
+def _is_zero(value: Value) -> bool:
+    return value.array is not None and not value.is_sized and not value.array.any()
+
+
+def quantize(
+    call: Call, x: Value, scale: Value, zero: Value | None, to: Element, axis: int = 1, block: int = 0,
+    saturate: bool = True, precision: Element | None = None,
+) -> Value:
+    """x / scale, rounded half to even, plus the zero point, within the range of the type."""
+    if precision is not None and precision.name == "float64":
+        call.refuse("attribute 'precision' of float64 is not supported")
+    ratio = call.binary("true_divide", call.cast(x, np.float32), call.cast(spread(call, x, scale, axis, block), "f4"))
+    if to.is_float:
+        if zero is not None and not _is_zero(zero):
+            ratio = call.binary("add", ratio, spread(call, x, zero, axis, block))
+        return call.emit("round_float", ratio, kind=to.name, saturate=saturate).as_element(to)
+    return to_integers(call, ratio, None if zero is None else spread(call, x, zero, axis, block), to)
+
+
+def to_integers(call: Call, real: Value, zero: Value | None, to: Element) -> Value:
+    """Floats rounded, moved by a zero point that broadcasts, and saturated."""
+    q = call.emit("rint", real)
+    if zero is not None and not _is_zero(zero):
+        q = call.binary("add", q, call.cast(zero, np.float32).as_element(q.element))
+    low, high = to.limits
+    return call.cast(call.emit("clip", q, a_min=low, a_max=high), to.carrier).as_element(to)
+
+
+def requantize(call: Call, sums: Value, factor: Value, zero: Value | None, to: Element) -> Value:
+    """Integer sums times a factor, as integers of few bits."""
+    return to_integers(call, call.binary("multiply", call.cast(sums, np.float32), factor), zero, to)
+
+
+def _zero_element(zero: Value | None, default: Element = _UINT8) -> Element:
+    return default if zero is None else zero.element
+
+
+@rule("QuantizeLinear")
+def _quantize_linear(call: Call) -> Value:
+    zero, axis = call.get(2), call.int("axis", 1)
+    to = call.element("output_dtype", _zero_element(zero))
+    precision = call.element("precision", element_of("float32"))
+    return quantize(
+        call, call[0], call[1], zero, to, axis, call.int("block_size", 0), call.flag("saturate", True), precision
+    )
+
+
+@rule("DequantizeLinear")
+def _dequantize_linear(call: Call) -> Value:
+    element = call.element("output_dtype", call[1].element)
+    made = dequantize(call, call[0], call[1], call.get(2), call.int("axis", 1), call.int("block_size", 0))
+    return made.as_element(element)
+
+
+@rule("DynamicQuantizeLinear")
+def _dynamic_quantize(call: Call) -> list[Value]:
+    """uint8 by the range of the data, which always has a zero in it."""
+    x = call[0]
+    high = call.emit("maximum_scalar", call.emit("max", x), scalar=0.0)
+    low = call.emit("minimum_scalar", call.emit("min", x), scalar=0.0)
+    scale = call.binary("multiply", call.emit("subtract", high, low), 1 / 255)
+    safe = call.emit("where", call.emit("equal_scalar", scale, scalar=0.0), call.like(1, scale), scale)
+    start = call.emit("negative", call.emit("true_divide", low, safe))
+    zero = call.cast(call.emit("clip", call.emit("rint", start), a_min=0.0, a_max=255.0), np.uint8)
+    return [quantize(call, x, safe, zero, _UINT8), scale, zero]
+
+
+# ---- products of integers -------------------------------------------------------------------------------
+
+
+def _centered(call: Call, x: Value, zero: Value | None, axis: int) -> Value:
+    """x - zero in float64, in which sums of products of bytes are exact."""
+    wide = call.cast(x, np.float64)
+    if zero is None or _is_zero(zero):
+        return wide
+    return call.emit("subtract", wide, call.cast(spread(call, x, zero, axis), np.float64))
+
+
+def integer_matmul(call: Call, a: Value, b: Value, zero_a: Value | None, zero_b: Value | None) -> Value:
+    """Exact sums in int32; zero points are for all elements, or for each row of a and each column of b."""
+    row_axis = max(a.ndim - 2, 0)
+    left = _centered(call, a, zero_a, row_axis)
+    right = _centered(call, b, zero_b, b.ndim - 1)
+    return call.cast(call.emit("matmul", left, right), np.int32)
+
+
+@rule("MatMulInteger")
+def _matmul_integer(call: Call) -> Value:
+    return integer_matmul(call, call[0], call[1], call.get(2), call.get(3))
+
+
+@rule("ConvInteger")
+def _conv_integer(call: Call) -> Value:
+    return integer_conv(call, call[0], call[1], call.get(2), call.get(3), None)
+
+
+def integer_conv(
+    call: Call, x: Value, weight: Value, zero_x: Value | None, zero_w: Value | None, bias: Value | None
+) -> Value:
+    """Exact sums in int32; the pads are zeros of the data, which have its zero point."""
+    geometry = read_geometry(call, x, weight)
+    inputs = _centered(call, x, zero_x, 1)
+    weights = _centered(call, weight, zero_w, 0)
+    shift = None if bias is None else call.cast(bias, np.float64)
+    return call.cast(convolve(call, inputs, weights, shift, geometry), np.int32)
+
+
+@rule("QLinearConv")
+def _qlinear_conv(call: Call) -> Value:
+    x, x_scale, x_zero, w, w_scale, w_zero, y_scale, y_zero = (call[i] for i in range(8))
+    sums = integer_conv(call, x, w, x_zero, w_zero, call.get(8))
+    factor = call.binary("true_divide", call.binary("multiply", w_scale, x_scale), y_scale)
+    return requantize(call, sums, spread(call, sums, factor, 1), y_zero, y_zero.element)
+
+
+@rule("QLinearMatMul")
+def _qlinear_matmul(call: Call) -> Value:
+    a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero = (call[i] for i in range(8))
+    sums = integer_matmul(call, a, b, a_zero, b_zero)
+    left = spread(call, sums, a_scale, max(sums.ndim - 2, 0))
+    right = spread(call, sums, b_scale, sums.ndim - 1)
+    factor = call.emit("true_divide", call.emit("multiply", left, right), spread(call, sums, y_scale, -1))
+    return requantize(call, sums, call.cast(factor, np.float32), y_zero, y_zero.element)
+
+
