@@ -137,10 +137,10 @@ register(
 
 
 def _expect_values(attrs: Attrs, x: Array) -> Array:
-    wanted = np.array(attrs.values, x.dtype).reshape(attrs.shape)
+    wanted = np.array(attrs.expected, x.dtype).reshape(attrs.shape)
     if not np.array_equal(x, wanted, equal_nan=x.dtype.kind == "f"):
         raise SizeError(
-            f"expect_values: the graph was made for the values {str(attrs.values)[:200]}, "
+            f"expect_values: the graph was made for the values {str(attrs.expected)[:200]}, "
             f"got {str(x.reshape(-1).tolist())[:200]}"
         )
     return x
@@ -158,7 +158,7 @@ register(
         _infer_expect_values,
         _expect_values,
         ("data",),
-        attrs=(Attr("values", "tree"), Attr("shape", "ints")),
+        attrs=(Attr("expected", "tree"), Attr("shape", "ints")),
         nonnegative=IF_FIRST,
     )
 )

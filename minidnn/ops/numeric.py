@@ -249,3 +249,21 @@ register(
         nonnegative=IF_ALL,
     )
 )
+
+
+def _infer_view_bits(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
+    want_supported("view_bits", types)
+    if types[0].dtype.itemsize != attrs.dtype.itemsize:
+        raise OpError(f"view_bits: elements of {types[0].dtype} and of {attrs.dtype} have different sizes")
+    return [TensorType(types[0].shape, attrs.dtype)]
+
+
+register(
+    Op(
+        "view_bits",
+        _infer_view_bits,
+        lambda attrs, x: np.ascontiguousarray(x).view(attrs.dtype),
+        ("data",),
+        attrs=(Attr("dtype", "dtype"),),
+    )
+)

@@ -86,6 +86,8 @@ class Builder:
         if folded is not None:
             self.folded.update(value.name for value in inputs if value.name)
         else:
+            if op.has_unknown_size(made) and self._find_values is None:
+                raise NeedsValuesError(f"{op_name}: the size of its result depends on values")
             folded = self.trace.record(op, made, [self.traced(value) for value in inputs])
         return tuple(self._inherit(value, inputs) for value in folded)
 
@@ -158,7 +160,7 @@ class Builder:
                 "expect_values",
                 self.trace.fresh_name("expected"),
                 [entry],
-                {"values": tuple(array.reshape(-1).tolist()), "shape": array.shape},
+                {"expected": tuple(array.reshape(-1).tolist()), "shape": array.shape},
             )
             self._checks.append(node[0])
             self._fixed[entry] = known(array, value.element)
@@ -172,6 +174,8 @@ class Builder:
             outside = value.element.outside
             if traced.dtype != outside:
                 traced = self.emit("cast", traced, dtype=outside)
+            elif value.element.is_narrow and value.element.is_float:
+                traced = self.emit("round_float", traced, kind=value.element.name, saturate=False)
             given.append(traced)
         graph = self.trace.graph(given)
         if not self._checks:

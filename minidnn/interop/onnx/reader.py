@@ -138,7 +138,8 @@ class _Reader:
     def function(self, proto: Any) -> Function:
         inputs, outputs = tuple(map(str, proto.input)), tuple(map(str, proto.output))
         label = f"function {shown(proto.name)}"
-        nodes = self._nodes(proto.node, {*inputs}, {*filter(None, outputs)}, 0, label)
+        # Bodies that ONNX makes for a node may lack outputs that the node does not have.
+        nodes = self._nodes(proto.node, {*inputs}, set(), 0, label)
         defaults = {str(a.name): self._attribute(a, frozenset(inputs), 0, label) for a in proto.attribute_proto}
         attributes = (*map(str, proto.attribute), *defaults)
         name, domain = str(proto.name), _domain(proto.domain)

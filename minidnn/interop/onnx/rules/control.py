@@ -13,6 +13,17 @@ from minidnn.interop.onnx.values import Value, known
 __all__: list[str] = []
 
 
+@rule("OptionalHasElement")
+def _has_element(call: Call) -> Value:
+    """Of a tensor, or of nothing."""
+    return known(np.bool_(call.get(0) is not None))
+
+
+@rule("OptionalGetElement")
+def _get_element(call: Call) -> Value:
+    return call[0]
+
+
 @rule("If")
 def _if(call: Call) -> list[Value]:
     """The branch of the condition: known, decided by sizes, or what it is in this call."""

@@ -110,10 +110,7 @@ def _div(call: Call) -> Value:
 
 @rule("Mod")
 def _mod(call: Call) -> Value:
-    fmod = call.flag("fmod")
-    if call[0].element.is_float and not fmod:
-        call.fail("attribute 'fmod' must be 1 for floats")
-    return call.emit("fmod" if fmod else "mod", call[0], call[1])
+    return call.emit("fmod" if call.flag("fmod") else "mod", call[0], call[1])
 
 
 @rule("Pow")
@@ -277,6 +274,14 @@ def _cast(call: Call) -> Value:
     return _to_element(call, call[0], to, call.flag("saturate", True))
 
 
+@rule("BitCast")
+def _bit_cast(call: Call) -> Value:
+    to = call.element("to")
+    if to.is_narrow or call[0].element.is_narrow:
+        call.refuse(f"bits of {call[0].element} as {to} are not supported")
+    return call.emit("view_bits", call[0], dtype=to.carrier)
+
+
 @rule("CastLike")
 def _cast_like(call: Call) -> Value:
     call.ignore("round_mode")
@@ -289,8 +294,6 @@ def _to_element(call: Call, x: Value, to: Element, saturate: bool) -> Value:
     if x.is_sized and not to.is_narrow:
         return call.emit("cast", x, dtype=to.carrier)
     if to.is_narrow and to.is_float:
-        if to.bits == 8 and x.array is None:
-            call.refuse(f"casts to {to} are not supported")
         rounded = call.emit("round_float", call.cast(x, np.float32), kind=to.name, saturate=saturate)
         return rounded.as_element(to)
     if to.is_narrow:

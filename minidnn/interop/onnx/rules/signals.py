@@ -53,9 +53,11 @@ def _dft(call: Call) -> Value:
     else:
         axis = -2 if call.get(2) is None else int(call.number(2, "axis"))
     axis = call.axis(axis, x.ndim)
-    length = x.shape[axis] if call.get(1) is None else call.number(1, "dft_length")
-    call.want_numbers(length) if not isinstance(length, int) and not hasattr(length, "terms") else None
-    return _transform(call, x, axis, int(length), inverse, one_sided)
+    if call.get(1) is not None:
+        length = int(call.number(1, "dft_length"))
+    else:
+        length = int(x.shape[axis]) if not (inverse and one_sided) else 2 * (int(x.shape[axis]) - 1)
+    return _transform(call, x, axis, length, inverse, one_sided)
 
 
 def _transform(call: Call, x: Value, axis: int, length: int, inverse: bool, one_sided: bool) -> Value:
@@ -68,27 +70,34 @@ def _transform(call: Call, x: Value, axis: int, length: int, inverse: bool, one_
     last = x.ndim - 1
     order = [i for i in range(last) if i != axis]
     moved = call.transpose(x, (*order, last, axis))
-    moved = _to_length(call, moved, length)
-    full = inverse and one_sided
-    if full:
-        call.refuse("attributes 'inverse' and 'onesided' together are not supported")
-    count = length // 2 + 1 if one_sided else length
-    angles = 2 * np.pi * np.outer(np.arange(length), np.arange(count)) / length
-    sign = 1.0 if inverse else -1.0
-    scale = 1 / length if inverse else 1.0
-    cosines = known((np.cos(angles) * scale).astype(x.dtype))
-    sines = known((sign * np.sin(angles) * scale).astype(x.dtype))
+    # Of the spectrum of a real signal, one half says what the other one is.
+    half = length // 2 + 1
+    moved = _to_length(call, moved, half if inverse and one_sided else length)
+    cosines, sines = _matrices(x, length, inverse, one_sided)
     real = _part(call, moved, 0)
-    out_real, out_imaginary = call.emit("matmul", real, cosines), call.emit("matmul", real, sines)
+    sums = [call.emit("matmul", real, cosines), call.emit("matmul", real, sines)]
     if parts == 2:
         imaginary = _part(call, moved, 1)
-        out_real = call.emit("subtract", out_real, call.emit("matmul", imaginary, sines))
-        out_imaginary = call.emit("add", out_imaginary, call.emit("matmul", imaginary, cosines))
-    pair = call.emit("stack", out_real, out_imaginary, num_args=2, axis=out_real.ndim)
-    back = list(order)
-    back.append(axis)
-    back.append(last)
+        sums[0] = call.emit("subtract", sums[0], call.emit("matmul", imaginary, sines))
+        sums[1] = call.emit("add", sums[1], call.emit("matmul", imaginary, cosines))
+    if inverse and one_sided:
+        sums = sums[:1]
+    pair = call.emit("stack", *sums, num_args=len(sums), axis=sums[0].ndim)
+    back = [*order, axis, last]
     return call.transpose(pair, [back.index(i) for i in range(x.ndim)])
+
+
+def _matrices(x: Value, length: int, inverse: bool, one_sided: bool) -> tuple[Value, Value]:
+    """Cosines and sines, from the points of the input to those of the result."""
+    half = length // 2 + 1
+    rows = np.arange(half if inverse and one_sided else length)
+    columns = np.arange(half if one_sided and not inverse else length)
+    angles = 2 * np.pi * np.outer(rows, columns) / length
+    scale = np.full((len(rows), 1), 1 / length if inverse else 1.0)
+    if inverse and one_sided:
+        scale[1 : (length + 1) // 2] *= 2
+    sign = 1.0 if inverse else -1.0
+    return known((np.cos(angles) * scale).astype(x.dtype)), known((np.sin(angles) * sign * scale).astype(x.dtype))
 
 
 def _part(call: Call, x: Value, index: int) -> Value:
