@@ -292,7 +292,9 @@ def _dimension(proto: Any) -> Dimension:
     which = proto.WhichOneof("value")
     if which == "dim_value":
         return int(proto.dim_value) if 0 <= proto.dim_value <= _MAX_SIZE else None
-    return str(proto.dim_param) or None if which == "dim_param" else None
+    # Some exporters call all that is unknown by one sign.
+    name = str(proto.dim_param) if which == "dim_param" else ""
+    return name if name.strip("?* -") else None
 
 
 def _read_names(node: ModelNode) -> set[str]:
