@@ -284,16 +284,14 @@ def _guessed_shapes(ports: Sequence[Port], first: int, others: Sequence[int]) ->
     return shapes
 
 
-def _symbolic_types(
-    ports: Sequence[Port], shapes: Sequence[tuple[int, ...]], decisions: Decisions
-) -> list[TensorType]:
+def _symbolic_types(ports: Sequence[Port], shapes: Sequence[tuple[int, ...]], decisions: Decisions) -> list[TensorType]:
     """Types of inputs, with a symbol for each size that the model leaves open, one for all of one name."""
     by_name: dict[str, Any] = {}
     taken: set[str] = set()
     types = []
     for i, (port, numbers) in enumerate(zip(ports, shapes, strict=True)):
         declared = port.shape if port.shape is not None else (None,) * len(numbers)
-        shape = []
+        shape: list[Any] = []
         for axis, (n, number) in enumerate(zip(declared, numbers, strict=True)):
             if isinstance(n, int):
                 shape.append(number)
@@ -319,5 +317,3 @@ def _symbol_name(name: Any, default: str, taken: set[str]) -> str:
         text += "_"
     taken.add(text)
     return text
-
-

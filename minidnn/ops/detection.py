@@ -74,7 +74,7 @@ def _pooled_region(x: Array, rows: Array, columns: Array, mode: str) -> Array:
     shape = (x.shape[0], rows.shape[0], rows.shape[1], columns.shape[0], columns.shape[1])
     if mode == "max":
         # The largest product of any point, before the four neighbours are added up.
-        return np.maximum.reduce(parts).reshape(shape).max((2, 4))
+        return np.asarray(np.maximum.reduce(parts).reshape(shape).max((2, 4)))
     return np.asarray(sum(parts[1:], parts[0]).reshape(shape).mean((2, 4)))
 
 

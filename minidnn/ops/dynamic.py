@@ -1,4 +1,5 @@
-"""Operators whose result has a size that depends on values: argwhere, unique, setxor1d, bincount; depend, expect_values.
+"""Operators whose result has a size that depends on values: argwhere, unique, setxor1d, bincount; and depend,
+expect_values.
 
 Their attribute ``size`` fixes it; see `Op.is_dynamic`.
 """

@@ -159,7 +159,9 @@ def _infer_indices(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType
     op, data = "max_pool_indices", types[0]
     rank = len(attrs.kernel)
     if rank not in LAYOUTS or [len(attrs[name]) for name in ("stride", "dilate", "pad")] != [rank, rank, 2 * rank]:
-        raise OpError(f"{op}: kernel, stride, dilate and pad must have numbers for one to three dimensions, got {attrs}")
+        raise OpError(
+            f"{op}: kernel, stride, dilate and pad must have numbers for one to three dimensions, got {attrs}"
+        )
     want_rank(op, "data", data, rank + 2)
     want_filled(op, "data", data, range(2, data.ndim))
     if data.dtype not in DTYPES or data.dtype == BOOL:
@@ -192,7 +194,7 @@ def _max_pool_indices(attrs: Attrs, x: Array) -> Array:
         better = ((value > best) | (where < 0)) & ~outside[window]
         best, where = np.where(better, value, best), np.where(better, place, where)
     first = np.arange(math.prod(x.shape[:2]), dtype=np.int64).reshape(*x.shape[:2], *(1,) * len(spatial))
-    return where + first * math.prod(spatial)
+    return np.asarray(where + first * math.prod(spatial))
 
 
 register(

@@ -32,14 +32,14 @@ _COORDINATES = (
 _ROUNDINGS = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
 
 
-def _coordinates(attrs: Attrs, n: int, size: int, scale: float) -> Array:
+def _coordinates(attrs: Attrs, n: int, size: int, scale: float) -> Any:
     """Where each of `size` results lies among `n` elements (ONNX, "Resize")."""
     x, kind = np.arange(size, dtype=np.float64), attrs.coordinates
     whole = scale * n
     if kind == "asymmetric":
-        return x / scale
+        return np.asarray(x / scale)
     if kind == "align_corners":
-        return x * 0 if whole == 1 else x * (n - 1) / (whole - 1)
+        return np.asarray(x * 0 if whole == 1 else x * (n - 1) / (whole - 1))
     if kind == "tf_crop_and_resize":
         if whole == 1:
             return x * 0 + (attrs.end - attrs.start) * (n - 1) / 2

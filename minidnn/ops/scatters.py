@@ -58,7 +58,7 @@ def _infer_scatter_elements(attrs: Attrs, types: Sequence[TensorType]) -> list[T
 
 def _scatter_elements(attrs: Attrs, data: Array, indices: Array, updates: Array) -> Array:
     axis = attrs.axis % data.ndim
-    places = list(np.indices(indices.shape, sparse=True))
+    places: list[Array] = list(np.indices(indices.shape, sparse=True))
     places[axis] = indices
     return _write("scatter_elements", attrs, data, tuple(places), updates)
 

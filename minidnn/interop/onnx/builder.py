@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from minidnn.errors import GraphError, SizeError
-from minidnn.interop.onnx.elements import Element, element_of
+from minidnn.interop.onnx.elements import Element
 from minidnn.interop.onnx.model import Constant
 from minidnn.interop.onnx.values import Value, known, object_array, of_sizes
 from minidnn.ir.graph import Entry, Graph, Node, make_node
@@ -27,13 +27,60 @@ _MAX_FOLDED = 1 << 14
 
 # Operators that move elements, or compute on each in a way that sizes know too: their references do it with objects.
 _MOVES = frozenset(
-    "reshape npx_reshape expand_dims squeeze transpose slice slice_axis split concatenate stack take index "
-    "broadcast_to tile repeat flip identity".split()
+    [
+        "reshape",
+        "npx_reshape",
+        "expand_dims",
+        "squeeze",
+        "transpose",
+        "slice",
+        "slice_axis",
+        "split",
+        "concatenate",
+        "stack",
+        "take",
+        "index",
+        "broadcast_to",
+        "tile",
+        "repeat",
+        "flip",
+        "identity",
+    ]
 )
 _ARITHMETIC = frozenset(
-    "add subtract multiply floor_divide truncate_divide mod maximum minimum negative abs sum prod max min equal "
-    "not_equal less less_equal greater greater_equal true_divide where floor ceil cast logical_not logical_and "
-    "logical_or power sqrt square".split()
+    [
+        "add",
+        "subtract",
+        "multiply",
+        "floor_divide",
+        "truncate_divide",
+        "mod",
+        "maximum",
+        "minimum",
+        "negative",
+        "abs",
+        "sum",
+        "prod",
+        "max",
+        "min",
+        "equal",
+        "not_equal",
+        "less",
+        "less_equal",
+        "greater",
+        "greater_equal",
+        "true_divide",
+        "where",
+        "floor",
+        "ceil",
+        "cast",
+        "logical_not",
+        "logical_and",
+        "logical_or",
+        "power",
+        "sqrt",
+        "square",
+    ]
 )
 
 

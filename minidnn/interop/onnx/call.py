@@ -150,13 +150,13 @@ class Call:
             self.fail(f"attribute {name!r} must be of kind {kinds[0]}, got one {attribute.kind}")
         return attribute.value
 
-    def int(self, name: str, default: Any = REQUIRED) -> Any:
+    def integer(self, name: str, default: Any = REQUIRED) -> Any:
         return self._take(name, ("int",), default)
 
     def flag(self, name: str, default: bool = False) -> bool:
         return bool(self._take(name, ("int",), default))
 
-    def float(self, name: str, default: Any = REQUIRED) -> Any:
+    def real(self, name: str, default: Any = REQUIRED) -> Any:
         return self._take(name, ("float",), default)
 
     def text(self, name: str, default: Any = REQUIRED, choices: Sequence[str] = ()) -> Any:
@@ -165,14 +165,14 @@ class Call:
             self.fail(f"attribute {name!r} must be one of {list(choices)}, got {shown(str(value))}")
         return value
 
-    def int_list(self, name: str, default: Any = REQUIRED) -> Any:
+    def integers(self, name: str, default: Any = REQUIRED) -> Any:
         value = self._take(name, ("ints",), default)
         return value if value is None else tuple(value)
 
-    def float_list(self, name: str, default: Any = REQUIRED) -> Any:
+    def reals(self, name: str, default: Any = REQUIRED) -> Any:
         return self._take(name, ("floats",), default)
 
-    def text_list(self, name: str, default: Any = REQUIRED) -> Any:
+    def texts(self, name: str, default: Any = REQUIRED) -> Any:
         return self._take(name, ("strings",), default)
 
     def tensor(self, name: str, default: Any = REQUIRED) -> Constant | None:

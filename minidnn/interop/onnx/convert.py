@@ -167,8 +167,7 @@ class Conversion:
                 raise UnsupportedNodeError(_no_rule(node, opset))
             return self._inline(node, body, inputs, attributes)
         call = Call(node, inputs, attributes, opset, self._builder, self)
-        made = run_in_scope(scope, self._apply, rule, call) if not self._functions else self._apply(rule, call)
-        return made
+        return self._apply(rule, call) if self._functions else run_in_scope(scope, self._apply, rule, call)
 
     def _apply(self, rule: Any, call: Call) -> Sequence[Value]:
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -83,9 +82,9 @@ def _parsed(onnx: Any, source: Any) -> tuple[Any, str, Path | None]:
         if not isinstance(data, bytes):
             raise TypeError(f"a file object must give bytes, got {type(data).__name__}: open it in binary mode")
         name = getattr(source, "name", None)
-        path = Path(name) if isinstance(name, str) and not isinstance(source, io.BytesIO) else None
-        label = "model" if path is None else path.name
-        return _parse(onnx, data, label), label, None if path is None else path.parent
+        if not isinstance(name, str):
+            return _parse(onnx, data, "model"), "model", None
+        return _parse(onnx, data, Path(name).name), Path(name).name, Path(name).parent
     raise TypeError(f"a model must be a path, bytes, a file or an onnx.ModelProto, got {type(source).__name__}")
 
 
@@ -220,9 +219,7 @@ class _Reader:
         except (DataError, GraphError) as error:
             raise type(error)(f"{where}: attribute {shown(proto.name)}: {error}") from None
 
-    def _readers(
-        self, visible: frozenset[str], nesting: int
-    ) -> Mapping[int, tuple[str, Callable[[Any], Any]]]:
+    def _readers(self, visible: frozenset[str], nesting: int) -> Mapping[int, tuple[str, Callable[[Any], Any]]]:
         def tensor(proto: Any) -> Constant:
             return read_tensor(proto, self._folder)
 

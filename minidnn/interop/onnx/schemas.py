@@ -69,7 +69,13 @@ def _complete(body: Any, schema: Any) -> Function:
             defaults[name] = _default(default)
     names = (*function.attributes, *schema.attributes)
     return Function(
-        function.name, function.domain, function.inputs, function.outputs, names, defaults, function.nodes,
+        function.name,
+        function.domain,
+        function.inputs,
+        function.outputs,
+        names,
+        defaults,
+        function.nodes,
         function.opsets,
     )
 
@@ -96,7 +102,7 @@ def _body_for(
             proto.attribute.append(onnx.helper.make_attribute(name, attribute.value))
     numbers = {element: number for number, element in BY_NUMBER.items()}
     types = []
-    for i, name in enumerate(node.inputs):
+    for i in range(len(node.inputs)):
         element = elements[i] if i < len(elements) else None
         known = onnx.helper.make_tensor_type_proto(numbers[element], None) if element is not None else None
         types.append((known if known is not None else onnx.TypeProto()).SerializeToString())

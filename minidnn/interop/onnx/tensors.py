@@ -101,7 +101,7 @@ def _from_bytes(data: bytes, element: Element, count: int, label: str) -> Array:
         return _widened(np.frombuffer(data, f"<u{element.bits // 8}"), element)
     array = np.frombuffer(data, element.carrier.newbyteorder("<"))
     if element.name == "bool":
-        return np.frombuffer(data, np.uint8) != 0
+        return np.asarray(np.frombuffer(data, np.uint8) != 0)
     return array.astype(element.carrier, copy=False)
 
 
@@ -132,10 +132,10 @@ def _unpacked(data: Array, element: Element, count: int) -> Array:
 def _widened(bits: Array, element: Element) -> Array:
     """float32 numbers from the bits of a narrow float."""
     if element.name == "float16":
-        return bits.view(bits.dtype.str.replace("u", "f")).astype(np.float32)
+        return np.asarray(bits.view(bits.dtype.str.replace("u", "f")).astype(np.float32))
     if element.name == "bfloat16":
         return (bits.astype(np.uint32) << 16).view(np.float32)
-    return _float8_table(element.name)[bits]
+    return np.asarray(_float8_table(element.name)[bits])
 
 
 def _float8_table(name: str) -> Array:

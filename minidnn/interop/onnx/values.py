@@ -1,4 +1,4 @@
-"""Values of a model on its way into a graph: known arrays, integers that follow from sizes, and entries of the graph."""
+"""Values of a model on its way into a graph: known arrays, integers that follow from sizes, entries of the graph."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from minidnn.ir.trace import Trace, Traceable
 from minidnn.ops.registry import TensorType
 from minidnn.sizes import has_sizes
 
-__all__ = ["Value", "known", "of_sizes", "object_array"]
+__all__ = ["Value", "known", "object_array", "of_sizes"]
 
 Array = np.ndarray[Any, Any]
 

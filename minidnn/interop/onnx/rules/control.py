@@ -70,7 +70,7 @@ def _stacked(call: Call, values: list[Value], body: ModelGraph, index: int, axis
 
 @rule("Scan")
 def _scan(call: Call) -> list[Value]:
-    body, count = call.graph("body"), call.int("num_scan_inputs")
+    body, count = call.graph("body"), call.integer("num_scan_inputs")
     if call.opset < 9:
         return _batched_scan(call, body, count)
     states = len(call.inputs) - count
@@ -78,10 +78,10 @@ def _scan(call: Call) -> list[Value]:
         call.fail(f"its body takes {len(body.inputs)} inputs, which do not fit {states} states and {count} sequences")
     scans = [call[states + i] for i in range(count)]
     outputs = len(body.outputs) - states
-    axes = [call.axis(a, scans[i].ndim) for i, a in enumerate(call.int_list("scan_input_axes", (0,) * count))]
-    reverse = call.int_list("scan_input_directions", (0,) * count)
-    out_axes = call.int_list("scan_output_axes", (0,) * outputs)
-    out_reverse = call.int_list("scan_output_directions", (0,) * outputs)
+    axes = [call.axis(a, scans[i].ndim) for i, a in enumerate(call.integers("scan_input_axes", (0,) * count))]
+    reverse = call.integers("scan_input_directions", (0,) * count)
+    out_axes = call.integers("scan_output_axes", (0,) * outputs)
+    out_reverse = call.integers("scan_output_directions", (0,) * outputs)
     for name, numbers, wanted in (
         ("scan_input_axes", axes, count),
         ("scan_input_directions", reverse, count),

@@ -29,12 +29,12 @@ class Geometry:
         if weight.ndim != x.ndim:
             call.fail(f"the weight must have {x.ndim} dimensions like the input, got {weight.ndim}")
         self.kernel = tuple(int(n) for n in weight.shape[2:])
-        said = call.int_list("kernel_shape", None)
+        said = call.integers("kernel_shape", None)
         if said is not None and tuple(said) != self.kernel:
             call.fail(f"attribute 'kernel_shape' is {said}, but the weight has shape {weight.shape}")
         self.strides = read_spatial(call, "strides", rank)
         self.dilations = read_spatial(call, "dilations", rank)
-        self.group = call.int("group", 1)
+        self.group = call.integer("group", 1)
         self.extents = [d * (k - 1) + 1 for k, d in zip(self.kernel, self.dilations, strict=True)]
         self.pads: Pairs = [] if is_transposed else read_pads(call, x.shape[2:], self.extents, self.strides)
 
@@ -43,9 +43,7 @@ def read_geometry(call: Call, x: Value, weight: Value) -> Geometry:
     return Geometry(call, x, weight)
 
 
-def convolve(
-    call: Call, x: Value, weight: Value, bias: Value | None, geometry: Geometry, fill: Any = 0
-) -> Value:
+def convolve(call: Call, x: Value, weight: Value, bias: Value | None, geometry: Geometry, fill: Any = 0) -> Value:
     """A convolution; what its pads do not have on both sides is padded before."""
     pads = tuple(a for a, _ in geometry.pads)
     if not is_symmetric(geometry.pads) or fill:
@@ -75,8 +73,8 @@ def _conv_transpose(call: Call) -> Value:
     x, weight, bias = call[0], call[1], call.get(2)
     geometry = Geometry(call, x, weight, is_transposed=True)
     rank = x.ndim - 2
-    extra = call.int_list("output_padding", None) or (0,) * rank
-    wanted = call.int_list("output_shape", None)
+    extra = call.integers("output_padding", None) or (0,) * rank
+    wanted = call.integers("output_shape", None)
     pairs = _transposed_pads(call, x.shape[2:], geometry, extra, wanted)
     symmetric = is_symmetric(pairs) and all(
         e < max(s, d) for e, s, d in zip(extra, geometry.strides, geometry.dilations, strict=True)
@@ -118,7 +116,7 @@ def _transposed_pads(
     """What is cut off the full result in front and behind."""
     rank = len(spatial)
     auto = call.text("auto_pad", "NOTSET", ("NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID"))
-    given = call.int_list("pads", None)
+    given = call.integers("pads", None)
     if wanted is None and auto in ("NOTSET", "VALID"):
         if auto == "VALID" or given is None:
             return [(0, 0)] * rank
@@ -128,9 +126,7 @@ def _transposed_pads(
     if wanted is not None and len(wanted) != rank:
         wanted = wanted[-rank:]
     pairs: Pairs = []
-    for i, (n, stride, extent, e) in enumerate(
-        zip(spatial, geometry.strides, geometry.extents, extra, strict=True)
-    ):
+    for i, (n, stride, extent, e) in enumerate(zip(spatial, geometry.strides, geometry.extents, extra, strict=True)):
         size = n * stride if wanted is None else wanted[i]
         total = stride * (n - 1) + e + extent - size
         half = total // 2
@@ -147,7 +143,7 @@ def _deform_conv(call: Call) -> Value:
         "dilate": geometry.dilations,
         "pad": tuple(n for pair in geometry.pads for n in pair),
         "num_group": geometry.group,
-        "offset_group": call.int("offset_group", 1),
+        "offset_group": call.integer("offset_group", 1),
         "has_mask": call.get(4) is not None,
     }
     mask = () if call.get(4) is None else (call[4],)
@@ -162,7 +158,5 @@ def _col2im(call: Call) -> Value:
     x, image, block = call[0], call.ints(1, "image_shape"), call.plain_ints(2, "block_shape")
     rank = len(block)
     strides, dilations = read_spatial(call, "strides", rank), read_spatial(call, "dilations", rank)
-    pads = call.int_list("pads", None) or (0,) * (2 * rank)
-    return call.emit(
-        "columns_to_image", x, image=image, kernel=block, stride=strides, dilate=dilations, pad=pads
-    )
+    pads = call.integers("pads", None) or (0,) * (2 * rank)
+    return call.emit("columns_to_image", x, image=image, kernel=block, stride=strides, dilate=dilations, pad=pads)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from minidnn.interop.onnx.call import Call, Rule, rule
+from minidnn.interop.onnx.call import Call, Rule, UnsupportedNodeError, rule
 from minidnn.interop.onnx.elements import Element
 from minidnn.interop.onnx.values import Value, known
 
@@ -92,7 +92,7 @@ for _name, _op in _BINARY.items():
 def _aligned(call: Call) -> tuple[Value, Value]:
     """The two inputs; before version 7 the second one lies along axes that an attribute names."""
     a, b = call[0], call[1]
-    broadcast, axis = call.flag("broadcast"), call.int("axis", None)
+    broadcast, axis = call.flag("broadcast"), call.integer("axis", None)
     if broadcast and axis is not None:
         trailing = a.ndim - call.axis(axis, a.ndim) - b.ndim
         if trailing < 0:
@@ -151,7 +151,7 @@ def _clip(call: Call) -> Value:
     call.ignore("consumed_inputs")
     x, low, high = call[0], call.get(1), call.get(2)
     if call.opset < 11:
-        a, b = call.float("min", None), call.float("max", None)
+        a, b = call.real("min", None), call.real("max", None)
         return call.emit("clip", x, a_min=a, a_max=b) if a is not None or b is not None else x
     bounds = [b for b in (low, high) if b is not None]
     if x.element.is_float and all(b.array is not None and not b.is_sized for b in bounds) and not _crossed(low, high):
@@ -162,9 +162,9 @@ def _clip(call: Call) -> Value:
 
 
 def _crossed(low: Value | None, high: Value | None) -> bool:
-    return (
-        low is not None and high is not None and low.array is not None and high.array is not None
-    ) and not bool((low.array <= high.array).all())
+    return (low is not None and high is not None and low.array is not None and high.array is not None) and not bool(
+        (low.array <= high.array).all()
+    )
 
 
 @rule("IsInf")
@@ -183,13 +183,13 @@ def _is_inf(call: Call) -> Value:
 @rule("LeakyRelu")
 def _leaky_relu(call: Call) -> Value:
     call.ignore("consumed_inputs")
-    return call.emit("leaky_relu", call[0], act_type="leaky", slope=call.float("alpha", 0.01))
+    return call.emit("leaky_relu", call[0], act_type="leaky", slope=call.real("alpha", 0.01))
 
 
 @rule("Elu")
 def _elu(call: Call) -> Value:
     call.ignore("consumed_inputs")
-    return call.emit("leaky_relu", call[0], act_type="elu", slope=call.float("alpha", 1.0))
+    return call.emit("leaky_relu", call[0], act_type="elu", slope=call.real("alpha", 1.0))
 
 
 _SELU_ALPHA, _SELU_GAMMA = 1.67326319217681884765625, 1.05070102214813232421875
@@ -198,7 +198,7 @@ _SELU_ALPHA, _SELU_GAMMA = 1.67326319217681884765625, 1.05070102214813232421875
 @rule("Selu")
 def _selu(call: Call) -> Value:
     call.ignore("consumed_inputs")
-    alpha, gamma = call.float("alpha", _SELU_ALPHA), call.float("gamma", _SELU_GAMMA)
+    alpha, gamma = call.real("alpha", _SELU_ALPHA), call.real("gamma", _SELU_GAMMA)
     elu = call.emit("leaky_relu", call[0], act_type="elu", slope=alpha)
     return call.binary("multiply", elu, gamma)
 
@@ -206,7 +206,7 @@ def _selu(call: Call) -> Value:
 @rule("Celu")
 def _celu(call: Call) -> Value:
     """max(x, 0) + min(alpha * (exp(x / alpha) - 1), 0): an elu of x / alpha, times alpha."""
-    alpha = call.float("alpha", 1.0)
+    alpha = call.real("alpha", 1.0)
     if alpha == 1.0:
         return call.emit("leaky_relu", call[0], act_type="elu", slope=1.0)
     inner = call.binary("true_divide", call[0], alpha)
@@ -216,7 +216,7 @@ def _celu(call: Call) -> Value:
 @rule("HardSigmoid")
 def _hard_sigmoid(call: Call) -> Value:
     call.ignore("consumed_inputs")
-    return call.emit("hard_sigmoid", call[0], alpha=call.float("alpha", 0.2), beta=call.float("beta", 0.5))
+    return call.emit("hard_sigmoid", call[0], alpha=call.real("alpha", 0.2), beta=call.real("beta", 0.5))
 
 
 @rule("Gelu")
@@ -227,7 +227,7 @@ def _gelu(call: Call) -> Value:
 
 @rule("Swish")
 def _swish(call: Call) -> Value:
-    alpha = call.float("alpha", 1.0)
+    alpha = call.real("alpha", 1.0)
     if alpha == 1.0:
         return call.emit("silu", call[0])
     return call.emit("multiply", call[0], call.emit("sigmoid", call.binary("multiply", call[0], alpha)))
@@ -247,13 +247,13 @@ def _prelu(call: Call) -> Value:
 
 @rule("ThresholdedRelu")
 def _thresholded_relu(call: Call) -> Value:
-    x, alpha = call[0], call.float("alpha", 1.0)
+    x, alpha = call[0], call.real("alpha", 1.0)
     return call.emit("where", call.emit("greater_scalar", x, scalar=alpha), x, call.like(0, x))
 
 
 @rule("Shrink")
 def _shrink(call: Call) -> Value:
-    x, bias, lambd = call[0], call.float("bias", 0.0), call.float("lambd", 0.5)
+    x, bias, lambd = call[0], call.real("bias", 0.0), call.real("lambd", 0.5)
     below = call.emit("where", call.emit("less_scalar", x, scalar=-lambd), _shifted(call, x, bias), call.like(0, x))
     return call.emit("where", call.emit("greater_scalar", x, scalar=lambd), _shifted(call, x, -bias), below)
 
@@ -340,13 +340,12 @@ def _constant(call: Call) -> Value:
     if constant is not None:
         return call.builder.constant(constant)
     for read, name, dtype in (
-        (call.float, "value_float", np.float32),
-        (call.int, "value_int", np.int64),
-        (call.float_list, "value_floats", np.float32),
-        (call.int_list, "value_ints", np.int64),
+        (call.real, "value_float", np.float32),
+        (call.integer, "value_int", np.int64),
+        (call.reals, "value_floats", np.float32),
+        (call.integers, "value_ints", np.int64),
     ):
         value = read(name, None)
         if value is not None:
             return known(np.array(value, dtype))
-    call.fail("it has no value of numbers")
-
+    raise UnsupportedNodeError(f"{call.node}: constants that are no numbers are not supported")

@@ -25,7 +25,7 @@ def _wrapped(call: Call, indices: Value, size: Any) -> Value:
 @rule("Gather")
 def _gather(call: Call) -> Value:
     x, indices = call[0], call[1]
-    axis = call.axis(call.int("axis", 0), x.ndim)
+    axis = call.axis(call.integer("axis", 0), x.ndim)
     if indices.dtype.kind not in "iu":
         call.fail(f"indices must be integers, got {indices.element}")
     if indices.is_sized:
@@ -46,7 +46,7 @@ def _one_row(call: Call, x: Value, axis: int, index: int) -> Value:
 @rule("GatherElements")
 def _gather_elements(call: Call) -> Value:
     x, indices = call[0], call[1]
-    axis = call.axis(call.int("axis", 0), x.ndim)
+    axis = call.axis(call.integer("axis", 0), x.ndim)
     if indices.ndim != x.ndim:
         call.fail(f"indices must have {x.ndim} dimensions like the data, got {indices.ndim}")
     shape = indices.shape
@@ -59,7 +59,7 @@ def _gather_elements(call: Call) -> Value:
 @rule("GatherND")
 def _gather_nd(call: Call) -> Value:
     """One array of indices for each axis that is indexed; samples of a batch index themselves."""
-    x, indices, batch = call[0], call[1], call.int("batch_dims", 0)
+    x, indices, batch = call[0], call[1], call.integer("batch_dims", 0)
     depth = int(indices.shape[-1])
     if batch + depth > x.ndim or not 0 <= batch < indices.ndim:
         call.fail(f"{depth} indices and {batch} dimensions of batches do not fit data of {x.ndim} dimensions")
@@ -79,7 +79,7 @@ _REDUCTIONS = ("none", "add", "mul", "max", "min")
 
 @rule("ScatterElements", "Scatter")
 def _scatter_elements(call: Call) -> Value:
-    axis = call.axis(call.int("axis", 0), call[0].ndim)
+    axis = call.axis(call.integer("axis", 0), call[0].ndim)
     how = call.text("reduction", "none", _REDUCTIONS)
     return call.emit("scatter_elements", call[0], call.cast(call[1], np.int64), call[2], axis=axis, reduction=how)
 
@@ -94,7 +94,7 @@ def _scatter_nd(call: Call) -> Value:
 def _tensor_scatter(call: Call) -> Value:
     """Writes a stretch of a cache: from a position of its own for each sample, around its end where it is a ring."""
     past, update = call[0], call[1]
-    axis = call.axis(call.int("axis", -2), past.ndim)
+    axis = call.axis(call.integer("axis", -2), past.ndim)
     ring = call.text("mode", "linear", ("linear", "circular")) == "circular"
     batch, length, room = past.shape[0], update.shape[axis], past.shape[axis]
     places = call.emit("arange", start=0, stop=length, dtype=np.dtype(np.int64))
@@ -115,7 +115,7 @@ def _one_hot(call: Call) -> Value:
     indices, values = call[0], call[2]
     depth = call.number(1, "depth")
     depth = int(depth) if isinstance(depth, float) else depth
-    axis = call.axis(call.int("axis", -1), indices.ndim + 1)
+    axis = call.axis(call.integer("axis", -1), indices.ndim + 1)
     places = call.emit("arange", start=0, stop=depth, dtype=np.dtype(np.int64))
     shape = [1] * (indices.ndim + 1)
     shape[axis] = depth
@@ -136,7 +136,7 @@ def _non_zero(call: Call) -> Value:
 
 @rule("Compress")
 def _compress(call: Call) -> Value:
-    x, axis = call[0], call.int("axis", None)
+    x, axis = call[0], call.integer("axis", None)
     if axis is None:
         x, axis = call.reshape(x, (math.prod(x.shape),)), 0
     axis = call.axis(axis, x.ndim)
@@ -146,7 +146,7 @@ def _compress(call: Call) -> Value:
 
 @rule("Unique")
 def _unique(call: Call) -> list[Value]:
-    x, axis, is_sorted = call[0], call.int("axis", None), call.flag("sorted", True)
+    x, axis, is_sorted = call[0], call.integer("axis", None), call.flag("sorted", True)
     axis = None if axis is None else call.axis(axis, x.ndim)
     values, first, inverse, counts = call.emit_all("unique", x, axis=axis)
     if is_sorted:
@@ -167,7 +167,7 @@ def _unique(call: Call) -> list[Value]:
 @rule("ReverseSequence")
 def _reverse_sequence(call: Call) -> Value:
     x, lengths = call[0], call[1]
-    time, batch = call.int("time_axis", 0), call.int("batch_axis", 1)
+    time, batch = call.integer("time_axis", 0), call.integer("batch_axis", 1)
     if {time, batch} != {0, 1}:
         call.fail(f"time_axis and batch_axis must be 0 and 1, got {time} and {batch}")
     size = x.shape[time]

@@ -32,10 +32,19 @@ def _upsample(call: Call) -> Value:
     mode = call.text("mode", "nearest", ("nearest", "linear", "bilinear"))
     if call.opset < 7:
         call.fail("it is read from version 7 on")
-    scales = call.float_list("scales") if call.opset < 9 else call.numbers(1, "scales")
-    return _resample(call, call[0], range(call[0].ndim), _sizes_of(call, call[0].shape, scales), scales, {
-        "mode": "linear" if mode == "bilinear" else mode, "coordinates": "asymmetric", "rounding": "floor",
-    })
+    scales = call.reals("scales") if call.opset < 9 else call.numbers(1, "scales")
+    return _resample(
+        call,
+        call[0],
+        range(call[0].ndim),
+        _sizes_of(call, call[0].shape, scales),
+        scales,
+        {
+            "mode": "linear" if mode == "bilinear" else mode,
+            "coordinates": "asymmetric",
+            "rounding": "floor",
+        },
+    )
 
 
 @rule("Resize")
@@ -49,12 +58,12 @@ def _resize(call: Call) -> Value:
         "mode": mode,
         "coordinates": call.text("coordinate_transformation_mode", "half_pixel", _COORDINATES),
         "rounding": call.text("nearest_mode", "round_prefer_floor", _ROUNDINGS),
-        "cubic_coeff": call.float("cubic_coeff_a", -0.75),
+        "cubic_coeff": call.real("cubic_coeff_a", -0.75),
         "exclude_outside": call.flag("exclude_outside"),
-        "extrapolation": call.float("extrapolation_value", 0.0),
+        "extrapolation": call.real("extrapolation_value", 0.0),
         "antialias": call.flag("antialias"),
     }
-    axes = [call.axis(a, x.ndim) for a in call.int_list("axes", None) or range(x.ndim)]
+    axes = [call.axis(a, x.ndim) for a in call.integers("axes", None) or range(x.ndim)]
     policy = call.text("keep_aspect_ratio_policy", "stretch", ("stretch", "not_larger", "not_smaller"))
     spatial = [x.shape[axis] for axis in axes]
     if call.get(2) is not None and call[2]._type.size:
@@ -158,9 +167,9 @@ def _roi_align(call: Call) -> Value:
         call[0],
         call[1],
         call.cast(call[2], np.int64),
-        pooled=(call.int("output_height", 1), call.int("output_width", 1)),
-        scale=call.float("spatial_scale", 1.0),
-        samples=call.int("sampling_ratio", 0),
+        pooled=(call.integer("output_height", 1), call.integer("output_width", 1)),
+        scale=call.real("spatial_scale", 1.0),
+        samples=call.integer("sampling_ratio", 0),
         mode=call.text("mode", "avg", ("avg", "max")),
         aligned=mode == "half_pixel" and call.opset >= 16,
     )
@@ -169,7 +178,7 @@ def _roi_align(call: Call) -> Value:
 @rule("MaxRoiPool")
 def _max_roi_pool(call: Call) -> Value:
     return call.emit(
-        "max_roi_pool", call[0], call[1], pooled=call.int_list("pooled_shape"), scale=call.float("spatial_scale", 1.0)
+        "max_roi_pool", call[0], call[1], pooled=call.integers("pooled_shape"), scale=call.real("spatial_scale", 1.0)
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-
 from minidnn.interop.onnx.call import Call, rule
 from minidnn.interop.onnx.values import Value
 
@@ -15,9 +14,7 @@ def matmul(call: Call, a: Value, b: Value) -> Value:
     """A product of floats or integers; one with a matrix that is known is a dense layer."""
     if a.ndim >= 2 and b.ndim == 2 and b.name and a.element.is_float and b.array is not None and b.array.size:
         weight = call.emit("transpose", b, axes=(1, 0))
-        return call.emit(
-            "fully_connected", a, weight, num_hidden=b.array.shape[1], no_bias=True, flatten=False
-        )
+        return call.emit("fully_connected", a, weight, num_hidden=b.array.shape[1], no_bias=True, flatten=False)
     return call.emit("matmul", a, b)
 
 
@@ -30,8 +27,14 @@ def _matmul(call: Call) -> Value:
 def _gemm(call: Call) -> Value:
     call.ignore("broadcast")
     return gemm(
-        call, call[0], call[1], call.get(2), call.float("alpha", 1.0), call.float("beta", 1.0),
-        call.flag("transA"), call.flag("transB"),
+        call,
+        call[0],
+        call[1],
+        call.get(2),
+        call.real("alpha", 1.0),
+        call.real("beta", 1.0),
+        call.flag("transA"),
+        call.flag("transB"),
     )
 
 
@@ -172,9 +175,7 @@ def _volume(sizes: dict[str, Any], letters: list[str]) -> Any:
     return volume
 
 
-def _outer(
-    call: Call, left: tuple[Value, str], right: tuple[Value, str], order: list[str]
-) -> tuple[Value, str]:
+def _outer(call: Call, left: tuple[Value, str], right: tuple[Value, str], order: list[str]) -> tuple[Value, str]:
     """Two factors that share no index that is summed: their elements, multiplied."""
 
     def spread(value: Value, letters: str) -> Value:
@@ -183,5 +184,3 @@ def _outer(
         return call.expand_dims(moved, [i for i, c in enumerate(order) if c not in letters])
 
     return call.emit("multiply", spread(*left), spread(*right)), "".join(order)
-
-

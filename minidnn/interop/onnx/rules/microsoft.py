@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from minidnn.interop.onnx.call import RULES, Call, rule
+from minidnn.interop.onnx.call import RULES, Call, UnsupportedNodeError, rule
 from minidnn.interop.onnx.elements import element_of
 from minidnn.interop.onnx.rules.convolution import convolve, read_geometry
 from minidnn.interop.onnx.rules.linear import gemm
@@ -41,7 +42,7 @@ def _qlinear_activation(call: Call) -> Value:
     x = _real(call, 0)
     if call.op == "QLinearSigmoid":
         return _stored(call, call.emit("sigmoid", x), 3, call[0])
-    slope = call.float("alpha", 0.01)
+    slope = call.real("alpha", 0.01)
     return _stored(call, call.emit("leaky_relu", x, act_type="leaky", slope=slope), 3, call[0])
 
 
@@ -49,7 +50,7 @@ def _qlinear_activation(call: Call) -> Value:
 def _qlinear_softmax(call: Call) -> Value:
     call.ignore("opset")
     x = _real(call, 0)
-    return _stored(call, call.emit("softmax", x, axis=call.axis(call.int("axis", -1), x.ndim)), 3, call[0])
+    return _stored(call, call.emit("softmax", x, axis=call.axis(call.integer("axis", -1), x.ndim)), 3, call[0])
 
 
 @rule("QLinearGlobalAveragePool", "QLinearAveragePool", domain=_MS)
@@ -69,7 +70,7 @@ def _qlinear_pool(call: Call) -> Value:
 @rule("QLinearConcat", domain=_MS)
 def _qlinear_concat(call: Call) -> Value:
     parts = [_real(call, i) for i in range(2, len(call.inputs), 3)]
-    axis = call.axis(call.int("axis"), parts[0].ndim)
+    axis = call.axis(call.integer("axis"), parts[0].ndim)
     return quantize(call, call.concatenate(parts, axis), call[0], call[1], call[1].element)
 
 
@@ -82,7 +83,7 @@ def _qlinear_where(call: Call) -> Value:
 @rule("QLinearReduceMean", domain=_MS)
 def _qlinear_mean(call: Call) -> Value:
     x = _real(call, 0)
-    mean = call.emit("mean", x, axis=call.axes(call.int_list("axes"), x.ndim), keepdims=call.flag("keepdims", True))
+    mean = call.emit("mean", x, axis=call.axes(call.integers("axes"), x.ndim), keepdims=call.flag("keepdims", True))
     return _stored(call, mean, 3, call[0])
 
 
@@ -90,7 +91,7 @@ def _qlinear_mean(call: Call) -> Value:
 def _qgemm(call: Call) -> Value:
     """Exact sums of A @ B + C; with an output scale they are quantized again."""
     a, a_scale, a_zero, b, b_scale, b_zero = (call[i] for i in range(6))
-    alpha = call.float("alpha", 1.0)
+    alpha = call.real("alpha", 1.0)
     if call.flag("transA"):
         a = call.transpose(a, (1, 0))
     if call.flag("transB"):
@@ -134,7 +135,7 @@ def _dynamically(call: Call, x: Value) -> list[Value]:
 
 @rule("FusedMatMul", "TransposeMatMul", domain=_MS)
 def _fused_matmul(call: Call) -> Value:
-    a, b, alpha = call[0], call[1], call.float("alpha", 1.0)
+    a, b, alpha = call[0], call[1], call.real("alpha", 1.0)
     if call.flag("transBatchA") or call.flag("transBatchB"):
         call.refuse("attributes 'transBatchA' and 'transBatchB' are not supported")
     if call.flag("transA"):
@@ -152,7 +153,7 @@ def _last_two(call: Call, x: Value) -> Value:
 def _activated(call: Call, x: Value) -> Value:
     """What the attributes of a fused node say comes behind it."""
     kind = call.text("activation", "")
-    numbers = call.float_list("activation_params", None) or ()
+    numbers: Sequence[float] = call.reals("activation_params", None) or ()
     if not kind:
         return x
     plain = {"Relu": "relu", "Sigmoid": "sigmoid", "Tanh": "tanh"}
@@ -164,7 +165,7 @@ def _activated(call: Call, x: Value) -> Value:
         return call.emit("clip", x, a_min=numbers[0], a_max=numbers[1])
     if kind == "HardSigmoid" and len(numbers) == 2:
         return call.emit("hard_sigmoid", x, alpha=numbers[0], beta=numbers[1])
-    call.refuse(f"attribute 'activation' has the value {kind[:40]!a}, which is not supported")
+    raise UnsupportedNodeError(f"{call.node}: attribute 'activation': {kind[:40]!a} is not supported")
 
 
 @rule("FusedConv", domain=_MS)
@@ -180,12 +181,18 @@ def _fused_conv(call: Call) -> Value:
 def _fused_gemm(call: Call) -> Value:
     call.ignore("broadcast")
     product = gemm(
-        call, call[0], call[1], call.get(2), call.float("alpha", 1.0), call.float("beta", 1.0),
-        call.flag("transA"), call.flag("transB"),
+        call,
+        call[0],
+        call[1],
+        call.get(2),
+        call.real("alpha", 1.0),
+        call.real("beta", 1.0),
+        call.flag("transA"),
+        call.flag("transB"),
     )
     kind = call.text("activation", "")
     if kind == "LeakyRelu":
-        return call.emit("leaky_relu", product, act_type="leaky", slope=call.float("activation_alpha", 0.01))
+        return call.emit("leaky_relu", product, act_type="leaky", slope=call.real("activation_alpha", 0.01))
     call.ignore("activation_alpha", "activation_beta", "activation_gamma")
     plain = {"": "identity", "Relu": "relu", "Sigmoid": "sigmoid", "Tanh": "tanh"}
     if kind not in plain:
@@ -211,13 +218,13 @@ def _fast_gelu(call: Call) -> Value:
 
 @rule("QuickGelu", domain=_MS)
 def _quick_gelu(call: Call) -> Value:
-    alpha = call.float("alpha", 1.702)
+    alpha = call.real("alpha", 1.702)
     return call.emit("multiply", call[0], call.emit("sigmoid", call.binary("multiply", call[0], alpha)))
 
 
 @rule("SkipLayerNormalization", "SkipSimplifiedLayerNormalization", domain=_MS)
 def _skip_layer_norm(call: Call) -> list[Value]:
-    eps = call.float("epsilon", 1e-12)
+    eps = call.real("epsilon", 1e-12)
     is_simple = call.op == "SkipSimplifiedLayerNormalization"
     x, scale = call[0], call[2]
     shift, bias = (None, call.get(3)) if is_simple else (call.get(3), call.get(4))
@@ -233,13 +240,13 @@ def _skip_layer_norm(call: Call) -> list[Value]:
 @rule("SimplifiedLayerNormalization")
 def _simplified_layer_norm(call: Call) -> Value:
     call.ignore("stash_type")
-    eps, axis = call.float("epsilon", 1e-5), call.int("axis", -1)
+    eps, axis = call.real("epsilon", 1e-5), call.integer("axis", -1)
     return rms_norm(call, call[0], call[1], call.axis(axis, call[0].ndim), eps)
 
 
 @rule("EmbedLayerNormalization", domain=_MS)
 def _embed_layer_norm(call: Call) -> list[Value]:
-    eps = call.float("epsilon", 1e-12)
+    eps = call.real("epsilon", 1e-12)
     call.ignore("mask_index_type")
     ids, segments = call[0], call.get(1)
     words, positions = call[2], call[3]
@@ -260,13 +267,13 @@ def _embed_layer_norm(call: Call) -> list[Value]:
 
 @rule("QuantizeLinear", domain=_MS)
 def _quantize_ms(call: Call) -> Value:
-    axis, zero = call.int("axis", 1), call.get(2)
+    axis, zero = call.integer("axis", 1), call.get(2)
     return quantize(call, call[0], call[1], zero, element_of("uint8") if zero is None else zero.element, axis)
 
 
 @rule("DequantizeLinear", domain=_MS)
 def _dequantize_ms(call: Call) -> Value:
-    return dequantize(call, call[0], call[1], call.get(2), call.int("axis", 1))
+    return dequantize(call, call[0], call[1], call.get(2), call.integer("axis", 1))
 
 
 @rule("Inverse", domain=_MS)
@@ -277,7 +284,12 @@ def _inverse(call: Call) -> Value:
 @rule("MatMulNBits", domain=_MS)
 def _matmul_few_bits(call: Call) -> Value:
     """A product with a matrix of 4-bit or 8-bit integers, each block of them with a scale."""
-    columns, rows, bits, block = call.int("N"), call.int("K"), call.int("bits", 4), call.int("block_size")
+    columns, rows, bits, block = (
+        call.integer("N"),
+        call.integer("K"),
+        call.integer("bits", 4),
+        call.integer("block_size"),
+    )
     call.ignore("accuracy_level")
     if bits not in (4, 8) or call.get(4) is not None:
         call.refuse(f"4 or 8 bits without g_idx are supported, got {bits}")
@@ -304,5 +316,3 @@ def _bits(call: Call, packed: Value, bits: int, count: int) -> Value:
         shape = packed._type.shape
         packed = call.reshape(pairs, (*shape[:2], shape[2] * 2))
     return call.emit("slice_axis", call.cast(packed, np.float32), axis=2, begin=0, end=count)
-
-

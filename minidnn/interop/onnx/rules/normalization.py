@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-
 from minidnn.interop.onnx.call import Call, rule
 from minidnn.interop.onnx.rules.slicing import pad
 from minidnn.interop.onnx.values import Value
@@ -18,7 +17,7 @@ def _batch_norm(call: Call) -> Value:
     call.ignore("momentum", "consumed_inputs", "is_test")
     if call.flag("training_mode") or any(map(call.wants, range(1, call.num_outputs))):
         call.fail("attribute 'training_mode' must be 0: minidnn is for inference")
-    eps = call.float("epsilon", 1e-5)
+    eps = call.real("epsilon", 1e-5)
     x, *parameters = (call[i] for i in range(5))
     if not call.flag("spatial", True):
         scale, shift, mean, variance = parameters
@@ -31,12 +30,12 @@ def _batch_norm(call: Call) -> Value:
 @rule("InstanceNormalization")
 def _instance_norm(call: Call) -> Value:
     call.ignore("consumed_inputs")
-    return call.emit("instance_norm", call[0], call[1], call[2], eps=call.float("epsilon", 1e-5))
+    return call.emit("instance_norm", call[0], call[1], call[2], eps=call.real("epsilon", 1e-5))
 
 
 @rule("LayerNormalization")
 def _layer_norm(call: Call) -> list[Value]:
-    eps, axis = call.float("epsilon", 1e-5), call.int("axis", -1)
+    eps, axis = call.real("epsilon", 1e-5), call.integer("axis", -1)
     call.ignore("stash_type")
     return layer_norm(call, call[0], call[1], call.get(2), call.axis(axis, call[0].ndim), eps)
 
@@ -64,15 +63,13 @@ def layer_norm(call: Call, x: Value, scale: Value | None, shift: Value | None, a
     if axis == x.ndim - 1:
         return [call.emit("layer_norm", x, scale, shift, axis=-1, eps=eps), *extra]
     flat = call.reshape(x, (*x.shape[:axis], size))
-    made = call.emit(
-        "layer_norm", flat, call.reshape(scale, (size,)), call.reshape(shift, (size,)), axis=-1, eps=eps
-    )
+    made = call.emit("layer_norm", flat, call.reshape(scale, (size,)), call.reshape(shift, (size,)), axis=-1, eps=eps)
     return [call.reshape(made, x.shape), *extra]
 
 
 @rule("RMSNormalization")
 def _rms_norm(call: Call) -> Value:
-    eps, axis = call.float("epsilon", 1e-5), call.int("axis", -1)
+    eps, axis = call.real("epsilon", 1e-5), call.integer("axis", -1)
     call.ignore("stash_type")
     return rms_norm(call, call[0], call[1], call.axis(axis, call[0].ndim), eps)
 
@@ -86,8 +83,8 @@ def rms_norm(call: Call, x: Value, scale: Value, axis: int, eps: float) -> Value
 
 @rule("LpNormalization")
 def _lp_norm(call: Call) -> Value:
-    x, p = call[0], call.int("p", 2)
-    axis = call.axis(call.int("axis", -1), x.ndim)
+    x, p = call[0], call.integer("p", 2)
+    axis = call.axis(call.integer("axis", -1), x.ndim)
     if p not in (1, 2):
         call.fail(f"attribute 'p' must be 1 or 2, got {p}")
     where: dict[str, Any] = {"axis": (axis,), "keepdims": True}
@@ -103,8 +100,8 @@ def _lp_norm(call: Call) -> Value:
 @rule("LRN")
 def _lrn(call: Call) -> Value:
     """x over (bias + alpha / size * the sum of squares of `size` channels around) ** beta."""
-    x, size = call[0], call.int("size")
-    alpha, beta, bias = call.float("alpha", 1e-4), call.float("beta", 0.75), call.float("bias", 1.0)
+    x, size = call[0], call.integer("size")
+    alpha, beta, bias = call.real("alpha", 1e-4), call.real("beta", 0.75), call.real("bias", 1.0)
     n, channels, *spatial = x.shape
     rows = call.reshape(call.emit("square", x), (n, 1, channels, math.prod(spatial)))
     before = (size - 1) // 2
@@ -119,7 +116,7 @@ def _lrn(call: Call) -> Value:
 @rule("GroupNormalization")
 def _group_norm(call: Call) -> Value:
     x, scale, shift = call[0], call[1], call[2]
-    eps, groups = call.float("epsilon", 1e-5), call.int("num_groups")
+    eps, groups = call.real("epsilon", 1e-5), call.integer("num_groups")
     call.ignore("stash_type")
     n, channels, *spatial = x.shape
     if groups < 1 or channels % groups:
@@ -136,5 +133,3 @@ def _group_norm(call: Call) -> Value:
     lying = (1, channels, *(1,) * len(spatial))
     scaled = call.emit("multiply", call.reshape(normed, x.shape), call.reshape(scale, lying))
     return call.emit("add", scaled, call.reshape(shift, lying))
-
-

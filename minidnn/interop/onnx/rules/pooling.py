@@ -62,7 +62,7 @@ class _Windows:
 
 @rule("MaxPool")
 def _max_pool(call: Call) -> list[Value]:
-    x, order = call[0], call.int("storage_order", 0)
+    x, order = call[0], call.integer("storage_order", 0)
     windows = _Windows(call, x)
     pads = [a for a, _ in windows.room]
     if windows.is_plain:
@@ -75,7 +75,12 @@ def _max_pool(call: Call) -> list[Value]:
         return [result]
     flat = tuple(n for pair in windows.room for n in pair)
     indices = call.emit(
-        "max_pool_indices", x, kernel=windows.kernel, stride=windows.strides, dilate=windows.dilations, pad=flat,
+        "max_pool_indices",
+        x,
+        kernel=windows.kernel,
+        stride=windows.strides,
+        dilate=windows.dilations,
+        pad=flat,
         column_major=bool(order),
     )
     return [result, indices]
@@ -136,7 +141,7 @@ def _global_pool(call: Call) -> Value:
 
 @rule("LpPool")
 def _lp_pool(call: Call) -> Value:
-    x, p = call[0], call.int("p", 2)
+    x, p = call[0], call.integer("p", 2)
     windows = _Windows(call, x)
     powers = _power(call, call.emit("abs", x), p)
     padded = pad(call, powers, [(0, 0), (0, 0), *windows.room])
@@ -145,7 +150,7 @@ def _lp_pool(call: Call) -> Value:
 
 @rule("GlobalLpPool")
 def _global_lp_pool(call: Call) -> Value:
-    p = call.int("p", 2)
+    p = call.integer("p", 2)
     powers = _power(call, call.emit("abs", call[0]), p)
     return _power(call, call.emit("sum", powers, axis=tuple(range(2, call[0].ndim)), keepdims=True), 1 / p)
 
@@ -162,7 +167,7 @@ def _power(call: Call, x: Value, exponent: float) -> Value:
 def _max_unpool(call: Call) -> Value:
     x, indices, rank = call[0], call[1], call[0].ndim - 2
     kernel, strides = read_spatial(call, "kernel_shape", rank), read_spatial(call, "strides", rank)
-    pads = call.int_list("pads", None) or (0,) * (2 * rank)
+    pads = call.integers("pads", None) or (0,) * (2 * rank)
     own = [
         (n - 1) * s + k - pads[i] - pads[i + rank]
         for i, (n, s, k) in enumerate(zip(x.shape[2:], strides, kernel, strict=True))
@@ -172,12 +177,14 @@ def _max_unpool(call: Call) -> Value:
     inner = [*x.shape[:2], *own]
     zeros = call.filled((math.prod(inner),), 0, x.dtype)
     flat = call.emit(
-        "scatter_elements", zeros, call.reshape(call.cast(indices, np.int64), (-1,)), call.reshape(x, (-1,)),
-        axis=0, reduction="none",
+        "scatter_elements",
+        zeros,
+        call.reshape(call.cast(indices, np.int64), (-1,)),
+        call.reshape(x, (-1,)),
+        axis=0,
+        reduction="none",
     )
     whole = call.reshape(flat, inner)
     if shape == inner:
         return whole
     return pad(call, whole, [(0, m - n) for n, m in zip(inner, shape, strict=True)])
-
-

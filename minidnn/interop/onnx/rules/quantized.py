@@ -48,8 +48,15 @@ def _is_zero(value: Value) -> bool:
 
 
 def quantize(
-    call: Call, x: Value, scale: Value, zero: Value | None, to: Element, axis: int = 1, block: int = 0,
-    saturate: bool = True, precision: Element | None = None,
+    call: Call,
+    x: Value,
+    scale: Value,
+    zero: Value | None,
+    to: Element,
+    axis: int = 1,
+    block: int = 0,
+    saturate: bool = True,
+    precision: Element | None = None,
 ) -> Value:
     """x / scale, rounded half to even, plus the zero point, within the range of the type."""
     if precision is not None and precision.name == "float64":
@@ -82,18 +89,18 @@ def _zero_element(zero: Value | None, default: Element = _UINT8) -> Element:
 
 @rule("QuantizeLinear")
 def _quantize_linear(call: Call) -> Value:
-    zero, axis = call.get(2), call.int("axis", 1)
+    zero, axis = call.get(2), call.integer("axis", 1)
     to = call.element("output_dtype", _zero_element(zero))
     precision = call.element("precision", element_of("float32"))
     return quantize(
-        call, call[0], call[1], zero, to, axis, call.int("block_size", 0), call.flag("saturate", True), precision
+        call, call[0], call[1], zero, to, axis, call.integer("block_size", 0), call.flag("saturate", True), precision
     )
 
 
 @rule("DequantizeLinear")
 def _dequantize_linear(call: Call) -> Value:
     element = call.element("output_dtype", call[1].element)
-    made = dequantize(call, call[0], call[1], call.get(2), call.int("axis", 1), call.int("block_size", 0))
+    made = dequantize(call, call[0], call[1], call.get(2), call.integer("axis", 1), call.integer("block_size", 0))
     return made.as_element(element)
 
 
@@ -166,5 +173,3 @@ def _qlinear_matmul(call: Call) -> Value:
     right = spread(call, sums, b_scale, sums.ndim - 1)
     factor = call.emit("true_divide", call.emit("multiply", left, right), spread(call, sums, y_scale, -1))
     return requantize(call, sums, call.cast(factor, np.float32), y_zero, y_zero.element)
-
-

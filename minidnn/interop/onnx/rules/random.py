@@ -22,11 +22,11 @@ def _random(call: Call) -> Value:
         shape, like = tuple(call[0].shape), call[0].element
         element = call.element("dtype", like if like.is_float else _FLOAT32)
     else:
-        shape, element = tuple(call.int_list("shape")), call.element("dtype", _FLOAT32)
+        shape, element = tuple(call.integers("shape")), call.element("dtype", _FLOAT32)
     if call.op.startswith("RandomNormal"):
-        mean, scale = call.float("mean", 0.0), call.float("scale", 1.0)
+        mean, scale = call.real("mean", 0.0), call.real("scale", 1.0)
         return _as(call, call.emit("random_normal", loc=mean, scale=scale, size=shape), element)
-    low, high = call.float("low", 0.0), call.float("high", 1.0)
+    low, high = call.real("low", 0.0), call.real("high", 1.0)
     return _as(call, call.emit("random_uniform", low=low, high=high, size=shape), element)
 
 
@@ -46,7 +46,7 @@ def _bernoulli(call: Call) -> Value:
 def _multinomial(call: Call) -> Value:
     """The largest of logits with Gumbel's noise, drawn again for each sample."""
     call.ignore("seed")
-    count: Any = call.int("sample_size", 1)
+    count: Any = call.integer("sample_size", 1)
     element = call.element("dtype", element_of("int32"))
     batch, classes = call[0].shape
     noise = call.emit("random_gumbel", loc=0.0, scale=1.0, size=(batch, count, classes))

@@ -23,7 +23,7 @@ _AXES_SINCE = {"ReduceSum": 13}
 def _reduce(call: Call) -> Value:
     x, keep = call[0], call.flag("keepdims", True)
     empty_is_none = call.flag("noop_with_empty_axes")
-    axes = call.int_list("axes", None)
+    axes = call.integers("axes", None)
     if call.opset >= _AXES_SINCE.get(call.op, 18) and call.get(1) is not None:
         axes = call.plain_ints(1, "axes")
     if not axes:
@@ -89,7 +89,7 @@ def _log_sum_exp(call: Call, x: Value, where: dict[str, Any]) -> Value:
 def _arg_reduce(call: Call) -> Value:
     op = "argmax" if call.op == "ArgMax" else "argmin"
     x, keep = call[0], call.flag("keepdims", True)
-    axis = call.axis(call.int("axis", 0), x.ndim)
+    axis = call.axis(call.integer("axis", 0), x.ndim)
     if not call.flag("select_last_index"):
         return call.cast(call.emit(op, x, axis=axis, keepdims=keep), np.int64)
     from_back = call.emit(op, call.emit("flip", x, axis=(axis,)), axis=axis, keepdims=keep)
@@ -116,8 +116,8 @@ def _cumulate(call: Call) -> Value:
 @rule("TopK")
 def _top_k(call: Call) -> list[Value]:
     x = call[0]
-    axis = call.axis(call.int("axis", -1), x.ndim)
-    k = call.int("k") if call.opset < 10 else call.number(1, "k")
+    axis = call.axis(call.integer("axis", -1), x.ndim)
+    k = call.integer("k") if call.opset < 10 else call.number(1, "k")
     largest = call.flag("largest", True)
     call.ignore("sorted")
     if k < 0 or k > x.shape[axis]:
@@ -130,7 +130,7 @@ def _top_k(call: Call) -> list[Value]:
 @rule("Hardmax")
 def _hardmax(call: Call) -> Value:
     x = call[0]
-    axis = call.int("axis", 1 if call.opset < 13 else -1)
+    axis = call.integer("axis", 1 if call.opset < 13 else -1)
     if call.opset < 13:
         axis = call.axis(axis, x.ndim)
         flat = call.reshape(x, _two_dimensions(x, axis))
@@ -166,10 +166,8 @@ def _softmax(call: Call) -> Value:
     op = "softmax" if call.op == "Softmax" else "log_softmax"
     x = call[0]
     if call.opset >= 13:
-        return call.emit(op, x, axis=call.axis(call.int("axis", -1), x.ndim))
-    axis = call.axis(call.int("axis", 1), max(x.ndim, 1))
+        return call.emit(op, x, axis=call.axis(call.integer("axis", -1), x.ndim))
+    axis = call.axis(call.integer("axis", 1), max(x.ndim, 1))
     if axis == x.ndim - 1:
         return call.emit(op, x, axis=-1)
     return call.reshape(call.emit(op, call.reshape(x, _two_dimensions(x, axis)), axis=-1), x.shape)
-
-

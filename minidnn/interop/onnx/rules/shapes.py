@@ -21,7 +21,7 @@ def _shape(call: Call) -> Value:
 
 
 def _bound(call: Call, name: str, default: int, ndim: int) -> int:
-    value = int(call.int(name, default))
+    value = int(call.integer(name, default))
     return min(max(value + ndim if value < 0 else value, 0), ndim)
 
 
@@ -34,7 +34,7 @@ def _size(call: Call) -> Value:
 def _reshape(call: Call) -> Value:
     call.ignore("consumed_inputs")
     x, allow_zero = call[0], call.flag("allowzero")
-    shape = list(call.int_list("shape") if call.opset < 5 else call.ints(1, "shape"))
+    shape = list(call.integers("shape") if call.opset < 5 else call.ints(1, "shape"))
     if not allow_zero:
         for i, n in enumerate(shape):
             if not isinstance(n, Size) and n == 0:
@@ -51,7 +51,7 @@ def _reshape(call: Call) -> Value:
 @rule("Flatten")
 def _flatten(call: Call) -> Value:
     x = call[0]
-    axis = call.int("axis", 1)
+    axis = call.integer("axis", 1)
     if not -x.ndim <= axis <= x.ndim:
         call.fail(f"axis must lie in [{-x.ndim}, {x.ndim}], got {axis}")
     axis = axis + x.ndim if axis < 0 else axis
@@ -62,7 +62,7 @@ def _flatten(call: Call) -> Value:
 
 @rule("Squeeze")
 def _squeeze(call: Call) -> Value:
-    x, axes = call[0], call.int_list("axes", None)
+    x, axes = call[0], call.integers("axes", None)
     if call.opset >= 13 and call.get(1) is not None:
         axes = call.plain_ints(1, "axes")
     if axes is None:
@@ -74,14 +74,14 @@ def _squeeze(call: Call) -> Value:
 @rule("Unsqueeze")
 def _unsqueeze(call: Call) -> Value:
     x = call[0]
-    axes = call.int_list("axes") if call.opset < 13 else call.plain_ints(1, "axes")
+    axes = call.integers("axes") if call.opset < 13 else call.plain_ints(1, "axes")
     return call.expand_dims(x, call.axes(axes, x.ndim + len(axes)))
 
 
 @rule("Transpose")
 def _transpose(call: Call) -> Value:
     x = call[0]
-    axes = call.int_list("perm", None) or tuple(reversed(range(x.ndim)))
+    axes = call.integers("perm", None) or tuple(reversed(range(x.ndim)))
     if sorted(axes) != list(range(x.ndim)):
         call.fail(f"attribute 'perm' must be a permutation of {x.ndim} axes, got {axes}")
     return call.transpose(x, axes)
@@ -90,17 +90,17 @@ def _transpose(call: Call) -> Value:
 @rule("Concat")
 def _concat(call: Call) -> Value:
     inputs = call.all()
-    axis = call.axis(call.int("axis", 1) if call.opset < 4 else call.int("axis"), inputs[0].ndim)
+    axis = call.axis(call.integer("axis", 1) if call.opset < 4 else call.integer("axis"), inputs[0].ndim)
     return call.concatenate(inputs, axis)
 
 
 @rule("Split")
 def _split(call: Call) -> list[Value]:
-    x, axis = call[0], call.axis(call.int("axis", 0), call[0].ndim)
-    sizes = call.int_list("split", None)
+    x, axis = call[0], call.axis(call.integer("axis", 0), call[0].ndim)
+    sizes = call.integers("split", None)
     if call.opset >= 13 and call.get(1) is not None:
         sizes = call.ints(1, "split")
-    size, count = x.shape[axis], call.int("num_outputs", None) or call.num_outputs
+    size, count = x.shape[axis], call.integer("num_outputs", None) or call.num_outputs
     if sizes is None:
         each = -(-size // count)
         sizes = [each] * (count - 1) + [size - each * (count - 1)]
@@ -172,13 +172,13 @@ def _eye_like(call: Call) -> Value:
         call.fail(f"the input must have 2 dimensions, got {x.ndim}")
     element = call.element("dtype", x.element)
     rows, columns = x.shape
-    eye = call.emit("eye", N=rows, M=columns, k=call.int("k", 0), dtype=element.carrier)
+    eye = call.emit("eye", N=rows, M=columns, k=call.integer("k", 0), dtype=element.carrier)
     return eye.as_element(element)
 
 
 @rule("DepthToSpace")
 def _depth_to_space(call: Call) -> Value:
-    block, mode = call.int("blocksize"), call.text("mode", "DCR", ("DCR", "CRD"))
+    block, mode = call.integer("blocksize"), call.text("mode", "DCR", ("DCR", "CRD"))
     n, c, h, w = _four(call)
     if block < 1 or c % (block * block):
         call.fail(f"{c} channels do not divide into blocks of {block} by {block}")
@@ -194,7 +194,7 @@ def _depth_to_space(call: Call) -> Value:
 
 @rule("SpaceToDepth")
 def _space_to_depth(call: Call) -> Value:
-    block = call.int("blocksize")
+    block = call.integer("blocksize")
     mode = call.text("mode", "DCR", ("DCR", "CRD"))
     n, c, h, w = _four(call)
     if block < 1 or h % block or w % block:

@@ -48,11 +48,8 @@ def _dft(call: Call) -> Value:
     """A Fourier transform as products with matrices of cosines and sines."""
     x = call[0]
     inverse, one_sided = call.flag("inverse"), call.flag("onesided")
-    if call.opset < 20:
-        axis = call.int("axis", 1)
-    else:
-        axis = -2 if call.get(2) is None else int(call.number(2, "axis"))
-    axis = call.axis(axis, x.ndim)
+    newer = -2 if call.get(2) is None else int(call.number(2, "axis"))
+    axis = call.axis(call.integer("axis", 1) if call.opset < 20 else newer, x.ndim)
     if call.get(1) is not None:
         length = int(call.number(1, "dft_length"))
     else:

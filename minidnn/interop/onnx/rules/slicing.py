@@ -20,8 +20,8 @@ _FAR = 1 << 30
 def _slice(call: Call) -> Value:
     x = call[0]
     if call.opset < 10:
-        starts, ends = call.int_list("starts"), call.int_list("ends")
-        axes, steps = call.int_list("axes", None), None
+        starts, ends = call.integers("starts"), call.integers("ends")
+        axes, steps = call.integers("axes", None), None
     else:
         starts, ends = call.ints(1, "starts"), call.ints(2, "ends")
         axes = None if call.get(3) is None else call.plain_ints(3, "axes")
@@ -62,8 +62,8 @@ def _pad(call: Call) -> Value:
     mode = _MODES[call.text("mode", "constant", tuple(_MODES))]
     value: Any = 0
     if call.opset < 11:
-        widths = call.int_list("pads" if call.opset > 1 else "paddings")
-        value = call.float("value", 0.0)
+        widths = call.integers("pads" if call.opset > 1 else "paddings")
+        value = call.real("value", 0.0)
     else:
         widths = call.ints(1, "pads")
         if call.get(2) is not None:

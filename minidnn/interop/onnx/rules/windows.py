@@ -17,7 +17,7 @@ _AUTO = ("NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID")
 
 def read_spatial(call: Call, name: str, rank: int, default: int = 1) -> tuple[int, ...]:
     """An attribute that has one number for each spatial dimension."""
-    found = call.int_list(name, None)
+    found = call.integers(name, None)
     if found is None:
         return (default,) * rank
     if len(found) != rank or min(found, default=1) < 1:
@@ -25,9 +25,7 @@ def read_spatial(call: Call, name: str, rank: int, default: int = 1) -> tuple[in
     return tuple(found)
 
 
-def read_pads(
-    call: Call, spatial: Sequence[Any], extents: Sequence[int], strides: Sequence[int]
-) -> Pairs:
+def read_pads(call: Call, spatial: Sequence[Any], extents: Sequence[int], strides: Sequence[int]) -> Pairs:
     """The pads in front and behind, by ``pads`` or by ``auto_pad``.
 
     Args:
@@ -37,7 +35,7 @@ def read_pads(
         strides: of windows.
     """
     auto, rank = call.text("auto_pad", "NOTSET", _AUTO), len(spatial)
-    given = call.int_list("pads", None)
+    given = call.integers("pads", None)
     if auto == "VALID" or (auto == "NOTSET" and given is None):
         return [(0, 0)] * rank
     if auto == "NOTSET":
