@@ -88,8 +88,9 @@ def _ldexp(x: Any, exponent: Any) -> Any:
 
 def _truncate_divide(a: Any, b: Any) -> Any:
     """Quotients without their fractions; 0 where the divisor is 0."""
-    quotient = np.abs(a) // np.abs(b)
-    return np.where((a < 0) == (b < 0), quotient, -quotient).astype(np.result_type(a, b))
+    quotient = a // b
+    is_below = (quotient * b != a) & ((a < 0) != (b < 0)) & (b != 0)
+    return np.asarray(quotient + is_below, quotient.dtype)
 
 
 def _power_sign(attrs: Attrs, inputs: Sequence[bool]) -> bool:

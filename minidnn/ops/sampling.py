@@ -370,7 +370,8 @@ def _columns_to_image(attrs: Attrs, x: Array) -> Array:
     """Each tap of the kernel adds its columns at the places that it covers."""
     rank, windows = len(attrs.image), _windows(attrs)
     padded = [n + attrs.pad[i] + attrs.pad[i + rank] for i, n in enumerate(attrs.image)]
-    parts = x.reshape(x.shape[0], -1, math.prod(attrs.kernel), *windows)
+    taps = math.prod(attrs.kernel)
+    parts = x.reshape(x.shape[0], x.shape[1] // taps, taps, *windows)
     total = np.zeros((*parts.shape[:2], *padded), np.promote_types(x.dtype, np.float32))
     for number, tap in enumerate(itertools.product(*map(range, attrs.kernel))):
         covered = tuple(
