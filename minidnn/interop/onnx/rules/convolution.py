@@ -43,15 +43,23 @@ def read_geometry(call: Call, x: Value, weight: Value) -> Geometry:
     return Geometry(call, x, weight)
 
 
-def convolve(call: Call, x: Value, weight: Value, bias: Value | None, geometry: Geometry, fill: Any = 0) -> Value:
+def convolve(
+    call: Call,
+    x: Value,
+    weight: Value,
+    bias: Value | None,
+    geometry: Geometry,
+    fill: Any = 0,
+    op: str = "convolution",
+) -> Value:
     """A convolution; what its pads do not have on both sides is padded before."""
     pads = tuple(a for a, _ in geometry.pads)
-    if not is_symmetric(geometry.pads) or fill:
+    if not is_symmetric(geometry.pads) or (fill and any(pads)):
         x = pad(call, x, [(0, 0), (0, 0), *geometry.pads], value=fill)
         pads = (0,) * len(pads)
     inputs = (x, weight) if bias is None else (x, weight, bias)
     return call.emit(
-        "convolution",
+        op,
         *inputs,
         kernel=geometry.kernel,
         num_filter=int(weight.shape[0]),

@@ -13,7 +13,7 @@ from minidnn.interop.onnx.rules.convolution import convolve, read_geometry
 from minidnn.interop.onnx.rules.linear import gemm
 from minidnn.interop.onnx.rules.normalization import layer_norm, rms_norm
 from minidnn.interop.onnx.rules.pooling import average_pool
-from minidnn.interop.onnx.rules.quantized import dequantize, integer_matmul, quantize, requantize, spread
+from minidnn.interop.onnx.rules.quantized import dequantize, integer_matmul, quantize, requantize, scaled, spread
 from minidnn.interop.onnx.values import Value
 
 __all__: list[str] = []
@@ -102,10 +102,14 @@ def _qgemm(call: Call) -> Value:
     scale = call.binary("multiply", spread(call, sums, b_scale, 1), call.reshape(a_scale, ()))
     factor = call.binary("multiply", scale, alpha) if alpha != 1.0 else scale
     if call.get(7) is None:
-        return call.binary("multiply", call.cast(sums, np.float32), factor)
+        return scaled(call, sums, _flat(call, factor), 1)
     factor = call.binary("true_divide", factor, call.reshape(call[7], ()))
     zero = call.get(8)
-    return requantize(call, sums, factor, zero, element_of("uint8") if zero is None else zero.element)
+    return requantize(call, sums, _flat(call, factor), 1, zero, element_of("uint8") if zero is None else zero.element)
+
+
+def _flat(call: Call, factor: Value) -> Value:
+    return call.reshape(factor, (factor._type.size,))
 
 
 @rule("MatMulIntegerToFloat", domain=_MS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,12 @@ import numpy as np
 from minidnn.interop.onnx.call import Call, rule
 from minidnn.interop.onnx.elements import Element, element_of
 from minidnn.interop.onnx.rules.convolution import convolve, read_geometry
-from minidnn.interop.onnx.values import Value
+from minidnn.interop.onnx.values import Value, known
+from minidnn.sizes import example_of
 
-__all__ = ["dequantize", "quantize", "requantize", "spread"]
+__all__ = ["dequantize", "integer_matmul", "quantize", "requantize", "scaled", "spread"]
 
+_FLOAT32 = element_of("float32")
 _UINT8 = element_of("uint8")
 
 
@@ -36,10 +39,9 @@ def spread(call: Call, x: Value, parameter: Value, axis: int, block: int = 0) ->
 
 def dequantize(call: Call, x: Value, scale: Value, zero: Value | None, axis: int = 1, block: int = 0) -> Value:
     """(x - zero) * scale, in the scale's type."""
-    wide = call.cast(x, np.float32).as_element(element_of("float32"))
+    wide = as_float(call, x)
     if zero is not None and not _is_zero(zero):
-        shift = call.cast(spread(call, x, zero, axis, block), np.float32).as_element(element_of("float32"))
-        wide = call.binary("subtract", wide, shift)
+        wide = call.binary("subtract", wide, as_float(call, spread(call, x, zero, axis, block)))
     return call.binary("multiply", wide, spread(call, x, scale, axis, block)).as_element(scale.element)
 
 
@@ -78,9 +80,26 @@ def to_integers(call: Call, real: Value, zero: Value | None, to: Element) -> Val
     return call.cast(call.emit("clip", q, a_min=low, a_max=high), to.carrier).as_element(to)
 
 
-def requantize(call: Call, sums: Value, factor: Value, zero: Value | None, to: Element) -> Value:
-    """Integer sums times a factor, as integers of few bits."""
-    return to_integers(call, call.binary("multiply", call.cast(sums, np.float32), factor), zero, to)
+def scaled(call: Call, sums: Value, factor: Value, axis: int) -> Value:
+    """Integer sums as floats, times a factor: one number, one for each index of an axis, or what broadcasts."""
+    if factor._type.size != 1 and factor.ndim > 1:
+        return call.binary("multiply", as_float(call, sums), factor)
+    if factor._type.size == 1:
+        return call.emit("dequantize", sums, call.reshape(factor, (1,)))
+    one = known(np.ones(1, np.float32))
+    return call.emit("dequantize", sums, one, factor, axis=axis, per_channel=True)
+
+
+def as_float(call: Call, x: Value) -> Value:
+    """Integers as float32, by what kernels can do: a scale of 1."""
+    if x.dtype not in (np.int8, np.uint8, np.int32):
+        return call.cast(x, np.float32).as_element(_FLOAT32)
+    return call.emit("dequantize", x, known(np.ones(1, np.float32)))
+
+
+def requantize(call: Call, sums: Value, factor: Value, axis: int, zero: Value | None, to: Element) -> Value:
+    """Integer sums times a factor, see `scaled`, as integers of few bits."""
+    return to_integers(call, scaled(call, sums, factor, axis), zero, to)
 
 
 def _zero_element(zero: Value | None, default: Element = _UINT8) -> Element:
@@ -110,7 +129,7 @@ def _dynamic_quantize(call: Call) -> list[Value]:
     x = call[0]
     high = call.emit("maximum_scalar", call.emit("max", x), scalar=0.0)
     low = call.emit("minimum_scalar", call.emit("min", x), scalar=0.0)
-    scale = call.binary("multiply", call.emit("subtract", high, low), 1 / 255)
+    scale = call.binary("true_divide", call.emit("subtract", high, low), 255.0)
     safe = call.emit("where", call.emit("equal_scalar", scale, scalar=0.0), call.like(1, scale), scale)
     start = call.emit("negative", call.emit("true_divide", low, safe))
     zero = call.cast(call.emit("clip", call.emit("rint", start), a_min=0.0, a_max=255.0), np.uint8)
@@ -120,19 +139,63 @@ def _dynamic_quantize(call: Call) -> list[Value]:
 # ---- products of integers -------------------------------------------------------------------------------
 
 
-def _centered(call: Call, x: Value, zero: Value | None, axis: int) -> Value:
-    """x - zero in float64, in which sums of products of bytes are exact."""
-    wide = call.cast(x, np.float64)
+def _centered(call: Call, x: Value, zero: Value | None, axis: int, depth: int) -> Value:
+    """x - zero in a float in which sums of so many products of bytes are exact."""
+    # float32 has all integers up to 2^24, and numbers without their zero point are at most 255.
+    dtype = np.float32 if depth * 255 * 255 <= 1 << 24 else np.float64
+    wide = call.cast(x, dtype)
     if zero is None or _is_zero(zero):
         return wide
-    return call.emit("subtract", wide, call.cast(spread(call, x, zero, axis), np.float64))
+    return call.emit("subtract", wide, call.cast(spread(call, x, zero, axis), dtype))
+
+
+def _single(zero: Value | None) -> int | None:
+    """A zero point that is known and one number."""
+    if zero is None:
+        return 0
+    array = zero.array
+    if array is None or zero.is_sized or not array.size or (array != array.reshape(-1)[0]).any():
+        return None
+    return int(array.reshape(-1)[0])
+
+
+def _as_int8(call: Call, weight: Value, zero: Value | None) -> Value | None:
+    """Weights without their zero point, if they are known, and bytes even so."""
+    number = _single(zero)
+    if number is None or weight.array is None or weight.array.dtype.kind not in "iu":
+        return None
+    if number == 0 and weight.dtype == np.int8:
+        return weight
+    if number == 128 and weight.dtype == np.uint8:
+        return known((weight.array.astype(np.int16) - 128).astype(np.int8))
+    return None
+
+
+def _moved_bias(call: Call, weight: Value, bias: Value | None, zero: int) -> tuple[Value, ...]:
+    """What products of data with a zero point have too much, and a bias: an int32 for each filter; none if it is 0."""
+    if not zero:
+        return () if bias is None else (bias,)
+    sums = call.emit("sum", weight, axis=tuple(range(1, weight.ndim)), dtype=np.dtype(np.int32))
+    excess = call.emit("multiply", call.cast(sums, np.int32), known(np.int32(-zero)))
+    return (excess if bias is None else call.emit("add", excess, bias),)
 
 
 def integer_matmul(call: Call, a: Value, b: Value, zero_a: Value | None, zero_b: Value | None) -> Value:
     """Exact sums in int32; zero points are for all elements, or for each row of a and each column of b."""
-    row_axis = max(a.ndim - 2, 0)
-    left = _centered(call, a, zero_a, row_axis)
-    right = _centered(call, b, zero_b, b.ndim - 1)
+    moved, weight = _single(zero_a), _as_int8(call, b, zero_b)
+    if moved is not None and weight is not None and a.ndim >= 2 and b.ndim == 2 and b._type.size:
+        rows = call.emit("transpose", weight, axes=(1, 0))
+        inputs = (a, rows, *_moved_bias(call, rows, None, moved))
+        return call.emit(
+            "quantized_fully_connected",
+            *inputs,
+            num_hidden=int(b._type.shape[1]),
+            no_bias=len(inputs) == 2,
+            flatten=False,
+        )
+    depth = example_of(a._type.shape[-1])
+    left = _centered(call, a, zero_a, max(a.ndim - 2, 0), depth)
+    right = _centered(call, b, zero_b, b.ndim - 1, depth)
     return call.cast(call.emit("matmul", left, right), np.int32)
 
 
@@ -151,10 +214,17 @@ def integer_conv(
 ) -> Value:
     """Exact sums in int32; the pads are zeros of the data, which have its zero point."""
     geometry = read_geometry(call, x, weight)
-    inputs = _centered(call, x, zero_x, 1)
-    weights = _centered(call, weight, zero_w, 0)
-    shift = None if bias is None else call.cast(bias, np.float64)
-    return call.cast(convolve(call, inputs, weights, shift, geometry), np.int32)
+    moved, filters = _single(zero_x), _as_int8(call, weight, zero_w)
+    if moved is not None and filters is not None:
+        inputs = _moved_bias(call, filters, bias, moved)
+        return convolve(call, x, filters, inputs[0] if inputs else None, geometry, moved, "quantized_convolution")
+    depth = math.prod(weight._type.shape[1:])
+    inputs_ = _centered(call, x, zero_x, 1, depth)
+    weights = _centered(call, weight, zero_w, 0, depth)
+    sums = call.cast(convolve(call, inputs_, weights, None, geometry), np.int32)
+    if bias is None:
+        return sums
+    return call.emit("add", sums, call.reshape(bias, (1, bias._type.shape[0], *(1,) * (x.ndim - 2))))
 
 
 @rule("QLinearConv")
@@ -162,7 +232,7 @@ def _qlinear_conv(call: Call) -> Value:
     x, x_scale, x_zero, w, w_scale, w_zero, y_scale, y_zero = (call[i] for i in range(8))
     sums = integer_conv(call, x, w, x_zero, w_zero, call.get(8))
     factor = call.binary("true_divide", call.binary("multiply", w_scale, x_scale), y_scale)
-    return requantize(call, sums, spread(call, sums, factor, 1), y_zero, y_zero.element)
+    return requantize(call, sums, factor, 1, y_zero, y_zero.element)
 
 
 @rule("QLinearMatMul")
@@ -172,4 +242,4 @@ def _qlinear_matmul(call: Call) -> Value:
     left = spread(call, sums, a_scale, max(sums.ndim - 2, 0))
     right = spread(call, sums, b_scale, sums.ndim - 1)
     factor = call.emit("true_divide", call.emit("multiply", left, right), spread(call, sums, y_scale, -1))
-    return requantize(call, sums, call.cast(factor, np.float32), y_zero, y_zero.element)
+    return requantize(call, sums, call.cast(factor, np.float32), -1, y_zero, y_zero.element)
