@@ -25,6 +25,9 @@ FindValues = Callable[[Graph], Sequence[Array]]
 # More elements than shapes, indices and the like have: what has more is left to the passes, which bound what they make.
 _MAX_FOLDED = 1 << 14
 
+# The same for arrays in which each element is an object.
+_MAX_SIZED = 1 << 10
+
 # Operators that move elements, or compute on each in a way that sizes know too: their references do it with objects.
 _MOVES = frozenset(
     [
@@ -160,6 +163,8 @@ class Builder:
         arrays = [v.array for v in inputs if v.array is not None]
         if not any(v.is_sized for v in inputs) and not attrs.has_sizes:
             return tuple(map(known, op.compute(attrs, *arrays)))
+        if any(math.prod(t.shape) > _MAX_SIZED for t in types):
+            return None
         results = _with_sizes(op_name, attrs, arrays, types)
         if results is None:
             return None

@@ -29,7 +29,7 @@ assert rules.__all__ is not None  # the rules enter themselves in the table
 MAX_TRIPS = 1024
 # Calls of functions in functions, and nodes of everything written out.
 _MAX_DEPTH = 32
-_MAX_NODES = 200_000
+_MAX_NODES = 100_000
 
 
 def check_operators(model: Model) -> None:
@@ -176,6 +176,9 @@ class Conversion:
             if str(error).startswith("node "):
                 raise
             raise type(error)(f"{call.node}: {error}") from None
+        except (ArithmeticError, AttributeError, AssertionError, LookupError, TypeError, ValueError) as error:
+            # Attributes and inputs in a combination that nothing has refused before.
+            raise GraphError(f"{call.node}: {type(error).__name__}: {str(error)[:200]}") from error
         call.finish()
         results = [result] if isinstance(result, Value) else list(result)
         missing = [name for name in call.node.outputs[len(results) :] if name]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -67,6 +67,8 @@ def read_model(source: Any) -> Model:
         return _Reader(label, folder).model(proto)
     except (DataError, GraphError) as error:
         raise type(error)(f"{label}: {error}") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{label}: a text in it is damaged: {error}") from None
 
 
 def _parsed(onnx: Any, source: Any) -> tuple[Any, str, Path | None]:
@@ -110,6 +112,10 @@ def read_function(proto: Any) -> Function:
     return _Reader("function", None).function(proto)
 
 
+# The names that are defined in each of several graphs, one inside of the other.
+Names = tuple[Collection[str], ...]
+
+
 class _Reader:
     """Turns protobuf messages into plain data.
 
@@ -125,90 +131,84 @@ class _Reader:
         functions = {}
         for found in proto.functions:
             made = self.function(found)
-            key = made.domain, made.name, str(getattr(found, "overload", ""))
+            key = made.domain, made.name, _name(getattr(found, "overload", ""))
             if key in functions:
                 raise GraphError(f"function {shown(made.name)} is defined twice")
             functions[key] = made
         _want_no_recursion(functions)
-        graph = self.graph(proto.graph, frozenset(), 0)
-        metadata = {str(entry.key): str(entry.value) for entry in proto.metadata_props}
+        graph = self.graph(proto.graph, (), 0)
+        metadata = {_name(entry.key): _name(entry.value) for entry in proto.metadata_props}
         return Model(self._label, graph, _opsets(proto.opset_import), functions, metadata)
 
     def function(self, proto: Any) -> Function:
-        inputs, outputs = tuple(map(str, proto.input)), tuple(map(str, proto.output))
+        inputs, outputs = tuple(map(_name, proto.input)), tuple(map(_name, proto.output))
         label = f"function {shown(proto.name)}"
         # Bodies that ONNX makes for a node may lack outputs that the node does not have.
-        nodes = self._nodes(proto.node, {*inputs}, set(), 0, label)
-        defaults = {str(a.name): self._attribute(a, frozenset(inputs), 0, label) for a in proto.attribute_proto}
-        attributes = (*map(str, proto.attribute), *defaults)
-        name, domain = str(proto.name), _domain(proto.domain)
+        nodes = self._nodes(proto.node, (), {*inputs}, set(), 0, label)
+        defaults = {str(a.name): self._attribute(a, (), 0, label) for a in proto.attribute_proto}
+        attributes = (*map(_name, proto.attribute), *defaults)
+        name, domain = _name(proto.name), _domain(proto.domain)
         return Function(name, domain, inputs, outputs, attributes, defaults, nodes, _opsets(proto.opset_import))
 
-    def graph(self, proto: Any, outer: frozenset[str], nesting: int) -> ModelGraph:
-        """A graph; one inside of a node may read names of the graphs around it, `outer`."""
+    def graph(self, proto: Any, outer: Names, nesting: int) -> ModelGraph:
+        """A graph; one inside of a node may read the names of the graphs around it, `outer`."""
         if nesting > _MAX_NESTING:
             raise GraphError(f"graphs are nested more than {_MAX_NESTING} deep")
         label = f"graph {shown(proto.name)}"
         constants: dict[str, Constant] = {}
         for tensor in proto.initializer:
-            _define(constants, str(tensor.name), read_tensor(tensor, self._folder), label)
+            _define(constants, _name(tensor.name), read_tensor(tensor, self._folder), label)
         for sparse in proto.sparse_initializer:
-            _define(constants, str(sparse.values.name), read_sparse_tensor(sparse, self._folder), label)
+            _define(constants, _name(sparse.values.name), read_sparse_tensor(sparse, self._folder), label)
         inputs = tuple(map(_port, proto.input))
         names = [port.name for port in inputs]
         if len(set(names)) != len(names) or "" in names:
             raise GraphError(f"{label}: each input needs a name of its own, got {shown(str(names))}")
         outputs = tuple(map(_port, proto.output))
         known = {*names, *constants}
-        nodes = self._nodes(proto.node, known | outer, {port.name for port in outputs}, nesting, label, known)
-        return ModelGraph(str(proto.name), inputs, outputs, nodes, constants)
+        nodes = self._nodes(proto.node, outer, known, {port.name for port in outputs}, nesting, label)
+        return ModelGraph(_name(proto.name), inputs, outputs, nodes, constants)
 
     def _nodes(
-        self,
-        protos: Iterable[Any],
-        known: set[str],
-        wanted: set[str],
-        nesting: int,
-        label: str,
-        own: set[str] | None = None,
+        self, protos: Iterable[Any], outer: Names, known: set[str], wanted: set[str], nesting: int, label: str
     ) -> tuple[ModelNode, ...]:
         """The nodes in an order in which each comes behind those it reads."""
-        defined = set(known if own is None else own)
+        defined = set(known)
         protos = list(protos)
         for proto in protos:
-            for name in filter(None, map(str, proto.output)):
+            for name in filter(None, map(_name, proto.output)):
                 if name in defined:
                     raise GraphError(f"{_named(proto)}: its output {shown(name)} is defined twice in {label}")
                 defined.add(name)
-        visible = frozenset(known | defined)
+        visible = (*outer, defined)
         nodes = [self._node(proto, visible, nesting) for proto in protos]
         ordered = _ordered(nodes, known, visible, label)
         for name in wanted:
-            if name not in visible:
+            if not _is_in(name, visible):
                 raise GraphError(f"{label}: its output {shown(name)} is defined nowhere")
         return ordered
 
-    def _node(self, proto: Any, visible: frozenset[str], nesting: int) -> ModelNode:
+    def _node(self, proto: Any, visible: Names, nesting: int) -> ModelNode:
         where = _named(proto)
         attributes: dict[str, Attribute] = {}
         for attribute in proto.attribute:
-            name = str(attribute.name)
+            name = _name(attribute.name)
             if name in attributes:
                 raise GraphError(f"{where}: attribute {shown(name)} is given twice")
             attributes[name] = self._attribute(attribute, visible, nesting, where)
         return ModelNode(
-            str(proto.op_type),
+            _name(proto.op_type),
             _domain(proto.domain),
-            str(getattr(proto, "overload", "")),
-            str(proto.name),
-            tuple(map(str, proto.input)),
-            tuple(map(str, proto.output)),
+            _name(getattr(proto, "overload", "")),
+            _name(proto.name),
+            tuple(map(_name, proto.input)),
+            tuple(map(_name, proto.output)),
             attributes,
         )
 
-    def _attribute(self, proto: Any, visible: frozenset[str], nesting: int, where: str) -> Attribute:
+    def _attribute(self, proto: Any, visible: Names, nesting: int, where: str) -> Attribute:
         if proto.ref_attr_name:
-            return Attribute("reference", str(proto.ref_attr_name))
+            return Attribute("reference", _name(proto.ref_attr_name))
         kind = int(proto.type) or _guessed_kind(proto)
         read = self._readers(visible, nesting).get(kind)
         if read is None:
@@ -219,7 +219,7 @@ class _Reader:
         except (DataError, GraphError) as error:
             raise type(error)(f"{where}: attribute {shown(proto.name)}: {error}") from None
 
-    def _readers(self, visible: frozenset[str], nesting: int) -> Mapping[int, tuple[str, Callable[[Any], Any]]]:
+    def _readers(self, visible: Names, nesting: int) -> Mapping[int, tuple[str, Callable[[Any], Any]]]:
         def tensor(proto: Any) -> Constant:
             return read_tensor(proto, self._folder)
 
@@ -241,6 +241,10 @@ class _Reader:
         }
 
 
+def _is_in(name: str, sets: Names) -> bool:
+    return any(name in names for names in sets)
+
+
 def _guessed_kind(proto: Any) -> int:
     """Of an attribute of the first version of the format, which has no type."""
     single = {"f": _FLOAT, "i": _INT, "s": _STRING, "t": _TENSOR, "g": _GRAPH}
@@ -251,16 +255,22 @@ def _guessed_kind(proto: Any) -> int:
     return next((kind for name, kind in several.items() if len(getattr(proto, name))), _INTS)
 
 
+def _name(text: Any) -> str:
+    """A string of a message: protobuf gives bytes where it is no UTF-8."""
+    return _text(text) if isinstance(text, bytes) else str(text)
+
+
 def _text(data: bytes) -> str:
     return data.decode("utf-8", "backslashreplace")
 
 
 def _domain(domain: Any) -> str:
-    return "" if domain == "ai.onnx" else str(domain)
+    name = _name(domain)
+    return "" if name == "ai.onnx" else name
 
 
 def _named(proto: Any) -> str:
-    return str(ModelNode(str(proto.op_type), _domain(proto.domain), "", str(proto.name), (), tuple(proto.output), {}))
+    return str(ModelNode(_name(proto.op_type), _domain(proto.domain), "", _name(proto.name), (), tuple(map(_name, proto.output)), {}))
 
 
 def _opsets(entries: Iterable[Any]) -> dict[str, int]:
@@ -274,7 +284,7 @@ def _define(constants: dict[str, Constant], name: str, constant: Constant, label
 
 
 def _port(proto: Any) -> Port:
-    name, kind = str(proto.name), proto.type.WhichOneof("value") or "tensor_type"
+    name, kind = _name(proto.name), proto.type.WhichOneof("value") or "tensor_type"
     if kind != "tensor_type":
         return Port(name, None, None, kind.removesuffix("_type").replace("_", " "))
     type_ = proto.type.tensor_type
@@ -290,7 +300,7 @@ def _dimension(proto: Any) -> Dimension:
     if which == "dim_value":
         return int(proto.dim_value) if 0 <= proto.dim_value <= _MAX_SIZE else None
     # Some exporters call all that is unknown by one sign.
-    name = str(proto.dim_param) if which == "dim_param" else ""
+    name = _name(proto.dim_param) if which == "dim_param" else ""
     return name if name.strip("?* -") else None
 
 
@@ -311,17 +321,19 @@ def _free_names(graph: ModelGraph) -> set[str]:
     return read - own
 
 
-def _ordered(nodes: list[ModelNode], known: set[str], visible: frozenset[str], label: str) -> tuple[ModelNode, ...]:
+def _ordered(nodes: list[ModelNode], known: set[str], visible: Names, label: str) -> tuple[ModelNode, ...]:
     """The nodes, each behind those it reads; those that are so already stay as they are.
 
     Raises:
         GraphError: a name is defined nowhere, or a node depends on itself.
     """
     makers = {name: node for node in nodes for name in node.outputs if name}
-    needed = {node: {makers[n] for n in _read_names(node) if n in makers and n not in known} for node in nodes}
+    needed: dict[ModelNode, set[ModelNode]] = {}
     for node in nodes:
-        for name in _read_names(node):
-            if name not in visible:
+        names = _read_names(node)
+        needed[node] = {makers[name] for name in names if name in makers and name not in known}
+        for name in names:
+            if not _is_in(name, visible):
                 _refuse_name(node, name, label)
     order: dict[ModelNode, None] = {}
     for first in nodes:

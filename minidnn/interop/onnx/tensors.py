@@ -40,7 +40,7 @@ def read_tensor(proto: Any, folder: Path | None) -> Constant:
         DataError: the elements are not those that the shape says, of a type that is not supported, or somewhere else.
         OSError: a file cannot be read.
     """
-    label = f"tensor {shown(proto.name)}"
+    label = f"tensor {shown(str(proto.name))}"
     element = BY_NUMBER.get(proto.data_type)
     if element is None:
         raise DataError(f"{label}: elements of type {_type_name(proto.data_type)} are not supported")
@@ -65,7 +65,7 @@ def read_sparse_tensor(proto: Any, folder: Path | None) -> Constant:
     """
     values, indices = read_tensor(proto.values, folder), read_tensor(proto.indices, folder)
     shape = tuple(int(n) for n in proto.dims)
-    label = f"sparse tensor {shown(proto.values.name)}"
+    label = f"sparse tensor {shown(str(proto.values.name))}"
     if not is_possible(shape, 8) or math.prod(shape) > _MAX_DENSE:
         raise DataError(f"{label}: at most {_MAX_DENSE} elements are possible, got shape {shape}")
     places = indices.array
@@ -162,7 +162,7 @@ def _float8_table(name: str) -> Array:
 
 
 def _external_bytes(proto: Any, folder: Path | None, label: str, wanted: int) -> bytes:
-    where = {entry.key: entry.value for entry in proto.external_data}
+    where = {str(entry.key): str(entry.value) for entry in proto.external_data}
     if folder is None:
         raise DataError(f"{label}: its data lie in another file, which is looked for beside a model that has a path")
     path = _path_inside(folder, where.get("location", ""), label)

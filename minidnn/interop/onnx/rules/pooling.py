@@ -18,6 +18,10 @@ from minidnn.sizes import has_sizes
 __all__ = ["average_pool"]
 
 
+# Elements of a window that are taken one by one.
+_MAX_TAPS = 1024
+
+
 class _Windows:
     """What a pooling's attributes say.
 
@@ -47,6 +51,8 @@ class _Windows:
             if is_full and (count - 1) * stride >= n + a:
                 # A window that begins behind the last element is none.
                 count = count - 1
+            if count < 1:
+                call.fail(f"a window of {extent} does not fit into {n} elements and pads of {a} and {b}")
             self.counts.append(count)
             self.room.append((a, (count - 1) * stride + extent - n - a) if is_full else (a, b))
 
@@ -90,6 +96,8 @@ def _tap_by_tap(call: Call, padded: Value, windows: _Windows, kind: str) -> Valu
     """A pooling of an array that is padded already."""
     if set(windows.dilations) == {1}:
         return call.emit("pooling", padded, pool_type=kind, **windows.attrs((0,) * windows.rank))
+    if math.prod(windows.kernel) > _MAX_TAPS:
+        call.refuse(f"windows of more than {_MAX_TAPS} elements with dilations are not supported")
     total: Value | None = None
     for tap in itertools.product(*map(range, windows.kernel)):
         begin: list[Any] = [None, None, *(t * d for t, d in zip(tap, windows.dilations, strict=True))]

@@ -100,7 +100,9 @@ def _split(call: Call) -> list[Value]:
     sizes = call.integers("split", None)
     if call.opset >= 13 and call.get(1) is not None:
         sizes = call.ints(1, "split")
-    size, count = x.shape[axis], call.integer("num_outputs", None) or call.num_outputs
+    size, count = x.shape[axis], call.num_outputs
+    if call.integer("num_outputs", count) != count:
+        call.fail(f"attribute 'num_outputs' must be the number of outputs, which is {count}")
     if sizes is None:
         each = -(-size // count)
         sizes = [each] * (count - 1) + [size - each * (count - 1)]
