@@ -157,7 +157,7 @@ class Trace(Generic[Array]):
         self._sizes: dict[Node, int] = {}
         self._fixed: set[Node] = set()
         self._sources: dict[Node, frozenset[Node]] = {}
-        self._observed: set[tuple[Entry, bool]] = set()
+        self._observed: set[tuple[Entry, bool, int | None]] = set()
         self._is_blind = False
 
     def run(self, function: Callable[..., Result], *args: Any) -> Result:
@@ -272,14 +272,17 @@ class Trace(Generic[Array]):
         finally:
             self._is_blind = before
 
-    def note_shape_read(self, entry: Entry, rank_only: bool = False) -> None:
-        """Python has read the shape of `entry`, or its rank: sizes it depends on are fixed in the graph from now on."""
+    def note_shape_read(self, entry: Entry, rank_only: bool = False, axis: int | None = None) -> None:
+        """The shape of `entry`, its rank or one size has been read: what it depends on is fixed from now on.
+
+        Only sizes that depend on values are: they are those of the run that the trace is made for.
+        """
         sources = self._sources.get(entry.node)
-        if self._is_blind or not sources or (entry, rank_only) in self._observed:
+        if self._is_blind or not sources or (entry, rank_only, axis) in self._observed:
             return
-        self._observed.add((entry, rank_only))
+        self._observed.add((entry, rank_only, axis))
         sizes = {node: self._sizes[node] for node in sources}
-        self._fixed.update(n for n in sources - self._fixed if depends_on_size(entry, n, sizes, rank_only))
+        self._fixed.update(n for n in sources - self._fixed if depends_on_size(entry, n, sizes, rank_only, axis))
 
     def graph(self, outputs: Sequence[Array]) -> Graph:
         """What has been recorded, from the variables to `outputs`; concrete outputs become constants.

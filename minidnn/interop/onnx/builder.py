@@ -169,7 +169,7 @@ class Builder:
         if results is None:
             return None
         return tuple(
-            of_sizes(np.asarray(a, object).reshape(-1), t.dtype, t.shape) for a, t in zip(results, types, strict=True)
+            of_sizes(_flat(result), type_.dtype, type_.shape) for result, type_ in zip(results, types, strict=True)
         )
 
     def traced(self, value: Value) -> Value:
@@ -284,6 +284,11 @@ def _made_of_sizes(op_name: str, attrs: Attrs, type_: TensorType) -> tuple[Any, 
     if op_name == "arange":
         return None
     return (object_array([attrs.value] * math.prod(type_.shape), type_.shape),) if type_.dtype.kind == "i" else None
+
+
+def _flat(result: Any) -> list[Any]:
+    """The elements of a result; of arrays without axes NumPy gives the one element itself."""
+    return list(result.reshape(-1)) if isinstance(result, np.ndarray) else [result]
 
 
 def _each(function: Callable[[Any], Any], array: Array) -> Array:

@@ -142,10 +142,10 @@ class _Reader:
 
     def function(self, proto: Any) -> Function:
         inputs, outputs = tuple(map(_name, proto.input)), tuple(map(_name, proto.output))
-        label = f"function {shown(proto.name)}"
+        label = f"function {shown(_name(proto.name))}"
         # Bodies that ONNX makes for a node may lack outputs that the node does not have.
         nodes = self._nodes(proto.node, (), {*inputs}, set(), 0, label)
-        defaults = {str(a.name): self._attribute(a, (), 0, label) for a in proto.attribute_proto}
+        defaults = {_name(a.name): self._attribute(a, (), 0, label) for a in proto.attribute_proto}
         attributes = (*map(_name, proto.attribute), *defaults)
         name, domain = _name(proto.name), _domain(proto.domain)
         return Function(name, domain, inputs, outputs, attributes, defaults, nodes, _opsets(proto.opset_import))
@@ -154,7 +154,7 @@ class _Reader:
         """A graph; one inside of a node may read the names of the graphs around it, `outer`."""
         if nesting > _MAX_NESTING:
             raise GraphError(f"graphs are nested more than {_MAX_NESTING} deep")
-        label = f"graph {shown(proto.name)}"
+        label = f"graph {shown(_name(proto.name))}"
         constants: dict[str, Constant] = {}
         for tensor in proto.initializer:
             _define(constants, _name(tensor.name), read_tensor(tensor, self._folder), label)
@@ -217,7 +217,7 @@ class _Reader:
         try:
             return Attribute(name, value(proto))
         except (DataError, GraphError) as error:
-            raise type(error)(f"{where}: attribute {shown(proto.name)}: {error}") from None
+            raise type(error)(f"{where}: attribute {shown(_name(proto.name))}: {error}") from None
 
     def _readers(self, visible: Names, nesting: int) -> Mapping[int, tuple[str, Callable[[Any], Any]]]:
         def tensor(proto: Any) -> Constant:
@@ -270,7 +270,11 @@ def _domain(domain: Any) -> str:
 
 
 def _named(proto: Any) -> str:
-    return str(ModelNode(_name(proto.op_type), _domain(proto.domain), "", _name(proto.name), (), tuple(map(_name, proto.output)), {}))
+    return str(
+        ModelNode(
+            _name(proto.op_type), _domain(proto.domain), "", _name(proto.name), (), tuple(map(_name, proto.output)), {}
+        )
+    )
 
 
 def _opsets(entries: Iterable[Any]) -> dict[str, int]:

@@ -81,6 +81,12 @@ class Value(Traceable):
             self._trace.note_shape_read(self._node_entry)
         return self._type.shape
 
+    def dim(self, axis: int) -> Any:
+        """The size of one axis; reading it fixes what it depends on, and not the others."""
+        if self._trace is not None and self._node_entry is not None:
+            self._trace.note_shape_read(self._node_entry, axis=axis % max(self._type.ndim, 1))
+        return self._type.shape[axis]
+
     def as_element(self, element: Element) -> Value:
         """The same value, of elements that have the same carrier."""
         if element == self.element:

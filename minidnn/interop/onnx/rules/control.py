@@ -103,7 +103,7 @@ def _run_scan(
     call: Call, body: ModelGraph, state: list[Value], scans: list[Value], ways: tuple[Any, Any]
 ) -> tuple[list[Value], list[list[Value]]]:
     axes, reverse = ways
-    lengths = {int(scan.shape[axis]) for scan, axis in zip(scans, axes, strict=True)}
+    lengths = {int(scan.dim(axis)) for scan, axis in zip(scans, axes, strict=True)}
     if len(lengths) != 1:
         call.fail(f"its sequences must be of one length, got {sorted(lengths)}")
     (length,) = lengths

@@ -39,7 +39,7 @@ def _one_row(call: Call, x: Value, axis: int, index: int) -> Value:
     """A single row is a view."""
     part = call.emit("slice_axis", x, axis=axis, begin=index, end=index + 1 if index != -1 else None)
     if part._type.shape[axis] != 1:
-        call.fail(f"index {index} is out of bounds for axis {axis} of size {x.shape[axis]}")
+        call.fail(f"index {index} is out of bounds for axis {axis} of size {x.dim(axis)}")
     return call.emit("squeeze", part, axis=(axis,))
 
 
@@ -60,14 +60,14 @@ def _gather_elements(call: Call) -> Value:
 def _gather_nd(call: Call) -> Value:
     """One array of indices for each axis that is indexed; samples of a batch index themselves."""
     x, indices, batch = call[0], call[1], call.integer("batch_dims", 0)
-    depth = int(indices.shape[-1])
+    depth = int(indices.dim(-1))
     if batch + depth > x.ndim or not 0 <= batch < indices.ndim:
         call.fail(f"{depth} indices and {batch} dimensions of batches do not fit data of {x.ndim} dimensions")
     rank = indices.ndim - 1
     parts = []
     for i in range(batch):
-        places = call.emit("arange", start=0, stop=x.shape[i], dtype=np.dtype(np.int64))
-        parts.append(call.reshape(places, [x.shape[i] if axis == i else 1 for axis in range(rank)]))
+        places = call.emit("arange", start=0, stop=x.dim(i), dtype=np.dtype(np.int64))
+        parts.append(call.reshape(places, [x.dim(i) if axis == i else 1 for axis in range(rank)]))
     for i in range(depth):
         part = call.emit("slice_axis", indices, axis=rank, begin=i, end=i + 1)
         parts.append(call.cast(call.emit("squeeze", part, axis=(rank,)), np.int64))
@@ -96,7 +96,7 @@ def _tensor_scatter(call: Call) -> Value:
     past, update = call[0], call[1]
     axis = call.axis(call.integer("axis", -2), past.ndim)
     ring = call.text("mode", "linear", ("linear", "circular")) == "circular"
-    batch, length, room = past.shape[0], update.shape[axis], past.shape[axis]
+    batch, length, room = past.dim(0), update.dim(axis), past.dim(axis)
     places = call.emit("arange", start=0, stop=length, dtype=np.dtype(np.int64))
     if call.get(2) is not None:
         places = call.emit("add", call.reshape(places, (1, length)), call.reshape(call[2], (batch, 1)))
@@ -170,10 +170,10 @@ def _reverse_sequence(call: Call) -> Value:
     time, batch = call.integer("time_axis", 0), call.integer("batch_axis", 1)
     if {time, batch} != {0, 1}:
         call.fail(f"time_axis and batch_axis must be 0 and 1, got {time} and {batch}")
-    size = x.shape[time]
+    size = x.dim(time)
     t = call.emit("arange", start=0, stop=size, dtype=np.dtype(np.int64))
     t = call.reshape(t, (size, 1) if time == 0 else (1, size))
-    length = call.reshape(call.cast(lengths, np.int64), (1, x.shape[1]) if time == 0 else (x.shape[0], 1))
+    length = call.reshape(call.cast(lengths, np.int64), (1, x.dim(1)) if time == 0 else (x.dim(0), 1))
     back = call.emit("subtract_scalar", call.emit("subtract", length, t), scalar=1)
     place = call.emit("where", call.emit("less", t, length), back, t)
     place = call.emit("broadcast_to", place, shape=tuple(x.shape[:2]))

@@ -65,7 +65,7 @@ def _resize(call: Call) -> Value:
     }
     axes = [call.axis(a, x.ndim) for a in call.integers("axes", None) or range(x.ndim)]
     policy = call.text("keep_aspect_ratio_policy", "stretch", ("stretch", "not_larger", "not_smaller"))
-    spatial = [x.shape[axis] for axis in axes]
+    spatial = [x.dim(axis) for axis in axes]
     if call.get(2) is not None and call[2]._type.size:
         scales = call.numbers(2, "scales")
         sizes = _sizes_of(call, spatial, scales)
@@ -113,7 +113,7 @@ def _resample(
     count = len(axes)
     for i, (axis, size, scale) in enumerate(zip(axes, sizes, scales, strict=True)):
         crops = roi is not None and (roi[i], roi[i + count]) != (0.0, 1.0)
-        n = x.shape[axis]
+        n = x.dim(axis)
         if _is_times(size, n, 1) and not crops and (has_sizes(scale) or scale == 1):
             continue
         factor = round(example_of(size) / max(example_of(n), 1))

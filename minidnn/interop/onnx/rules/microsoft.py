@@ -258,12 +258,12 @@ def _embed_layer_norm(call: Call) -> list[Value]:
     if call.get(8) is not None:
         total = call.emit("add", total, call.emit("index", positions, call[8], axes=(0,)))
     else:
-        total = call.emit("add", total, call.emit("slice_axis", positions, axis=0, begin=0, end=ids.shape[1]))
+        total = call.emit("add", total, call.emit("slice_axis", positions, axis=0, begin=0, end=ids.dim(1)))
     if segments is not None and call.get(4) is not None:
         total = call.emit("add", total, call.emit("index", call[4], segments, axes=(0,)))
     y = layer_norm(call, total, call[5], call[6], total.ndim - 1, eps)[0]
     if call.get(7) is None:
-        counts = call.filled((ids.shape[0],), 0, np.int32)
+        counts = call.filled((ids.dim(0),), 0, np.int32)
     else:
         counts = call.cast(call.emit("sum", call.cast(call[7], np.int32), axis=(1,)), np.int32)
     return [y, counts, total]

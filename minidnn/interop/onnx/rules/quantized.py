@@ -27,7 +27,7 @@ def spread(call: Call, x: Value, parameter: Value, axis: int, block: int = 0) ->
     """
     if block:
         repeated = call.emit("repeat", parameter, repeats=block, axis=axis)
-        return call.emit("slice_axis", repeated, axis=axis, begin=0, end=x.shape[axis])
+        return call.emit("slice_axis", repeated, axis=axis, begin=0, end=x.dim(axis))
     if parameter._type.size == 1:
         return call.reshape(parameter, ()) if parameter.ndim else parameter
     if parameter.ndim != 1:

@@ -93,7 +93,7 @@ def _arg_reduce(call: Call) -> Value:
     if not call.flag("select_last_index"):
         return call.cast(call.emit(op, x, axis=axis, keepdims=keep), np.int64)
     from_back = call.emit(op, call.emit("flip", x, axis=(axis,)), axis=axis, keepdims=keep)
-    last = call.sizes([x.shape[axis] - 1])
+    last = call.sizes([x.dim(axis) - 1])
     return call.emit("subtract", call.reshape(last, ()), call.cast(from_back, np.int64))
 
 
@@ -107,7 +107,7 @@ def _cumulate(call: Call) -> Value:
     if exclusive:
         pairs = [(0, 0)] * x.ndim
         pairs[axis] = (1, 0)
-        kept = call.emit("slice_axis", x, axis=axis, begin=0, end=x.shape[axis] - 1)
+        kept = call.emit("slice_axis", x, axis=axis, begin=0, end=x.dim(axis) - 1)
         x = call.emit("pad", kept, pad_width=tuple(pairs), constant_values=start)
     result = call.cast(call.emit(op, x, axis=axis, dtype=x.dtype), x.dtype).as_element(x.element)
     return call.emit("flip", result, axis=(axis,)) if reverse else result
@@ -120,8 +120,8 @@ def _top_k(call: Call) -> list[Value]:
     k = call.integer("k") if call.opset < 10 else call.number(1, "k")
     largest = call.flag("largest", True)
     call.ignore("sorted")
-    if k < 0 or k > x.shape[axis]:
-        call.fail(f"k must lie in 0..{x.shape[axis]}, got {k}")
+    if k < 0 or k > x.dim(axis):
+        call.fail(f"k must lie in 0..{x.dim(axis)}, got {k}")
     order = call.emit("argsort", x, axis=axis, descending=largest)
     first = call.emit("slice_axis", order, axis=axis, begin=0, end=k)
     return [call.emit("take_along_axis", x, first, axis=axis), call.cast(first, np.int64)]
@@ -142,8 +142,8 @@ def _hot(call: Call, x: Value, axis: int) -> Value:
     """1 at the first largest element along an axis, 0 elsewhere."""
     place = call.cast(call.emit("argmax", x, axis=axis, keepdims=True), np.int64)
     shape = [1] * x.ndim
-    shape[axis] = x.shape[axis]
-    all_places = call.reshape(_arange(call, x.shape[axis]), shape)
+    shape[axis] = x.dim(axis)
+    all_places = call.reshape(_arange(call, x.dim(axis)), shape)
     return call.cast(call.emit("equal", all_places, place), x.dtype)
 
 

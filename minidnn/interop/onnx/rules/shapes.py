@@ -40,7 +40,7 @@ def _reshape(call: Call) -> Value:
             if not isinstance(n, Size) and n == 0:
                 if i >= x.ndim:
                     call.fail(f"0 at place {i} of {shape} stands for no dimension of {x.ndim}")
-                shape[i] = x.shape[i]
+                shape[i] = x.dim(i)
     if any(not isinstance(n, Size) and n < -1 for n in shape):
         call.fail(f"sizes must be at least -1, got {shape}")
     if allow_zero and -1 in shape and 0 in shape:
@@ -100,7 +100,7 @@ def _split(call: Call) -> list[Value]:
     sizes = call.integers("split", None)
     if call.opset >= 13 and call.get(1) is not None:
         sizes = call.ints(1, "split")
-    size, count = x.shape[axis], call.num_outputs
+    size, count = x.dim(axis), call.num_outputs
     if call.integer("num_outputs", count) != count:
         call.fail(f"attribute 'num_outputs' must be the number of outputs, which is {count}")
     if sizes is None:

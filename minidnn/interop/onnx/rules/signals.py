@@ -53,7 +53,7 @@ def _dft(call: Call) -> Value:
     if call.get(1) is not None:
         length = int(call.number(1, "dft_length"))
     else:
-        length = int(x.shape[axis]) if not (inverse and one_sided) else 2 * (int(x.shape[axis]) - 1)
+        length = int(x.dim(axis)) if not (inverse and one_sided) else 2 * (int(x.dim(axis)) - 1)
     return _transform(call, x, axis, length, inverse, one_sided)
 
 
@@ -61,7 +61,7 @@ def _transform(call: Call, x: Value, axis: int, length: int, inverse: bool, one_
     """Complex numbers are pairs along the last axis; real ones have no second."""
     if not 0 < length <= _MAX_POINTS:
         call.refuse(f"a transform of {length} points is not supported, at most {_MAX_POINTS} are")
-    parts = int(x.shape[-1])
+    parts = int(x.dim(-1))
     if parts not in (1, 2):
         call.fail(f"the last axis must have 1 or 2 numbers, real and imaginary, got {parts}")
     last = x.ndim - 1
@@ -106,7 +106,7 @@ def _part(call: Call, x: Value, index: int) -> Value:
 
 def _to_length(call: Call, x: Value, length: int) -> Value:
     """Cut off, or zeros added, at the end."""
-    size = x.shape[-1]
+    size = x.dim(-1)
     if size > length:
         return call.emit("slice_axis", x, axis=x.ndim - 1, begin=0, end=length)
     if size < length:
@@ -124,11 +124,11 @@ def _stft(call: Call) -> Value:
     if call.get(3) is not None:
         length = int(call.number(3, "frame_length"))
     elif window is not None:
-        length = int(window.shape[0])
+        length = int(window.dim(0))
     else:
         call.fail("frame_length or window is needed")
     x = signal if signal.ndim == 3 else call.expand_dims(signal, (2,))
-    size, parts = x.shape[1], int(x.shape[2])
+    size, parts = x.dim(1), int(x.dim(2))
     if step < 1 or length < 1:
         call.fail(f"frame_step and frame_length must be positive, got {step} and {length}")
     count = (size - length) // step + 1

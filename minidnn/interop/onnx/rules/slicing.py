@@ -36,7 +36,7 @@ def _slice(call: Call) -> Value:
     end: list[Any] = [None] * x.ndim
     step: list[Any] = [None] * x.ndim
     for axis, first, last, by in zip(call.axes(axes, x.ndim), starts, ends, steps, strict=True):
-        begin[axis], end[axis] = _bounds(first, last, by, x.shape[axis] if has_sizes((first, last)) else None)
+        begin[axis], end[axis] = _bounds(first, last, by, x.dim(axis) if has_sizes((first, last)) else None)
         step[axis] = by if by != 1 else None
     if all(b in (None, 0) and e is None and s is None for b, e, s in zip(begin, end, step, strict=True)):
         return x
@@ -99,7 +99,7 @@ def _wrapped(call: Call, x: Value, pairs: list[tuple[Any, Any]]) -> Value:
     """Pads with elements from the other end, as often as it takes."""
     for axis, (before, behind) in enumerate(pairs):
         if has_sizes((before, behind)) or before or behind:
-            size = x.shape[axis]
+            size = x.dim(axis)
             places = call.emit("arange", start=-before, stop=size + behind, dtype=np.dtype(np.int64))
             around = call.emit("mod", places, call.sizes([size]))
             x = call.emit("take", x, around, axis=axis)
