@@ -162,7 +162,8 @@ class Conversion:
             return self._inline(node, function, inputs, attributes)
         rule = RULES.get((node.domain, node.op))
         if rule is None:
-            body = body_of(node, self._opsets(), [None if v is None else v.element for v in inputs], attributes)
+            types = [None if v is None else (v.element, v._type.shape) for v in inputs]
+            body = body_of(node, self._opsets(), types, attributes)
             if body is None:
                 raise UnsupportedNodeError(_no_rule(node, opset))
             return self._inline(node, body, inputs, attributes)

@@ -15,8 +15,6 @@ __all__ = ["body_of", "has_body"]
 
 def has_body(node: ModelNode, opsets: Mapping[str, int]) -> bool:
     """Whether ONNX defines an operator by others, perhaps for some attributes and types only."""
-    if node.domain:
-        return False
     schema = _schema(node.op, node.domain, opsets.get(node.domain, 1))
     return schema is not None and bool(schema.has_function or schema.has_context_dependent_function)
 
@@ -24,7 +22,7 @@ def has_body(node: ModelNode, opsets: Mapping[str, int]) -> bool:
 def body_of(
     node: ModelNode,
     opsets: Mapping[str, int],
-    elements: Sequence[Element | None] = (),
+    inputs: Sequence[tuple[Element, Sequence[Any]] | None] = (),
     attributes: Mapping[str, Attribute] | None = None,
 ) -> Function | None:
     """What an operator is made of, by ONNX's definition; None if that does not say.
@@ -32,7 +30,7 @@ def body_of(
     Args:
         node: a node.
         opsets: the versions of sets of operators around it.
-        elements: the types of its inputs' elements, where they are known.
+        inputs: the element types and shapes of its inputs; None for those that are left out.
         attributes: its attributes, where those of a function around it have been put in.
     """
     if not has_body(node, opsets):
@@ -41,7 +39,7 @@ def body_of(
     if schema.has_function:
         return _fixed_body(node.op, node.domain, opsets.get(node.domain, 1))
     given = node.attributes if attributes is None else attributes
-    return _body_for(schema, node, elements, given, opsets)
+    return _body_for(schema, node, inputs, given, opsets)
 
 
 @lru_cache(maxsize=512)
@@ -90,7 +88,7 @@ def _default(proto: Any) -> Attribute:
 def _body_for(
     schema: Any,
     node: ModelNode,
-    elements: Sequence[Element | None],
+    inputs: Sequence[tuple[Element, Sequence[Any]] | None],
     attributes: Mapping[str, Attribute],
     opsets: Mapping[str, int],
 ) -> Function | None:
@@ -103,9 +101,12 @@ def _body_for(
     numbers = {element: number for number, element in BY_NUMBER.items()}
     types = []
     for i in range(len(node.inputs)):
-        element = elements[i] if i < len(elements) else None
-        known = onnx.helper.make_tensor_type_proto(numbers[element], None) if element is not None else None
-        types.append((known if known is not None else onnx.TypeProto()).SerializeToString())
+        known = inputs[i] if i < len(inputs) else None
+        type_ = onnx.TypeProto()
+        if known is not None:
+            shape = [n if isinstance(n, int) else None for n in known[1]]
+            type_ = onnx.helper.make_tensor_type_proto(numbers[known[0]], shape)
+        types.append(type_.SerializeToString())
     version = opsets.get(node.domain, 1)
     versions = [v for v in schema.context_dependent_function_opset_versions if v <= version]
     versions = versions or list(schema.context_dependent_function_opset_versions)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -19,7 +18,7 @@ __all__ = ["average_pool"]
 
 
 # Elements of a window that are taken one by one.
-_MAX_TAPS = 1024
+_MAX_TAPS = 4096
 
 
 class _Windows:
@@ -76,7 +75,7 @@ def _max_pool(call: Call) -> list[Value]:
     else:
         lowest = -np.inf if x.element.is_float else x.element.limits[0]
         padded = pad(call, x, [(0, 0), (0, 0), *windows.room], value=lowest)
-        result = _tap_by_tap(call, padded, windows, "max")
+        result = _combined(call, padded, windows, "max")
     if not call.wants(1):
         return [result]
     flat = tuple(n for pair in windows.room for n in pair)
@@ -92,25 +91,30 @@ def _max_pool(call: Call) -> list[Value]:
     return [result, indices]
 
 
-def _tap_by_tap(call: Call, padded: Value, windows: _Windows, kind: str) -> Value:
-    """A pooling of an array that is padded already."""
+def _combined(call: Call, padded: Value, windows: _Windows, kind: str) -> Value:
+    """A pooling, ``max`` or ``sum``, of an array that is padded already; with dilations, one axis after the other."""
     if set(windows.dilations) == {1}:
         return call.emit("pooling", padded, pool_type=kind, **windows.attrs((0,) * windows.rank))
-    if math.prod(windows.kernel) > _MAX_TAPS:
-        call.refuse(f"windows of more than {_MAX_TAPS} elements with dilations are not supported")
-    total: Value | None = None
-    for tap in itertools.product(*map(range, windows.kernel)):
-        begin: list[Any] = [None, None, *(t * d for t, d in zip(tap, windows.dilations, strict=True))]
-        end = [
-            None,
-            None,
-            *(b + (n - 1) * s + 1 for b, n, s in zip(begin[2:], windows.counts, windows.strides, strict=True)),
-        ]
-        step = (None, None, *windows.strides)
-        part = call.emit("slice", padded, begin=tuple(begin), end=tuple(end), step=step)
-        total = part if total is None else call.emit("maximum" if kind == "max" else "add", total, part)
-    assert total is not None
-    return total
+    if sum(windows.kernel) > _MAX_TAPS:
+        call.refuse(f"windows of more than {_MAX_TAPS} elements along an axis with dilations are not supported")
+    result = padded
+    for i, (kernel, stride, dilation) in enumerate(
+        zip(windows.kernel, windows.strides, windows.dilations, strict=True)
+    ):
+        parts = [_every(call, result, 2 + i, tap * dilation, windows.counts[i], stride) for tap in range(kernel)]
+        result = parts[0]
+        for part in parts[1:]:
+            result = call.emit("maximum" if kind == "max" else "add", result, part)
+    return result
+
+
+def _every(call: Call, x: Value, axis: int, first: int, count: Any, stride: int) -> Value:
+    """So many elements along an axis, a stride apart."""
+    begin: list[Any] = [None] * x.ndim
+    end: list[Any] = [None] * x.ndim
+    step: list[Any] = [None] * x.ndim
+    begin[axis], end[axis], step[axis] = first, first + (count - 1) * stride + 1, stride
+    return call.emit("slice", x, begin=tuple(begin), end=tuple(end), step=tuple(step))
 
 
 @rule("AveragePool")
@@ -125,7 +129,7 @@ def average_pool(call: Call, x: Value, include_pad: bool) -> Value:
         pads = [a for a, _ in windows.room]
         return call.emit("pooling", x, pool_type="avg", count_include_pad=include_pad, **windows.attrs(pads))
     padded = pad(call, x, [(0, 0), (0, 0), *windows.room])
-    total = _tap_by_tap(call, padded, windows, "sum")
+    total = _combined(call, padded, windows, "sum")
     if include_pad and windows.room == windows.pads:
         return call.binary("multiply", total, 1.0 / math.prod(windows.kernel))
     ones = call.filled((1, 1, *x.shape[2:]), 1, np.float32)
@@ -135,7 +139,7 @@ def average_pool(call: Call, x: Value, include_pad: bool) -> Value:
         ones = pad(call, ones, [(0, 0), (0, 0), *missing])
     else:
         ones = pad(call, ones, [(0, 0), (0, 0), *windows.room])
-    return call.emit("true_divide", total, call.cast(_tap_by_tap(call, ones, windows, "sum"), x.dtype))
+    return call.emit("true_divide", total, call.cast(_combined(call, ones, windows, "sum"), x.dtype))
 
 
 @rule("GlobalAveragePool", "GlobalMaxPool")
@@ -153,7 +157,7 @@ def _lp_pool(call: Call) -> Value:
     windows = _Windows(call, x)
     powers = _power(call, call.emit("abs", x), p)
     padded = pad(call, powers, [(0, 0), (0, 0), *windows.room])
-    return _power(call, _tap_by_tap(call, padded, windows, "sum"), 1 / p)
+    return _power(call, _combined(call, padded, windows, "sum"), 1 / p)
 
 
 @rule("GlobalLpPool")
