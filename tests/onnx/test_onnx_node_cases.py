@@ -16,6 +16,7 @@ from onnx_models import Array, by_references, run
 
 import minidnn as mx
 from minidnn.interop.onnx.reader import import_onnx
+from minidnn.ops.checks import DTYPES
 
 # Patterns of names -> why these cases are left out.
 LEFT_OUT = {
@@ -74,11 +75,7 @@ def what_is_wrong(case: Any, compute: Callable[..., list[Array]]) -> str | None:
         for inputs, outputs in case.data_sets:
             results = compute(net, *map(as_array, inputs))
             for got, wanted in zip(results, map(as_array, outputs), strict=True):
-                if (
-                    isinstance(wanted.dtype.type(), np.generic)
-                    and wanted.dtype.isbuiltin == 1
-                    and got.dtype != wanted.dtype
-                ):
+                if wanted.dtype in DTYPES and got.dtype != wanted.dtype:
                     return f"dtype {got.dtype}, not {wanted.dtype}"
                 # Types that NumPy lacks are given in float32 and int8.
                 wide = np.float64 if got.dtype.kind == "f" else np.int64
