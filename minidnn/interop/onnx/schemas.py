@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
+from minidnn.interop.onnx.call import UnsupportedNodeError
 from minidnn.interop.onnx.elements import BY_NUMBER, Element
-from minidnn.interop.onnx.model import Attribute, Function, ModelNode
+from minidnn.interop.onnx.model import Attribute, Function, ModelNode, shown
 from minidnn.interop.onnx.reader import import_onnx, read_function
 
 __all__ = ["body_of", "has_body"]
@@ -96,7 +97,9 @@ def _body_for(
     onnx = import_onnx()
     proto = onnx.NodeProto(op_type=node.op, domain=node.domain, input=node.inputs, output=node.outputs)
     for name, attribute in attributes.items():
-        if attribute.kind in ("float", "int", "string", "floats", "ints", "strings") and attribute.value != ():
+        if attribute.kind not in ("float", "int", "string", "floats", "ints", "strings"):
+            raise UnsupportedNodeError(f"{node}: attribute {shown(name)} is not supported")
+        if attribute.value != ():
             proto.attribute.append(onnx.helper.make_attribute(name, attribute.value))
     numbers = {element: number for number, element in BY_NUMBER.items()}
     types = []

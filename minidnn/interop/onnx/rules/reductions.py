@@ -69,7 +69,7 @@ def _of_nothing(call: Call, op: str, x: Value, where: dict[str, Any]) -> Value:
     """The least or largest number of the type, where there are no elements to compare."""
     shape = call.emit("sum", call.cast(x, np.float32), **where).shape
     info = (-np.inf, np.inf) if x.element.is_float else x.element.limits
-    return call.filled(shape, info[0] if op == "max" else info[1], x.dtype)
+    return call.filled(shape, info[0] if op == "max" else info[1], x.dtype).as_element(x.element)
 
 
 def _log_sum_exp(call: Call, x: Value, where: dict[str, Any]) -> Value:
@@ -144,7 +144,7 @@ def _hot(call: Call, x: Value, axis: int) -> Value:
     shape = [1] * x.ndim
     shape[axis] = x.dim(axis)
     all_places = call.reshape(_arange(call, x.dim(axis)), shape)
-    return call.cast(call.emit("equal", all_places, place), x.dtype)
+    return call.cast(call.emit("equal", all_places, place), x.dtype).as_element(x.element)
 
 
 def _arange(call: Call, stop: Any) -> Value:

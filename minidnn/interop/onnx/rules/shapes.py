@@ -163,8 +163,10 @@ def _range(call: Call) -> Value:
     if call[0].element.is_float and not has_sizes((start, stop)):
         count = max(math.ceil((stop - start) / step), 0)
         steps = call.emit("arange", start=0, stop=count, dtype=np.dtype(np.float64))
-        return call.cast(call.binary("add", call.binary("multiply", steps, step), start), call[0].dtype)
-    return call.emit("arange", start=start, stop=stop, step=step, dtype=call[0].dtype)
+        return call.cast(call.binary("add", call.binary("multiply", steps, step), start), call[0].dtype).as_element(
+            call[0].element
+        )
+    return call.emit("arange", start=start, stop=stop, step=step, dtype=call[0].dtype).as_element(call[0].element)
 
 
 @rule("EyeLike")
