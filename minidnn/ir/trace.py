@@ -152,6 +152,8 @@ class Trace(Generic[Array]):
         self._traced: dict[str, Array] = {}
         self._names: set[str] = set()
         self._reserved: frozenset[str] = frozenset()
+        # By name, how many behind it are taken.
+        self._numbers: dict[str, int] = {}
         self._constant_of: dict[tuple[int, int], tuple[Array, Entry]] = {}
         self._find_values = find_values
         self._sizes: dict[Node, int] = {}
@@ -318,10 +320,11 @@ class Trace(Generic[Array]):
         """A name for a node that no other has, behind the names of the open scopes."""
         scope = current_scope()
         base = f"{scope}_{last}" if scope else last
-        name, number = base, 0
+        name, number = base, self._numbers.get(base, 0)
         while name in self._names or name in self._reserved:
             number += 1
             name = f"{base}_{number}"
+        self._numbers[base] = number
         self._names.add(name)
         return name
 
