@@ -144,9 +144,7 @@ class OnnxBlock(SymbolBlock):
                 return
             except NeedsValuesError:
                 return
-            except UnsupportedNodeError:
-                raise
-            except (GraphError, OpError, ArithmeticError):
+            except (OpError, ArithmeticError):
                 # Sizes that the network cannot have, or an error that the first call will show.
                 if not is_open:
                     raise

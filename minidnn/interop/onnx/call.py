@@ -7,7 +7,7 @@ from typing import Any, NoReturn, Protocol
 
 import numpy as np
 
-from minidnn.errors import GraphError
+from minidnn.errors import GraphError, ShapeError
 from minidnn.interop.onnx.builder import Builder, elements_of
 from minidnn.interop.onnx.elements import BY_NUMBER, Element
 from minidnn.interop.onnx.model import Attribute, Constant, ModelGraph, ModelNode, shown
@@ -206,6 +206,10 @@ class Call:
 
     def fail(self, why: str) -> NoReturn:
         raise GraphError(f"{self.node}: {why}")
+
+    def misfit(self, why: str) -> NoReturn:
+        """Raise that sizes do not fit; other sizes might."""
+        raise ShapeError(f"{self.node}: {why}")
 
     def refuse(self, why: str) -> NoReturn:
         """Raise that something is not supported, whatever the inputs are."""

@@ -179,7 +179,7 @@ class Conversion:
             raise type(error)(f"{call.node}: {error}") from None
         except (ArithmeticError, AttributeError, AssertionError, LookupError, TypeError, ValueError) as error:
             # Attributes and inputs in a combination that nothing has refused before.
-            raise GraphError(f"{call.node}: {type(error).__name__}: {str(error)[:200]}") from error
+            raise OpError(f"{call.node}: {type(error).__name__}: {str(error)[:200]}") from error
         call.finish()
         results = [result] if isinstance(result, Value) else list(result)
         missing = [name for name in call.node.outputs[len(results) :] if name]

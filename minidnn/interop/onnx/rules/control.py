@@ -105,10 +105,10 @@ def _run_scan(
     axes, reverse = ways
     lengths = {int(scan.dim(axis)) for scan, axis in zip(scans, axes, strict=True)}
     if len(lengths) != 1:
-        call.fail(f"its sequences must be of one length, got {sorted(lengths)}")
+        call.misfit(f"its sequences must be of one length, got {sorted(lengths)}")
     (length,) = lengths
     if length > call.graphs.max_trips:
-        call.fail(f"it has {length} rounds, max_trips allows {call.graphs.max_trips}")
+        call.misfit(f"it has {length} rounds, max_trips allows {call.graphs.max_trips}")
     collected: list[list[Value]] = [[] for _ in body.outputs[len(state) :]]
     for step in range(length):
         parts = []

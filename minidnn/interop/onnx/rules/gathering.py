@@ -39,7 +39,7 @@ def _one_row(call: Call, x: Value, axis: int, index: int) -> Value:
     """A single row is a view."""
     part = call.emit("slice_axis", x, axis=axis, begin=index, end=index + 1 if index != -1 else None)
     if part._type.shape[axis] != 1:
-        call.fail(f"index {index} is out of bounds for axis {axis} of size {x.dim(axis)}")
+        call.misfit(f"index {index} is out of bounds for axis {axis} of size {x.dim(axis)}")
     return call.emit("squeeze", part, axis=(axis,))
 
 
@@ -62,7 +62,7 @@ def _gather_nd(call: Call) -> Value:
     x, indices, batch = call[0], call[1], call.integer("batch_dims", 0)
     depth = int(indices.dim(-1))
     if batch + depth > x.ndim or not 0 <= batch < indices.ndim:
-        call.fail(f"{depth} indices and {batch} dimensions of batches do not fit data of {x.ndim} dimensions")
+        call.misfit(f"{depth} indices and {batch} dimensions of batches do not fit data of {x.ndim} dimensions")
     rank = indices.ndim - 1
     parts = []
     for i in range(batch):

@@ -90,7 +90,7 @@ def _sizes_of(call: Call, sizes: Sequence[Any], scales: Sequence[float]) -> list
         if has_sizes(scale):
             result.append(math.floor(n * scale))
         elif not scale > 0 or not math.isfinite(scale):
-            call.fail(f"scales must be positive, got {scale}")
+            call.misfit(f"scales must be positive, got {scale}")
         elif float(scale).is_integer():
             result.append(n * int(scale))
         elif (1 / scale).is_integer():

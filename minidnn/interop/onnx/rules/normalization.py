@@ -120,7 +120,7 @@ def _group_norm(call: Call) -> Value:
     call.ignore("stash_type")
     n, channels, *spatial = x.shape
     if groups < 1 or channels % groups:
-        call.fail(f"attribute 'num_groups' must divide the {channels} channels, got {groups}")
+        call.misfit(f"attribute 'num_groups' must divide the {channels} channels, got {groups}")
     rows = call.reshape(x, (n, groups, -1))
     mean = call.emit("mean", rows, axis=(2,), keepdims=True)
     centered = call.emit("subtract", rows, mean)

@@ -51,7 +51,7 @@ class _Windows:
                 # A window that begins behind the last element is none.
                 count = count - 1
             if count < 1:
-                call.fail(f"a window of {extent} does not fit into {n} elements and pads of {a} and {b}")
+                call.misfit(f"a window of {extent} does not fit into {n} elements and pads of {a} and {b}")
             self.counts.append(count)
             self.room.append((a, (count - 1) * stride + extent - n - a) if is_full else (a, b))
 

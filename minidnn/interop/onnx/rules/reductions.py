@@ -121,7 +121,7 @@ def _top_k(call: Call) -> list[Value]:
     largest = call.flag("largest", True)
     call.ignore("sorted")
     if k < 0 or k > x.dim(axis):
-        call.fail(f"k must lie in 0..{x.dim(axis)}, got {k}")
+        call.misfit(f"k must lie in 0..{x.dim(axis)}, got {k}")
     order = call.emit("argsort", x, axis=axis, descending=largest)
     first = call.emit("slice_axis", order, axis=axis, begin=0, end=k)
     return [call.emit("take_along_axis", x, first, axis=axis), call.cast(first, np.int64)]

@@ -42,9 +42,9 @@ def _reshape(call: Call) -> Value:
                     call.fail(f"0 at place {i} of {shape} stands for no dimension of {x.ndim}")
                 shape[i] = x.dim(i)
     if any(not isinstance(n, Size) and n < -1 for n in shape):
-        call.fail(f"sizes must be at least -1, got {shape}")
+        call.misfit(f"sizes must be at least -1, got {shape}")
     if allow_zero and -1 in shape and 0 in shape:
-        call.fail(f"with allowzero a shape cannot have 0 and -1, got {shape}")
+        call.misfit(f"with allowzero a shape cannot have 0 and -1, got {shape}")
     return call.reshape(x, shape)
 
 
@@ -107,7 +107,7 @@ def _split(call: Call) -> list[Value]:
         each = -(-size // count)
         sizes = [each] * (count - 1) + [size - each * (count - 1)]
     elif sum(sizes) != size:
-        call.fail(f"the parts {list(sizes)} do not add up to {size}, the size of axis {axis}")
+        call.misfit(f"the parts {list(sizes)} do not add up to {size}, the size of axis {axis}")
     starts: list[Any] = [0]
     for part in sizes[:-1]:
         starts.append(starts[-1] + part)
@@ -185,7 +185,7 @@ def _depth_to_space(call: Call) -> Value:
     block, mode = call.integer("blocksize"), call.text("mode", "DCR", ("DCR", "CRD"))
     n, c, h, w = _four(call)
     if block < 1 or c % (block * block):
-        call.fail(f"{c} channels do not divide into blocks of {block} by {block}")
+        call.misfit(f"{c} channels do not divide into blocks of {block} by {block}")
     depth = c // (block * block)
     if mode == "DCR":
         parts = call.reshape(call[0], (n, block, block, depth, h, w))
@@ -202,7 +202,7 @@ def _space_to_depth(call: Call) -> Value:
     mode = call.text("mode", "DCR", ("DCR", "CRD"))
     n, c, h, w = _four(call)
     if block < 1 or h % block or w % block:
-        call.fail(f"a picture of {h} by {w} does not divide into blocks of {block} by {block}")
+        call.misfit(f"a picture of {h} by {w} does not divide into blocks of {block} by {block}")
     parts = call.reshape(call[0], (n, c, h // block, block, w // block, block))
     order = (0, 3, 5, 1, 2, 4) if mode == "DCR" else (0, 1, 3, 5, 2, 4)
     moved = call.transpose(parts, order)

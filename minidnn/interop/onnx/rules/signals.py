@@ -25,7 +25,7 @@ def _mel_weights(call: Call) -> Value:
     element = call.element("output_datatype", element_of("float32"))
     spectrum = length // 2 + 1
     if not 0 < bins <= 1 << 16 or not 0 < spectrum <= 1 << 20 or bins * spectrum > 1 << 24 or rate <= 0:
-        call.fail(f"{bins} filters of {spectrum} numbers at {rate} hertz are out of range")
+        call.misfit(f"{bins} filters of {spectrum} numbers at {rate} hertz are out of range")
     mels = [2595 * math.log10(1 + hertz / 700) for hertz in (low, high)]
     edges = np.arange(bins + 2) * ((mels[1] - mels[0]) / (bins + 2)) + mels[0]
     edges = np.floor((length + 1) * (700 * (10 ** (edges / 2595) - 1)) / rate).astype(np.int64)
@@ -63,7 +63,7 @@ def _transform(call: Call, x: Value, axis: int, length: int, inverse: bool, one_
         call.refuse(f"a transform of {length} points is not supported, at most {_MAX_POINTS} are")
     parts = int(x.dim(-1))
     if parts not in (1, 2):
-        call.fail(f"the last axis must have 1 or 2 numbers, real and imaginary, got {parts}")
+        call.misfit(f"the last axis must have 1 or 2 numbers, real and imaginary, got {parts}")
     last = x.ndim - 1
     order = [i for i in range(last) if i != axis]
     moved = call.transpose(x, (*order, last, axis))
@@ -130,7 +130,7 @@ def _stft(call: Call) -> Value:
     x = signal if signal.ndim == 3 else call.expand_dims(signal, (2,))
     size, parts = x.dim(1), int(x.dim(2))
     if step < 1 or length < 1:
-        call.fail(f"frame_step and frame_length must be positive, got {step} and {length}")
+        call.misfit(f"frame_step and frame_length must be positive, got {step} and {length}")
     count = (size - length) // step + 1
     starts = call.binary("multiply", call.emit("arange", start=0, stop=count, dtype=np.dtype(np.int64)), step)
     within = call.emit("arange", start=0, stop=length, dtype=np.dtype(np.int64))
