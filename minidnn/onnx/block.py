@@ -27,8 +27,9 @@ from minidnn.interop.onnx import (
     check_operators,
     read_model,
 )
+from minidnn.ir.axes import Axes, symbolic_types
 from minidnn.ir.graph import Graph, Node
-from minidnn.ir.symbolic import settle
+from minidnn.ir.settle import settle
 from minidnn.numpy.multiarray import ndarray
 from minidnn.onnx.values import CallValues
 from minidnn.ops.registry import TensorType
@@ -149,10 +150,12 @@ class OnnxBlock(SymbolBlock):
                 if not is_open:
                     raise
 
-    def _convert(self, shapes: Sequence[tuple[int, ...]], find_values: CallValues | None) -> BlockGraph:
+    def _convert(
+        self, shapes: Sequence[tuple[int, ...]], find_values: CallValues | None, axes: Axes | None = None
+    ) -> BlockGraph:
         finder: FindValues | None = None if find_values is None else find_values.find
         conversion = Conversion(self._model, finder, self._max_trips)
-        types = _symbolic_types(self._model.inputs, shapes, conversion.trace.decisions)
+        types = _symbolic_types(self._model.inputs, shapes, conversion.trace.decisions, axes or {})
         if find_values is not None:
             find_values.begin(conversion.trace, types)
         converted = conversion.run(types)
@@ -185,12 +188,12 @@ class OnnxBlock(SymbolBlock):
                 parameter.load(ndarray._wrap(np.array(array)), adopt=True)
                 self._reg_params[name] = parameter
 
-    def _trace_graph(self, arrays: Sequence[ndarray], spec: Spec) -> BlockGraph:
+    def _trace_graph(self, arrays: Sequence[ndarray], spec: Spec, axes: Axes | None = None) -> BlockGraph:
         self._check_types(arrays)
         shapes = [tuple(example_of(a.shape)) for a in arrays]
         concrete = all(a._trace is None for a in arrays)
         values = CallValues(dict(zip(self._input_names, arrays, strict=True))) if concrete else None
-        made = self._convert(shapes, values)
+        made = self._convert(shapes, values, self._axes if axes is None else axes)
         if self._known_graph is None:
             self._known_graph = made
         return made
@@ -282,36 +285,45 @@ def _guessed_shapes(ports: Sequence[Port], first: int, others: Sequence[int]) ->
     return shapes
 
 
-def _symbolic_types(ports: Sequence[Port], shapes: Sequence[tuple[int, ...]], decisions: Decisions) -> list[TensorType]:
-    """Types of inputs, with a symbol for each size that the model leaves open, one for all of one name."""
-    by_name: dict[str, Any] = {}
-    taken: set[str] = set()
-    types = []
-    for i, (port, numbers) in enumerate(zip(ports, shapes, strict=True)):
-        declared = port.shape if port.shape is not None else (None,) * len(numbers)
-        shape: list[Any] = []
-        for axis, (n, number) in enumerate(zip(declared, numbers, strict=True)):
-            if isinstance(n, int):
-                shape.append(number)
-                continue
-            if isinstance(n, str) and n in by_name:
-                shape.append(by_name[n])
-                continue
-            size = decisions.symbol(_symbol_name(n, f"d{i}_{axis}", taken), number)
-            if isinstance(n, str):
-                by_name[n] = size
-            shape.append(size)
+def _symbolic_types(
+    ports: Sequence[Port], shapes: Sequence[tuple[int, ...]], decisions: Decisions, axes: Axes
+) -> list[TensorType]:
+    """Types of inputs, with a symbol for each size that the model leaves open, one for all of one name.
+
+    Names are those of `axes`, then those of the file.
+    """
+    given: dict[str, TensorType] = {}
+    names: dict[str, dict[int, str]] = {}
+    spelled: dict[str, str] = {}
+    for port, numbers in zip(ports, shapes, strict=True):
         assert port.element is not None
-        types.append(TensorType(tuple(shape), port.element.outside))
-    return types
+        given[port.name] = TensorType(tuple(numbers), port.element.outside)
+        users = axes.get(port.name, {})
+        names[port.name] = {}
+        for axis, n in enumerate(_declared(port, numbers)):
+            if not isinstance(n, int) and (axis in users or n is not None):
+                names[port.name][axis] = users[axis] if axis in users else _spelled(str(n), spelled)
+    made = symbolic_types(given, decisions, names)
+    return [_with_numbers(made[port.name], _declared(port, shape)) for port, shape in zip(ports, shapes, strict=True)]
 
 
-def _symbol_name(name: Any, default: str, taken: set[str]) -> str:
-    """A name for a size that Python could have: that of the file, if it is one."""
-    text = name if isinstance(name, str) and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,40}", name) else default
-    if keyword.iskeyword(text):
-        text = default
-    while text in taken:
-        text += "_"
-    taken.add(text)
-    return text
+def _declared(port: Port, numbers: Sequence[int]) -> tuple[Any, ...]:
+    return (None,) * len(numbers) if port.shape is None else port.shape
+
+
+def _with_numbers(type_: TensorType, declared: Sequence[Any]) -> TensorType:
+    """The type with the sizes that the model fixes."""
+    shape = tuple(n if isinstance(n, int) else size for n, size in zip(declared, type_.shape, strict=True))
+    return TensorType(shape, type_.dtype)
+
+
+def _spelled(name: str, spelled: dict[str, str]) -> str:
+    """A name of a file as one that Python could have, another one for each other name."""
+    if name not in spelled:
+        text = re.sub(r"\W", "_", name[:40], flags=re.ASCII)
+        if not text or text[0].isdigit() or keyword.iskeyword(text):
+            text = f"_{text}"
+        while text in spelled.values():
+            text += "_"
+        spelled[name] = text
+    return spelled[name]

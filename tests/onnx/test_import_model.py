@@ -54,8 +54,18 @@ def test_one_graph_holds_for_all_sizes() -> None:
     shapes = ((2, 3, 8, 10), (1, 3, 5, 7), (3, 3, 6, 6))
     net = assert_like_reference(small_network(), *([normal(*shape)] for shape in shapes))
     assert sum(map(len, net._programs.values())) == 1
-    assert net.explain_shapes().startswith("x: (batch, 3, height, d0_3)")
+    assert net.explain_shapes().startswith("x: (batch, 3, height, W)")
     assert [step.name for step in net.steps() if step.on_host] == []
+
+
+def test_users_name_sizes() -> None:
+    net, x = mx.onnx.import_model(small_network()), mx.np.array(normal(2, 3, 6, 7))
+    net.optimize_for(x, axes={"x": {0: "n", 3: "width"}})
+    assert net.explain_shapes().startswith("x: (n, 3, height, width)")
+    model = make_model(
+        [node("Add", ["x", "y"], ["z"])], [tensor("x", ["a.0", "lambda"]), tensor("y", ["1 b", "a_0"])], ["z"]
+    )
+    assert run(mx.onnx.import_model(model), normal(3, 4), normal(3, 4))[0].shape == (3, 4)
 
 
 def test_shape_arithmetic_leaves_no_operations() -> None:
