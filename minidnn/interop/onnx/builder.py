@@ -187,8 +187,9 @@ class Builder:
         key = id(value)
         if key not in self._made:
             assert value.array is not None
-            items = [self.emit("full", shape=(1,), value=_real(x), dtype=value.dtype) for x in value.array.reshape(-1)]
-            parts = [self.traced(v) for v in items]
+            full = get_op("full")
+            attrs = [{"shape": (1,), "value": _real(x), "dtype": value.dtype} for x in value.array.reshape(-1)]
+            parts = [self.trace.record(full, full.make_attrs(a), [])[0] for a in attrs]
             whole = parts[0] if len(parts) == 1 else self.emit("concatenate", *parts, num_args=len(parts), axis=0)
             self._made[key] = value, self.emit("reshape", whole, newshape=value._type.shape)
         return self._made[key][1]
