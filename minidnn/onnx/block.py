@@ -25,6 +25,7 @@ from minidnn.interop.onnx import (
     Port,
     UnsupportedNodeError,
     check_operators,
+    import_onnx,
     read_model,
 )
 from minidnn.ir.axes import Axes, symbolic_types
@@ -33,8 +34,10 @@ from minidnn.ir.settle import settle
 from minidnn.numpy.multiarray import ndarray
 from minidnn.onnx.values import CallValues
 from minidnn.ops.registry import TensorType
+from minidnn.process_safe import uninterrupted
 from minidnn.sizes import Decisions, example_of
 from minidnn.symbol.symbol import Symbol
+from minidnn_kernels.fork_lock import FORK_LOCK
 
 __all__ = ["OnnxBlock", "get_model_metadata", "import_model"]
 
@@ -63,7 +66,13 @@ def import_model(source: Any, max_trips: int = MAX_TRIPS) -> OnnxBlock:
     """
     if type(max_trips) is not int or max_trips < 1:
         raise ValueError(f"max_trips must be a number from 1 on, got {max_trips!r}")
+    uninterrupted(_load_package)
     return OnnxBlock(read_model(source), max_trips)
+
+
+def _load_package() -> None:
+    with FORK_LOCK:
+        import_onnx()
 
 
 def get_model_metadata(source: Any) -> dict[str, Any]:
@@ -79,6 +88,7 @@ def get_model_metadata(source: Any) -> dict[str, Any]:
     Raises:
         See `import_model`.
     """
+    uninterrupted(_load_package)
     model = read_model(source)
     described = {
         "input_tensor_data": [(port.name, port.shape) for port in model.inputs],

@@ -6,7 +6,7 @@ from minidnn.interop.onnx.builder import FindValues, NeedsValuesError
 from minidnn.interop.onnx.call import UnsupportedNodeError
 from minidnn.interop.onnx.convert import MAX_TRIPS, Conversion, Converted, check_operators
 from minidnn.interop.onnx.model import Model, ModelNode, Port
-from minidnn.interop.onnx.reader import read_model
+from minidnn.interop.onnx.reader import import_onnx, read_model
 
 __all__ = [
     "MAX_TRIPS",
@@ -19,5 +19,6 @@ __all__ = [
     "Port",
     "UnsupportedNodeError",
     "check_operators",
+    "import_onnx",
     "read_model",
 ]
