@@ -299,7 +299,7 @@ def _scalar_value(attrs: Attrs) -> int | float:
 def _register_scalar(base: str, row: _BinaryRow, form: _Form, reversed_: bool = False) -> None:
     name = f"{'r' if reversed_ else ''}{base}_scalar"
     function, kind = row.function, row.kind
-    mxnet = (f"_npi_{name}", *_OLD_SCALAR_NAMES.get(name, ()))
+    mxnet = (f"_npi_{name}", *_OLD_SCALAR_NAMES.get(name, ())) if row.mxnet else ()
 
     def infer(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
         want_supported(name, types)
