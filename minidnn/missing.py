@@ -73,7 +73,6 @@ MISSING: dict[str, dict[str, str]] = {
         "mark_variables": _TRAINING,
     },
     "minidnn.contrib": {
-        "onnx": _ONNX,
         "tensorboard": _TRAINING,
         "text": "use a package of its own for vocabularies and embeddings, and mx.gluon.nn.Embedding for the network",
     },
@@ -126,6 +125,7 @@ MISSING: dict[str, dict[str, str]] = {
         "set_printoptions": "arrays are printed by NumPy; use numpy.set_printoptions",
         **dict.fromkeys(("mirr", "npv", "pmt", "ppmt", "pv", "rate"), _FINANCE),
     },
+    "minidnn.onnx": dict.fromkeys(("export_model", "get_operator_support"), _ONNX),
     "minidnn.profiler": dict.fromkeys(("Counter", "Domain", "Event", "Frame", "Marker", "Task", "scope"), _MARKS),
     "minidnn.runtime": {"get_branch": _PLUMBING, "get_commit_hash": _PLUMBING},
     "minidnn.symbol": {

@@ -220,8 +220,24 @@ _OTHERS += [
     Sample("linalg_tensorinv", (), ((4, 2, 2),), {"ind": 1}),
     Sample("linalg_tensorsolve", (), ((4, 2, 2), (4,))),
 ]
-# What has no meaning by itself, and sizes that do not follow from the batch's.
-LEFT_OUT = frozenset({"fused", *(name for name in list_ops() if get_op(name).is_dynamic)})
+_WINDOWS: dict[str, Any] = {"stride": (1, 1), "dilate": (1, 1), "pad": (0, 0, 0, 0)}
+_OTHERS += [
+    *(Sample("resample", _IMAGE, attrs={"axis": 2, "size": 9, "scale": 1.5, "mode": m}) for m in ("nearest", "cubic")),
+    *(Sample("grid_sample", ((4, 6, 6), (3, 5, 2)), attrs={"mode": mode}) for mode in ("linear", "nearest")),
+    Sample("deformable_sampling", (), ((1, 4, 6, 6), (8, 4, 3, 3), (1, 18, 4, 4)), _WINDOWS),
+    Sample("columns_to_image", ((8, 9),), attrs={**_WINDOWS, "image": (4, 4), "kernel": (2, 2)}),
+    Sample("max_pool_indices", _IMAGE, attrs={**_WINDOWS, "kernel": (2, 2)}),
+    Sample("scatter_elements", ((4, 6), (2, 6), (2, 6)), attrs={"axis": 1}, dtypes=("float32", "int32")),
+    Sample("scatter_points", (), ((4, 6), (3, 1), (3, 6)), dtypes=("float32", "int32")),
+    Sample("roi_align", (), ((1, 4, 6, 6), (3, 4), (3,)), {"pooled": (2, 2)}, ("float32", "float32", "int32"), high=1),
+    Sample("max_roi_pool", (), ((1, 4, 6, 6), (3, 5)), {"pooled": (2, 2)}),
+    Sample("round_float", attrs={"kind": "bfloat16"}),
+    Sample("view_bits", attrs={"dtype": "int32"}),
+    Sample("truncate_divide", _PAIR, dtypes=("int32", "int32")),
+    Sample("truncate_divide_scalar", attrs={"scalar": 2}, dtypes=("int32",)),
+]
+# What has no meaning by itself, or for certain values only, and sizes that do not follow from the batch's.
+LEFT_OUT = frozenset({"fused", "expect_values", *(name for name in list_ops() if get_op(name).is_dynamic)})
 
 
 def _sampled_by_form() -> list[Sample]:

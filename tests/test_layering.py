@@ -42,7 +42,8 @@ LAYERS = {
     "minidnn.npx": ["minidnn.numpy", "minidnn.serialization", "minidnn.interop"],
     "minidnn.symbol": ["minidnn.numpy", "minidnn.interop"],
     "minidnn.gluon": ["minidnn.symbol", "minidnn.npx", "minidnn.image", "minidnn.recordio", "minidnn.initializer"],
-    "minidnn.contrib": ["minidnn.gluon"],
+    "minidnn.onnx": ["minidnn.gluon"],
+    "minidnn.contrib": ["minidnn.gluon", "minidnn.onnx"],
     "minidnn.viz": ["minidnn.ir"],
 }
 

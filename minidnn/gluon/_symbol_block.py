@@ -222,6 +222,11 @@ class SymbolBlock(HybridBlock):
         graph = bind_known(self._symbol, {name: feed[name].shape for name in self._input_names})
         return unflatten(self._output_spec(), iter(_replay(graph, feed)))
 
+    def _replayed(self, symbol: Symbol, feed: Mapping[str, ndarray], output: Spec) -> Any:
+        """What a graph gives, computed operator by operator, nested as `output` says."""
+        graph = bind_known(symbol, {name: feed[name].shape for name in self._input_names})
+        return unflatten(output, iter(_replay(graph, feed)))
+
 
 def _replay(graph: Graph, feed: Mapping[str, ndarray]) -> list[ndarray]:
     """Apply every operator of the graph; of a fused node, those that were fused."""

@@ -28,13 +28,17 @@ def with_sizes(graph: Graph, sizes: Mapping[Node, int]) -> Graph:
     return graph.rewrite(change)
 
 
-def depends_on_size(entry: Entry, node: Node, sizes: Mapping[Node, int], rank_only: bool = False) -> bool:
-    """Whether the shape of `entry`, or its rank alone, changes with the number of elements that `node` finds.
+def depends_on_size(
+    entry: Entry, node: Node, sizes: Mapping[Node, int], rank_only: bool = False, axis: int | None = None
+) -> bool:
+    """Whether the shape of `entry`, or its rank alone, or one size, changes with the number that `node` finds.
 
     Args:
         entry: all variables that it is computed from have their types as hints.
         node: an operation whose size depends on values.
         sizes: of all such operations that `entry` is computed from, as found in one run.
+        rank_only: look at the rank alone.
+        axis: look at the size of this axis alone.
     """
     shapes: set[int | tuple[int, ...]] = set()
     for size in (sizes[node], 0, 1, 2, sizes[node] + 1, _LARGE):
@@ -42,7 +46,7 @@ def depends_on_size(entry: Entry, node: Node, sizes: Mapping[Node, int], rank_on
             shape = _shape(entry, {**sizes, node: size})
         except OpError:
             continue  # with so many elements the graph cannot be planned at all
-        shapes.add(len(shape) if rank_only else example_of(shape))
+        shapes.add(len(shape) if rank_only else example_of(shape if axis is None else shape[axis]))
     return len(shapes) > 1
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
@@ -151,12 +151,15 @@ class Trace(Generic[Array]):
         self._array = array
         self._traced: dict[str, Array] = {}
         self._names: set[str] = set()
+        self._reserved: frozenset[str] = frozenset()
+        # By name, how many behind it are taken.
+        self._numbers: dict[str, int] = {}
         self._constant_of: dict[tuple[int, int], tuple[Array, Entry]] = {}
         self._find_values = find_values
         self._sizes: dict[Node, int] = {}
         self._fixed: set[Node] = set()
         self._sources: dict[Node, frozenset[Node]] = {}
-        self._observed: set[tuple[Entry, bool]] = set()
+        self._observed: set[tuple[Entry, bool, int | None]] = set()
         self._is_blind = False
 
     def run(self, function: Callable[..., Result], *args: Any) -> Result:
@@ -172,6 +175,10 @@ class Trace(Generic[Array]):
             if isinstance(error.__cause__, MXNetError) and str(error).startswith("setting an array element"):
                 raise error.__cause__ from None
             raise
+
+    def reserve(self, names: Iterable[str]) -> None:
+        """Keep names for inputs and parameters: no node gets one of them."""
+        self._reserved = self._reserved.union(names)
 
     def input(self, name: str, type_: TensorType) -> Array:
         """A variable of the graph, as an array without data.
@@ -221,7 +228,7 @@ class Trace(Generic[Array]):
             types = self._find_types(op, attrs, entries)
         else:
             types, conditions = _inferred(op, attrs, given)
-        node = Node(op, self._fresh_name(op.name), attrs, entries)
+        node = Node(op, self.fresh_name(op.name), attrs, entries)
         if not is_unknown:
             node.remember(given, types, conditions)
         self._note_sources(node, types)
@@ -267,14 +274,17 @@ class Trace(Generic[Array]):
         finally:
             self._is_blind = before
 
-    def note_shape_read(self, entry: Entry, rank_only: bool = False) -> None:
-        """Python has read the shape of `entry`, or its rank: sizes it depends on are fixed in the graph from now on."""
+    def note_shape_read(self, entry: Entry, rank_only: bool = False, axis: int | None = None) -> None:
+        """The shape of `entry`, its rank or one size has been read: what it depends on is fixed from now on.
+
+        Only sizes that depend on values are: they are those of the run that the trace is made for.
+        """
         sources = self._sources.get(entry.node)
-        if self._is_blind or not sources or (entry, rank_only) in self._observed:
+        if self._is_blind or not sources or (entry, rank_only, axis) in self._observed:
             return
-        self._observed.add((entry, rank_only))
+        self._observed.add((entry, rank_only, axis))
         sizes = {node: self._sizes[node] for node in sources}
-        self._fixed.update(n for n in sources - self._fixed if depends_on_size(entry, n, sizes, rank_only))
+        self._fixed.update(n for n in sources - self._fixed if depends_on_size(entry, n, sizes, rank_only, axis))
 
     def graph(self, outputs: Sequence[Array]) -> Graph:
         """What has been recorded, from the variables to `outputs`; concrete outputs become constants.
@@ -292,27 +302,29 @@ class Trace(Generic[Array]):
         checks = [node[0] for node in self._sizes if node in self._fixed and node not in reached]
         if checks:
             attrs = {"num_args": len(checks) + 1}
-            entries[0] = make_node("depend", self._fresh_name("depend"), [entries[0], *checks], attrs)[0]
+            entries[0] = make_node("depend", self.fresh_name("depend"), [entries[0], *checks], attrs)[0]
         return with_sizes(Graph(entries), {node: self._sizes[node] for node in self._fixed})
 
     def _constant(self, array: Array) -> Entry:
         # A copy, since the array may be written to later; kept once for each state the array was met in.
         key = (id(array), array._version)
         if key not in self._constant_of:
-            name = self._fresh_name("constant")
+            name = self.fresh_name("constant")
             copied = array.copy()
             self.constants[name] = copied
             entry = make_variable(name, shape=copied._type.shape, dtype=copied._type.dtype)
             self._constant_of[key] = (array, entry)
         return self._constant_of[key][1]
 
-    def _fresh_name(self, last: str) -> str:
+    def fresh_name(self, last: str) -> str:
+        """A name for a node that no other has, behind the names of the open scopes."""
         scope = current_scope()
         base = f"{scope}_{last}" if scope else last
-        name, number = base, 0
-        while name in self._names:
+        name, number = base, self._numbers.get(base, 0)
+        while name in self._names or name in self._reserved:
             number += 1
             name = f"{base}_{number}"
+        self._numbers[base] = number
         self._names.add(name)
         return name
 

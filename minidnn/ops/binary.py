@@ -86,6 +86,13 @@ def _ldexp(x: Any, exponent: Any) -> Any:
     return result.astype(np.result_type(x, exponent))
 
 
+def _truncate_divide(a: Any, b: Any) -> Any:
+    """Quotients without their fractions; 0 where the divisor is 0."""
+    quotient = a // b
+    is_below = (quotient * b != a) & ((a < 0) != (b < 0)) & (b != 0)
+    return np.asarray(quotient + is_below, quotient.dtype)
+
+
 def _power_sign(attrs: Attrs, inputs: Sequence[bool]) -> bool:
     return IF_FIRST(attrs, inputs) or attrs.scalar % 2 == 0
 
@@ -137,6 +144,7 @@ _BINARY: dict[str, _BinaryRow] = {
         _Form(nonnegative=if_scalar_and_all),
         _Form(nonnegative=if_scalar_and_all),
     ),
+    "truncate_divide": _BinaryRow(_truncate_divide, "whole", (), _Form(nonnegative=IF_ALL)),
     # The remainder has the sign of the divisor; fmod's has that of the dividend.
     "mod": _BinaryRow(
         np.mod,
@@ -291,7 +299,7 @@ def _scalar_value(attrs: Attrs) -> int | float:
 def _register_scalar(base: str, row: _BinaryRow, form: _Form, reversed_: bool = False) -> None:
     name = f"{'r' if reversed_ else ''}{base}_scalar"
     function, kind = row.function, row.kind
-    mxnet = (f"_npi_{name}", *_OLD_SCALAR_NAMES.get(name, ()))
+    mxnet = (f"_npi_{name}", *_OLD_SCALAR_NAMES.get(name, ())) if row.mxnet else ()
 
     def infer(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
         want_supported(name, types)

@@ -1,4 +1,5 @@
-"""Operators whose result has a size that depends on values: argwhere, unique, setxor1d, bincount; and depend.
+"""Operators whose result has a size that depends on values: argwhere, unique, setxor1d, bincount; and depend,
+expect_values.
 
 Their attribute ``size`` fixes it; see `Op.is_dynamic`.
 """
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from minidnn.errors import OpError, ShapeError
+from minidnn.errors import OpError, ShapeError, SizeError
 from minidnn.ops.checks import normalize_axis, want_integer, want_rank, want_shape
 from minidnn.ops.elementwise import BOOL, INT64, promote, want_supported
 from minidnn.ops.numpy_dtypes import defaulted
@@ -128,6 +129,37 @@ register(
         lambda attrs, data, *others: data,
         lambda attrs: ("data", *(f"other{i}" for i in range(attrs.num_args - 1))),
         attrs=(Attr("num_args", "int", low=1),),
+        nonnegative=IF_FIRST,
+    )
+)
+
+
+# What a graph was made for where it had to be decided by values: shapes, counts of rounds, conditions.
+
+
+def _expect_values(attrs: Attrs, x: Array) -> Array:
+    wanted = np.array(attrs.expected, x.dtype).reshape(attrs.shape)
+    if not np.array_equal(x, wanted, equal_nan=x.dtype.kind == "f"):
+        raise SizeError(
+            f"expect_values: the graph was made for the values {str(attrs.expected)[:200]}, "
+            f"got {str(x.reshape(-1).tolist())[:200]}"
+        )
+    return x
+
+
+def _infer_expect_values(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
+    if types[0].shape != attrs.shape:
+        raise SizeError(f"expect_values: the graph was made for values of shape {attrs.shape}, got {types[0]}")
+    return [types[0]]
+
+
+register(
+    Op(
+        "expect_values",
+        _infer_expect_values,
+        _expect_values,
+        ("data",),
+        attrs=(Attr("expected", "tree"), Attr("shape", "ints")),
         nonnegative=IF_FIRST,
     )
 )

@@ -8,11 +8,19 @@ from typing import Any
 import numpy as np
 
 from minidnn.errors import OpError, ShapeError
-from minidnn.ops.checks import broadcast_shapes, normalize_axis, want_filled, want_min_rank, want_rank, want_shape
+from minidnn.ops.checks import (
+    broadcast_shapes,
+    normalize_axis,
+    want_filled,
+    want_float,
+    want_min_rank,
+    want_rank,
+    want_shape,
+)
 from minidnn.ops.elementwise import BOOL, quiet, want_supported
 from minidnn.ops.numpy_dtypes import defaulted, probed_dtype
 from minidnn.ops.registry import Attr, Attrs, Op, TensorType, register
-from minidnn.ops.traits import ALWAYS
+from minidnn.ops.traits import ALWAYS, IF_ALL
 
 __all__: list[str] = []
 
@@ -193,3 +201,69 @@ def _register_covariance(name: str, function: Callable[..., Any], attrs: tuple[A
 
 _register_covariance("cov", np.cov, (Attr("bias", "bool", False), Attr("ddof", "int", None)))
 _register_covariance("corrcoef", np.corrcoef, ())
+
+
+# ---- narrow floats -------------------------------------------------------------------------------------
+
+# Bits of the mantissa, exponent of the least normal number, largest number; whether what is larger becomes infinite
+# unless it saturates.
+_NARROW = {
+    "float16": (10, -14, 65504.0, True),
+    "bfloat16": (7, -126, 3.3895313892515355e38, True),
+    "float8_e4m3fn": (3, -6, 448.0, False),
+    "float8_e4m3fnuz": (3, -7, 240.0, False),
+    "float8_e5m2": (2, -14, 57344.0, True),
+    "float8_e5m2fnuz": (2, -15, 57344.0, False),
+}
+
+
+def _round_float(attrs: Attrs, x: Array) -> Array:
+    """The nearest number of a narrow type, half to even; beyond the largest one, that or infinity or NaN."""
+    bits, least, largest, has_infinity = _NARROW[attrs.kind]
+    wide = x.astype(np.float64)
+    _, exponents = np.frexp(wide)
+    step = np.exp2(np.maximum(exponents - 1, least) - float(bits))
+    rounded = np.rint(wide / step) * step
+    beyond = np.abs(rounded) > largest
+    saturates = attrs.saturate and attrs.kind.startswith("float8")
+    if saturates:
+        limit = np.copysign(largest, wide)
+    else:
+        limit = np.copysign(np.inf, wide) if has_infinity else np.full_like(wide, np.nan)
+    infinite = np.isinf(wide) & (saturates or not has_infinity)
+    return np.where(beyond | infinite, limit, np.where(np.isfinite(wide), rounded, wide))
+
+
+def _infer_round_float(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
+    want_float("round_float", "data", types[0])
+    return [types[0]]
+
+
+register(
+    Op(
+        "round_float",
+        _infer_round_float,
+        _round_float,
+        ("data",),
+        attrs=(Attr("kind", "str", choices=tuple(_NARROW)), Attr("saturate", "bool", True)),
+        nonnegative=IF_ALL,
+    )
+)
+
+
+def _infer_view_bits(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
+    want_supported("view_bits", types)
+    if types[0].dtype.itemsize != attrs.dtype.itemsize:
+        raise OpError(f"view_bits: elements of {types[0].dtype} and of {attrs.dtype} have different sizes")
+    return [TensorType(types[0].shape, attrs.dtype)]
+
+
+register(
+    Op(
+        "view_bits",
+        _infer_view_bits,
+        lambda attrs, x: np.ascontiguousarray(x).view(attrs.dtype),
+        ("data",),
+        attrs=(Attr("dtype", "dtype"),),
+    )
+)

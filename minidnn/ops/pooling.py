@@ -150,3 +150,65 @@ register(
         nonnegative=IF_ALL,
     )
 )
+
+
+# ---- where the largest elements are ---------------------------------------------------------------------
+
+
+def _infer_indices(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
+    op, data = "max_pool_indices", types[0]
+    rank = len(attrs.kernel)
+    if rank not in LAYOUTS or [len(attrs[name]) for name in ("stride", "dilate", "pad")] != [rank, rank, 2 * rank]:
+        raise OpError(
+            f"{op}: kernel, stride, dilate and pad must have numbers for one to three dimensions, got {attrs}"
+        )
+    want_rank(op, "data", data, rank + 2)
+    want_filled(op, "data", data, range(2, data.ndim))
+    if data.dtype not in DTYPES or data.dtype == BOOL:
+        raise TypeMismatchError(f"{op}: data must be an integer or a float, got {data}")
+    spatial = []
+    for i, (n, k, s, d) in enumerate(zip(data.shape[2:], attrs.kernel, attrs.stride, attrs.dilate, strict=True)):
+        spatial.append((n + attrs.pad[2 * i] + attrs.pad[2 * i + 1] - d * (k - 1) - 1) // s + 1)
+    if min(spatial) < 1:
+        raise ShapeError(f"{op}: kernel {attrs.kernel} does not fit into the padded data {data}")
+    return [TensorType((*data.shape[:2], *spatial), np.dtype(np.int64))]
+
+
+def _max_pool_indices(attrs: Attrs, x: Array) -> Array:
+    """Of each window the place of its largest element, the first of several, counted over all samples and channels."""
+    spatial = x.shape[2:]
+    room = [(0, 0), (0, 0), *zip(attrs.pad[::2], attrs.pad[1::2], strict=True)]
+    order = np.arange(math.prod(spatial), dtype=np.int64).reshape(spatial, order="F" if attrs.column_major else "C")
+    places = np.pad(order, room[2:], constant_values=-1)
+    wide = np.float64 if x.dtype in FLOATS else object if x.dtype == np.uint64 else np.int64
+    padded = np.pad(x.astype(wide), room)
+    outside = places < 0
+    counts = _infer_indices(attrs, [TensorType.of(x)])[0].shape
+    best, where = np.zeros(counts, wide), np.full(counts, -1, np.int64)
+    for tap in itertools.product(*map(range, attrs.kernel)):
+        window = tuple(
+            slice(t * d, t * d + (o - 1) * s + 1, s)
+            for t, d, o, s in zip(tap, attrs.dilate, counts[2:], attrs.stride, strict=True)
+        )
+        value, place = padded[(slice(None), slice(None), *window)], places[window]
+        better = ((value > best) | (where < 0)) & ~outside[window]
+        best, where = np.where(better, value, best), np.where(better, place, where)
+    first = np.arange(math.prod(x.shape[:2]), dtype=np.int64).reshape(*x.shape[:2], *(1,) * len(spatial))
+    return np.asarray(where + first * math.prod(spatial))
+
+
+register(
+    Op(
+        "max_pool_indices",
+        _infer_indices,
+        _max_pool_indices,
+        ("data",),
+        attrs=(
+            Attr("kernel", "ints", low=1),
+            Attr("stride", "ints", low=1),
+            Attr("dilate", "ints", low=1),
+            Attr("pad", "ints", low=0),
+            Attr("column_major", "bool", False),
+        ),
+    )
+)

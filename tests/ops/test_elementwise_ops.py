@@ -111,6 +111,7 @@ WHOLE = {
     "bitwise_right_shift": torch.bitwise_right_shift,
     "gcd": torch.gcd,
     "lcm": torch.lcm,
+    "truncate_divide": lambda a, b: torch.where(b == 0, 0, torch.div(a, b + (b == 0), rounding_mode="trunc")).int(),
 }
 
 
@@ -186,6 +187,12 @@ def test_operators_of_integers_agree_with_torch(name: str) -> None:
     for dtype in ("bool", "float32"):
         with pytest.raises(TypeMismatchError, match="must be integers"):
             infer(name, tensor(2, dtype=dtype), tensor(2, dtype=dtype))
+
+
+def test_quotients_lose_their_fractions_also_at_the_ends_of_a_dtype() -> None:
+    a = np.array([-128, -128, 127, -127, 7], np.int8)
+    assert reference("truncate_divide", a, np.array([2, -1, -2, 2, -2], np.int8)).tolist() == [-64, -128, -63, -63, -3]
+    assert reference("truncate_divide", np.array([255], np.uint8), np.array([2], np.uint8)).tolist() == [127]
 
 
 @given(mutually_broadcastable_shapes(num_shapes=2, max_dims=4, max_side=4))

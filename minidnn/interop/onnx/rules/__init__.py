@@ -1,0 +1,39 @@
+"""The rules: one module a kind of operator, a function an operator or several that are alike."""
+
+from __future__ import annotations
+
+from minidnn.interop.onnx.rules import (
+    control,
+    convolution,
+    elementwise,
+    gathering,
+    images,
+    linear,
+    microsoft,
+    normalization,
+    pooling,
+    quantized,
+    random,
+    reductions,
+    shapes,
+    signals,
+    slicing,
+)
+
+__all__ = [
+    "control",
+    "convolution",
+    "elementwise",
+    "gathering",
+    "images",
+    "linear",
+    "microsoft",
+    "normalization",
+    "pooling",
+    "quantized",
+    "random",
+    "reductions",
+    "shapes",
+    "signals",
+    "slicing",
+]
