@@ -20,7 +20,14 @@ from minidnn import settings
 from minidnn.errors import OpError, ShapeError, TypeMismatchError
 from minidnn.ir.graph import Graph, make_node, make_variable
 from minidnn.ir.printing import debug_enabled, debug_print, format_graph
-from minidnn.ir.symbolic import bind_graph, example_shapes, example_sizes, find_sizes, has_sized_attrs
+from minidnn.ir.symbolic import (
+    bind_graph,
+    bind_types,
+    example_sizes,
+    find_sizes,
+    has_sized_attrs,
+    types_by_name,
+)
 from minidnn.ops.registry import Attrs, Op, TensorType
 from minidnn.passes import fold_constants, fuse_again
 from minidnn.plan.program import HostStep, PlanStep, describe_step
@@ -266,7 +273,9 @@ class Network:
         # Beside the shapes that its inputs are said to have, of which nobody asks here.
         self._depends_on_sizes = has_unknown_sizes(self._graph) or any(map(has_sized_attrs, self._graph.nodes()))
         self._examples = example_sizes(self._graph)
-        self._usual: Mapping[str, tuple[int, ...]] | None = None
+        # What nodes make, in symbols, and in the call that was traced; once there are other sizes than in that.
+        self._types: Mapping[str, tuple[TensorType, ...]] = {}
+        self._usual: Mapping[str, tuple[TensorType, ...]] = {}
         self._store: WeightStore | None = None
 
     def find_plan(self, key: Hashable) -> CompiledGraph | None:
@@ -282,12 +291,14 @@ class Network:
 
         Args:
             inputs: types of the inputs that the graph reads.
-            sizes: the numbers of its symbols; None: they follow from these inputs.
+            sizes: the numbers of its symbols, for which the caller has checked that the graph holds; None: they follow
+                from these inputs.
 
         Raises:
             ShapeError: shapes that the graph was not traced for; the message names the input or the decision.
             OpError: shapes or dtypes do not fit; the message names the node.
         """
+        is_checked = sizes is not None
         if sizes is None:
             sizes = find_sizes(self._graph, {name: type_.shape for name, type_ in inputs.items()})
         bound = bind_graph(self._graph, sizes) if self._depends_on_sizes else self._graph
@@ -305,9 +316,20 @@ class Network:
                 _note_on_host(node.op_name, node.name, _SIZING)
             return CompiledGraph(stages, inputs)
         given = {name: (type_, _PLAIN) for name, type_ in inputs.items()}
-        layouts, usual = [_PLAIN] * len(bound.outputs), self._usual_shapes(inputs, sizes)
+        layouts = [_PLAIN] * len(bound.outputs)
+        other = any(number != sizes.get(name, number) for name, number in self._examples.items())
+        if other and not self._types:
+            types = {name: TensorType.of(array) for name, array in self._parameters.items()}
+            self._types = types_by_name(self._graph, {**types, **inputs})
+            self._usual = bind_types(self._types, self._examples)
         with_parameters = (known, given, layouts, self._versions, self._arenas, self._name)
-        executor = _executor(bound, *with_parameters, usual=usual, store=self._weight_store())
+        executor = _executor(
+            bound,
+            *with_parameters,
+            usual=(self._usual if other else {}) if self._examples else None,
+            store=self._weight_store(),
+            types=bind_types(self._types, {**self._examples, **sizes}) if other and is_checked else None,
+        )
         return CompiledGraph(executor, inputs)
 
     def _weight_store(self) -> WeightStore:
@@ -317,19 +339,6 @@ class Network:
 
             self._store = WeightStore(self._parameters)
         return self._store
-
-    def _usual_shapes(
-        self, inputs: Mapping[str, TensorType], sizes: Mapping[str, int]
-    ) -> Mapping[str, tuple[int, ...]] | None:
-        """Shapes in the call that was traced, by the nodes' names, where they are others; None where all are fixed."""
-        if not self._examples:
-            return None
-        if all(number == sizes.get(name, number) for name, number in self._examples.items()):
-            return {}
-        if self._usual is None:
-            types = {name: TensorType.of(array) for name, array in self._parameters.items()}
-            self._usual = example_shapes(self._graph, {**types, **inputs})
-        return self._usual
 
 
 # Plans of networks, of all sizes of their inputs.
@@ -362,8 +371,9 @@ def _executor(
     arenas: Arenas | None,
     name: str,
     is_operator: bool = False,
-    usual: Mapping[str, tuple[int, ...]] | None = None,
+    usual: Mapping[str, tuple[TensorType, ...]] | None = None,
     store: WeightStore | None = None,
+    types: Mapping[str, tuple[TensorType, ...]] | None = None,
 ) -> Executor:
     _load_compiler()
     from minidnn.lowering import lower  # deferred: it loads the compiler
@@ -373,7 +383,7 @@ def _executor(
 
     begin = time.perf_counter()
     kernels = library()
-    program = lower(graph, parameters, inputs, layouts, kernels.isa, versions, usual, store)
+    program = lower(graph, parameters, inputs, layouts, kernels.isa, versions, usual, store, types)
     debug_print("plan", f"{len(program.steps)} steps for {kernels.isa.name}", lambda: str(program))
     for spec in program.kernels() if debug_enabled("asm") else ():
         debug_print("asm", spec.name, lambda spec=spec: emit_asm(spec.emit(kernels.isa), kernels.isa))  # type: ignore[misc]

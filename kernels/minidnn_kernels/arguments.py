@@ -86,7 +86,11 @@ class ArgumentRow:
             raise TypeError(f"an argument row wants {sorted(self._names)}: {_described(missing, unknown)}")
         row: list[Any] = []
         for field in self.fields:
-            row += _words(field, values[field.name])
+            value = values[field.name]
+            if field.words == 1 and not isinstance(value, (list, tuple)):
+                row.append(value)
+            else:
+                row += _words(field, value)
         return row
 
 
@@ -98,9 +102,7 @@ def _described(missing: AbstractSet[str], unknown: AbstractSet[str]) -> str:
 def _words(field: Field, value: Any) -> Sequence[Any]:
     is_sequence = isinstance(value, (list, tuple))
     if field.words == 1:
-        if is_sequence:
-            raise TypeError(f"argument {field.name!r} has one word, got {value!r}")
-        return [value]
+        raise TypeError(f"argument {field.name!r} has one word, got {value!r}")
     if not is_sequence or (field.words is not None and len(value) != field.words):
         raise TypeError(f"argument {field.name!r} has {field.words or 'a list of'} words, got {value!r}")
     return list(value)

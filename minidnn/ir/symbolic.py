@@ -22,7 +22,7 @@ __all__ = [
     "bind_graph",
     "bind_known",
     "bind_node",
-    "example_shapes",
+    "bind_types",
     "example_sizes",
     "find_sizes",
     "fits",
@@ -149,24 +149,32 @@ def example_sizes(graph: Graph) -> dict[str, int]:
     return {name: size.example for name, size in symbols_by_name(graph).items()}
 
 
-def example_shapes(graph: Graph, types: Mapping[str, TensorType]) -> dict[str, tuple[int, ...]]:
-    """What shape the first output of each node had in the call that was traced, by name; of nodes inside others too.
+def types_by_name(graph: Graph, types: Mapping[str, TensorType]) -> dict[str, tuple[TensorType, ...]]:
+    """What each node makes, by its name, in symbols; of nodes inside others too.
 
     Args:
         graph: without sizes that depend on values.
         types: of the variables; what the graph says of the shapes of inputs goes first.
     """
-    traced = {name: TensorType(example_of(t.shape), t.dtype) for name, t in input_types(graph).items()}
-    bound = bind_graph(graph, example_sizes(graph))
-    return dict(_shapes_by_name(bound, {**types, **traced}))
+    return dict(_types_by_name(graph, {**types, **input_types(graph)}))
 
 
-def _shapes_by_name(graph: Graph, feed: Mapping[str, TensorType]) -> Iterator[tuple[str, tuple[int, ...]]]:
+def _types_by_name(graph: Graph, feed: Mapping[str, TensorType]) -> Iterator[tuple[str, tuple[TensorType, ...]]]:
     types = infer_types(graph, feed)
     for node in graph.operations():
-        yield node.name, types[node[0]].shape
+        yield node.name, tuple(types[node[i]] for i in range(node.num_outputs))
         if node.subgraph is not None:
-            yield from _shapes_by_name(node.subgraph, node.feed_inside([types[e] for e in node.inputs]))
+            yield from _types_by_name(node.subgraph, node.feed_inside([types[e] for e in node.inputs]))
+
+
+def bind_types(
+    types: Mapping[str, tuple[TensorType, ...]], sizes: Mapping[str, Any]
+) -> dict[str, tuple[TensorType, ...]]:
+    """The types for these sizes, which must be all that they hold."""
+    return {
+        name: tuple(TensorType(bind(t.shape, sizes), t.dtype) if has_sizes(t.shape) else t for t in made)
+        for name, made in types.items()
+    }
 
 
 def has_sized_attrs(node: Node) -> bool:

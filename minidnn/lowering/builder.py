@@ -12,6 +12,7 @@ from minidnn.lowering.memory import TEMPORARY, plan_memory
 from minidnn.lowering.steps import Steps
 from minidnn.lowering.values import CHANNELS_LAST, Value, physical_order, strides_of
 from minidnn.lowering.weight_store import WeightStore
+from minidnn.ops.registry import TensorType
 from minidnn.plan.program import Address, Buffer, Program, Tensor
 from minidnn_kernels.isa import Isa
 
@@ -24,9 +25,13 @@ class Builder(Steps):
     """Collects steps, and lays values out as they are asked for; `finish` gives the program."""
 
     def __init__(
-        self, isa: Isa, usual: Mapping[str, tuple[int, ...]] | None = None, store: WeightStore | None = None
+        self,
+        isa: Isa,
+        usual: Mapping[str, tuple[TensorType, ...]] | None = None,
+        store: WeightStore | None = None,
+        types: Mapping[str, tuple[TensorType, ...]] | None = None,
     ) -> None:
-        super().__init__(isa, usual, store)
+        super().__init__(isa, usual, store, types)
         self._laid_out: dict[tuple[int, str], Value] = {}
         self._kept: list[Value] = []
 

@@ -108,8 +108,9 @@ def lower(
     output_layouts: Sequence[str] | None,
     isa: Isa,
     versions: Mapping[str, int] | None = None,
-    usual: Mapping[str, tuple[int, ...]] | None = None,
+    usual: Mapping[str, tuple[TensorType, ...]] | None = None,
     store: WeightStore | None = None,
+    types: Mapping[str, tuple[TensorType, ...]] | None = None,
 ) -> Program:
     """The program that computes `graph`.
 
@@ -121,16 +122,17 @@ def lower(
         isa: what kernels are chosen for.
         versions: numbers that change when a parameter is written to; packed weights are shared by programs that have
             the same parameters, those with a version.
-        usual: shapes of the first outputs of nodes, also inside of fused ones, by name, in the call that the network
-            was traced with, as far as they are others; what they decide is the same for all sizes of the inputs. None:
-            there are no other sizes.
+        usual: what nodes make, also those inside of fused ones, by name, in the call that the network was traced with,
+            as far as it has other shapes; what they decide is the same for all sizes of the inputs. None: there are no
+            other sizes.
         store: what has been made of these parameters for other sizes.
+        types: what nodes make here, by name, where that is known; the rest is inferred.
 
     Raises:
         OpError: shapes or dtypes do not fit; the message names the node.
         GraphError: a variable is neither parameter nor input.
     """
-    builder = Builder(isa, usual, store)
+    builder = Builder(isa, usual, store, types)
     values: dict[Entry, Value] = {}
     given = {name: builder.input(type, layout) for name, (type, layout) in inputs.items()}
     for node in graph.nodes():
@@ -152,11 +154,12 @@ def lower(
 
 
 def _lower_node(builder: Builder, node: Node, inputs: Sequence[Value]) -> list[Value]:
-    if node.subgraph is None:
-        inside, types = None, node.infer_types([v.type for v in inputs])
-    else:
-        inside = node.infer_inside([v.type for v in inputs])
-        types = tuple(inside[e] for e in node.subgraph.outputs)
+    inside, types = None, builder.types.get(node.name)
+    if node.subgraph is not None:
+        inside = _types_inside(builder, node, inputs)
+        types = tuple([inside[e] for e in node.subgraph.outputs])
+    elif types is None:
+        types = node.infer_types([v.type for v in inputs])
     builder.results[node.name] = types[0]
     if not all(t.size for t in (*types, *(v.type for v in inputs))):
         # Kernels cut their work into parts, and nothing cannot be cut.
@@ -165,7 +168,7 @@ def _lower_node(builder: Builder, node: Node, inputs: Sequence[Value]) -> list[V
         return _lower_fused(builder, node, inputs, inside)
     if node.op_name in _ANCHORS:
         lower_anchor = _ANCHORS[node.op_name]
-        anchor = Anchor(node.name, node.attrs, inputs, types[0], types[0], usual=builder.usual.get(node.name))
+        anchor = Anchor(node.name, node.attrs, inputs, types[0], types[0], usual=builder.usual_shape(node.name))
         value = builder.attempt(lambda: lower_anchor(builder, anchor))
         if value is not None:
             return [value]
@@ -180,6 +183,19 @@ def _lower_node(builder: Builder, node: Node, inputs: Sequence[Value]) -> list[V
         if value is not None:
             return [value, *_known_scales(builder, node, types)]
     return lower_host(builder, node, inputs, types, why_on_host(node.op_name, [v.type for v in inputs]))
+
+
+def _types_inside(builder: Builder, node: Node, inputs: Sequence[Value]) -> dict[Entry, TensorType]:
+    """The types of everything inside a fused node."""
+    assert node.subgraph is not None
+    inside = {variable[0]: value.type for variable, value in zip(node.inner_inputs, inputs, strict=True)}
+    for inner in node.subgraph.operations():
+        made = builder.types.get(inner.name)
+        if made is None:
+            return node.infer_inside([v.type for v in inputs])
+        for i, type in enumerate(made):
+            inside[inner[i]] = type
+    return inside
 
 
 def _lower_fused(
@@ -260,7 +276,7 @@ def _lower_group(builder: Builder, name: str, nodes: Sequence[Node], rest: _Rest
         return None
     if result.shape != type.shape or not is_epilogue_group(others, rest.types, type.shape):
         return None
-    inputs, usual = [outside[e] for e in node.inputs], builder.usual.get(node.name)
+    inputs, usual = [outside[e] for e in node.inputs], builder.usual_shape(node.name)
     anchor = Anchor(name, node.attrs, inputs, type, result, node[0], others, outside, usual)
     return _ANCHORS[node.op_name](builder, anchor)
 

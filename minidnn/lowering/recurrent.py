@@ -69,7 +69,7 @@ def lower_recurrent(
 
 def _usual(builder: Builder, node: Node, types: Sequence[TensorType]) -> tuple[int, int]:
     """Times and sequences in the call that the network was traced with."""
-    times, batch, _ = builder.usual.get(node.name, types[0].shape)
+    times, batch, _ = builder.usual_shape(node.name) or types[0].shape
     return times, batch
 
 

@@ -27,9 +27,10 @@ class Steps:
 
     Args:
         isa: what kernels are chosen for.
-        usual: shapes of what nodes make, by name, in the call that the network was traced with, as far as they are
-            others; None: there will be no program for other sizes.
+        usual: what nodes make, by name, in the call that the network was traced with, as far as it has other shapes;
+            None: there will be no program for other sizes.
         store: what there is already of the network's weights.
+        types: what nodes make, by name, where that is known before.
 
     Attributes:
         varies: whether programs for other sizes may come.
@@ -37,12 +38,17 @@ class Steps:
     """
 
     def __init__(
-        self, isa: Isa, usual: Mapping[str, tuple[int, ...]] | None = None, store: WeightStore | None = None
+        self,
+        isa: Isa,
+        usual: Mapping[str, tuple[TensorType, ...]] | None = None,
+        store: WeightStore | None = None,
+        types: Mapping[str, tuple[TensorType, ...]] | None = None,
     ) -> None:
         self.isa = isa
         self.varies = usual is not None
         self.store = WeightStore({}) if store is None else store
-        self.usual = usual or {}
+        self.types = types or {}
+        self._usual = usual or {}
         self._versions: dict[int, int] = {}
         self._lent: dict[int, Array] = {}
         self.results: dict[str, TensorType] = {}
@@ -57,6 +63,11 @@ class Steps:
         value = Value(type, Address(Buffer("input", len(self._inputs))), layout)
         self._inputs.append(value.tensor())
         return value
+
+    def usual_shape(self, name: str) -> tuple[int, ...] | None:
+        """What shape the node's first output had in the call that the network was traced with; None: this one."""
+        made = self._usual.get(name)
+        return None if made is None else made[0].shape
 
     def constant(self, array: Array) -> Address:
         """The address of a constant; the same array twice is one constant. The array must not change."""
