@@ -10,12 +10,14 @@ import pytest
 from microkernels import FLOAT_ISAS
 
 from minidnn.runtime.library import KernelSpec
-from minidnn_kernels.codegen import Loader, emit_asm, emit_object
+from minidnn_kernels.codegen import emit_asm, emit_object
 from minidnn_kernels.copy import TransposeSpec
 from minidnn_kernels.depthwise import DepthwiseSpec, DepthwiseTileSpec
 from minidnn_kernels.elementwise import ElementwiseSpec
 from minidnn_kernels.epilogue import OPS, Epilogue, Instruction
-from minidnn_kernels.isa import ISAS, Isa, best_isa, get_isa, host_arch, host_supports
+from minidnn_kernels.host import host_arch
+from minidnn_kernels.isa import ISAS, Isa, best_isa, get_isa, host_supports
+from minidnn_kernels.loader import Loader
 from minidnn_kernels.pooling import PoolSpec
 from minidnn_kernels.rows import RowSpec
 from minidnn_kernels.tile import TileSpec
