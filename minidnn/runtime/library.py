@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
-from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -191,9 +191,16 @@ def _compile(ir_text: str, isa: Isa) -> bytes:
         return emit_object(ir_text, isa)
 
 
-@cache
 def _loop_key(name: str) -> str:
-    return f"loop {name} by numba {metadata.version('numba')}"
+    return f"loop {name} by numba {_numba()}"
+
+
+@cache
+def _numba() -> str:
+    """Which Numba is installed, by the file that says so: importing it takes long, and so does `importlib.metadata`."""
+    spec = find_spec("numba")
+    version = Path(spec.origin).with_name("_version.py") if spec is not None and spec.origin else None
+    return hashlib.sha256(version.read_bytes()).hexdigest() if version is not None and version.is_file() else ""
 
 
 @cache
