@@ -17,7 +17,7 @@ and those are done by the tile. There are three schemes:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,8 +47,8 @@ __all__ = [
 
 Matrix = tuple[tuple[float, ...], ...]
 
-# So that the numbers on the way to transformed weights need little memory: 19 MB.
-_KERNELS_AT_ONCE = 1 << 16
+# So that the numbers on the way to transformed weights need little memory: 5 MB.
+_KERNELS_AT_ONCE = 1 << 14
 # Between the matrices of two elements in scratch memory.
 SPARE_BYTES = 64
 
@@ -112,16 +112,24 @@ class Scheme:
 
     def transform_weights(self, weights: np.ndarray) -> np.ndarray:
         """``G g Gᵀ`` for weights [filters, channels, 3, 3]: `element` [products, channels, filters]."""
+        transformed = np.empty((self.products, weights.shape[1], weights.shape[0]), self.element.dtype)
+        for some, part in self.transform_parts(weights):
+            transformed[:, some] = part
+        return transformed
+
+    def transform_parts(
+        self, weights: np.ndarray, scale: np.ndarray | None = None
+    ) -> Iterator[tuple[slice, np.ndarray]]:
+        """The same of `scale` [filters] times the weights, for some channels after the other: these, and theirs."""
         # Float32 holds what integers these become.
         matrix: np.ndarray[Any, Any] = np.asarray(self.weight_matrix, np.float32 if self.integer else np.float64)
         both, (filters, channels) = np.kron(matrix, matrix), weights.shape[:2]
-        transformed = np.empty((self.products, channels, filters), self.element.dtype)
         step = max(1, _KERNELS_AT_ONCE // filters)
         for start in range(0, channels, step):
             some = slice(start, start + step)
-            kernels = weights[:, some].transpose(2, 3, 1, 0).astype(matrix.dtype).reshape(matrix.shape[1] ** 2, -1)
-            transformed[:, some] = (both @ kernels).reshape(self.products, -1, filters)
-        return transformed
+            kernels = weights[:, some] if scale is None else weights[:, some] * scale[:, None, None, None]
+            kernels = kernels.transpose(2, 3, 1, 0).astype(matrix.dtype).reshape(matrix.shape[1] ** 2, -1)
+            yield some, (both @ kernels).reshape(self.products, -1, filters)
 
 
 _F4X3_INPUT: tuple[Matrix, ...] = (
