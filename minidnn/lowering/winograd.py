@@ -129,8 +129,8 @@ def _pack(plan: WinogradPlan, product: Product, lanes: int) -> Array:
     panels = new_panels(shape, columns, 1, scheme.element.dtype)
     # Never all of them beside the panels: the largest layer decides what memory a network takes at most.
     scale = None if weights.factors is None else weights.factors[0]
-    for some, part in scheme.transform_parts(product.kernels, scale):
-        fill_panels(panels[:, :, :, some], part[:, None])
+    for begin, part in scheme.transform_parts(product.kernels, columns, scale):
+        fill_panels(panels[:, begin // columns :], part[:, None])
     return plan.dot.pack(panels, lanes)
 
 
