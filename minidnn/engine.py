@@ -43,11 +43,13 @@ from minidnn.scope import current_scope
 from minidnn.staging import Stages, has_unknown_sizes
 from minidnn.untrusted import printable
 from minidnn_kernels.fork_lock import FORK_LOCK
+from minidnn_kernels.host import host_cpu, host_features
 
 if TYPE_CHECKING:
     from minidnn.lowering import WeightStore
     from minidnn.plan.program import Program
     from minidnn.runtime.executor import Executor
+    from minidnn_kernels.isa import Isa
 
 __all__ = [
     "COUNTERS",
@@ -379,14 +381,13 @@ def _executor(
     from minidnn.lowering import lower  # deferred: it loads the compiler
     from minidnn.runtime.executor import Executor  # deferred: it loads the compiler
     from minidnn.runtime.library import library  # deferred: it loads the compiler
-    from minidnn_kernels.codegen import emit_asm  # deferred: it loads the compiler
 
     begin = time.perf_counter()
     kernels = library()
     program = lower(graph, parameters, inputs, layouts, kernels.isa, versions, usual, store, types)
     debug_print("plan", f"{len(program.steps)} steps for {kernels.isa.name}", lambda: str(program))
-    for spec in program.kernels() if debug_enabled("asm") else ():
-        debug_print("asm", spec.name, lambda spec=spec: emit_asm(spec.emit(kernels.isa), kernels.isa))  # type: ignore[misc]
+    if debug_enabled("asm"):
+        uninterrupted(partial(_print_assembly, program, kernels.isa))
     executor = Executor(program, kernels, pool, arenas, is_operator)
     seconds = time.perf_counter() - begin
     COUNTERS.compile_seconds.add(seconds)
@@ -402,6 +403,14 @@ def _executor(
         if isinstance(step, HostStep):
             _note_on_host(step.operator, step.name, step.reason)
     return executor
+
+
+def _print_assembly(program: Program, isa: Isa) -> None:
+    with FORK_LOCK:
+        from minidnn_kernels.codegen import emit_asm  # deferred: it loads LLVM
+
+        for spec in program.kernels():
+            debug_print("asm", spec.name, partial(emit_asm, spec.emit(isa), isa))
 
 
 _SIZING = "the size of its result depends on values"
@@ -586,13 +595,12 @@ def info() -> dict[str, Any]:
     """What inference runs on: CPU, ISA, threads, cache folder."""
     _load_compiler()
     from minidnn.runtime.library import library  # deferred: it loads the compiler
-    from minidnn_kernels.isa import host_cpu, host_features  # deferred: it loads the compiler
 
     kernels = library()
     cache = kernels.cache
     return {
-        "cpu": host_cpu(),
-        "cpu_features": sorted(host_features()),
+        "cpu": uninterrupted(host_cpu),
+        "cpu_features": sorted(uninterrupted(host_features)),
         "isa": kernels.isa.name,
         "threads": get_num_threads(),
         "threading": "own helper threads, each with a share of each step",

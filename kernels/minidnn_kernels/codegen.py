@@ -1,20 +1,19 @@
-"""From LLVM IR to object code for any CPU LLVM knows, and from object code to an address on this one."""
+"""From LLVM IR to object code for any CPU LLVM knows, and from object code to an address where `loader` cannot.
+
+Importing this module loads LLVM, 70 MB in a tenth of a second: whoever may do without it imports it late.
+"""
 
 from __future__ import annotations
 
 from functools import cache
 from typing import Any
 
-import llvmlite
 import llvmlite.binding as llvm
 
 from minidnn_kernels.fork_lock import FORK_LOCK
 from minidnn_kernels.isa import Isa
 
-__all__ = ["TOOLCHAIN", "Loader", "emit_asm", "emit_object"]
-
-# Object code is only good for the versions that made it.
-TOOLCHAIN = f"llvmlite-{llvmlite.__version__}-llvm-{'.'.join(map(str, llvm.llvm_version_info))}"
+__all__ = ["emit_asm", "emit_object", "load_object"]
 
 
 @cache
@@ -75,31 +74,16 @@ def _emit_asm(ir_text: str, isa: Isa) -> str:
     return str(machine.emit_assembly(module))
 
 
-def _load(object_code: bytes, symbol: str) -> tuple[Any, int]:
-    """The engine that holds the code, and the address of `symbol`, 0 if there is none."""
-    _initialized()
-    machine = llvm.Target.from_default_triple().create_target_machine(codemodel="jitdefault", jit=True)
-    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
-    engine.add_object_file(llvm.ObjectFileRef.from_data(object_code))
-    engine.finalize_object()
-    return engine, int(engine.get_function_address(symbol))
+def load_object(object_code: bytes, symbol: str) -> tuple[Any, int]:
+    """What holds the code as long as it is there, and the address of `symbol`, 0 if there is none.
 
-
-class Loader:
-    """Object code in memory, ready to call. What is loaded stays loaded as long as the loader."""
-
-    def __init__(self) -> None:
-        self._engines: list[Any] = []
-
-    def load(self, object_code: bytes, symbol: str) -> int:
-        """The address of `symbol`.
-
-        Raises:
-            RuntimeError: the object cannot be loaded or has no such symbol.
-        """
-        with FORK_LOCK:
-            engine, address = _load(object_code, symbol)
-            self._engines.append(engine)
-        if not address:
-            raise RuntimeError(f"object code has no symbol {symbol!r}")
-        return address
+    Raises:
+        RuntimeError: LLVM cannot load it.
+    """
+    with FORK_LOCK:
+        _initialized()
+        machine = llvm.Target.from_default_triple().create_target_machine(codemodel="jitdefault", jit=True)
+        engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+        engine.add_object_file(llvm.ObjectFileRef.from_data(object_code))
+        engine.finalize_object()
+        return engine, int(engine.get_function_address(symbol))

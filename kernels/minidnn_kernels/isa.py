@@ -5,15 +5,11 @@ Adding a machine is adding a row. Nothing else in the package asks what CPU it r
 
 from __future__ import annotations
 
-import platform
 from dataclasses import dataclass
-from functools import cache
 
-import llvmlite.binding as llvm
+from minidnn_kernels.host import host_arch, missing_features
 
-from minidnn_kernels.fork_lock import FORK_LOCK
-
-__all__ = ["ISAS", "Isa", "best_isa", "get_isa", "host_arch", "host_cpu", "host_features", "host_supports"]
+__all__ = ["ISAS", "Isa", "best_isa", "get_isa", "host_supports"]
 
 
 @dataclass(frozen=True)
@@ -90,27 +86,8 @@ ISAS: tuple[Isa, ...] = (
 )
 
 
-def host_arch() -> str:
-    machine = platform.machine().lower()
-    return {"amd64": "x86_64", "arm64": "aarch64"}.get(machine, machine)
-
-
-@cache
-def host_cpu() -> str:
-    """This CPU, by LLVM's name."""
-    with FORK_LOCK:
-        return str(llvm.get_host_cpu_name())
-
-
-@cache
-def host_features() -> frozenset[str]:
-    """Features of this CPU that the operating system lets programs use, by LLVM's names."""
-    with FORK_LOCK:
-        return frozenset(name for name, on in llvm.get_host_cpu_features().items() if on)
-
-
 def host_supports(isa: Isa) -> bool:
-    return isa.arch == host_arch() and host_features().issuperset(isa.requires)
+    return isa.arch == host_arch() and not missing_features(isa.requires)
 
 
 def get_isa(name: str) -> Isa:
@@ -134,4 +111,7 @@ def best_isa() -> Isa:
     for isa in reversed(ISAS):
         if host_supports(isa):
             return isa
-    raise RuntimeError(f"no kernels for this machine: {host_arch()} with {sorted(host_features())}")
+    least = next(
+        (f" without {', '.join(missing_features(isa.requires))}" for isa in ISAS if isa.arch == host_arch()), ""
+    )
+    raise RuntimeError(f"no kernels for this machine: {host_arch()}{least}")

@@ -16,7 +16,7 @@ from numba.core import cgutils as numba_cgutils
 from numba.extending import intrinsic as numba_intrinsic
 from numba.extending import register_jitable
 
-from minidnn_kernels.isa import host_arch
+from minidnn_kernels.host import host_arch
 
 __all__ = [
     "atomic_add",

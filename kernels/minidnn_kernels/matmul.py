@@ -7,6 +7,9 @@ A's row pointers come from a table of pixel indices (`pixel_table` of the caller
 
 from __future__ import annotations
 
+import contextlib
+import math
+import mmap
 from typing import Any
 
 import numpy as np
@@ -14,7 +17,15 @@ import numpy as np
 from minidnn_kernels.arguments import ArgumentRow, Field
 from minidnn_kernels.dot import Dot
 
-__all__ = ["MATMUL_ARGUMENTS", "MAX_POINTERS", "pack_for_dot", "pack_integer_panels", "pack_panels"]
+__all__ = [
+    "MATMUL_ARGUMENTS",
+    "MAX_POINTERS",
+    "fill_panels",
+    "new_panels",
+    "pack_for_dot",
+    "pack_integer_panels",
+    "pack_panels",
+]
 
 Array = np.ndarray[Any, Any]
 
@@ -51,20 +62,70 @@ MATMUL_ARGUMENTS = ArgumentRow(
 )
 
 
-def pack_panels(weights: Array, columns: int, together: int = 1) -> Array:
-    """Float32 weights [groups, taps, depth, n] to panels [groups, panels, taps, depth, columns].
+# Panels of so many bytes have memory of their own, and are asked for in huge pages, as NumPy does: fewer page faults,
+# and fewer misses of the TLB.
+_OWN_BYTES, _HUGE_BYTES = 1 << 20, 1 << 22
 
-    Missing columns are zeros. There are ceil(n / columns) panels, rounded up to as many as a tile reads `together`.
+
+def new_panels(shape: tuple[int, int, int, int], columns: int, together: int, dtype: np.dtype[Any]) -> Array:
+    """Zeros for panels [groups, panels, taps, depth, columns] of weights [groups, taps, depth, n].
+
+    There are ceil(n / columns) panels, rounded up to as many as a tile reads `together`.
+
+    Panels stay when all is gone that they were made of. So large ones do not lie between that, where they would keep
+    the C library from giving it back to the system.
     """
-    return _cut_panels(weights, columns, together)
+    groups, taps, depth, n = shape
+    panels = -(-n // (columns * together)) * together
+    whole = (groups, panels, taps, depth, columns)
+    size = math.prod(whole) * dtype.itemsize
+    if size >= _OWN_BYTES and hasattr(mmap, "MAP_ANONYMOUS"):
+        with contextlib.suppress(OSError):
+            # Of this process alone: what a mapping is by default, a child would share.
+            memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+            if size >= _HUGE_BYTES and hasattr(mmap, "MADV_HUGEPAGE"):
+                with contextlib.suppress(OSError):  # a system without them
+                    memory.madvise(mmap.MADV_HUGEPAGE)
+            return np.frombuffer(memory, dtype).reshape(whole)
+    return np.zeros(whole, dtype)
 
 
-def pack_for_dot(weights: Array, start: Array | None, columns: int, dot: Dot, lanes: int, together: int = 1) -> Array:
+def fill_panels(panels: Array, weights: Array) -> None:
+    """Write weights [groups, taps, depth, n] into panels [groups, panels, taps, depth, columns]."""
+    groups, taps, depth, n = weights.shape
+    columns = panels.shape[-1]
+    whole = n // columns
+    if whole:
+        split = weights[..., : whole * columns].reshape(groups, taps, depth, whole, columns)
+        panels[:, :whole] = split.transpose(0, 3, 1, 2, 4)
+    if whole * columns < n:
+        panels[:, whole, :, :, : n - whole * columns] = weights[..., whole * columns :]
+
+
+def pack_panels(weights: Array, columns: int, together: int = 1, scale: Array | None = None) -> Array:
+    """Weights [groups, taps, depth, n] to `new_panels`; float32 ones times `scale` [groups, n], where there is one."""
+    panels = new_panels(weights.shape, columns, together, weights.dtype)
+    fill_panels(panels, weights)
+    if scale is not None:
+        # In place: a scaled copy of the weights would take as much memory again.
+        panels *= pack_panels(scale[:, None, None, :], columns, together)
+    return panels
+
+
+def pack_for_dot(
+    weights: Array,
+    start: Array | None,
+    columns: int,
+    dot: Dot,
+    lanes: int,
+    together: int = 1,
+    scale: Array | None = None,
+) -> Array:
     """Weights [groups, taps, depth, n] to panels as the tile reads them, uint8 [groups, panels, bytes of a panel].
 
     A panel of integers is the int32 numbers its sums start from, [groups, n], then the weights in the order of `dot`,
     depth filled up with zeros to whole steps. What the dot's offset adds to the sums is taken off the start. A panel of
-    float32 has no `start`: its sums start from zero. The number of panels is that of `pack_panels`.
+    float32 has no `start`: its sums start from zero. The number of panels, and `scale`, are those of `pack_panels`.
     """
     groups, taps, depth, n = weights.shape
     steps = -(-depth // dot.group)
@@ -73,13 +134,13 @@ def pack_for_dot(weights: Array, start: Array | None, columns: int, dot: Dot, la
         filled[:, :, :depth] = weights
     else:
         filled = weights
-    packed = dot.pack(_cut_panels(filled, columns, together), lanes)
+    packed = dot.pack(pack_panels(filled, columns, together, scale), lanes)
     if start is None:
         return packed
     surplus = dot.offset * weights.astype(np.int64).sum((1, 2))
     # Int32 arithmetic wraps, here as in the kernel: the difference comes out right.
     corrected = (start.astype(np.int64) - surplus).astype(np.int32)
-    starts = np.ascontiguousarray(_cut_panels(corrected[:, None, None, :], columns, together)[:, :, 0, 0])
+    starts = np.ascontiguousarray(pack_panels(corrected[:, None, None, :], columns, together)[:, :, 0, 0])
     return np.concatenate([starts.view(np.uint8), packed], axis=2)
 
 
@@ -88,16 +149,3 @@ def pack_integer_panels(
 ) -> tuple[Array, int]:
     """`pack_for_dot`, and the steps behind each pointer."""
     return pack_for_dot(weights, bias, columns, dot, lanes, together), -(-weights.shape[2] // dot.group)
-
-
-def _cut_panels(weights: Array, columns: int, together: int) -> Array:
-    groups, taps, depth, n = weights.shape
-    panels = -(-n // (columns * together)) * together
-    packed = np.zeros((groups, panels, taps, depth, columns), weights.dtype)
-    whole = n // columns
-    if whole:
-        split = weights[..., : whole * columns].reshape(groups, taps, depth, whole, columns)
-        packed[:, :whole] = split.transpose(0, 3, 1, 2, 4)
-    if whole * columns < n:
-        packed[:, whole, :, :, : n - whole * columns] = weights[..., whole * columns :]
-    return packed

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minidnn_kernels.codegen import Loader, emit_object
 from minidnn_kernels.isa import Isa, best_isa
+from minidnn_kernels.loader import Loader
 from minidnn_kernels.simd import Simd, const, new_function
 
 __all__ = ["measure_bandwidth", "measure_fma_peak"]
@@ -73,6 +73,8 @@ def measure_fma_peak(threads: int, isa: Isa | None = None) -> float:
         threads: how many run at once.
         isa: for which instructions; the best of this machine by default.
     """
+    from minidnn_kernels.codegen import emit_object  # deferred: it loads LLVM
+
     isa = isa or best_isa()
     spec = _FmaChains()
     loader = Loader()  # the code lives as long as it

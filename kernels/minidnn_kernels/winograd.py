@@ -17,7 +17,7 @@ and those are done by the tile. There are three schemes:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,8 +47,7 @@ __all__ = [
 
 Matrix = tuple[tuple[float, ...], ...]
 
-# So that the numbers on the way to transformed weights need little memory: 19 MB.
-_KERNELS_AT_ONCE = 1 << 16
+_FILTERS_AT_ONCE = 16
 # Between the matrices of two elements in scratch memory.
 SPARE_BYTES = 64
 
@@ -112,16 +111,26 @@ class Scheme:
 
     def transform_weights(self, weights: np.ndarray) -> np.ndarray:
         """``G g Gᵀ`` for weights [filters, channels, 3, 3]: `element` [products, channels, filters]."""
+        transformed = np.empty((self.products, weights.shape[1], weights.shape[0]), self.element.dtype)
+        for begin, part in self.transform_parts(weights, _FILTERS_AT_ONCE):
+            transformed[:, :, begin : begin + _FILTERS_AT_ONCE] = part
+        return transformed
+
+    def transform_parts(
+        self, weights: np.ndarray, columns: int, scale: np.ndarray | None = None
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        """The same of `scale` [filters] times the weights, for `columns` filters after the other: the first, the part.
+
+        They need little memory, and many small products less time than a large one, which BLAS would deal to threads.
+        """
         # Float32 holds what integers these become.
         matrix: np.ndarray[Any, Any] = np.asarray(self.weight_matrix, np.float32 if self.integer else np.float64)
         both, (filters, channels) = np.kron(matrix, matrix), weights.shape[:2]
-        transformed = np.empty((self.products, channels, filters), self.element.dtype)
-        step = max(1, _KERNELS_AT_ONCE // filters)
-        for start in range(0, channels, step):
-            some = slice(start, start + step)
-            kernels = weights[:, some].transpose(2, 3, 1, 0).astype(matrix.dtype).reshape(matrix.shape[1] ** 2, -1)
-            transformed[:, some] = (both @ kernels).reshape(self.products, -1, filters)
-        return transformed
+        for begin in range(0, filters, columns):
+            kernels = weights[begin : begin + columns].reshape(-1, channels, matrix.shape[1] ** 2)
+            if scale is not None:
+                kernels = kernels * scale[begin : begin + columns, None, None]
+            yield begin, (both @ kernels.transpose(1, 2, 0).astype(matrix.dtype)).transpose(1, 0, 2)
 
 
 _F4X3_INPUT: tuple[Matrix, ...] = (

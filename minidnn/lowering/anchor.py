@@ -97,14 +97,18 @@ class Weights:
         shape: tuple[int, ...] = self.unscaled.shape
         return shape
 
+    @property
+    def factors(self) -> Array | None:
+        """`scale` as float32 [groups, columns per group]: who packs the weights multiplies with less memory."""
+        return None if self.scale is None else self.scale.astype(np.float32).reshape(self.shape[0], self.shape[3])
+
     @cached_property
     def matrix(self) -> Array:
         """[groups, taps, depth, columns per group], float32 or integers."""
         assert self.unscaled is not None
-        if self.scale is None:
+        if self.factors is None:
             return self.unscaled
-        scale = self.scale.astype(np.float32).reshape(self.shape[0], 1, 1, self.shape[3])
-        scaled: Array = (self.unscaled * scale).astype(np.float32, copy=False)
+        scaled: Array = (self.unscaled * self.factors[:, None, None, :]).astype(np.float32, copy=False)
         return scaled
 
     def pack(self, builder: Builder, form: Hashable, make: Callable[[], Array]) -> Array:

@@ -114,11 +114,12 @@ def _add_step(
     """The step for weights read as [groups, taps, depth, columns] of that shape."""
     isa, weights, (groups, taps, depth, columns) = builder.isa, product.weights, shape
 
-    def matrix() -> Array:
-        return product.matrix if shape == weights.shape else np.ascontiguousarray(product.matrix).reshape(shape)
+    def unscaled() -> Array:
+        assert weights.unscaled is not None
+        return weights.unscaled if shape == weights.shape else np.ascontiguousarray(weights.unscaled).reshape(shape)
 
     name = weights.know(
-        builder.store, ("dot", taps, product.data.name), lambda: best_dot(isa, product.data.name, matrix())
+        builder.store, ("dot", taps, product.data.name), lambda: best_dot(isa, product.data.name, unscaled())
     )
     dot = product.data.dot(isa, name)
     steps = -(-depth // dot.group)
@@ -132,7 +133,11 @@ def _add_step(
     width = panel * isa.lanes
     together = most if columns > width else 1
     form = ("panels", taps, width, name, product.data.name)
-    packed = weights.pack(builder, form, lambda: pack_for_dot(matrix(), starts, width, dot, isa.lanes, together))
+    packed = weights.pack(
+        builder,
+        form,
+        lambda: pack_for_dot(unscaled(), starts, width, dot, isa.lanes, together, weights.factors),
+    )
     count, pitch = packed.shape[1:]
     panels = Panels(builder.constant(packed), pitch * tiling.panels, count * pitch, 0, steps)
     source = _with_room(builder, source, dot.row_bytes(steps) > depth * product.data.bytes)

@@ -89,8 +89,9 @@ class Product:
 
     @cached_property
     def kernels(self) -> Array:
-        """The weights of a window of two dimensions and one group, [filters, channels, height, width]."""
-        grid = self.matrix[0].reshape(*self.window.kernel, self.depth, self.columns)
+        """Unscaled weights of a window of two dimensions and one group, [filters, channels, height, width]."""
+        assert self.weights.unscaled is not None
+        grid = self.weights.unscaled[0].reshape(*self.window.kernel, self.depth, self.columns)
         kernels: Array = grid.transpose(3, 2, 0, 1)
         return kernels
 

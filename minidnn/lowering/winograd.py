@@ -19,7 +19,7 @@ from minidnn.plan.program import Cost, Kernel
 from minidnn_kernels.dot import Dot
 from minidnn_kernels.element_type import element_type_of
 from minidnn_kernels.epilogue import Epilogue
-from minidnn_kernels.matmul import pack_for_dot
+from minidnn_kernels.matmul import fill_panels, new_panels, pack_for_dot
 from minidnn_kernels.tile import TileSpec
 from minidnn_kernels.winograd import (
     SPARE_BYTES,
@@ -114,16 +114,24 @@ class Winograd:
 
     def lower(self, builder: Builder, product: Product, bound: BoundEpilogue) -> Value:
         plan = make_plan(self.scheme, product)
-        start, lanes, form = product.weights.start, builder.isa.lanes, (plan.scheme, plan.vectors)
-        packed = product.weights.pack(builder, form, lambda: _pack(plan, product.kernels, start, lanes))
+        form = (plan.scheme, plan.vectors)
+        packed = product.weights.pack(builder, form, lambda: _pack(plan, product, builder.isa.lanes))
         return _add_step(builder, product.anchor, plan, bound, packed, product.window)
 
 
-def _pack(plan: WinogradPlan, kernels: Array, bias: Array | None, lanes: int) -> Array:
+def _pack(plan: WinogradPlan, product: Product, lanes: int) -> Array:
     """The transformed weights as panels, [products, panels, ...]."""
-    transformed = plan.scheme.transform_weights(kernels)[:, None]
-    start = None if bias is None else start_of_sums(plan.scheme, bias)
-    return pack_for_dot(transformed, start, plan.vectors * lanes, plan.dot, lanes)
+    scheme, weights, columns = plan.scheme, product.weights, plan.vectors * lanes
+    if weights.start is not None:
+        transformed = scheme.transform_weights(product.kernels)[:, None]
+        return pack_for_dot(transformed, start_of_sums(scheme, weights.start), columns, plan.dot, lanes)
+    shape = (scheme.products, 1, product.depth, product.columns)
+    panels = new_panels(shape, columns, 1, scheme.element.dtype)
+    # Never all of them beside the panels: the largest layer decides what memory a network takes at most.
+    scale = None if weights.factors is None else weights.factors[0]
+    for begin, part in scheme.transform_parts(product.kernels, columns, scale):
+        fill_panels(panels[:, begin // columns :], part[:, None])
+    return plan.dot.pack(panels, lanes)
 
 
 def _add_step(

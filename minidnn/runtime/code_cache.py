@@ -3,7 +3,7 @@
 An entry is one file named by the hash of everything that determines its content. It begins with the hash
 of its name and of what follows, so a damaged, truncated or renamed entry is noticed and compiled again. Entries
 are written to a temporary file and renamed, so a reader sees all of one or nothing. Cached code is executed: a
-folder that anyone else can write to, or that belongs to someone else, is not used.
+folder or an entry that anyone else can write to, or that belongs to someone else, is not used.
 
 Using an entry sets its time of modification. When the folder has grown beyond its limit, entries go that were
 used longest ago. Any number of processes may do all this at once: an entry that has gone is compiled again.
@@ -76,13 +76,16 @@ class CodeCache:
         self._unmeasured = float(limit)  # bytes written since the folder was measured
 
     def read(self, key: str) -> bytes | None:
-        """The entry of that key (hexadecimal), or None if there is none or it is damaged."""
+        """The entry of that key (hexadecimal), or None if there is none, or it is damaged or not ours alone."""
         if self.folder is None:
             return None
         path = self.folder / f"{key}.o"
         try:
-            content = path.read_bytes()
+            content, why = _read_private(path, self.limit)
         except OSError:
+            return None
+        if why:
+            _log.warning("%s: the cache entry is not used, and compiled again: %s", path, why)
             return None
         digest, payload = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
         if _digest(key, payload) != digest:
@@ -162,6 +165,26 @@ def _note_use(path: Path) -> None:
             os.utime(path)
 
 
+def _not_ours(status: os.stat_result) -> str:
+    """Why what has that status is not to be trusted; empty if only its owner, who is us, can write to it."""
+    if hasattr(os, "getuid") and status.st_uid != os.getuid():
+        return "it belongs to another user"
+    if hasattr(os, "getuid") and status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return "others can write to it"
+    return ""
+
+
+def _read_private(path: Path, most: int) -> tuple[bytes, str]:
+    """A file of at most so many bytes, and why it is not to be read: of the very file that is looked at."""
+    flags = (getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"))
+    with os.fdopen(os.open(path, sum(flags, os.O_RDONLY)), "rb") as file:
+        status = os.fstat(file.fileno())
+        why = _not_ours(status)
+        if not why and not (stat.S_ISREG(status.st_mode) and status.st_size <= most):
+            why = "it is no file, or larger than all entries may be"
+        return (b"", why) if why else (file.read(most), "")
+
+
 def _private(folder: Path) -> tuple[Path | None, str]:
     """The absolute path of the folder, made if need be, if only its owner, who is us, can write to it; else why not."""
     try:
@@ -170,10 +193,5 @@ def _private(folder: Path) -> tuple[Path | None, str]:
         status = folder.lstat()
     except (OSError, ValueError) as error:
         return None, f"{folder}: {error}"
-    if not stat.S_ISDIR(status.st_mode):
-        return None, f"{folder} is not a folder"
-    if hasattr(os, "getuid") and status.st_uid != os.getuid():
-        return None, f"{folder} belongs to another user"
-    if hasattr(os, "getuid") and status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        return None, f"others can write to {folder}"
-    return folder, ""
+    why = _not_ours(status) if stat.S_ISDIR(status.st_mode) else "it is not a folder"
+    return (None, f"{folder}: {why}") if why else (folder, "")

@@ -5,6 +5,9 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import NamedTuple
 
+from minidnn.process_safe import uninterrupted
+from minidnn_kernels.host import host_features
+
 __all__ = ["Feature", "Features", "feature_list"]
 
 _NEVER = [
@@ -54,9 +57,7 @@ def feature_list() -> list[Feature]:
 
     ``ONEDNN`` is there: fusion and int8 on the CPU, which scripts ask for by that name, are minidnn's own.
     """
-    from minidnn_kernels.isa import host_features  # deferred: it imports llvmlite
-
-    cpu = host_features()
+    cpu = uninterrupted(host_features)
     found = {name: llvm in cpu for name, llvm in _OF_CPU.items()} | dict.fromkeys(_NEVER, False)
     found |= {"LAPACK": True, "ONEDNN": True, "INT64_TENSOR_SIZE": True, "OPENCV": find_spec("cv2") is not None}
     return [Feature(name, enabled) for name, enabled in found.items()]

@@ -7,9 +7,11 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
-from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
+
+import llvmlite
 
 import minidnn_kernels
 from minidnn import settings
@@ -21,8 +23,10 @@ from minidnn.runtime.code_cache import CodeCache, default_folder
 from minidnn.runtime.counters import COUNTERS
 from minidnn.runtime.loops import compile_loops
 from minidnn.runtime.messages import announce_compilation
-from minidnn_kernels.codegen import TOOLCHAIN, Loader, emit_object
-from minidnn_kernels.isa import ISAS, Isa, best_isa, get_isa, host_arch, host_cpu, host_features, host_supports
+from minidnn_kernels.fork_lock import FORK_LOCK
+from minidnn_kernels.host import host_arch, missing_features
+from minidnn_kernels.isa import ISAS, Isa, best_isa, get_isa, host_supports
+from minidnn_kernels.loader import Loader
 
 __all__ = ["Library", "Prepared", "chosen_isa", "library"]
 
@@ -36,6 +40,10 @@ def chosen_isa() -> Isa:
     Raises:
         SettingError: ``MINIDNN_ISA`` names no ISA, or one this machine does not have.
     """
+    return uninterrupted(_choose_isa)  # where LLVM must be asked, it is loaded
+
+
+def _choose_isa() -> Isa:
     wanted = settings.ISA.value()
     if not wanted:
         return best_isa()
@@ -45,9 +53,17 @@ def chosen_isa() -> Isa:
         names = ", ".join(isa.name for isa in ISAS)
         raise SettingError(f"{settings.ISA.name}: unknown ISA {settings.quoted(wanted)}; known: {names}") from None
     if not host_supports(isa):
-        missing = sorted({*isa.requires} - host_features()) if isa.arch == host_arch() else [f"the CPU, {isa.arch}"]
+        missing = missing_features(isa.requires) if isa.arch == host_arch() else [f"the CPU, {isa.arch}"]
         raise SettingError(f"{settings.ISA.name}={wanted}: this machine does not have {', '.join(missing)}")
     return isa
+
+
+@cache
+def _toolchain() -> str:
+    """Object code is only good for the versions that made it: LLVM's is told by its library, without loading that."""
+    binding = Path(llvmlite.__file__).parent / "binding"
+    libraries = sorted(f"{path.name}-{path.stat().st_size}" for path in binding.glob("*llvmlite.*"))
+    return f"llvmlite-{llvmlite.__version__} {' '.join(libraries)}"
 
 
 @cache
@@ -141,13 +157,15 @@ class Library:
         with self._loading.here:
             if key not in self._addresses:
                 address = self._loader.load(self._object(key, emit, symbol), symbol)
+                if symbol in self._loader.by_llvm:
+                    _log.info("kernel %s: loaded by LLVM: %s", symbol, self._loader.by_llvm[symbol])
                 self._names[address] = symbol
                 self._addresses[key] = address
             return self._addresses[key]
 
     def _entry(self, key: str) -> str:
         """The name of a cache entry: a hash of all that the code depends on."""
-        content = f"{TOOLCHAIN}\n{_sources_digest()}\n{self.isa!r}\n{key}"
+        content = f"{_toolchain()}\n{_sources_digest()}\n{self.isa!r}\n{key}"
         return hashlib.sha256(content.encode()).hexdigest()
 
     def _object(self, key: str, emit: Callable[[], str], symbol: str = "") -> bytes:
@@ -155,7 +173,7 @@ class Library:
         found = self.cache.read(name)
         is_new = found is None
         if found is None:
-            found = emit_object(emit(), self.isa)
+            found = _compile(emit(), self.isa)
             self.compiled += 1
             self.cache.write(name, found)
         (COUNTERS.kernels_compiled if is_new else COUNTERS.kernels_from_cache).add()
@@ -166,9 +184,23 @@ class Library:
         return found
 
 
-@cache
+def _compile(ir_text: str, isa: Isa) -> bytes:
+    with FORK_LOCK:
+        from minidnn_kernels.codegen import emit_object  # deferred: it loads LLVM
+
+        return emit_object(ir_text, isa)
+
+
 def _loop_key(name: str) -> str:
-    return f"loop {name} by numba {metadata.version('numba')}"
+    return f"loop {name} by numba {_numba()}"
+
+
+@cache
+def _numba() -> str:
+    """Which Numba is installed, by the file that says so: importing it takes long, and so does `importlib.metadata`."""
+    spec = find_spec("numba")
+    version = Path(spec.origin).with_name("_version.py") if spec is not None and spec.origin else None
+    return hashlib.sha256(version.read_bytes()).hexdigest() if version is not None and version.is_file() else ""
 
 
 @cache
@@ -176,7 +208,7 @@ def library() -> Library:
     """The library of this process, for the chosen ISA and the user's cache folder."""
     made = Library(chosen_isa(), CodeCache(default_folder(), settings.CACHE_BYTES.value()))
     if _log.isEnabledFor(logging.INFO):
-        why = f"as {settings.ISA.name} says" if settings.ISA.value() else f"the best that this CPU ({host_cpu()}) has"
+        why = f"as {settings.ISA.name} says" if settings.ISA.value() else "the best that this CPU has"
         _log.info(
             "kernels are made for %s, %s; code cache: %s", made.isa.name, why, made.cache.folder or made.cache.why_off
         )

@@ -14,6 +14,7 @@ from typing import Any
 
 from minidnn.ops.registry import TensorType
 from minidnn.plan.program import Cost, HostStep, NativeStep, describe_step
+from minidnn.process_safe import uninterrupted
 from minidnn.runtime.recording import Run
 from minidnn.untrusted import html_table, printable
 
@@ -36,9 +37,9 @@ class Peaks:
 @cache
 def measure_peaks(threads: int) -> Peaks:
     """The limits with that many threads, measured at the first call, which takes about a second."""
-    from minidnn_kernels.peak import measure_bandwidth, measure_fma_peak  # deferred: it loads LLVM
+    from minidnn_kernels.peak import measure_bandwidth, measure_fma_peak  # deferred: it loads the compiler
 
-    return Peaks(measure_fma_peak(threads), measure_bandwidth(threads))
+    return uninterrupted(lambda: Peaks(measure_fma_peak(threads), measure_bandwidth(threads)))
 
 
 # Why a step may come out above the machine's limits.

@@ -7,19 +7,17 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
+from kernel_kinds import every_kind
 from microkernels import FLOAT_ISAS
 
-from minidnn.runtime.library import KernelSpec
-from minidnn_kernels.codegen import Loader, emit_asm, emit_object
-from minidnn_kernels.copy import TransposeSpec
-from minidnn_kernels.depthwise import DepthwiseSpec, DepthwiseTileSpec
+from minidnn_kernels.codegen import emit_asm, emit_object
 from minidnn_kernels.elementwise import ElementwiseSpec
 from minidnn_kernels.epilogue import OPS, Epilogue, Instruction
-from minidnn_kernels.isa import ISAS, Isa, best_isa, get_isa, host_arch, host_supports
+from minidnn_kernels.host import host_arch
+from minidnn_kernels.isa import ISAS, Isa, best_isa, get_isa, host_supports
+from minidnn_kernels.loader import Loader
 from minidnn_kernels.pooling import PoolSpec
-from minidnn_kernels.rows import RowSpec
 from minidnn_kernels.tile import TileSpec
-from minidnn_kernels.winograd import InputTransform, OutputTransform, schemes_for
 
 every_isa = pytest.mark.parametrize("isa", ISAS, ids=lambda isa: isa.name)
 every_float_isa = pytest.mark.parametrize("isa", FLOAT_ISAS, ids=lambda isa: isa.name)
@@ -94,26 +92,7 @@ def test_a_tile_beyond_the_registers_is_seen_to_spill(isa: Isa) -> None:
 
 @every_isa
 def test_every_kernel_is_generated(isa: Isa) -> None:
-    epilogue = Epilogue((Instruction("load", operand=0), Instruction("add", (0, 1))), ("channel",))
-    specs: list[KernelSpec] = [
-        TileSpec(2, 1, epilogue, masked=True),
-        TileSpec(2, 1, epilogue, scattered=True),
-        DepthwiseTileSpec(2, 1, epilogue, masked=True),
-        DepthwiseSpec(3, 3, 1, 1, 4, epilogue),
-        PoolSpec("max"),
-        PoolSpec("sum", strided=True),
-        RowSpec("softmax"),
-        RowSpec("log_softmax"),
-        RowSpec("layer_norm"),
-        TransposeSpec(),
-        InputTransform(),
-        OutputTransform(epilogue=epilogue),
-    ]
-    for data in ("u8", "s8"):
-        specs += [InputTransform(scheme, data) for scheme in schemes_for(isa, data)]
-        specs += [TileSpec(2, 1, epilogue, True, data)]
-    specs += [OutputTransform(scheme, epilogue) for scheme in schemes_for(isa, "u8")]
-    for spec in specs:
+    for spec in every_kind(isa):
         asm = emit_asm(spec.emit(isa), isa)
         assert re.search(rf"^{spec.name}:", asm, re.MULTILINE)
         assert not _calls(asm), f"{spec.name} calls {_calls(asm)}"

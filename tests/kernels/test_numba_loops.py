@@ -8,8 +8,9 @@ import llvmlite.binding as llvm
 import numpy as np
 import pytest
 
-from minidnn_kernels.codegen import Loader, emit_object
+from minidnn_kernels.codegen import emit_object
 from minidnn_kernels.isa import best_isa
+from minidnn_kernels.loader import Loader
 from minidnn_kernels.loop_words import copy_bytes, copy_item, load, load_i32, scratch, store
 from minidnn_kernels.numba_loops import loop_ir
 

@@ -156,6 +156,44 @@ def test_a_folder_of_somebody_else_is_not_used(tmp_path: Path, monkeypatch: pyte
 
 
 @posix
+@pytest.mark.parametrize("mode", [0o660, 0o606, 0o666])
+def test_an_entry_that_others_can_write_to_is_not_used(cache: CodeCache, mode: int) -> None:
+    cache.write(KEY, b"code")
+    _entry(cache).chmod(mode)
+    assert cache.read(KEY) is None
+    cache.write(KEY, b"code")
+    assert cache.read(KEY) == b"code", "and is replaced"
+    assert stat.S_IMODE(_entry(cache).stat().st_mode) == 0o600
+
+
+@posix
+def test_an_entry_of_somebody_else_is_not_used(cache: CodeCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache.write(KEY, b"code")
+    somebody_else = os.getuid() + 1
+    monkeypatch.setattr(os, "getuid", lambda: somebody_else)
+    assert cache.read(KEY) is None
+    monkeypatch.undo()
+    assert cache.read(KEY) == b"code"
+
+
+@posix
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder", "huge"])
+def test_what_is_no_entry_is_not_read(cache: CodeCache, tmp_path: Path, kind: str) -> None:
+    cache.write("1" * 64, b"code")
+    entry = _entry(cache)
+    if kind == "link":
+        entry.symlink_to(_entry(cache, "1" * 64))
+    elif kind == "pipe":
+        os.mkfifo(entry, 0o600)
+    elif kind == "folder":
+        entry.mkdir(0o700)
+    else:
+        entry.touch(0o600)
+        os.truncate(entry, cache.limit + 1)
+    assert cache.read(KEY) is None
+
+
+@posix
 def test_a_link_to_a_folder_is_not_used(tmp_path: Path) -> None:
     (tmp_path / "target").mkdir(mode=0o700)
     (tmp_path / "link").symlink_to(tmp_path / "target")

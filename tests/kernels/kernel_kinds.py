@@ -1,0 +1,35 @@
+"""A microkernel of every kind, for any instruction set."""
+
+from __future__ import annotations
+
+from minidnn.runtime.library import KernelSpec
+from minidnn_kernels.copy import TransposeSpec
+from minidnn_kernels.depthwise import DepthwiseSpec, DepthwiseTileSpec
+from minidnn_kernels.epilogue import Epilogue, Instruction
+from minidnn_kernels.isa import Isa
+from minidnn_kernels.pooling import PoolSpec
+from minidnn_kernels.rows import RowSpec
+from minidnn_kernels.tile import TileSpec
+from minidnn_kernels.winograd import InputTransform, OutputTransform, schemes_for
+
+
+def every_kind(isa: Isa) -> list[KernelSpec]:
+    epilogue = Epilogue((Instruction("load", operand=0), Instruction("add", (0, 1))), ("channel",))
+    specs: list[KernelSpec] = [
+        TileSpec(2, 1, epilogue, masked=True),
+        TileSpec(2, 1, epilogue, scattered=True),
+        DepthwiseTileSpec(2, 1, epilogue, masked=True),
+        DepthwiseSpec(3, 3, 1, 1, 4, epilogue),
+        PoolSpec("max"),
+        PoolSpec("sum", strided=True),
+        RowSpec("softmax"),
+        RowSpec("log_softmax"),
+        RowSpec("layer_norm"),
+        TransposeSpec(),
+        InputTransform(),
+        OutputTransform(epilogue=epilogue),
+    ]
+    for data in ("u8", "s8"):
+        specs += [InputTransform(scheme, data) for scheme in schemes_for(isa, data)]
+        specs += [TileSpec(2, 1, epilogue, True, data)]
+    return specs + [OutputTransform(scheme, epilogue) for scheme in schemes_for(isa, "u8")]
