@@ -38,12 +38,16 @@ class Builder(Steps):
     def attempt(self, lower: Callable[[], T | None]) -> T | None:
         """What `lower` gives; where that is None, nothing stays of the steps and the memory that it has made."""
         counts = len(self._steps), len(self._constants), len(self._temporaries), len(self._kept)
-        laid_out, by_id = dict(self._laid_out), dict(self._constant_by_id)
+        laid_out, by_id = len(self._laid_out), len(self._constant_by_id)
         made = lower()
         if made is None:
             steps, constants, temporaries, kept = counts
             del self._steps[steps:], self._constants[constants:], self._temporaries[temporaries:], self._kept[kept:]
-            self._laid_out, self._constant_by_id = laid_out, by_id
+            # Nothing in these is replaced: what came last is what was made.
+            while len(self._laid_out) > laid_out:
+                self._laid_out.popitem()
+            while len(self._constant_by_id) > by_id:
+                self._constant_by_id.popitem()
         return made
 
     def address(self, value: Value) -> Address:
