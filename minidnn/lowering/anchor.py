@@ -98,6 +98,12 @@ class Weights:
         return shape
 
     @property
+    def numbers(self) -> Array:
+        """[groups, taps, depth, columns per group], float32 or integers, not scaled yet: what packers read."""
+        assert self.unscaled is not None
+        return self.unscaled
+
+    @property
     def factors(self) -> Array | None:
         """`scale` as float32 [groups, columns per group]: who packs the weights multiplies with less memory."""
         return None if self.scale is None else self.scale.astype(np.float32).reshape(self.shape[0], self.shape[3])
@@ -105,10 +111,9 @@ class Weights:
     @cached_property
     def matrix(self) -> Array:
         """[groups, taps, depth, columns per group], float32 or integers."""
-        assert self.unscaled is not None
         if self.factors is None:
-            return self.unscaled
-        scaled: Array = (self.unscaled * self.factors[:, None, None, :]).astype(np.float32, copy=False)
+            return self.numbers
+        scaled: Array = (self.numbers * self.factors[:, None, None, :]).astype(np.float32, copy=False)
         return scaled
 
     def pack(self, builder: Builder, form: Hashable, make: Callable[[], Array]) -> Array:

@@ -114,12 +114,11 @@ def _add_step(
     """The step for weights read as [groups, taps, depth, columns] of that shape."""
     isa, weights, (groups, taps, depth, columns) = builder.isa, product.weights, shape
 
-    def unscaled() -> Array:
-        assert weights.unscaled is not None
-        return weights.unscaled if shape == weights.shape else np.ascontiguousarray(weights.unscaled).reshape(shape)
+    def numbers() -> Array:
+        return weights.numbers if shape == weights.shape else np.ascontiguousarray(weights.numbers).reshape(shape)
 
     name = weights.know(
-        builder.store, ("dot", taps, product.data.name), lambda: best_dot(isa, product.data.name, unscaled())
+        builder.store, ("dot", taps, product.data.name), lambda: best_dot(isa, product.data.name, numbers())
     )
     dot = product.data.dot(isa, name)
     steps = -(-depth // dot.group)
@@ -136,7 +135,7 @@ def _add_step(
     packed = weights.pack(
         builder,
         form,
-        lambda: pack_for_dot(unscaled(), starts, width, dot, isa.lanes, together, weights.factors),
+        lambda: pack_for_dot(numbers(), starts, width, dot, isa.lanes, together, weights.factors),
     )
     count, pitch = packed.shape[1:]
     panels = Panels(builder.constant(packed), pitch * tiling.panels, count * pitch, 0, steps)

@@ -90,8 +90,7 @@ class Product:
     @cached_property
     def kernels(self) -> Array:
         """Unscaled weights of a window of two dimensions and one group, [filters, channels, height, width]."""
-        assert self.weights.unscaled is not None
-        grid = self.weights.unscaled[0].reshape(*self.window.kernel, self.depth, self.columns)
+        grid = self.weights.numbers[0].reshape(*self.window.kernel, self.depth, self.columns)
         kernels: Array = grid.transpose(3, 2, 0, 1)
         return kernels
 

@@ -117,7 +117,7 @@ class _InputWeights(Weights):
     make: Callable[[], Array] | None = None
 
     @cached_property
-    def matrix(self) -> Array:
+    def numbers(self) -> Array:
         assert self.make is not None
         return self.make().reshape(self.shape)
 
