@@ -295,7 +295,7 @@ def _symbols(rows: Sequence[Any], where: str) -> dict[str, Size]:
             except DataError:
                 continue
             hints = {key[2:-2]: value for key, value in strings.items() if is_hint(key)}
-            for name, size in read_symbols(hints, f"{where}, node {position}").items():
+            for name, size in read_symbols(hints, f"{where}, node {position} ({shown(row.get('name'))})").items():
                 symbols.setdefault(name, size)
     return symbols
 
