@@ -163,7 +163,7 @@ def _add_tap(
     width = vectors // len(panels) * vector_bytes
     with s.loop(const(0), steps, 1, sums) as k:
         offset = s.mul(k.index, const(dot.step_bytes))
-        b_rows = [s.add(panel, s.mul(k.index, const(width)), offset) for offset in panels]
+        b_rows = [s.add(panel, s.mul(k.index, const(width)), begin) for begin in panels]
         for b_row in b_rows:
             for line in range(0, width, _LINE_BYTES):
                 s.prefetch(s.add(b_row, ahead, const(line)))

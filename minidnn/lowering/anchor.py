@@ -111,9 +111,10 @@ class Weights:
     @cached_property
     def matrix(self) -> Array:
         """[groups, taps, depth, columns per group], float32 or integers."""
-        if self.factors is None:
+        factors = self.factors
+        if factors is None:
             return self.numbers
-        scaled: Array = (self.numbers * self.factors[:, None, None, :]).astype(np.float32, copy=False)
+        scaled: Array = (self.numbers * factors[:, None, None, :]).astype(np.float32, copy=False)
         return scaled
 
     def pack(self, builder: Builder, form: Hashable, make: Callable[[], Array]) -> Array:
@@ -151,9 +152,8 @@ def fold(anchor: Anchor, matrix: Array, bias: Array | None, channel_axis: int, o
     if len(known) < len(parameters):
         return unfolded
     scale, shift = affine.numbers(following.attrs, known)
-    new_bias = shift if bias is None else bias * scale + shift
+    new_bias = (shift if bias is None else bias * scale + shift).astype(np.float32)
     origin = None if origin is None else origin.then((following.op_name, following.attrs), known)
-    new_bias = new_bias.astype(np.float32)
     return Weights(matrix, new_bias, anchor.following[1:], following[0], origin=origin, scale=scale)
 
 

@@ -16,11 +16,12 @@ from minidnn.errors import OpError, ShapeError
 from minidnn.ops.checks import normalize_axis, want_dtype, want_filled, want_float, want_rank, want_shape
 from minidnn.ops.registry import Attr, Attrs, Op, TensorType, register
 
-__all__ = ["resample_indices"]
+__all__ = ["COORDINATES", "ROUNDINGS", "resample_indices"]
 
 Array = np.ndarray[Any, Any]
 
-_COORDINATES = (
+# Where a new pixel lies among the old ones, and which is the nearest, by ONNX's names.
+COORDINATES = (
     "half_pixel",
     "half_pixel_symmetric",
     "pytorch_half_pixel",
@@ -29,7 +30,7 @@ _COORDINATES = (
     "tf_crop_and_resize",
     "tf_half_pixel_for_nn",
 )
-_ROUNDINGS = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
+ROUNDINGS = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
 
 
 def _coordinates(attrs: Attrs, n: int, size: int, scale: float) -> Any:
@@ -143,8 +144,8 @@ register(
             Attr("size", "int", low=0),
             Attr("scale", "float"),
             Attr("mode", "str", "linear", choices=("nearest", "linear", "cubic")),
-            Attr("coordinates", "str", "half_pixel", choices=_COORDINATES),
-            Attr("rounding", "str", "round_prefer_floor", choices=_ROUNDINGS),
+            Attr("coordinates", "str", "half_pixel", choices=COORDINATES),
+            Attr("rounding", "str", "round_prefer_floor", choices=ROUNDINGS),
             Attr("cubic_coeff", "float", -0.75),
             Attr("exclude_outside", "bool", False),
             Attr("extrapolation", "float", 0.0),

@@ -10,21 +10,10 @@ import numpy as np
 
 from minidnn.interop.onnx.call import Call, rule
 from minidnn.interop.onnx.values import Value
-from minidnn.ops.sampling import resample_indices
+from minidnn.ops.sampling import COORDINATES, ROUNDINGS, resample_indices
 from minidnn.sizes import Size, example_of, has_sizes
 
 __all__: list[str] = []
-
-_COORDINATES = (
-    "half_pixel",
-    "half_pixel_symmetric",
-    "pytorch_half_pixel",
-    "align_corners",
-    "asymmetric",
-    "tf_crop_and_resize",
-    "tf_half_pixel_for_nn",
-)
-_ROUNDINGS = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
 
 
 @rule("Upsample")
@@ -56,8 +45,8 @@ def _resize(call: Call) -> Value:
         return _resample(call, x, range(x.ndim), _sizes_of(call, x.shape, scales), scales, attrs)
     attrs = {
         "mode": mode,
-        "coordinates": call.text("coordinate_transformation_mode", "half_pixel", _COORDINATES),
-        "rounding": call.text("nearest_mode", "round_prefer_floor", _ROUNDINGS),
+        "coordinates": call.text("coordinate_transformation_mode", "half_pixel", COORDINATES),
+        "rounding": call.text("nearest_mode", "round_prefer_floor", ROUNDINGS),
         "cubic_coeff": call.real("cubic_coeff_a", -0.75),
         "exclude_outside": call.flag("exclude_outside"),
         "extrapolation": call.real("extrapolation_value", 0.0),
