@@ -7,7 +7,7 @@ from typing import Any
 from minidnn.interop.onnx.call import Call, rule
 from minidnn.interop.onnx.values import Value
 
-__all__ = ["einsum", "gemm", "matmul"]
+__all__ = ["einsum", "matmul", "read_gemm"]
 
 
 def matmul(call: Call, a: Value, b: Value) -> Value:
@@ -25,8 +25,13 @@ def _matmul(call: Call) -> Value:
 
 @rule("Gemm")
 def _gemm(call: Call) -> Value:
+    return read_gemm(call)
+
+
+def read_gemm(call: Call) -> Value:
+    """The product that the attributes of ``Gemm`` say."""
     call.ignore("broadcast")
-    return gemm(
+    return _affine(
         call,
         call[0],
         call[1],
@@ -38,7 +43,7 @@ def _gemm(call: Call) -> Value:
     )
 
 
-def gemm(
+def _affine(
     call: Call, a: Value, b: Value, c: Value | None, alpha: float, beta: float, trans_a: bool, trans_b: bool
 ) -> Value:
     """alpha * A @ B + beta * C."""

@@ -10,7 +10,7 @@ import numpy as np
 from minidnn.interop.onnx.call import RULES, Call, UnsupportedNodeError, rule
 from minidnn.interop.onnx.elements import element_of
 from minidnn.interop.onnx.rules.convolution import convolve, read_geometry
-from minidnn.interop.onnx.rules.linear import gemm
+from minidnn.interop.onnx.rules.linear import read_gemm
 from minidnn.interop.onnx.rules.normalization import layer_norm, rms_norm
 from minidnn.interop.onnx.rules.pooling import average_pool
 from minidnn.interop.onnx.rules.quantized import dequantize, integer_matmul, quantize, requantize, scaled, spread
@@ -183,17 +183,7 @@ def _fused_conv(call: Call) -> Value:
 
 @rule("FusedGemm", domain=_MS)
 def _fused_gemm(call: Call) -> Value:
-    call.ignore("broadcast")
-    product = gemm(
-        call,
-        call[0],
-        call[1],
-        call.get(2),
-        call.real("alpha", 1.0),
-        call.real("beta", 1.0),
-        call.flag("transA"),
-        call.flag("transB"),
-    )
+    product = read_gemm(call)
     kind = call.text("activation", "")
     if kind == "LeakyRelu":
         return call.emit("leaky_relu", product, act_type="leaky", slope=call.real("activation_alpha", 0.01))
