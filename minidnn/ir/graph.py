@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
@@ -221,9 +221,10 @@ class Graph:
 
     Attributes:
         hinted_types: the types that follow from hints alone, once they have been found; see `minidnn.ir.infer`.
+        structure: for variables in some order, what it computes, told without names; see `minidnn.lowering.repeat`.
     """
 
-    __slots__ = ("_listing", "_operations", "_order", "_variables", "declared", "hinted_types", "outputs")
+    __slots__ = ("_listing", "_operations", "_order", "_variables", "declared", "hinted_types", "outputs", "structure")
 
     declared: tuple[Node, ...]
     outputs: tuple[Entry, ...]
@@ -237,6 +238,7 @@ class Graph:
         self._variables: tuple[Node, ...] | None = None
         self._operations: tuple[Node, ...] | None = None
         self.hinted_types: Mapping[Entry, TensorType] | None = None
+        self.structure: tuple[tuple[Node, ...], Hashable] | None = None
 
     def nodes(self) -> tuple[Node, ...]:
         """All nodes, inputs before users: depth first from the outputs, in order of inputs.

@@ -15,7 +15,7 @@ from minidnn.errors import OpError, ShapeError
 from minidnn.ir.graph import Entry, Graph, Node, infer_types, make_like, make_variable
 from minidnn.ir.infer import hinted_type
 from minidnn.ops.registry import Attrs, TensorType
-from minidnn.sizes import Guard, Size, bind, example_of, has_sizes, symbols_of
+from minidnn.sizes import Guard, Size, bind, example_of, has_sizes, structure_of, symbols_of
 
 __all__ = [
     "bind_examples",
@@ -156,7 +156,13 @@ def types_by_name(graph: Graph, types: Mapping[str, TensorType]) -> dict[str, tu
         graph: without sizes that depend on values.
         types: of the variables; what the graph says of the shapes of inputs goes first.
     """
-    return dict(_types_by_name(graph, {**types, **input_types(graph)}))
+    same: dict[Any, TensorType] = {}
+    found = _types_by_name(graph, {**types, **input_types(graph)})
+    return {name: tuple([same.setdefault(_structure_of(t), t) for t in made]) for name, made in found}
+
+
+def _structure_of(type_: TensorType) -> Any:
+    return structure_of(type_.shape), type_.dtype, example_of(type_.shape)
 
 
 def _types_by_name(graph: Graph, feed: Mapping[str, TensorType]) -> Iterator[tuple[str, tuple[TensorType, ...]]]:
@@ -171,10 +177,15 @@ def bind_types(
     types: Mapping[str, tuple[TensorType, ...]], sizes: Mapping[str, Any]
 ) -> dict[str, tuple[TensorType, ...]]:
     """The types for these sizes, which must be all that they hold."""
-    return {
-        name: tuple(TensorType(bind(t.shape, sizes), t.dtype) if has_sizes(t.shape) else t for t in made)
-        for name, made in types.items()
-    }
+    bound: dict[int, TensorType] = {}
+
+    def bind_type(type_: TensorType) -> TensorType:
+        if id(type_) not in bound:
+            fixed = not has_sizes(type_.shape)
+            bound[id(type_)] = type_ if fixed else TensorType(bind(type_.shape, sizes), type_.dtype)
+        return bound[id(type_)]
+
+    return {name: tuple(map(bind_type, made)) for name, made in types.items()}
 
 
 def has_sized_attrs(node: Node) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TypeVar
 
 import numpy as np
@@ -15,14 +15,14 @@ from minidnn.lowering.builder import Builder
 from minidnn.lowering.copy import lower_copy
 from minidnn.lowering.epilogue import BoundEpilogue, EpilogueBuilder, operand_type
 from minidnn.lowering.values import PLAIN, Array, Value, physical_order
-from minidnn.lowering.weight_store import WeightStore
+from minidnn.lowering.weight_store import Lookups, Origin
 from minidnn.ops.registry import Attrs, TensorType
 from minidnn.plan.program import Argument
 from minidnn_kernels.element_type import FLOAT32, INT32
 from minidnn_kernels.epilogue import tensor_kind
 from minidnn_kernels.store import CONTEXT, OPERAND
 
-__all__ = ["Anchor", "Origin", "Weights", "epilogue_bytes", "epilogue_context", "fold", "make_epilogue"]
+__all__ = ["Anchor", "Weights", "epilogue_bytes", "epilogue_context", "fold", "make_epilogue"]
 
 T = TypeVar("T")
 
@@ -56,39 +56,45 @@ class Anchor:
 
 
 @dataclass(frozen=True)
-class Origin:
-    """What weights are made of, for programs that make the same: the parameters, and the steps from them on."""
-
-    sources: tuple[Array, ...]
-    steps: tuple[Hashable, ...]
-
-    @staticmethod
-    def of(arrangement: str, *parameters: Array | None) -> Origin:
-        """Those parameters that there are, arranged in a way that tells apart what the shape of a matrix does not."""
-        return Origin(tuple(array for array in parameters if array is not None), (arrangement,))
-
-    def then(self, step: Hashable, sources: Sequence[Array] = ()) -> Origin:
-        """With one more step, of more parameters."""
-        return Origin((*self.sources, *sources), (*self.steps, step))
-
-
-@dataclass(frozen=True)
 class Weights:
     """Weights [groups, taps, depth, columns per group] and bias (columns,), batch norm folded in.
 
-    The matrix is `unscaled`, columns times `scale`: computed at the first need, which there may not be if it has been
-    packed before. No matrix where the right operand is not known yet. `rest` is what is left of the epilogue, behind
-    `result`. Integers have no bias in the epilogue: `start` is what their sums start from, int32 (columns,). Where the
-    origin of all that is not known, it is None.
+    The matrix is `unscaled`, columns times `scale`, and the bias `given_bias` times it, with a shift: `affine` gives
+    both. It is called at the first need, which there may not be if all has been packed before. No matrix where the
+    right operand is not known yet. `rest` is what is left of the epilogue, behind `result`. Integers have no bias in
+    the epilogue: `start` is what their sums start from, int32 (columns,). Where the origin of all that is not known, it
+    is None.
     """
 
     unscaled: Array | None
-    bias: Array | None
+    given_bias: Array | None
     rest: tuple[Node, ...]
     result: Entry | None
     start: Array | None = None
     origin: Origin | None = None
-    scale: Array | None = None
+    affine: Callable[[], tuple[Array, Array]] | None = None
+
+    @property
+    def has_bias(self) -> bool:
+        return self.given_bias is not None or self.affine is not None
+
+    @cached_property
+    def _scale_and_shift(self) -> tuple[Array, Array]:
+        assert self.affine is not None
+        return self.affine()
+
+    @property
+    def bias(self) -> Array | None:
+        """(columns,), with batch norm folded in; None: zeros."""
+        if self.affine is None:
+            return self.given_bias
+        scale, shift = self._scale_and_shift
+        return (shift if self.given_bias is None else self.given_bias * scale + shift).astype(np.float32)
+
+    @property
+    def scale(self) -> Array | None:
+        """(columns,); None: ones."""
+        return None if self.affine is None else self._scale_and_shift[0]
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -123,7 +129,7 @@ class Weights:
             return make()
         return builder.share((form, self.origin.steps, self.shape), self.origin.sources, make)
 
-    def know(self, store: WeightStore, what: Hashable, find: Callable[[], T]) -> T:
+    def know(self, store: Lookups, what: Hashable, find: Callable[[], T]) -> T:
         """What there is to know of matrix and start, found once for all programs of a network."""
         if self.origin is None:
             return find()
@@ -151,10 +157,9 @@ def fold(anchor: Anchor, matrix: Array, bias: Array | None, channel_axis: int, o
     known = [p for p in parameters if p is not None]
     if len(known) < len(parameters):
         return unfolded
-    scale, shift = affine.numbers(following.attrs, known)
-    new_bias = (shift if bias is None else bias * scale + shift).astype(np.float32)
     origin = None if origin is None else origin.then((following.op_name, following.attrs), known)
-    return Weights(matrix, new_bias, anchor.following[1:], following[0], origin=origin, scale=scale)
+    numbers = partial(affine.numbers, following.attrs, known)
+    return Weights(matrix, bias, anchor.following[1:], following[0], origin=origin, affine=numbers)
 
 
 def _spread(builder: Builder, value: Value, type: TensorType, layout: str) -> Value | None:
@@ -181,12 +186,17 @@ def _spread(builder: Builder, value: Value, type: TensorType, layout: str) -> Va
     return result
 
 
-def _padded_channels(builder: Builder, numbers: Array) -> Value:
+def _padded_channels(builder: Builder, make: Callable[[], Array], origin: Origin) -> Value:
     """Per-channel constants with room behind them: a tile reads whole vectors."""
     spare = 4 * builder.isa.lanes
-    memory = np.zeros(numbers.size + spare, np.float32)
-    memory[: numbers.size] = numbers
-    return builder.parameter(memory)
+
+    def pad() -> Array:
+        numbers = make().reshape(-1)
+        memory = np.zeros(numbers.size + spare, np.float32)
+        memory[: numbers.size] = numbers
+        return memory
+
+    return builder.parameter(builder.share(("channels", spare, origin.steps), origin.sources, pad))
 
 
 def _rows(builder: Builder, value: Value, shape: tuple[int, ...]) -> Value | None:
@@ -214,7 +224,8 @@ def make_epilogue(
             return value, "scalar"
         if type is FLOAT32 and math.prod(aligned) == aligned[channel_axis] == shape[channel_axis]:
             if value.array is not None:
-                return _padded_channels(builder, value.array.reshape(-1)), "channel"
+                array = value.array
+                return _padded_channels(builder, lambda: array, Origin.of("channels", array)), "channel"
             return value, "channel"
         if type is FLOAT32 and aligned[channel_axis] == 1:
             rows = _rows(builder, value, (*shape[:channel_axis], 1, *shape[channel_axis + 1 :]))
@@ -222,15 +233,16 @@ def make_epilogue(
         spread = _spread(builder, value, TensorType(shape, value.type.dtype), layout)
         return None if spread is None else (spread, kind)
 
-    def channel_value(numbers: Array, axis: int) -> tuple[Value, str] | None:
+    def channel_value(make: Callable[[], Array], axis: int, origin: Origin) -> tuple[Value, str] | None:
         if axis % len(shape) != channel_axis:
             return None
-        return _padded_channels(builder, numbers), "channel"
+        return _padded_channels(builder, make, origin), "channel"
 
     made = EpilogueBuilder(classify, channel_value)
     start = 0
-    if weights.bias is not None:
-        bias = made.channel(weights.bias, channel_axis)
+    if weights.has_bias:
+        origin = Origin.of("bias", weights.bias) if weights.origin is None else weights.origin.then("bias")
+        bias = made.channel(lambda: np.asarray(weights.bias), channel_axis, origin)
         assert bias is not None
         start = made.apply("add", 0, bias)
     numbers = {weights.result: start} if weights.result is not None else {}

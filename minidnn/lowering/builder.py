@@ -9,6 +9,7 @@ import numpy as np
 
 from minidnn.lowering.copy import lower_copy
 from minidnn.lowering.memory import TEMPORARY, plan_memory
+from minidnn.lowering.repeat import Repetitions
 from minidnn.lowering.steps import Steps
 from minidnn.lowering.values import CHANNELS_LAST, Value, physical_order, strides_of
 from minidnn.lowering.weight_store import WeightStore
@@ -22,7 +23,11 @@ T = TypeVar("T")
 
 
 class Builder(Steps):
-    """Collects steps, and lays values out as they are asked for; `finish` gives the program."""
+    """Collects steps, and lays values out as they are asked for; `finish` gives the program.
+
+    Attributes:
+        repetitions: the layers that have been lowered, for equal ones.
+    """
 
     def __init__(
         self,
@@ -34,6 +39,7 @@ class Builder(Steps):
         super().__init__(isa, usual, store, types)
         self._laid_out: dict[tuple[int, str], Value] = {}
         self._kept: list[Value] = []
+        self.repetitions = Repetitions(self)
 
     def attempt(self, lower: Callable[[], T | None]) -> T | None:
         """What `lower` gives; where that is None, nothing stays of the steps and the memory that it has made."""
@@ -59,6 +65,7 @@ class Builder(Steps):
         value = self._written(value)
         if value.layout == layout or _same_in_memory(value.shape):
             return value if value.layout == layout else Value(value.type, self.address(value), layout)
+        self._reorders += 1
         key = (id(value), layout)
         if key not in self._laid_out:
             result = self.new(value.type, layout)
@@ -72,6 +79,7 @@ class Builder(Steps):
         """The value in memory: itself, or if it is padding around another, what a copy made of it."""
         if value.padded is None:
             return value
+        self._reorders += 1
         key = (id(value), value.layout)
         if key not in self._laid_out:
             padded, source = value.padded, self._written(value.padded.source)

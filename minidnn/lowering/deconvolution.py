@@ -12,13 +12,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from minidnn.lowering.anchor import Anchor, Origin, Weights, epilogue_bytes, epilogue_context, fold, make_epilogue
+from minidnn.lowering.anchor import Anchor, Weights, epilogue_bytes, epilogue_context, fold, make_epilogue
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.epilogue import BoundEpilogue
 from minidnn.lowering.geometry import Window
 from minidnn.lowering.matmul import lower_window
 from minidnn.lowering.tiling import PhaseTiling, choose_phase_tiling
 from minidnn.lowering.values import CHANNELS_LAST, Array, Value
+from minidnn.lowering.weight_store import Origin
 from minidnn.ops.convolution import transposed_geometry
 from minidnn.plan.program import Argument, Cost, Kernel
 from minidnn_kernels.depthwise import DepthwiseTileSpec

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from minidnn.lowering.builder import Builder
 from minidnn.lowering.epilogue import EpilogueBuilder, operand_type
 from minidnn.lowering.tiling import PARTS
 from minidnn.lowering.values import CHANNELS_LAST, PLAIN, Array, Value, physical_order
+from minidnn.lowering.weight_store import Origin
 from minidnn.ops.registry import TensorType
 from minidnn.passes.legality import can_be_epilogue
 from minidnn.plan.program import Argument, Cost, Kernel
@@ -45,9 +46,9 @@ def lower_elementwise(
         aligned = (1,) * (type.ndim - len(value.shape)) + value.shape
         return _broadcastable(builder, value, aligned, layout), kind
 
-    def channel_value(numbers: Array, axis: int) -> tuple[Value, str] | None:
+    def channel_value(make: Callable[[], Array], axis: int, origin: Origin) -> tuple[Value, str] | None:
         aligned = tuple(n if d == axis % type.ndim else 1 for d, n in enumerate(type.shape))
-        return _broadcastable(builder, builder.parameter(numbers), aligned, layout), "tensor"
+        return _laid_out(builder, lambda: make().astype(np.float32), aligned, layout, origin), "tensor"
 
     made = EpilogueBuilder(classify, channel_value)
     first = next(v for v in values if v.array is None or v is values[-1])
@@ -157,11 +158,18 @@ def collapse(
 def _broadcastable(builder: Builder, value: Value, aligned: tuple[int, ...], layout: str) -> Value:
     """The value with a shape of full rank, in the layout of the output."""
     if value.array is not None:
-        array = value.array.reshape(aligned)
-        order = physical_order(len(aligned), layout)
-        form = ("broadcast", aligned, order)
-        packed = builder.share(form, [value.array], lambda: np.ascontiguousarray(array.transpose(order)))
-        return Value(TensorType(aligned, value.type.dtype), builder.constant(packed), layout)
+        array = value.array
+        return _laid_out(builder, lambda: array, aligned, layout, Origin.of("array", array))
     plain = builder.as_layout(value, PLAIN)
     reshaped = Value(TensorType(aligned, value.type.dtype), plain.address, PLAIN)
     return builder.as_layout(reshaped, layout)
+
+
+def _laid_out(
+    builder: Builder, make: Callable[[], Array], aligned: tuple[int, ...], layout: str, origin: Origin
+) -> Value:
+    """A constant of that origin with a shape of full rank, in the layout of the output."""
+    order = physical_order(len(aligned), layout)
+    form = ("broadcast", aligned, order, origin.steps)
+    packed = builder.share(form, origin.sources, lambda: np.ascontiguousarray(make().reshape(aligned).transpose(order)))
+    return Value(TensorType(aligned, packed.dtype), builder.constant(packed), layout)

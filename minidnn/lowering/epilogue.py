@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from minidnn.ir.graph import Entry, Node
 from minidnn.lowering.values import Array, Value
+from minidnn.lowering.weight_store import Origin
 from minidnn.ops.quantization import calibrated_scale
 from minidnn.ops.registry import Attrs, Op
 from minidnn.ops.traits import EpilogueStep
@@ -55,14 +57,14 @@ class EpilogueBuilder:
     Args:
         classify: how the kernel would read a value beside its output: ``tensor``, ``channel``, ``scalar``,
             or None if it cannot.
-        channel_value: makes a constant of (C,) numbers along that axis of the output that the kernel can
-            read, and says of what kind it is; or None if it cannot.
+        channel_value: makes a constant of (C,) numbers of that origin along that axis of the output that the kernel
+            can read, and says of what kind it is; or None if it cannot.
     """
 
     def __init__(
         self,
         classify: Callable[[Value], tuple[Value, str] | None],
-        channel_value: Callable[[Array, int], tuple[Value, str] | None],
+        channel_value: Callable[[Callable[[], Array], int, Origin], tuple[Value, str] | None],
     ) -> None:
         self._classify = classify
         self._channel_value = channel_value
@@ -88,9 +90,12 @@ class EpilogueBuilder:
         self._operands.append(value)
         self._kinds.append(kind)
 
-    def channel(self, numbers: Array, axis: int) -> int | None:
-        """The number of the epilogue's value that holds (C,) constants along that axis of the output."""
-        made = self._channel_value(numbers.astype(np.float32), axis)
+    def channel(self, make: Callable[[], Array], axis: int, origin: Origin) -> int | None:
+        """The number of the epilogue's value that holds (C,) constants along that axis of the output.
+
+        `make` gives the numbers where they have not been made before.
+        """
+        made = self._channel_value(make, axis, origin)
         if made is None:
             return None
         self._append_load(*made)
@@ -137,7 +142,8 @@ class EpilogueBuilder:
         """A vector along an axis of the output that is not the last one, as in broadcasting it would be."""
         if value.type.size == 1:
             return self.load(value)
-        return None if value.array is None else self.channel(value.array.reshape(-1), axis)
+        array = value.array
+        return None if array is None else self.channel(lambda: array, axis, Origin.of("vector", array))
 
     def _add_requantize(self, node: Node, numbers: dict[Entry, int], outside: Mapping[Entry, Value]) -> bool:
         if not self._add_dequantize(node, numbers, outside):
@@ -160,11 +166,13 @@ class EpilogueBuilder:
             return False
         assert node.op is not None and node.op.affine is not None
         axis = node.op.affine.axis(node.attrs)
-        scale, shift = node.op.affine.numbers(node.attrs, known)
-        factors = self.channel(scale, axis), self.channel(shift, axis)
-        if factors[0] is None or factors[1] is None:
+        find = partial(node.op.affine.numbers, node.attrs, known)
+        origin = Origin(tuple(known), (node.op_name, node.attrs))
+        scale = self.channel(lambda: find()[0], axis, origin.then("scale"))
+        shift = self.channel(lambda: find()[1], axis, origin.then("shift"))
+        if scale is None or shift is None:
             return False
-        numbers[node[0]] = self.apply("affine", number, factors[0], factors[1])
+        numbers[node[0]] = self.apply("affine", number, scale, shift)
         return True
 
     def _add_dequantize(self, node: Node, numbers: dict[Entry, int], outside: Mapping[Entry, Value]) -> bool:
@@ -181,13 +189,13 @@ class EpilogueBuilder:
                 known = known if channels is None else known * np.float32(channels.reshape(-1)[0])
                 numbers[node[0]] = self.apply("multiply_scalar", number, numbers=(float(known),))
                 return True
-            factor = self.channel(known * channels, node.attrs.axis)
+            factor = self.channel(lambda: known * channels, node.attrs.axis, Origin.of("scales", scale.array, channels))
         else:
             factor = self.load(scale)
             if channels is not None and channels.size == 1 and factor is not None:
                 factor = self.apply("multiply_scalar", factor, numbers=(float(np.float32(channels.reshape(-1)[0])),))
             elif channels is not None and factor is not None:
-                made = self.channel(channels, node.attrs.axis)
+                made = self.channel(lambda: channels, node.attrs.axis, Origin.of("vector", channels))
                 factor = None if made is None else self.apply("multiply", factor, made)
         if factor is None:
             return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -146,7 +147,9 @@ def lower(
             )
             values[node[0]] = value
             continue
-        for i, value in enumerate(_lower_node(builder, node, [values[e] for e in node.inputs])):
+        needed = [values[e] for e in node.inputs]
+        made = builder.repetitions.lower(node, needed, partial(_lower_node, builder, node, needed))
+        for i, value in enumerate(made):
             values[node[i]] = value
     outputs = [values[e] for e in graph.outputs]
     layouts = [v.layout for v in outputs] if output_layouts is None else output_layouts

@@ -8,13 +8,14 @@ from dataclasses import replace
 import numpy as np
 
 from minidnn.lowering.algorithms import lower_product
-from minidnn.lowering.anchor import Anchor, Origin, Weights, fold, make_epilogue
+from minidnn.lowering.anchor import Anchor, Weights, fold, make_epilogue
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.copy import lower_copy
 from minidnn.lowering.geometry import Window
 from minidnn.lowering.matmul_step import Panels, Shape, add_matmul_step
 from minidnn.lowering.tiling import Tiling, choose_tiling
 from minidnn.lowering.values import CHANNELS_LAST, PLAIN, Array, Value
+from minidnn.lowering.weight_store import Origin
 from minidnn.ops.registry import TensorType
 from minidnn_kernels.element_type import FLOAT32, INT8, INT32, UINT8, element_type_of
 

@@ -79,7 +79,7 @@ def add_matmul_step(
         image_pitch=math.prod(window.input) * shape.channels * data.bytes,
         pixel_pitch=shape.channels * data.bytes,
         source_group=shape.depth * data.bytes,
-        table=builder.constant(pixel_table(window, tiling.rows)),
+        table=builder.table(pixel_table(window, tiling.rows)),
         taps=shape.taps,
         depth=panels.steps,
         weights=panels.address,

@@ -23,7 +23,7 @@ Step = NativeStep | HostStep
 
 def _addresses(step: Step) -> Iterator[Address]:
     if isinstance(step, NativeStep):
-        yield from (a for a in step.arguments if isinstance(a, Address))
+        yield from (a for i in step.places if isinstance(a := step.arguments[i], Address))
     else:
         yield from (t.address for t in (*step.inputs, *step.outputs))
 
@@ -68,8 +68,12 @@ def _aligned(size: int) -> int:
 
 def _moved(step: Step, move: Callable[[Address], Address]) -> Step:
     if isinstance(step, NativeStep):
-        arguments = tuple(move(a) if isinstance(a, Address) else a for a in step.arguments)
-        return dataclasses.replace(step, arguments=arguments)
+        arguments = list(step.arguments)
+        for i in step.places:
+            argument = arguments[i]
+            if isinstance(argument, Address):
+                arguments[i] = move(argument)
+        return NativeStep(step.name, step.loop, tuple(arguments), step.parts, step.cost, step.scratch, step.result)
 
     def tensors(group: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return tuple(dataclasses.replace(t, address=move(t.address)) for t in group)

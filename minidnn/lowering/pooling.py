@@ -82,7 +82,7 @@ def add_pooling(
         image_pitch=math.prod(spatial) * channels * kind.bytes,
         pixel_pitch=channels * kind.bytes,
         target_pitch=channels * type.dtype.itemsize,
-        table=builder.constant(_taps(window)),
+        table=builder.table(_taps(window)),
         taps=window.taps,
         pixels=pixels,
         block=block,

@@ -14,7 +14,7 @@ from minidnn.lowering.builder import Builder
 from minidnn.lowering.epilogue import BoundEpilogue
 from minidnn.lowering.geometry import Window
 from minidnn.lowering.values import CHANNELS_LAST, PLAIN, Array, Value
-from minidnn.lowering.weight_store import WeightStore
+from minidnn.lowering.weight_store import Lookups
 from minidnn_kernels.element_type import ElementType
 from minidnn_kernels.isa import Isa
 from minidnn_kernels.winograd import largest_sum
@@ -43,7 +43,7 @@ class Product:
     images: int
     layout: str
     data: ElementType
-    store: WeightStore
+    store: Lookups
 
     @property
     def usual_images(self) -> int:

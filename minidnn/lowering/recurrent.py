@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from minidnn.ir.graph import Node
-from minidnn.lowering.anchor import Origin
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.copy import lower_copy
 from minidnn.lowering.recurrent_layer import Layer, lower_layer
 from minidnn.lowering.values import PLAIN, Array, Value
+from minidnn.lowering.weight_store import Origin
 from minidnn.ops.recurrent import layers_of, recurrent_layer
 from minidnn.ops.recurrent_cells import check_lengths
 from minidnn.ops.registry import TensorType

@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 
 from minidnn.lowering.algorithms import lower_product
-from minidnn.lowering.anchor import Anchor, Origin, Weights
+from minidnn.lowering.anchor import Anchor, Weights
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.copy import lower_copy
 from minidnn.lowering.geometry import Window
 from minidnn.lowering.tiling import MOST_PANELS, choose_panel, choose_tiling
 from minidnn.lowering.values import PLAIN, Array, Value
+from minidnn.lowering.weight_store import Origin
 from minidnn.ops.recurrent_cells import Cell, Direction, folded_bias
 from minidnn.ops.registry import Attrs, TensorType
 from minidnn.plan.program import Address, Cost, Kernel

@@ -3,23 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 
 from minidnn.lowering.memory import TEMPORARY
 from minidnn.lowering.values import PLAIN, Array, Value
-from minidnn.lowering.weight_store import WeightStore
+from minidnn.lowering.weight_store import Lookup, Lookups, WeightStore
 from minidnn.ops.registry import TensorType
 from minidnn.plan.program import Address, Argument, Buffer, Cost, HostStep, KernelSpec, Loop, NativeStep, Tensor
 from minidnn.plan.shared_arrays import SharedArrays
 from minidnn_kernels.isa import Isa
 
-__all__ = ["Steps"]
+__all__ = ["Made", "Mark", "Steps"]
 
 
 # Weights as kernels read them, of all programs.
 _WEIGHTS = SharedArrays()
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How much there was of everything at some time."""
+
+    steps: int
+    temporaries: int
+    reorders: int
+
+
+@dataclass(frozen=True)
+class Made:
+    """What has been made since a mark: steps, sizes of temporary memory, lookups in the network's store.
+
+    `reorders` says how often a value in another layout was asked for, which is shared with whoever asks next.
+    """
+
+    steps: Sequence[NativeStep | HostStep]
+    temporaries: Sequence[int]
+    lookups: Sequence[Lookup]
+    reorders: int
 
 
 class Steps:
@@ -46,7 +69,7 @@ class Steps:
     ) -> None:
         self.isa = isa
         self.varies = usual is not None
-        self.store = WeightStore({}) if store is None else store
+        self.store = Lookups(WeightStore({}) if store is None else store)
         self.types = types or {}
         self._usual = usual or {}
         self._versions: dict[int, int] = {}
@@ -58,16 +81,27 @@ class Steps:
         self._temporaries: list[int] = []
         self._inputs: list[Tensor] = []
         self._ahead: dict[KernelSpec, None] = {}
+        self._tables: dict[int, Array] = {}
+        self._reorders = 0
 
     def input(self, type: TensorType, layout: str = PLAIN) -> Value:
         value = Value(type, Address(Buffer("input", len(self._inputs))), layout)
         self._inputs.append(value.tensor())
         return value
 
+    def usual_types(self, name: str) -> tuple[TensorType, ...] | None:
+        """What the node made in the call that the network was traced with; None: what it makes here."""
+        return self._usual.get(name)
+
     def usual_shape(self, name: str) -> tuple[int, ...] | None:
-        """What shape the node's first output had in the call that the network was traced with; None: this one."""
+        """The shape of the first of `usual_types`."""
         made = self._usual.get(name)
         return None if made is None else made[0].shape
+
+    @property
+    def constants(self) -> Sequence[Array]:
+        """All there are, by number."""
+        return self._constants
 
     def constant(self, array: Array) -> Address:
         """The address of a constant; the same array twice is one constant. The array must not change."""
@@ -78,6 +112,19 @@ class Steps:
             self._constant_by_id[id(array)] = known
         return known
 
+    def table(self, array: Array) -> Address:
+        """The address of a constant that weights have no part in."""
+        self._tables[id(array)] = array
+        return self.constant(array)
+
+    def is_table(self, array: Array) -> bool:
+        return id(array) in self._tables
+
+    def lent(self, array: Array) -> Address:
+        """The address of a constant that `share` gave before."""
+        self._lent[id(array)] = array
+        return self.constant(array)
+
     def share(self, form: Hashable, sources: Sequence[Array], make: Callable[[], Array]) -> Array:
         """What `make` makes of `sources`, once for all programs; `form` tells apart what is made of the same sources.
 
@@ -86,8 +133,13 @@ class Steps:
         versions = [self._versions.get(id(source)) for source in sources]
         if not sources or None in versions:
             return make()
-        key = (form, *versions, self.isa.name)
-        (made,) = self.store.get(key, sources, lambda: _WEIGHTS.share(key, sources, lambda: (make(),)))
+        key = (form, self.isa.name)
+
+        def make_once() -> Array:
+            (made,) = _WEIGHTS.share((*key, *versions), sources, lambda: (make(),))
+            return made
+
+        made = self.store.get(key, sources, make_once)
         self._lent[id(made)] = made
         return made
 
@@ -100,7 +152,7 @@ class Steps:
 
     def parameter(self, array: Array) -> Value:
         """A value whose numbers are known; they become a constant of the program only if a step reads them."""
-        return Value(TensorType.of(array), Address(Buffer("parameter", -1)), PLAIN, array)
+        return self.store.value(array)
 
     def address(self, value: Value) -> Address:
         """Where a step finds the value."""
@@ -114,7 +166,7 @@ class Steps:
 
     def zeros(self, count: int) -> Address:
         """The address of `count` float32 zeros: what padding points at."""
-        return self.constant(_zeros(count))
+        return self.table(_zeros(count))
 
     def temporary(self, nbytes: int) -> Address:
         self._temporaries.append(nbytes)
@@ -140,6 +192,20 @@ class Steps:
     def prepare(self, spec: KernelSpec) -> None:
         """Have a kernel ready that no step of this program calls, but one for other sizes may."""
         self._ahead[spec] = None
+
+    def add(self, step: NativeStep) -> None:
+        self._steps.append(step)
+
+    def mark(self) -> Mark:
+        """How far the program is; lookups are written down from here on."""
+        self.store.notes = []
+        return Mark(len(self._steps), len(self._temporaries), self._reorders)
+
+    def since(self, mark: Mark) -> Made:
+        """What has been made since then."""
+        lookups, self.store.notes = self.store.notes or [], None
+        steps, temporaries = self._steps[mark.steps :], self._temporaries[mark.temporaries :]
+        return Made(steps, temporaries, lookups, self._reorders - mark.reorders)
 
     def host(self, step: HostStep) -> None:
         self._steps.append(step)

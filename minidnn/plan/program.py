@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -103,6 +104,11 @@ class NativeStep:
     cost: Cost = Cost()
     scratch: int = 0
     result: TensorType | None = None
+
+    @cached_property
+    def places(self) -> list[int]:
+        """Which arguments are no numbers: few of many."""
+        return [i for i, argument in enumerate(self.arguments) if type(argument) is not int]
 
 
 @dataclass(frozen=True)
@@ -211,8 +217,11 @@ class Program:
 
     def kernels(self) -> list[KernelSpec]:
         """The microkernels its steps call, each once, in order."""
-        arguments = (a for s in self.steps if isinstance(s, NativeStep) for a in s.arguments)
-        return list(dict.fromkeys(a.spec for a in arguments if isinstance(a, Kernel)))
+        native = (step for step in self.steps if isinstance(step, NativeStep))
+        arguments = (step.arguments[i] for step in native for i in step.places)
+        # Equal layers have the same objects: hashing a specification takes a while.
+        kernels = {id(a.spec): a.spec for a in arguments if isinstance(a, Kernel)}
+        return list(dict.fromkeys(kernels.values()))
 
     def kernels_ahead(self) -> list[KernelSpec]:
         """`kernels`, and those to have ready."""

@@ -59,9 +59,9 @@ class Executor:
         self._idle: list[_Context] = []
         # Compile now, not at the first run.
         native = [step for step in program.steps if isinstance(step, NativeStep)]
-        arguments = [a for step in native for a in (step.loop, *step.arguments)]
+        loops = [a for step in native for a in (step.loop, *(step.arguments[i] for i in step.places))]
         self.prepared = library.prepare(
-            [*_DRIVER_LOOPS, *(a.name for a in arguments if isinstance(a, Loop))], program.kernels_ahead()
+            [*_DRIVER_LOOPS, *(a.name for a in loops if isinstance(a, Loop))], program.kernels_ahead()
         )
         note_program(self)
 
@@ -158,15 +158,23 @@ class _Context:
         words = aligned_words(len(steps) * row_words)
         places = view_words(words)
         in_arena: dict[int, int] = {}
+        resolved: dict[int, int] = {}
         for s, step in enumerate(steps):
             row = s * row_words
-            words[row] = executor.resolve(step.loop)
-            words[row + 1] = step.parts
-            for a, argument in enumerate(step.arguments, row + ROW_ARGUMENTS):
+            arguments = [executor.resolve(step.loop), step.parts, *step.arguments]
+            for i in step.places:
+                argument, place = step.arguments[i], row + ROW_ARGUMENTS + i
                 if isinstance(argument, Address) and argument.buffer.kind == "arena":
-                    in_arena[a] = argument.offset
+                    in_arena[place] = argument.offset
+                    value = 0
+                elif id(argument) in resolved:
+                    value = resolved[id(argument)]
                 else:
-                    words[a] = self._value(executor, argument, places, a)
+                    value = self._value(executor, argument, places, place)
+                    if isinstance(argument, Kernel):
+                        resolved[id(argument)] = value
+                arguments[ROW_ARGUMENTS + i] = value
+            words[row : row + len(arguments)] = arguments
         if in_arena:
             self._in_arena.append((words, np.array([*in_arena]), np.array([*in_arena.values()])))
         self._segments.append(Job(words.reshape(-1, row_words), max(step.parts for step in steps)))

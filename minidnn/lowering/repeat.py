@@ -1,0 +1,243 @@
+"""Layers that are equal but for their weights are lowered once: the others get the same steps with other addresses.
+
+Networks repeat themselves: an encoder's layers, the blocks of a stage. Of a layer, lowering knows what `_layer_key`
+holds, and the numbers of weights, which it makes constants of, or asks about, through the network's store. What it
+asks is written down while the first layer is lowered. Another layer is a repetition if the store has all of that for
+its weights, which is so from the second plan of a network on. A layer whose lowering did anything else, made a constant
+of which nothing tells where it comes from, or a reordered copy that later layers share, is not repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from minidnn.ir.graph import Entry, Node
+from minidnn.lowering.memory import TEMPORARY
+from minidnn.lowering.steps import Mark, Steps
+from minidnn.lowering.values import Array, Value
+from minidnn.ops.registry import TensorType
+from minidnn.plan.program import Address, Argument, Buffer, HostStep, NativeStep
+
+__all__ = ["Repetitions"]
+
+
+def _layer_key(builder: Steps, node: Node, inputs: Sequence[Value]) -> Hashable | None:
+    """All that the node's lowering knows, without names and the numbers of weights; None: it is not to be repeated."""
+    if any(value.padded is not None for value in inputs):
+        return None
+    try:
+        structure = _structure(node)
+    except TypeError:  # an attribute that cannot be a key
+        return None
+    usual = tuple(builder.usual_types(name) for name in _names(node))
+    return (structure, usual, _places(inputs), *map(_value_key, inputs))
+
+
+def _structure(node: Node) -> Hashable:
+    """What a node computes."""
+    graph = node.subgraph
+    if graph is None:
+        return node.op_name, hash(node.attrs), repr(node.attrs)
+    if graph.structure is None or graph.structure[0] is not node.inner_inputs:
+        entries: dict[Entry, int] = {variable[0]: i for i, variable in enumerate(node.inner_inputs)}
+        operations: list[Hashable] = []
+        for inner in graph.operations():
+            operations.append((_structure(inner), *(entries[e] for e in inner.inputs)))
+            for i in range(inner.num_outputs):
+                entries[inner[i]] = len(entries)
+        graph.structure = node.inner_inputs, (*operations, *(entries[e] for e in graph.outputs))
+    return graph.structure[1]
+
+
+def _names(node: Node) -> list[str]:
+    inside = [] if node.subgraph is None else [inner.name for inner in node.subgraph.operations()]
+    return [node.name, *inside]
+
+
+def _value_key(value: Value) -> Hashable:
+    array = value.array
+    if array is None:
+        return value.type, value.layout, value.address.buffer.kind
+    # A single number may become a part of the kernel or of its arguments.
+    number = array.tobytes() if array.size == 1 else None
+    return value.type, value.layout, array.flags.c_contiguous, array.ctypes.data % array.dtype.itemsize, number
+
+
+def _places(inputs: Sequence[Value]) -> Hashable:
+    """Which of the inputs lie in one memory, and how far from each other."""
+    places = []
+    for value in inputs:
+        first = next(i for i, other in enumerate(inputs) if _is_in_same_memory(value, other))
+        distance = 0 if value.array is not None else value.address.offset - inputs[first].address.offset
+        places.append((first, distance))
+    return tuple(places)
+
+
+def _is_in_same_memory(value: Value, other: Value) -> bool:
+    if value.array is not None or other.array is not None:
+        return value.array is other.array
+    return value.address.buffer == other.address.buffer
+
+
+class Repetitions:
+    """The layers of a program that have been lowered, for those that are equal to them.
+
+    Args:
+        builder: of the program.
+    """
+
+    def __init__(self, builder: Steps) -> None:
+        self._builder = builder
+        self._known: dict[Hashable, _Layer | None] = {}
+
+    def lower(self, node: Node, inputs: Sequence[Value], lower: Callable[[], list[Value]]) -> list[Value]:
+        """The outputs of the node: those of an equal one, with its steps repeated, or what `lower` gives."""
+        builder, key = self._builder, _layer_key(self._builder, node, inputs)
+        if key is None:
+            return lower()
+        if key in self._known:
+            known = self._known[key]
+            repeated = None if known is None else known.repeat(builder, _names(node), inputs)
+            return lower() if repeated is None else repeated
+        mark = builder.mark()
+        outputs = lower()
+        try:
+            self._known[key] = _Reader(builder, mark, inputs).read(_names(node), outputs)
+        except _NotRepeatable:
+            self._known[key] = None
+        return outputs
+
+
+class _NotRepeatable(Exception):  # noqa: N818 # nobody else sees it
+    """Something of a layer follows from more than its key."""
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """How a layer was lowered, without names and places in memory.
+
+    Its memory has numbers: the inputs that a run computes, then temporaries, then constants.
+
+    Args:
+        names: of the layer and the nodes inside of it.
+        lookups: what was asked of the network's store: of which inputs, and the answer.
+        temporaries: sizes in bytes.
+        constants: each a table, or the number of a lookup, or -1 less the number of an input.
+        steps: with those arguments that are addresses: position, number of the memory, offset.
+        outputs: type, layout, number of the memory, offset.
+    """
+
+    names: dict[str, int]
+    lookups: Sequence[tuple[Hashable, tuple[int, ...], Any]]
+    temporaries: Sequence[int]
+    constants: Sequence[Array | int]
+    steps: Sequence[tuple[NativeStep, Sequence[tuple[int, int, int]]]]
+    outputs: Sequence[tuple[TensorType, str, int, int]]
+
+    def repeat(self, builder: Steps, names: Sequence[str], inputs: Sequence[Value]) -> list[Value] | None:
+        """The steps again, for the layer of these names; None if the store has something else for its weights."""
+        answers: list[Any] = []
+        for form, sources, expected in self.lookups:
+            answer = builder.store.find(form, [_array(inputs[i]) for i in sources])
+            if not _is_alike(answer, expected):
+                return None
+            answers.append(answer)
+        memory = [value.address for value in inputs]
+        memory += [builder.temporary(size) for size in self.temporaries]
+        for constant in self.constants:
+            if not isinstance(constant, int):
+                memory.append(builder.table(constant))
+            elif constant < 0:
+                memory.append(builder.constant(_array(inputs[-1 - constant])))
+            else:
+                memory.append(builder.lent(answers[constant]))
+        for step, places in self.steps:
+            arguments: list[Argument] = list(step.arguments)
+            for position, number, offset in places:
+                arguments[position] = memory[number] + offset
+            name = names[self.names[step.name]] if step.name in self.names else step.name
+            builder.add(NativeStep(name, step.loop, tuple(arguments), step.parts, step.cost, step.scratch, step.result))
+        return [Value(type, memory[number] + offset, layout) for type, layout, number, offset in self.outputs]
+
+
+def _array(value: Value) -> Array:
+    assert value.array is not None
+    return value.array
+
+
+def _is_alike(answer: Any, expected: Any) -> bool:
+    """Whether lowering does the same with both: numbers of weights go into no step."""
+    if isinstance(expected, np.ndarray):
+        return isinstance(answer, np.ndarray) and (answer.shape, answer.dtype) == (expected.shape, expected.dtype)
+    return answer is not None and bool(answer == expected)
+
+
+class _Reader:
+    """Reads what a builder did since a mark.
+
+    Args:
+        builder: what has lowered a layer.
+        mark: from before.
+        inputs: of the layer.
+    """
+
+    def __init__(self, builder: Steps, mark: Mark, inputs: Sequence[Value]) -> None:
+        self._builder = builder
+        self._made = builder.since(mark)
+        self._inputs = inputs
+        self._memory = {v.address.buffer: i for i, v in reversed([*enumerate(inputs)]) if v.array is None}
+        for index in range(mark.temporaries, mark.temporaries + len(self._made.temporaries)):
+            self._memory[Buffer(TEMPORARY, index)] = len(inputs) + index - mark.temporaries
+        self._arrays = {id(v.array): i for i, v in reversed([*enumerate(inputs)]) if v.array is not None}
+        self._lookups: list[tuple[Hashable, tuple[int, ...], Any]] = []
+        self._constants: list[Array | int] = []
+
+    def read(self, names: Sequence[str], outputs: Sequence[Value]) -> _Layer:
+        """The layer.
+
+        Raises:
+            _NotRepeatable: there is something that is not known to be the same for an equal layer.
+        """
+        if self._made.reorders or any(v.array is not None or v.padded is not None for v in outputs):
+            raise _NotRepeatable
+        for lookup in self._made.lookups:
+            if not all(id(source) in self._arrays for source in lookup.sources):
+                raise _NotRepeatable
+            sources = tuple(self._arrays[id(source)] for source in lookup.sources)
+            self._lookups.append((lookup.form, sources, lookup.answer))
+        steps = [self._step(step) for step in self._made.steps]
+        places = [(v.type, v.layout, *self._place(v.address)) for v in outputs]
+        numbers = {name: i for i, name in reversed([*enumerate(names)])}
+        return _Layer(numbers, self._lookups, self._made.temporaries, self._constants, steps, places)
+
+    def _step(self, step: NativeStep | HostStep) -> tuple[NativeStep, list[tuple[int, int, int]]]:
+        if not isinstance(step, NativeStep):
+            raise _NotRepeatable
+        addresses = ((i, a) for i, a in enumerate(step.arguments) if isinstance(a, Address))
+        return step, [(i, *self._place(address)) for i, address in addresses]
+
+    def _place(self, address: Address) -> tuple[int, int]:
+        number = self._memory.get(address.buffer)
+        if number is None:
+            if address.buffer.kind != "constant":
+                raise _NotRepeatable
+            number = len(self._inputs) + len(self._made.temporaries) + len(self._constants)
+            self._constants.append(self._constant(self._builder.constants[address.buffer.index]))
+            self._memory[address.buffer] = number
+        offset = self._inputs[number].address.offset if number < len(self._inputs) else 0
+        return number, address.offset - offset
+
+    def _constant(self, array: Array) -> Array | int:
+        """A table, or which lookup or input it comes from."""
+        if self._builder.is_table(array):
+            return array
+        for number, (_, _, answer) in enumerate(self._lookups):
+            if answer is array:
+                return number
+        if id(array) not in self._arrays:
+            raise _NotRepeatable
+        return -1 - self._arrays[id(array)]
