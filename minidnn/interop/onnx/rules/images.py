@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from minidnn.interop.onnx.call import Call, rule
+from minidnn.interop.onnx.maker import Maker
 from minidnn.interop.onnx.values import Value
 from minidnn.ops.sampling import COORDINATES, ROUNDINGS, resample_indices
 from minidnn.sizes import Size, example_of, has_sizes
 
-__all__: list[str] = []
+__all__ = ["resample"]
 
 
 @rule("Upsample")
@@ -22,7 +23,7 @@ def _upsample(call: Call) -> Value:
     if call.opset < 7:
         call.fail("it is read from version 7 on")
     scales = call.reals("scales") if call.opset < 9 else call.numbers(1, "scales")
-    return _resample(
+    return resample(
         call,
         call[0],
         range(call[0].ndim),
@@ -42,7 +43,7 @@ def _resize(call: Call) -> Value:
     if call.opset < 11:
         scales = call.numbers(1, "scales")
         attrs: dict[str, Any] = {"mode": mode, "coordinates": "asymmetric", "rounding": "floor"}
-        return _resample(call, x, range(x.ndim), _sizes_of(call, x.shape, scales), scales, attrs)
+        return resample(call, x, range(x.ndim), _sizes_of(call, x.shape, scales), scales, attrs)
     attrs = {
         "mode": mode,
         "coordinates": call.text("coordinate_transformation_mode", "half_pixel", COORDINATES),
@@ -67,7 +68,7 @@ def _resize(call: Call) -> Value:
             scales = [scale] * len(axes)
             sizes = [math.floor(scale * n + 0.5) for n in spatial]
     roi = call.numbers(1, "roi") if attrs["coordinates"] == "tf_crop_and_resize" else None
-    return _resample(call, x, axes, sizes, scales, attrs, roi)
+    return resample(call, x, axes, sizes, scales, attrs, roi)
 
 
 def _sizes_of(call: Call, sizes: Sequence[Any], scales: Sequence[float]) -> list[Any]:
@@ -89,8 +90,8 @@ def _sizes_of(call: Call, sizes: Sequence[Any], scales: Sequence[float]) -> list
     return result
 
 
-def _resample(
-    call: Call,
+def resample(
+    call: Maker,
     x: Value,
     axes: Sequence[int],
     sizes: Sequence[Any],
