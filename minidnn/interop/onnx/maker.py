@@ -30,6 +30,10 @@ class Maker:
     def __init__(self, label: str, builder: Builder) -> None:
         self.label, self.builder = label, builder
 
+    def wants(self, index: int) -> bool:
+        """Whether somebody may read that result of the node."""
+        raise NotImplementedError
+
     def fail(self, why: str) -> NoReturn:
         raise GraphError(f"{self.label}: {why}")
 

@@ -15,7 +15,7 @@ from minidnn.interop.onnx.rules.windows import Pairs, is_symmetric, read_pads, r
 from minidnn.interop.onnx.values import Value
 from minidnn.sizes import has_sizes
 
-__all__ = ["Windows", "average_pool", "max_pool", "mean_pool"]
+__all__ = ["Windows", "average_pool", "max_pool", "max_pool_indices", "mean_pool"]
 
 
 # Elements of a window that are taken one by one.
