@@ -111,6 +111,22 @@ class TorchConversion:
         parameters = (n for n in self.trace.parameters if n in constants and n not in builder.folded)
         return Converted(graph, constants, tuple(parameters), self.trace.decisions)
 
+    # ---- single nodes
+
+    def stand_in(self, name: str, type_: TensorType, element: Element) -> Value:
+        """A tensor of which nothing is known but its type."""
+        return self._builder.input(name, type_, element)
+
+    def suppose(self, name: str, value: Any) -> None:
+        """Let the node of that name be a value."""
+        self._found[name] = value
+
+    def read(self, node: Any) -> None:
+        """Read one node; what it reads has been supposed."""
+        self.trace.run(self._node, node)
+
+    # ---- the walk
+
     def _result(self, node: Any) -> Value:
         found = self._found[node.name]
         if not isinstance(found, Value):

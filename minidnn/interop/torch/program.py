@@ -21,11 +21,13 @@ __all__ = [
     "decompositions",
     "element_of_dtype",
     "import_torch",
+    "is_preserved",
     "is_skipped",
     "live_nodes",
     "node_label",
     "operator_of",
     "port_of",
+    "read_graph",
     "read_program",
 ]
 
@@ -214,9 +216,14 @@ def check_nodes(model: TorchModel, functions: Mapping[str, Any]) -> None:
         raise UnsupportedNodeError(f"{model.label}: {node_label(first)}: the operator is not supported{more}")
 
 
-def decompositions(table: dict[Any, Any]) -> dict[Any, Any]:
+def is_preserved(operator: Any) -> bool:
+    """Whether there is a rule for an operator of PyTorch, so that it need not be decomposed."""
+    return str(operator).removeprefix("aten.") in ATEN
+
+
+def decompositions(table: Mapping[Any, Any]) -> dict[Any, Any]:
     """Of a table of decompositions, those of operators that there is no rule for."""
-    return {op: made for op, made in table.items() if str(op).removeprefix("aten.") not in ATEN}
+    return {operator: made for operator, made in table.items() if not is_preserved(operator)}
 
 
 # ---- exported programs
@@ -286,3 +293,41 @@ def _check_signature(signature: Any, label: str) -> None:
                 f"{label}: the forward method writes to its {what} ({names[:200]}); minidnn is for inference: export "
                 "the module in evaluation mode, module.eval()"
             )
+
+
+# ---- graphs of a compiler
+
+
+def read_graph(graph: Any, label: str, constants: Mapping[str, Any]) -> TorchModel:
+    """A ``torch.fx.GraphModule`` of ATen's operators, whose nodes say by ``meta["val"]`` what they were.
+
+    Args:
+        graph: the graph; its inputs are tensors, and sizes of them.
+        label: what errors call it.
+        constants: tensors that are the same in each call, by the names of their nodes.
+
+    Raises:
+        GraphError: an input or a result is no tensor, and no size of one.
+    """
+    nodes = list(graph.graph.nodes)
+    output = next(node for node in nodes if node.op == "output")
+    results = [*output.args[0]] if isinstance(output.args[0], (tuple, list)) else [output.args[0]]
+    placeholders = [node for node in nodes if node.op == "placeholder"]
+    tensors = [n for n in placeholders if hasattr(n.meta.get("val"), "shape") and n.name not in constants]
+    where: dict[str, tuple[str, int]] = {}
+    for node in tensors:
+        for axis, size in enumerate(node.meta["val"].shape):
+            where.setdefault(str(size), (node.name, axis))
+    live = live_nodes(nodes, results)
+    sizes = {}
+    for node in live:
+        if node.op == "placeholder" and node not in tensors and node.name not in constants:
+            size = str(node.meta.get("val"))
+            if size not in where:
+                raise UnsupportedNodeError(f"{label}: input {node.name!r} is {size}, which is no size of a tensor")
+            sizes[node.name] = where[size]
+    given = {name: (name, constant_of(tensor)) for name, tensor in constants.items()}
+    values = [node.meta["val"] for node in tensors]
+    inputs = tuple(port_of(node.name, value) for node, value in zip(tensors, values, strict=True))
+    outputs = tuple(_result_port(i, r) for i, r in enumerate(results) if hasattr(r, "all_input_nodes"))
+    return TorchModel(label, live, inputs, outputs, results, given, sizes, [*map(example_shape, values)])

@@ -11,6 +11,7 @@ from minidnn.interop.onnx.elements import Element
 from minidnn.interop.onnx.values import Value
 from minidnn.interop.torch.call import Call, aten
 from minidnn.interop.torch.rules.elementwise import cast_to
+from minidnn.interop.torch.rules.linear import dense
 from minidnn.sizes import example_of
 
 __all__: list[str] = []
@@ -89,3 +90,102 @@ def _flash_attention(
     if call.wants(1):
         call.refuse("the logarithm of the sums is not supported as a result")
     return [_attention(call, query, key, value, attn_mask, dropout_p, is_causal, scale), None]
+
+
+# ---- layers that PyTorch computes in one piece at inference
+
+
+def _heads(call: Call, x: Value, heads: int) -> Value:
+    """(batch, length, width) as (batch, heads, length, width / heads)."""
+    batch, length, width = x.shape
+    return call.transpose(call.reshape(x, (batch, length, heads, width // heads)), (0, 2, 1, 3))
+
+
+def _multi_head(
+    call: Call, x: Value, heads: int, qkv: tuple[Value, Value], project: tuple[Value, Value], mask: Value | None
+) -> Value:
+    """Self-attention of samples (batch, length, width)."""
+    batch, length, width = x.shape
+    joined = dense(call, x, *qkv)
+    parts = call.emit_all("split", joined, sections=3, axis=2)
+    query, key, value = (_heads(call, part, heads) for part in parts)
+    if mask is not None:
+        # True is what is left out.
+        mask = call.emit("logical_not", mask) if mask.dtype == np.bool_ else mask
+        if mask.ndim == 2 and mask.dim(0) != mask.dim(1):
+            mask = call.reshape(mask, (batch, 1, 1, length))
+    attended = _attention(call, query, key, value, mask)
+    return dense(call, call.reshape(call.transpose(attended, (0, 2, 1, 3)), (batch, length, width)), *project)
+
+
+def _check_mask(call: Call, mask: Value | None, mask_type: int | None) -> None:
+    if mask is not None and mask_type != 0:
+        call.refuse("a mask of padded keys is not supported in one piece with the layer")
+
+
+@aten("_native_multi_head_attention")
+def _native_multi_head_attention(
+    call: Call,
+    query: Value,
+    key: Value,
+    value: Value,
+    embed_dim: int,
+    num_head: int,
+    qkv_weight: Value,
+    qkv_bias: Value,
+    proj_weight: Value,
+    proj_bias: Value,
+    mask: Value | None = None,
+    need_weights: bool = True,
+    average_attn_weights: bool = True,
+    mask_type: int | None = None,
+) -> list[Value | None]:
+    if query is not key or key is not value or (need_weights and call.wants(1)):
+        call.refuse("attention in one piece is supported to the samples themselves, without its weights as a result")
+    _check_mask(call, mask, mask_type)
+    return [_multi_head(call, query, num_head, (qkv_weight, qkv_bias), (proj_weight, proj_bias), mask), None]
+
+
+@aten("_transformer_encoder_layer_fwd")
+def _encoder_layer(
+    call: Call,
+    x: Value,
+    embed_dim: int,
+    num_heads: int,
+    qkv_weight: Value,
+    qkv_bias: Value,
+    proj_weight: Value,
+    proj_bias: Value,
+    use_gelu: bool,
+    norm_first: bool,
+    eps: float,
+    norm_weight_1: Value,
+    norm_bias_1: Value,
+    norm_weight_2: Value,
+    norm_bias_2: Value,
+    ffn_weight_1: Value,
+    ffn_bias_1: Value,
+    ffn_weight_2: Value,
+    ffn_bias_2: Value,
+    mask: Value | None = None,
+    mask_type: int | None = None,
+) -> Value:
+    _check_mask(call, mask, mask_type)
+
+    def attend(y: Value) -> Value:
+        return _multi_head(call, y, num_heads, (qkv_weight, qkv_bias), (proj_weight, proj_bias), mask)
+
+    def feed(y: Value) -> Value:
+        inner = dense(call, y, ffn_weight_1, ffn_bias_1)
+        active = call.emit("gelu", inner, approximation="erf") if use_gelu else call.emit("relu", inner)
+        return dense(call, active, ffn_weight_2, ffn_bias_2)
+
+    def norm(y: Value, weight: Value, bias: Value) -> Value:
+        return call.emit("layer_norm", y, weight, bias, axis=-1, eps=eps)
+
+    first, second = (norm_weight_1, norm_bias_1), (norm_weight_2, norm_bias_2)
+    if norm_first:
+        x = call.emit("add", x, attend(norm(x, *first)))
+        return call.emit("add", x, feed(norm(x, *second)))
+    x = norm(call.emit("add", x, attend(x)), *first)
+    return norm(call.emit("add", x, feed(x)), *second)

@@ -8,10 +8,10 @@ from minidnn.interop.onnx.rules.linear import einsum, matmul
 from minidnn.interop.onnx.values import Value
 from minidnn.interop.torch.call import Call, aten
 
-__all__: list[str] = []
+__all__ = ["dense"]
 
 
-def _dense(call: Call, x: Value, weight: Value, bias: Value | None) -> Value:
+def dense(call: Call, x: Value, weight: Value, bias: Value | None) -> Value:
     """x @ weight.T + bias, for a weight (outputs, inputs)."""
     inputs = (x, weight) if bias is None else (x, weight, bias)
     return call.emit("fully_connected", *inputs, num_hidden=weight.dim(0), no_bias=bias is None, flatten=False)
@@ -27,8 +27,8 @@ def _is_dense(x: Value, weight: Value) -> bool:
 def _linear(call: Call, x: Value, weight: Value, bias: Value | None = None) -> Value:
     if _is_dense(x, weight) and x.ndim:
         if x.ndim > 1:
-            return _dense(call, x, weight, bias)
-        return call.reshape(_dense(call, call.reshape(x, (1, x.dim(0))), weight, bias), (weight.dim(0),))
+            return dense(call, x, weight, bias)
+        return call.reshape(dense(call, call.reshape(x, (1, x.dim(0))), weight, bias), (weight.dim(0),))
     product = call.emit("matmul", x, call.transpose(weight, (1, 0)) if weight.ndim == 2 else weight)
     return product if bias is None else call.emit("add", product, bias)
 
@@ -36,7 +36,7 @@ def _linear(call: Call, x: Value, weight: Value, bias: Value | None = None) -> V
 def _product(call: Call, a: Value, b: Value) -> Value:
     weight = call.untransposed(b)
     if weight is not None and a.ndim >= 2 and _is_dense(a, weight):
-        return _dense(call, a, weight, None)
+        return dense(call, a, weight, None)
     return matmul(call, a, b)
 
 
@@ -53,7 +53,7 @@ def _times(call: Call, x: Value, factor: Any) -> Value:
 def _addmm(call: Call, bias: Value, a: Value, b: Value, beta: Any = 1, alpha: Any = 1) -> Value:
     weight = call.untransposed(b)
     if weight is not None and beta == alpha == 1 and _is_dense(a, weight) and bias._type.shape == (weight.dim(0),):
-        return _dense(call, a, weight, bias)
+        return dense(call, a, weight, bias)
     product = _times(call, _product(call, a, b), alpha)
     return product if beta == 0 else call.emit("add", product, _times(call, bias, beta))
 
