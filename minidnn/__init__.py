@@ -22,10 +22,12 @@ try:
         gluon,
         image,
         initializer,
+        interop,
         npx,
         numpy,
         onnx,
         profiler,
+        pytorch,
         random,
         recordio,
         runtime,
@@ -58,6 +60,10 @@ try:
         use_np_default_dtype,
         use_np_shape,
     )
+
+    interop.from_torch = pytorch.from_torch
+    interop.register_torch_backend = pytorch.register_torch_backend
+    interop.torch_backend = pytorch.torch_backend
 except BaseException:
     # Where Ctrl-C or an error ends the import, the next one begins from nothing: modules that stay would hold
     # registries which those that are run again fill for the second time.
@@ -87,6 +93,7 @@ __all__ = [
     "image",
     "init",
     "initializer",
+    "interop",
     "is_np_array",
     "is_np_default_dtype",
     "is_np_shape",
@@ -99,6 +106,7 @@ __all__ = [
     "numpy",
     "onnx",
     "profiler",
+    "pytorch",
     "random",
     "recordio",
     "reset_np",

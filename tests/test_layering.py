@@ -43,6 +43,7 @@ LAYERS = {
     "minidnn.symbol": ["minidnn.numpy", "minidnn.interop"],
     "minidnn.gluon": ["minidnn.symbol", "minidnn.npx", "minidnn.image", "minidnn.recordio", "minidnn.initializer"],
     "minidnn.onnx": ["minidnn.gluon"],
+    "minidnn.pytorch": ["minidnn.onnx"],
     "minidnn.contrib": ["minidnn.gluon", "minidnn.onnx"],
     "minidnn.viz": ["minidnn.ir"],
 }

@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from minidnn.interop.torch_checkpoint import read_torch_checkpoint
 from minidnn.interop.torch_names import torch_names
 from minidnn.interop.torch_weights import load_torch
 from minidnn.interop.weights import load_weights
 
-__all__ = ["load_torch", "load_weights", "read_torch_checkpoint", "torch_names"]
+__all__ = [
+    "from_torch",
+    "load_torch",
+    "load_weights",
+    "read_torch_checkpoint",
+    "register_torch_backend",
+    "torch_backend",
+    "torch_names",
+]
+
+# Those of `minidnn.pytorch`, which makes blocks and so stands above; `minidnn` puts them here.
+from_torch: Callable[..., Any]
+register_torch_backend: Callable[..., None]
+torch_backend: Callable[..., Any]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from minidnn.interop.onnx.builder import FindValues, NeedsValuesError
-from minidnn.interop.onnx.call import UnsupportedNodeError
 from minidnn.interop.onnx.convert import MAX_TRIPS, Conversion, Converted, check_operators
+from minidnn.interop.onnx.maker import UnsupportedNodeError
 from minidnn.interop.onnx.model import Model, ModelNode, Port
 from minidnn.interop.onnx.reader import import_onnx, read_model
+from minidnn.interop.onnx.values import Value
 
 __all__ = [
     "MAX_TRIPS",
@@ -18,6 +19,7 @@ __all__ = [
     "NeedsValuesError",
     "Port",
     "UnsupportedNodeError",
+    "Value",
     "check_operators",
     "import_onnx",
     "read_model",

@@ -121,6 +121,10 @@ class Model:
         """What a call gives: the inputs of the graph that have no value in the file."""
         return tuple(port for port in self.graph.inputs if port.name not in self.graph.constants)
 
+    @property
+    def outputs(self) -> tuple[Port, ...]:
+        return self.graph.outputs
+
 
 def shown(text: str) -> str:
     """A text of a file, quoted, fit for a message."""

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from minidnn.interop.onnx.call import Call, rule
+from minidnn.interop.onnx.maker import Maker
 from minidnn.interop.onnx.values import Value
 from minidnn.ops.sampling import COORDINATES, ROUNDINGS, resample_indices
 from minidnn.sizes import Size, example_of, has_sizes
 
-__all__: list[str] = []
+__all__ = ["resample", "scaled_sizes"]
 
 
 @rule("Upsample")
@@ -22,11 +23,11 @@ def _upsample(call: Call) -> Value:
     if call.opset < 7:
         call.fail("it is read from version 7 on")
     scales = call.reals("scales") if call.opset < 9 else call.numbers(1, "scales")
-    return _resample(
+    return resample(
         call,
         call[0],
         range(call[0].ndim),
-        _sizes_of(call, call[0].shape, scales),
+        scaled_sizes(call, call[0].shape, scales),
         scales,
         {
             "mode": "linear" if mode == "bilinear" else mode,
@@ -42,7 +43,7 @@ def _resize(call: Call) -> Value:
     if call.opset < 11:
         scales = call.numbers(1, "scales")
         attrs: dict[str, Any] = {"mode": mode, "coordinates": "asymmetric", "rounding": "floor"}
-        return _resample(call, x, range(x.ndim), _sizes_of(call, x.shape, scales), scales, attrs)
+        return resample(call, x, range(x.ndim), scaled_sizes(call, x.shape, scales), scales, attrs)
     attrs = {
         "mode": mode,
         "coordinates": call.text("coordinate_transformation_mode", "half_pixel", COORDINATES),
@@ -57,7 +58,7 @@ def _resize(call: Call) -> Value:
     spatial = [x.dim(axis) for axis in axes]
     if call.get(2) is not None and call[2]._type.size:
         scales = call.numbers(2, "scales")
-        sizes = _sizes_of(call, spatial, scales)
+        sizes = scaled_sizes(call, spatial, scales)
     else:
         sizes = list(call.ints(3, "sizes"))
         scales = [m / n if has_sizes((m, n)) or n else 1.0 for m, n in zip(sizes, spatial, strict=True)]
@@ -67,10 +68,10 @@ def _resize(call: Call) -> Value:
             scales = [scale] * len(axes)
             sizes = [math.floor(scale * n + 0.5) for n in spatial]
     roi = call.numbers(1, "roi") if attrs["coordinates"] == "tf_crop_and_resize" else None
-    return _resample(call, x, axes, sizes, scales, attrs, roi)
+    return resample(call, x, axes, sizes, scales, attrs, roi)
 
 
-def _sizes_of(call: Call, sizes: Sequence[Any], scales: Sequence[float]) -> list[Any]:
+def scaled_sizes(call: Maker, sizes: Sequence[Any], scales: Sequence[float]) -> list[Any]:
     """The sizes times their scales, rounded down; symbolic where that is a product or a quotient of whole numbers."""
     if len(sizes) != len(scales):
         call.fail(f"scales must have {len(sizes)} numbers, got {len(scales)}")
@@ -89,8 +90,8 @@ def _sizes_of(call: Call, sizes: Sequence[Any], scales: Sequence[float]) -> list
     return result
 
 
-def _resample(
-    call: Call,
+def resample(
+    call: Maker,
     x: Value,
     axes: Sequence[int],
     sizes: Sequence[Any],

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from minidnn.interop.onnx.call import Call, rule
+from minidnn.interop.onnx.maker import Maker
 from minidnn.interop.onnx.values import Value
 
 __all__ = ["einsum", "matmul", "read_gemm"]
 
 
-def matmul(call: Call, a: Value, b: Value) -> Value:
+def matmul(call: Maker, a: Value, b: Value) -> Value:
     """A product of floats or integers; one with a matrix that is known is a dense layer."""
     if a.ndim >= 2 and b.ndim == 2 and b.name and a.element.is_float and b.array is not None and b.array.size:
         weight = call.emit("transpose", b, axes=(1, 0))
@@ -67,7 +68,7 @@ def _affine(
     return call.binary("add", product, c if beta == 1.0 else _times(call, c, beta))
 
 
-def _times(call: Call, x: Value, factor: float) -> Value:
+def _times(call: Maker, x: Value, factor: float) -> Value:
     if x.element.is_float:
         return call.binary("multiply", x, factor)
     return call.emit("multiply", x, call.like(factor, x))
@@ -83,7 +84,7 @@ def _einsum(call: Call) -> Value:
     return einsum(call, call.text("equation"), call.all())
 
 
-def einsum(call: Call, equation: str, values: list[Value]) -> Value:
+def einsum(call: Maker, equation: str, values: list[Value]) -> Value:
     """A sum of products, by transposes, reshapes and matrix products of two factors at a time."""
     terms, result = _parsed(call, equation.replace(" ", ""), [v.ndim for v in values])
     sizes: dict[str, Any] = {}
@@ -103,7 +104,7 @@ def einsum(call: Call, equation: str, values: list[Value]) -> Value:
     return call.transpose(total, [have.index(letter) for letter in result])
 
 
-def _parsed(call: Call, equation: str, ranks: list[int]) -> tuple[list[str], str]:
+def _parsed(call: Maker, equation: str, ranks: list[int]) -> tuple[list[str], str]:
     """The letters of each factor and of the result; the dimensions of ``...`` as digits."""
     left, arrow, right = equation.partition("->")
     terms = left.split(",")
@@ -129,7 +130,7 @@ def _parsed(call: Call, equation: str, ranks: list[int]) -> tuple[list[str], str
     return full, right.replace("...", dots)
 
 
-def _without_repeats(call: Call, value: Value, letters: str) -> tuple[Value, str]:
+def _without_repeats(call: Maker, value: Value, letters: str) -> tuple[Value, str]:
     """The diagonal where an index occurs twice."""
     for letter in dict.fromkeys(letters):
         while letters.count(letter) > 1:
@@ -140,7 +141,7 @@ def _without_repeats(call: Call, value: Value, letters: str) -> tuple[Value, str
     return value, letters
 
 
-def _summed(call: Call, value: Value, letters: str, kept: set[str]) -> tuple[Value, str]:
+def _summed(call: Maker, value: Value, letters: str, kept: set[str]) -> tuple[Value, str]:
     """The value without the indices that nothing else has."""
     axes = tuple(i for i, letter in enumerate(letters) if letter not in kept)
     if not axes:
@@ -150,7 +151,7 @@ def _summed(call: Call, value: Value, letters: str, kept: set[str]) -> tuple[Val
 
 
 def _product(
-    call: Call, left: tuple[Value, str], right: tuple[Value, str], later: set[str], sizes: dict[str, Any]
+    call: Maker, left: tuple[Value, str], right: tuple[Value, str], later: set[str], sizes: dict[str, Any]
 ) -> tuple[Value, str]:
     """Two factors as one: a batched matrix product over the indices that end here."""
     a, in_a = _summed(call, *left, later | set(right[1]))
@@ -180,7 +181,7 @@ def _volume(sizes: dict[str, Any], letters: list[str]) -> Any:
     return volume
 
 
-def _outer(call: Call, left: tuple[Value, str], right: tuple[Value, str], order: list[str]) -> tuple[Value, str]:
+def _outer(call: Maker, left: tuple[Value, str], right: tuple[Value, str], order: list[str]) -> tuple[Value, str]:
     """Two factors that share no index that is summed: their elements, multiplied."""
 
     def spread(value: Value, letters: str) -> Value:

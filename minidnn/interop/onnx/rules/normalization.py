@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from minidnn.interop.onnx.call import Call, rule
+from minidnn.interop.onnx.maker import Maker
 from minidnn.interop.onnx.rules.slicing import pad
 from minidnn.interop.onnx.values import Value
 
@@ -40,7 +41,7 @@ def _layer_norm(call: Call) -> list[Value]:
     return layer_norm(call, call[0], call[1], call.get(2), call.axis(axis, call[0].ndim), eps)
 
 
-def layer_norm(call: Call, x: Value, scale: Value | None, shift: Value | None, axis: int, eps: float) -> list[Value]:
+def layer_norm(call: Maker, x: Value, scale: Value | None, shift: Value | None, axis: int, eps: float) -> list[Value]:
     """The normalized input; mean and inverse deviation behind it where somebody reads them."""
     axes = tuple(range(axis, x.ndim))
     size = math.prod(x.shape[axis:])
@@ -74,7 +75,7 @@ def _rms_norm(call: Call) -> Value:
     return rms_norm(call, call[0], call[1], call.axis(axis, call[0].ndim), eps)
 
 
-def rms_norm(call: Call, x: Value, scale: Value, axis: int, eps: float) -> Value:
+def rms_norm(call: Maker, x: Value, scale: Value, axis: int, eps: float) -> Value:
     """x over the root of its mean square, times a scale."""
     mean = call.emit("mean", call.emit("square", x), axis=tuple(range(axis, x.ndim)), keepdims=True)
     inverse = call.emit("rsqrt", call.binary("add", mean, eps))

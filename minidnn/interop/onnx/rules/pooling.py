@@ -9,20 +9,21 @@ from typing import Any
 import numpy as np
 
 from minidnn.interop.onnx.call import Call, rule
+from minidnn.interop.onnx.maker import Maker
 from minidnn.interop.onnx.rules.slicing import pad
 from minidnn.interop.onnx.rules.windows import Pairs, is_symmetric, read_pads, read_spatial
 from minidnn.interop.onnx.values import Value
 from minidnn.sizes import has_sizes
 
-__all__ = ["average_pool"]
+__all__ = ["Windows", "average_pool", "max_pool", "max_pool_indices", "mean_pool"]
 
 
 # Elements of a window that are taken one by one.
 _MAX_TAPS = 4096
 
 
-class _Windows:
-    """What a pooling's attributes say.
+class Windows:
+    """Where the windows of a pooling lie.
 
     Attributes:
         kernel, strides, dilations: a number for each spatial dimension.
@@ -31,17 +32,19 @@ class _Windows:
         counts: how many windows there are.
     """
 
-    def __init__(self, call: Call, x: Value) -> None:
-        self.rank = rank = x.ndim - 2
-        if rank not in (1, 2, 3):
-            call.refuse(f"one to three spatial dimensions are supported, got an input of {x.ndim} dimensions")
-        self.kernel = read_spatial(call, "kernel_shape", rank)
-        self.strides = read_spatial(call, "strides", rank)
-        self.dilations = read_spatial(call, "dilations", rank)
+    def __init__(
+        self,
+        call: Maker,
+        spatial: Sequence[Any],
+        kernel: Sequence[int],
+        strides: Sequence[int],
+        dilations: Sequence[int],
+        pads: Pairs,
+        is_full: bool,
+    ) -> None:
+        self.rank = len(kernel)
+        self.kernel, self.strides, self.dilations, self.pads = tuple(kernel), tuple(strides), tuple(dilations), pads
         extents = [d * (k - 1) + 1 for k, d in zip(self.kernel, self.dilations, strict=True)]
-        spatial = x.shape[2:]
-        self.pads = read_pads(call, spatial, extents, self.strides)
-        is_full = call.flag("ceil_mode")
         self.counts: list[Any] = []
         self.room: Pairs = []
         for n, extent, stride, (a, b) in zip(spatial, extents, self.strides, self.pads, strict=True):
@@ -65,33 +68,51 @@ class _Windows:
         return {"kernel": self.kernel, "stride": self.strides, "pad": tuple(pads)}
 
 
+def _read_windows(call: Call, x: Value) -> Windows:
+    rank = x.ndim - 2
+    if rank not in (1, 2, 3):
+        call.refuse(f"one to three spatial dimensions are supported, got an input of {x.ndim} dimensions")
+    kernel = read_spatial(call, "kernel_shape", rank)
+    strides = read_spatial(call, "strides", rank)
+    dilations = read_spatial(call, "dilations", rank)
+    extents = [d * (k - 1) + 1 for k, d in zip(kernel, dilations, strict=True)]
+    spatial = x.shape[2:]
+    pads = read_pads(call, spatial, extents, strides)
+    return Windows(call, spatial, kernel, strides, dilations, pads, call.flag("ceil_mode"))
+
+
 @rule("MaxPool")
 def _max_pool(call: Call) -> list[Value]:
     x, order = call[0], call.integer("storage_order", 0)
-    windows = _Windows(call, x)
-    pads = [a for a, _ in windows.room]
+    windows = _read_windows(call, x)
+    result = max_pool(call, x, windows)
+    return [result, max_pool_indices(call, x, windows, bool(order))] if call.wants(1) else [result]
+
+
+def max_pool(call: Maker, x: Value, windows: Windows) -> Value:
+    """The largest elements of windows."""
     if windows.is_plain:
-        result = call.emit("pooling", x, pool_type="max", **windows.attrs(pads))
-    else:
-        lowest = -np.inf if x.element.is_float else x.element.limits[0]
-        padded = pad(call, x, [(0, 0), (0, 0), *windows.room], value=lowest)
-        result = _combined(call, padded, windows, "max")
-    if not call.wants(1):
-        return [result]
+        return call.emit("pooling", x, pool_type="max", **windows.attrs([a for a, _ in windows.room]))
+    lowest = -np.inf if x.element.is_float else x.element.limits[0]
+    padded = pad(call, x, [(0, 0), (0, 0), *windows.room], value=lowest)
+    return _combined(call, padded, windows, "max")
+
+
+def max_pool_indices(call: Maker, x: Value, windows: Windows, column_major: bool = False) -> Value:
+    """Where the largest elements of windows lie, as places in all of `x`."""
     flat = tuple(n for pair in windows.room for n in pair)
-    indices = call.emit(
+    return call.emit(
         "max_pool_indices",
         x,
         kernel=windows.kernel,
         stride=windows.strides,
         dilate=windows.dilations,
         pad=flat,
-        column_major=bool(order),
+        column_major=column_major,
     )
-    return [result, indices]
 
 
-def _combined(call: Call, padded: Value, windows: _Windows, kind: str) -> Value:
+def _combined(call: Maker, padded: Value, windows: Windows, kind: str) -> Value:
     """A pooling, ``max`` or ``sum``, of an array that is padded already; with dilations, one axis after the other."""
     if set(windows.dilations) == {1}:
         return call.emit("pooling", padded, pool_type=kind, **windows.attrs((0,) * windows.rank))
@@ -108,7 +129,7 @@ def _combined(call: Call, padded: Value, windows: _Windows, kind: str) -> Value:
     return result
 
 
-def _every(call: Call, x: Value, axis: int, first: int, count: Any, stride: int) -> Value:
+def _every(call: Maker, x: Value, axis: int, first: int, count: Any, stride: int) -> Value:
     """So many elements along an axis, a stride apart."""
     begin: list[Any] = [None] * x.ndim
     end: list[Any] = [None] * x.ndim
@@ -124,7 +145,11 @@ def _average_pool(call: Call) -> Value:
 
 def average_pool(call: Call, x: Value, include_pad: bool) -> Value:
     """Means of windows; of the pads, only those that the file has count, and only if they do at all."""
-    windows = _Windows(call, x)
+    return mean_pool(call, x, _read_windows(call, x), include_pad)
+
+
+def mean_pool(call: Maker, x: Value, windows: Windows, include_pad: bool) -> Value:
+    """Means of windows; see `average_pool`."""
     if windows.is_plain and (windows.room == windows.pads or not include_pad):
         pads = [a for a, _ in windows.room]
         return call.emit("pooling", x, pool_type="avg", count_include_pad=include_pad, **windows.attrs(pads))
@@ -154,7 +179,7 @@ def _global_pool(call: Call) -> Value:
 @rule("LpPool")
 def _lp_pool(call: Call) -> Value:
     x, p = call[0], call.integer("p", 2)
-    windows = _Windows(call, x)
+    windows = _read_windows(call, x)
     powers = _power(call, call.emit("abs", x), p)
     padded = pad(call, powers, [(0, 0), (0, 0), *windows.room])
     return _power(call, _combined(call, padded, windows, "sum"), 1 / p)
@@ -167,7 +192,7 @@ def _global_lp_pool(call: Call) -> Value:
     return _power(call, call.emit("sum", powers, axis=tuple(range(2, call[0].ndim)), keepdims=True), 1 / p)
 
 
-def _power(call: Call, x: Value, exponent: float) -> Value:
+def _power(call: Maker, x: Value, exponent: float) -> Value:
     if exponent == 1:
         return x
     if exponent == 0.5:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from minidnn.interop.onnx.call import Call, rule
+from minidnn.interop.onnx.maker import Maker
 from minidnn.interop.onnx.values import Value
 from minidnn.sizes import Size, has_sizes
 
@@ -77,7 +78,7 @@ def _pad(call: Call) -> Value:
     return pad(call, x, pairs, mode, value)
 
 
-def pad(call: Call, x: Value, pairs: list[tuple[Any, Any]], mode: str = "constant", value: Any = 0) -> Value:
+def pad(call: Maker, x: Value, pairs: list[tuple[Any, Any]], mode: str = "constant", value: Any = 0) -> Value:
     """The value with so many elements more before and behind, along each axis; fewer where a number is negative."""
     x = crop(call, x, [(max(-a, 0), max(-b, 0)) if _below(a) or _below(b) else (0, 0) for a, b in pairs])
     pairs = [(a if not _below(a) else 0, b if not _below(b) else 0) for a, b in pairs]
@@ -95,7 +96,7 @@ def _below(number: Any) -> bool:
     return bool(number < 0)
 
 
-def _wrapped(call: Call, x: Value, pairs: list[tuple[Any, Any]]) -> Value:
+def _wrapped(call: Maker, x: Value, pairs: list[tuple[Any, Any]]) -> Value:
     """Pads with elements from the other end, as often as it takes."""
     for axis, (before, behind) in enumerate(pairs):
         if has_sizes((before, behind)) or before or behind:
@@ -106,7 +107,7 @@ def _wrapped(call: Call, x: Value, pairs: list[tuple[Any, Any]]) -> Value:
     return x
 
 
-def crop(call: Call, x: Value, pairs: list[tuple[Any, Any]]) -> Value:
+def crop(call: Maker, x: Value, pairs: list[tuple[Any, Any]]) -> Value:
     """The value without so many elements at the beginning and the end of each axis."""
     if all(not has_sizes(pair) and pair == (0, 0) for pair in pairs):
         return x

@@ -1,0 +1,28 @@
+"""Graphs of PyTorch, turned into graphs of ours by a table of rules."""
+
+from __future__ import annotations
+
+from minidnn.interop.torch.convert import TorchConversion, check_model
+from minidnn.interop.torch.program import (
+    TorchModel,
+    decompositions,
+    import_torch,
+    is_preserved,
+    operator_of,
+    read_graph,
+    read_program,
+)
+from minidnn.interop.torch.support import why_unsupported
+
+__all__ = [
+    "TorchConversion",
+    "TorchModel",
+    "check_model",
+    "decompositions",
+    "import_torch",
+    "is_preserved",
+    "operator_of",
+    "read_graph",
+    "read_program",
+    "why_unsupported",
+]

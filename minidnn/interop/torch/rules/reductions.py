@@ -1,0 +1,146 @@
+"""Reductions, running sums, and what sorts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minidnn.interop.onnx.values import Value
+from minidnn.interop.torch.call import Call, Rule, aten
+
+__all__: list[str] = []
+
+
+def _reduced(call: Call, op: str, x: Value, dim: Any, keepdim: bool, **attrs: Any) -> Value:
+    """A reduction in the dtype of the result."""
+    x = call.cast(x, call.dtype)
+    if x.ndim == 0:
+        return x
+    return call.cast(call.emit(op, x, axis=call.dims(dim, x.ndim), keepdims=bool(keepdim), **attrs), call.dtype)
+
+
+def _sum_rule(op: str) -> Rule:
+    def read(call: Call, x: Value, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Value:
+        return _reduced(call, op, x, dim, keepdim)
+
+    return read
+
+
+def _whole_rule(op: str) -> Rule:
+    def read(call: Call, x: Value, dtype: Any = None) -> Value:
+        return _reduced(call, op, x, None, False)
+
+    return read
+
+
+aten("mean.dim")(_sum_rule("mean"))
+aten("mean")(_whole_rule("mean"))
+aten("sum.dim_IntList")(_sum_rule("sum"))
+aten("sum")(_whole_rule("sum"))
+aten("prod.dim_int")(_sum_rule("prod"))
+aten("prod")(_whole_rule("prod"))
+aten("amax")(_sum_rule("max"))
+aten("amin")(_sum_rule("min"))
+
+
+def _extreme_rule(op: str) -> Rule:
+    def read(call: Call, x: Value, dim: int, keepdim: bool = False) -> list[Value | None]:
+        if x.ndim == 0:
+            return [x, call.reshape(call.sizes([0]), ())]
+        axis = call.axis(dim, x.ndim)
+        places = None
+        if call.wants(1):
+            places = call.cast(call.emit(f"arg{op}", x, axis=axis, keepdims=bool(keepdim)), np.int64)
+        return [call.emit(op, x, axis=(axis,), keepdims=bool(keepdim)) if call.wants(0) else None, places]
+
+    return read
+
+
+def _place_rule(op: str) -> Rule:
+    def read(call: Call, x: Value, dim: int | None = None, keepdim: bool = False) -> Value:
+        if dim is None:
+            flat = call.emit(op, call.reshape(x, (-1,)), axis=0, keepdims=False)
+            return call.reshape(flat, (1,) * x.ndim if keepdim else ())
+        if x.ndim == 0:
+            return call.reshape(call.sizes([0]), ())
+        return call.emit(op, x, axis=call.axis(dim, x.ndim), keepdims=bool(keepdim))
+
+    return read
+
+
+for _op in ("max", "min"):
+    aten(_op)(_whole_rule(_op))
+    aten(f"{_op}.dim")(_extreme_rule(_op))
+    aten(f"arg{_op}")(_place_rule(f"arg{_op}"))
+
+
+def _logic_rule(op: str) -> Rule:
+    def read(call: Call, x: Value, dim: Any = None, keepdim: bool = False) -> Value:
+        x = call.cast(x, np.bool_)
+        return x if x.ndim == 0 else call.emit(op, x, axis=call.dims(dim, x.ndim), keepdims=bool(keepdim))
+
+    return read
+
+
+for _op in ("any", "all"):
+    aten(_op, f"{_op}.dim", f"{_op}.dims")(_logic_rule(_op))
+
+
+def _spread_of(call: Call, op: str, x: Value, dim: Any, correction: Any, keepdim: bool) -> Value:
+    ddof = 1 if correction is None else correction
+    if float(ddof) != int(ddof):
+        call.refuse(f"argument 'correction' must be a whole number, got {ddof}")
+    return call.emit(op, x, axis=call.dims(dim, x.ndim), ddof=int(ddof), keepdims=bool(keepdim))
+
+
+@aten("var.correction")
+def _var(call: Call, x: Value, dim: Any = None, correction: Any = None, keepdim: bool = False) -> Value:
+    return _spread_of(call, "var", x, dim, correction, keepdim)
+
+
+@aten("std.correction")
+def _std(call: Call, x: Value, dim: Any = None, correction: Any = None, keepdim: bool = False) -> Value:
+    return _spread_of(call, "std", x, dim, correction, keepdim)
+
+
+@aten("var_mean.correction")
+def _var_mean(call: Call, x: Value, dim: Any = None, correction: Any = None, keepdim: bool = False) -> list[Value]:
+    mean = call.emit("mean", x, axis=call.dims(dim, x.ndim), keepdims=bool(keepdim))
+    return [_spread_of(call, "var", x, dim, correction, keepdim), mean]
+
+
+@aten("cumsum", "cumprod")
+def _cumulated(call: Call, x: Value, dim: int, dtype: Any = None) -> Value:
+    op = "cumprod" if "cumprod" in call.label else "cumsum"
+    x = call.cast(x, call.dtype)
+    return x if x.ndim == 0 else call.emit(op, x, axis=call.axis(dim, x.ndim), dtype=x.dtype)
+
+
+def _first(call: Call, x: Value, dim: int, descending: bool, count: Any = None) -> list[Value]:
+    """The elements along an axis in order, with their places; the first ones alone where there is a count."""
+    axis = call.axis(dim, x.ndim)
+    order = call.emit("argsort", x, axis=axis, descending=bool(descending))
+    if count is not None:
+        order = call.emit("slice_axis", order, axis=axis, begin=0, end=count)
+    return [call.emit("take_along_axis", x, order, axis=axis), call.cast(order, np.int64)]
+
+
+@aten("topk")
+def _topk(call: Call, x: Value, k: Any, dim: int = -1, largest: bool = True, sorted: bool = True) -> list[Value]:
+    return _first(call, x, dim, largest, k)
+
+
+@aten("sort")
+def _sort(call: Call, x: Value, dim: int = -1, descending: bool = False) -> list[Value]:
+    return _first(call, x, dim, descending)
+
+
+@aten("sort.stable")
+def _sort_stable(call: Call, x: Value, stable: Any = None, dim: int = -1, descending: bool = False) -> list[Value]:
+    return _first(call, x, dim, descending)
+
+
+@aten("argsort")
+def _argsort(call: Call, x: Value, dim: int = -1, descending: bool = False) -> Value:
+    return _first(call, x, dim, descending)[1]
