@@ -44,7 +44,9 @@ def recurrent_model(
         given |= {name: a.swapaxes(0, 1) if is_batch_first else a for name, a in states.items()}
     if lengths is not None:
         given["lengths"] = np.array(lengths, np.int32)
-    names = [name if name in given or name in weights else "" for name in ("X", "W", "R", "B", "lengths", "H", "C", "P")]
+    names = [
+        name if name in given or name in weights else "" for name in ("X", "W", "R", "B", "lengths", "H", "C", "P")
+    ]
     while not names[-1]:
         names.pop()
     if is_batch_first:
