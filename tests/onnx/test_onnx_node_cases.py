@@ -20,7 +20,6 @@ from minidnn.ops.checks import DTYPES
 
 # Patterns of names -> why these cases are left out.
 LEFT_OUT = {
-    r"(lstm|gru|rnn|simple_rnn)_.*": "recurrent",
     r"flexattention_(causal_mask|prob_mod|relative_positional|score_mod|soft_cap)": "attention by graphs of its own",
     r"attention_.*bf16.*": "attention, rounded to bfloat16 behind every step",
     r"(adagrad|adam|momentum|nesterov_momentum).*": "training",
