@@ -118,6 +118,8 @@ def _attention(attrs: Attrs, *arrays: Array) -> Array:
         group = heads[0] // key.shape[1]
         key, value = (np.repeat(x, group, axis=1) for x in (key, value))
     seen = _seen(attrs, given, heads)
+    # What lies beyond a length, or comes later than all queries, does not count whatever it holds: no kernel reads it.
+    value = np.where(np.any(seen, axis=-2)[..., None], value, 0)
     scores = attention_scale(attrs, query.shape[-1]) * (query @ np.swapaxes(key, -1, -2))
     if attrs.softcap:
         scores = attrs.softcap * np.tanh(scores / attrs.softcap)
@@ -128,8 +130,6 @@ def _attention(attrs: Attrs, *arrays: Array) -> Array:
     largest = scores.max(axis=-1, keepdims=True, initial=-np.inf)
     weights = np.exp(scores - np.where(np.isneginf(largest), 0, largest))
     total = weights.sum(axis=-1, keepdims=True)
-    # Where nobody is seen a NaN or an infinity of a value does not count either, as it does not in kernels.
-    value = np.where(np.any(seen, axis=-2)[..., None], value, 0)
     return np.asarray(weights / np.where(total == 0, 1, total) @ value)
 
 
