@@ -35,15 +35,6 @@ _DETECTION = (
     "multibox_target",
     "roi_pooling",
 )
-_ATTENTION = (
-    "interleaved_matmul_encdec_qk",
-    "interleaved_matmul_encdec_valatt",
-    "interleaved_matmul_selfatt_qk",
-    "interleaved_matmul_selfatt_valatt",
-    "sldwin_atten_context",
-    "sldwin_atten_mask_like",
-    "sldwin_atten_score",
-)
 
 MISSING: dict[str, dict[str, str]] = {
     "minidnn": {
@@ -101,7 +92,6 @@ MISSING: dict[str, dict[str, str]] = {
         "ctc_loss": _TRAINING,
         **dict.fromkeys(("cond", "foreach", "while_loop"), f"{_LATER}; use if, for and while in a block's forward"),
         **dict.fromkeys(_DETECTION, f"{_LATER}; compute boxes by NumPy, outside of the network"),
-        **dict.fromkeys(_ATTENTION, f"{_LATER}; use mx.npx.batch_dot and mx.npx.softmax"),
         **dict.fromkeys(("deformable_convolution", "modulated_deformable_convolution"), _LATER),
     },
     "minidnn.npx.image": {

@@ -98,6 +98,9 @@ _OTHERS = [
     *(Sample(name, attrs={"axis": axis}) for name in ("softmax", "log_softmax") for axis in (-1, 1)),
     Sample("softmax", ((4,), ()), attrs={"use_length": True}, dtypes=("float32", "int32")),
     *(Sample(name, _PAIR, dtypes=("float32", "bool")) for name in ("masked_softmax", "masked_log_softmax")),
+    Sample("attention", ((4, 3, 6), (2, 5, 6), (2, 5, 7)), attrs={"causal": "last"}),
+    Sample("attention", ((3, 6), (5, 6), (5, 7), ()), attrs={"use_length": True}, dtypes=("float32",) * 3 + ("int32",)),
+    Sample("div_sqrt_dim"),
     *(
         Sample(name, attrs={"axis": axis, "keepdims": keep})
         for name in (
@@ -236,8 +239,19 @@ _OTHERS += [
     Sample("truncate_divide", _PAIR, dtypes=("int32", "int32")),
     Sample("truncate_divide_scalar", attrs={"scalar": 2}, dtypes=("int32",)),
 ]
+_SLIDING: dict[str, Any] = {"w": 1, "symmetric": True}
+_OTHERS += [
+    Sample("interleaved_matmul_selfatt_qk", (), ((4, 2, 12),), {"heads": 2}),
+    Sample("interleaved_matmul_selfatt_valatt", (), ((4, 2, 12), (4, 4, 4)), {"heads": 2}),
+    Sample("interleaved_matmul_encdec_qk", (), ((3, 2, 4), (4, 2, 8)), {"heads": 2}),
+    Sample("interleaved_matmul_encdec_valatt", (), ((4, 2, 8), (4, 3, 4)), {"heads": 2}),
+    Sample("sldwin_atten_score", ((5, 2, 3), (5, 2, 3)), ((2,),), _SLIDING, ("float32", "float32", "int32")),
+    Sample("sldwin_atten_context", ((5, 2, 3), (5, 2, 3)), ((2,),), _SLIDING, ("float32", "float32", "int32")),
+]
 # What has no meaning by itself, or for certain values only, and sizes that do not follow from the batch's.
-LEFT_OUT = frozenset({"fused", "expect_values", *(name for name in list_ops() if get_op(name).is_dynamic)})
+LEFT_OUT = frozenset(
+    {"fused", "expect_values", "sldwin_atten_mask_like", *(name for name in list_ops() if get_op(name).is_dynamic)}
+)
 
 
 def _sampled_by_form() -> list[Sample]:

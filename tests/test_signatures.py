@@ -152,6 +152,7 @@ _PARAMETER_STRUCT = "the record has the order of MXNet's parameter struct, the f
 _NUMPYS_ORDER = "NumPy's order, as in numpy/multiarray.py; the record has that of MXNet's parameter struct"
 # Functions that lack attributes of their record, or have them in another order.
 OTHERWISE = {
+    ("npx", "attention"): "what it is given says which inputs the record has",
     ("npx", "convolution"): _PARAMETER_STRUCT,
     ("npx", "deconvolution"): _PARAMETER_STRUCT,
     ("npx", "log_softmax"): _PARAMETER_STRUCT,

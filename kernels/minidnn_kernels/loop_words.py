@@ -37,6 +37,7 @@ __all__ = [
     "pause",
     "scratch",
     "store",
+    "store_i32",
     "yield_cpu",
 ]
 
@@ -80,6 +81,18 @@ def store(typing_context: Any, address: Any, value: Any) -> Any:
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         builder.store(arguments[1], builder.inttoptr(arguments[0], _I64.as_pointer()), align=8)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp), codegen
+
+
+@intrinsic
+def store_i32(typing_context: Any, address: Any, value: Any) -> Any:
+    """Write the low half of `value` at `address`."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        narrow = builder.trunc(arguments[1], _I32)
+        builder.store(narrow, builder.inttoptr(arguments[0], _I32.as_pointer()), align=4)
         return context.get_dummy_value()
 
     return types.void(types.intp, types.intp), codegen

@@ -11,7 +11,7 @@ from minidnn.lowering.copy import lower_copy
 from minidnn.lowering.memory import TEMPORARY, plan_memory
 from minidnn.lowering.repeat import Repetitions
 from minidnn.lowering.steps import Steps
-from minidnn.lowering.values import CHANNELS_LAST, Value, physical_order, strides_of
+from minidnn.lowering.values import CHANNELS_LAST, PLAIN, Value, View, physical_order, strides_of
 from minidnn.lowering.weight_store import WeightStore
 from minidnn.ops.registry import TensorType
 from minidnn.plan.program import Address, Buffer, Program, Tensor
@@ -62,6 +62,8 @@ class Builder(Steps):
 
     def as_layout(self, value: Value, layout: str) -> Value:
         """The value in that layout: itself, or a reordered copy that later askers share."""
+        if value.view is not None:
+            return self._put_in_order(value, value.view, layout)
         value = self._written(value)
         if value.layout == layout or _same_in_memory(value.shape):
             return value if value.layout == layout else Value(value.type, self.address(value), layout)
@@ -76,7 +78,9 @@ class Builder(Steps):
         return self._laid_out[key]
 
     def _written(self, value: Value) -> Value:
-        """The value in memory: itself, or if it is padding around another, what a copy made of it."""
+        """The value in memory: itself, or if it is padding around another or a view of it, what a copy made of it."""
+        if value.view is not None:
+            return self._put_in_order(value, value.view, PLAIN)
         if value.padded is None:
             return value
         self._reorders += 1
@@ -89,6 +93,24 @@ class Builder(Steps):
             lower_copy(self, "pad", fill, nowhere, result.address, result.strides, value.shape)
             inside = sum(n * s for n, s in zip(padded.low, result.strides, strict=True))
             lower_copy(self, "pad", source, source.strides, result.address + inside, result.strides, source.shape)
+            self._laid_out[key] = result
+            self._kept += [value, result]
+        return self._laid_out[key]
+
+    def strided(self, value: Value) -> tuple[Address, tuple[int, ...]]:
+        """Where the value's first element lies and its strides in bytes, whatever they are: nothing is moved."""
+        if value.view is not None:
+            return self.address(value.view.source) + value.view.offset, value.view.strides
+        written = self._written(value)
+        return self.address(written), written.strides
+
+    def _put_in_order(self, value: Value, view: View, layout: str) -> Value:
+        """A copy of a view in that layout, which later askers share."""
+        key = (id(value), layout)
+        if key not in self._laid_out:
+            result = self.new(value.type, layout)
+            source, strides = view.source, view.strides
+            lower_copy(self, view.name, source, strides, result.address, result.strides, value.shape, view.offset)
             self._laid_out[key] = result
             self._kept += [value, result]
         return self._laid_out[key]

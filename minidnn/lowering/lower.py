@@ -10,6 +10,7 @@ import numpy as np
 from minidnn.errors import GraphError
 from minidnn.ir.graph import Entry, Graph, Node
 from minidnn.lowering.anchor import Anchor
+from minidnn.lowering.attention import lower_attention
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.deconvolution import lower_deconvolution
 from minidnn.lowering.dynamic import lower_dynamic_quantize
@@ -45,8 +46,8 @@ _ANCHORS: dict[str, Callable[[Builder, Anchor], Value | None]] = {
     "quantized_fully_connected": lower_fully_connected,
 }
 
-# Those whose kernels take lengths of sequences, which are integers.
-_WITH_LENGTHS = frozenset({"recurrent", "rnn"})
+# Those whose kernels take lengths of sequences, which are integers, or masks, which are bools: kinds of such dtypes.
+_OTHER_KINDS = {"attention": "iub", "recurrent": "iu", "rnn": "iu"}
 
 _NO_ELEMENTS = "there are no elements to compute"
 
@@ -54,6 +55,7 @@ Rule = Callable[[Builder, Node, Sequence[Value], Sequence[TensorType]], list[Val
 
 # The others; a rule gives None for what its kernel cannot do.
 _RULES: dict[str, Rule] = {
+    "attention": lower_attention,
     "pooling": lower_pooling,
     "recurrent": lower_recurrent,
     "rnn": lower_rnn,
@@ -79,7 +81,7 @@ def has_kernel(op_name: str, types: Sequence[TensorType], attrs: Attrs | None = 
         types: of its inputs.
         attrs: its attributes; None: any that it may have.
     """
-    data = [t for t in types if op_name not in _WITH_LENGTHS or t.dtype.kind not in "iu"]
+    data = [t for t in types if t.dtype.kind not in _OTHER_KINDS.get(op_name, "")]
     if any(t.dtype != np.float32 for t in data) or not all(t.size for t in types):
         return False
     op = get_op(op_name)

@@ -10,7 +10,7 @@ import numpy as np
 from minidnn.ops.registry import TensorType
 from minidnn.plan.program import Address, Tensor
 
-__all__ = ["CHANNELS_LAST", "PLAIN", "Array", "Padded", "Value", "physical_order", "strides_of"]
+__all__ = ["CHANNELS_LAST", "PLAIN", "Array", "Padded", "Value", "View", "physical_order", "strides_of"]
 
 Array = np.ndarray[Any, Any]
 
@@ -45,6 +45,19 @@ class Padded:
     fill: float
 
 
+@dataclass(frozen=True)
+class View:
+    """Elements of `source`, which is in memory, from a byte `offset` on, with other `strides` in bytes.
+
+    A copy that has to be made of it has the name `name`.
+    """
+
+    source: Value
+    offset: int
+    strides: tuple[int, ...]
+    name: str
+
+
 @dataclass(frozen=True, eq=False)
 class Value:
     """A tensor of the program.
@@ -56,6 +69,8 @@ class Value:
         array: the numbers themselves, if they are known now (weights); None for what a run computes.
         padded: the tensor this is with padding around, if that has not been written to memory: a convolution
             pads by itself. `Builder` writes it when somebody else asks for it.
+        view: the elements of another tensor this is, if they have not been put in order: attention and copies read
+            by any strides. `Builder` writes it as it does padding.
     """
 
     type: TensorType
@@ -63,6 +78,7 @@ class Value:
     layout: str = PLAIN
     array: Array | None = None
     padded: Padded | None = None
+    view: View | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:

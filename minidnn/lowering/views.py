@@ -1,4 +1,4 @@
-"""Operators that move data: a new name for the same memory where that is enough, one strided copy elsewhere.
+"""Operators that move data: a new name for the same memory, and one strided copy where a reader needs an order.
 
 What such an operator does to strides is asked of its own reference: run on an array of the right shape and
 strides, NumPy gives a view, and the view's offset and strides say it all. So there is one rule for transpose,
@@ -14,7 +14,7 @@ import numpy as np
 from minidnn.ir.graph import Node
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.copy import lower_copy
-from minidnn.lowering.values import CHANNELS_LAST, PLAIN, Array, Padded, Value, physical_order, strides_of
+from minidnn.lowering.values import CHANNELS_LAST, PLAIN, Array, Padded, Value, View, physical_order, strides_of
 from minidnn.ops.registry import TensorType
 
 __all__ = ["lower_concatenate", "lower_pad", "lower_stack", "lower_view"]
@@ -23,40 +23,50 @@ __all__ = ["lower_concatenate", "lower_pad", "lower_stack", "lower_view"]
 def lower_view(
     builder: Builder, node: Node, inputs: Sequence[Value], types: Sequence[TensorType]
 ) -> list[Value] | None:
-    """Outputs as views or copies of the first input; None if the reference does not give a view."""
+    """Outputs as views of the first input; None if the reference does not give a view."""
     assert node.op is not None
-    if inputs[0].array is not None:
+    value = inputs[0]
+    if value.array is not None:
         return None
-    layouts = [inputs[0].layout] if inputs[0].layout == PLAIN else [inputs[0].layout, PLAIN]
+    layouts = dict.fromkeys((_AS_IT_IS, PLAIN) if value.view is not None else (value.layout, PLAIN))
     for layout in layouts:
-        stand_in = _stand_in(inputs[0], layout)
+        memory, stand_in = _stand_in(value, layout)
         others = [np.empty(v.shape, v.type.dtype) for v in inputs[1:]]
         results = node.op.reference(node.attrs, stand_in, *others)
         views = results if isinstance(results, tuple) else (results,)
-        if all(v.dtype == stand_in.dtype and np.may_share_memory(v, stand_in) for v in views):
-            source = builder.as_layout(inputs[0], layout)
-            return [_placed(builder, node, source, stand_in, v, t) for v, t in zip(views, types, strict=True)]
+        if all(v.dtype == stand_in.dtype and np.may_share_memory(v, memory) for v in views):
+            view = value.view if layout == _AS_IT_IS else None
+            source = builder.as_layout(value, layout) if view is None else view.source
+            return [_placed(builder, node, source, memory, v, t) for v, t in zip(views, types, strict=True)]
     return None
 
 
-def _stand_in(value: Value, layout: str) -> Array:
-    """An array of the value's shape and strides; its numbers are never looked at."""
+# Of a view, beside the layouts: as the other tensor's memory has it.
+_AS_IT_IS = "view"
+
+
+def _stand_in(value: Value, layout: str) -> tuple[Array, Array]:
+    """Memory, and in it an array of the value's shape and strides; its numbers are never looked at."""
+    if layout == _AS_IT_IS:
+        view = value.view
+        assert view is not None
+        memory = np.empty(view.source.nbytes, np.uint8)
+        return memory, np.ndarray(value.shape, value.type.dtype, memory.data, view.offset, view.strides)
     order = physical_order(len(value.shape), layout)
     memory = np.empty(tuple(value.shape[d] for d in order), value.type.dtype)
-    return memory.transpose(np.argsort(order))
+    return memory, memory.transpose(np.argsort(order))
 
 
-def _placed(builder: Builder, node: Node, source: Value, stand_in: Array, view: Array, type: TensorType) -> Value:
-    offset = view.ctypes.data - stand_in.ctypes.data
+def _placed(builder: Builder, node: Node, source: Value, memory: Array, view: Array, type: TensorType) -> Value:
+    offset = view.ctypes.data - memory.ctypes.data
     item = type.dtype.itemsize
     view = view.reshape(type.shape) if view.shape != type.shape else view
+    address = builder.address(source) + offset
     for layout in (PLAIN, CHANNELS_LAST) if len(type.shape) > 2 else (PLAIN,):
         wanted = strides_of(type.shape, item, layout)
         if all(n == 1 or a == b for n, a, b in zip(type.shape, view.strides, wanted, strict=True)):
-            return Value(type, builder.address(source) + offset, layout)
-    result = builder.new(type, PLAIN)
-    lower_copy(builder, node.name, source, view.strides, result.address, result.strides, type.shape, offset)
-    return result
+            return Value(type, address, layout)
+    return Value(type, address, PLAIN, view=View(source, offset, view.strides, node.name))
 
 
 def lower_concatenate(

@@ -27,6 +27,7 @@ from minidnn.npx import (
     quantized,
     random,
     recurrent,
+    transformer,
 )
 from minidnn.npx.files import *  # noqa: F403
 from minidnn.npx.functions import *  # noqa: F403
@@ -37,6 +38,7 @@ from minidnn.npx.normalization import *  # noqa: F403
 from minidnn.npx.operators import *  # noqa: F403
 from minidnn.npx.quantized import *  # noqa: F403
 from minidnn.npx.recurrent import *  # noqa: F403
+from minidnn.npx.transformer import *  # noqa: F403
 from minidnn.random import seed
 from minidnn.util import is_np_array, is_np_default_dtype, is_np_shape, reset_np, set_np, set_np_default_dtype
 
@@ -75,6 +77,7 @@ __all__ += normalization.__all__
 __all__ += operators.__all__
 __all__ += quantized.__all__
 __all__ += recurrent.__all__
+__all__ += transformer.__all__
 
 
 if not TYPE_CHECKING:  # with it, mypy would take every name for one that is there

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from minidnn.ops import (
     activation,
+    attention,
+    attention_products,
     binary,
     bits,
     convolution,
@@ -40,6 +42,8 @@ __all__ = [
     "Op",
     "TensorType",
     "activation",
+    "attention",
+    "attention_products",
     "binary",
     "bits",
     "convolution",

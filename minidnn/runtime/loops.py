@@ -22,6 +22,7 @@ __all__ = ["LOOPS", "compile_loops"]
 LOOPS = {
     "run_loop": "minidnn.runtime.driver",
     "help_loop": "minidnn.runtime.driver",
+    "attention_loop": "minidnn_kernels.attention_loop",
     "matmul_loop": "minidnn_kernels.loops",
     "elementwise_loop": "minidnn_kernels.loops",
     "copy_loop": "minidnn_kernels.loops",

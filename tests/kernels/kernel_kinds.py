@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from minidnn.runtime.library import KernelSpec
+from minidnn_kernels.attention import ADD_EPILOGUE, FinishSpec, PackSpec, WeightsSpec
 from minidnn_kernels.copy import TransposeSpec
 from minidnn_kernels.depthwise import DepthwiseSpec, DepthwiseTileSpec
 from minidnn_kernels.epilogue import Epilogue, Instruction
@@ -26,6 +27,12 @@ def every_kind(isa: Isa) -> list[KernelSpec]:
         RowSpec("log_softmax"),
         RowSpec("layer_norm"),
         TransposeSpec(),
+        WeightsSpec(),
+        WeightsSpec("add", softcap=True, online=True),
+        WeightsSpec("keep", online=True),
+        PackSpec(2),
+        FinishSpec(),
+        TileSpec(2, 1, ADD_EPILOGUE),
         InputTransform(),
         OutputTransform(epilogue=epilogue),
     ]

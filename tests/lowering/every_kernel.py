@@ -67,6 +67,14 @@ def run() -> set[str]:
         made = node("recurrent", var("t"), *map(var, given), **attrs)
         seen.update(steps(check(Graph([made]), {"t": normal(6, 11, 19), **given}, ["i", "h"])))
     add(Graph([node("batch_dot", var("a"), var("c"))]), {"a": normal(2, 9, 20), "c": normal(2, 20, 33)}, [])
+    given = {"q": normal(2, 6, 13, 9), "k": normal(2, 3, 40, 9, seed=1), "v": normal(2, 3, 40, 21, seed=2)}
+    past = {"p": normal(2, 3, 300, 9, seed=3), "r": normal(2, 3, 300, 21, seed=4)}
+    for count in (1, 13):
+        feed = {**given, "q": given["q"][:, :, :count], "m": normal(2, 1, count, 40, seed=5)}
+        made = node("attention", *map(var, feed), causal="last", use_mask=True)
+        seen.update(steps(check(Graph([made]), feed)))
+        feed = {**given, **past, "q": given["q"][:, :, :count]}
+        seen.update(steps(check(Graph([node("attention", *map(var, feed), use_past=True)]), feed)))
     return seen
 
 

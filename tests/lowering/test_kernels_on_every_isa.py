@@ -14,7 +14,16 @@ from minidnn_kernels.isa import ISAS, get_isa, host_supports
 
 _PROGRAM = Path(__file__).with_name("every_kernel.py")
 _LOOPS = {
-    *("copy_loop", "depthwise_loop", "elementwise_loop", "global_pool_loop", "matmul_loop", "pool_loop", "rows_loop"),
+    *(
+        "attention_loop",
+        "copy_loop",
+        "depthwise_loop",
+        "elementwise_loop",
+        "global_pool_loop",
+        "matmul_loop",
+        "pool_loop",
+        "rows_loop",
+    ),
     *("transposed_loop", "winograd_loop"),
 }
 
