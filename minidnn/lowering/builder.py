@@ -37,18 +37,16 @@ class Builder(Steps):
         types: Mapping[str, tuple[TensorType, ...]] | None = None,
     ) -> None:
         super().__init__(isa, usual, store, types)
-        self._laid_out: dict[tuple[int, str], Value] = {}
-        self._kept: list[Value] = []
         self.repetitions = Repetitions(self)
 
     def attempt(self, lower: Callable[[], T | None]) -> T | None:
         """What `lower` gives; where that is None, nothing stays of the steps and the memory that it has made."""
-        counts = len(self._steps), len(self._constants), len(self._temporaries), len(self._kept)
+        counts = len(self._steps), len(self._constants), len(self._temporaries)
         laid_out, by_id = len(self._laid_out), len(self._constant_by_id)
         made = lower()
         if made is None:
-            steps, constants, temporaries, kept = counts
-            del self._steps[steps:], self._constants[constants:], self._temporaries[temporaries:], self._kept[kept:]
+            steps, constants, temporaries = counts
+            del self._steps[steps:], self._constants[constants:], self._temporaries[temporaries:]
             # Nothing in these is replaced: what came last is what was made.
             while len(self._laid_out) > laid_out:
                 self._laid_out.popitem()
@@ -67,15 +65,13 @@ class Builder(Steps):
         value = self._written(value)
         if value.layout == layout or _same_in_memory(value.shape):
             return value if value.layout == layout else Value(value.type, self.address(value), layout)
-        self._reorders += 1
-        key = (id(value), layout)
-        if key not in self._laid_out:
+        result = self.find_laid_out(value, layout)
+        if result is None:
             result = self.new(value.type, layout)
             lower_copy(self, "reorder", value, value.strides, result.address, result.strides, value.shape)
-            self._laid_out[key] = result
-            self._laid_out[id(result), value.layout] = value
-            self._kept += [value, result]
-        return self._laid_out[key]
+            self.keep_laid_out(value, layout, result)
+            self.keep_laid_out(result, value.layout, value)
+        return result
 
     def _written(self, value: Value) -> Value:
         """The value in memory: itself, or if it is padding around another or a view of it, what a copy made of it."""
@@ -83,9 +79,8 @@ class Builder(Steps):
             return self._put_in_order(value, value.view, PLAIN)
         if value.padded is None:
             return value
-        self._reorders += 1
-        key = (id(value), value.layout)
-        if key not in self._laid_out:
+        result = self.find_laid_out(value, value.layout)
+        if result is None:
             padded, source = value.padded, self._written(value.padded.source)
             result = self.new(value.type, source.layout)
             fill = self.parameter(np.full(value.type.ndim * (1,), padded.fill, value.type.dtype))
@@ -93,9 +88,8 @@ class Builder(Steps):
             lower_copy(self, "pad", fill, nowhere, result.address, result.strides, value.shape)
             inside = sum(n * s for n, s in zip(padded.low, result.strides, strict=True))
             lower_copy(self, "pad", source, source.strides, result.address + inside, result.strides, source.shape)
-            self._laid_out[key] = result
-            self._kept += [value, result]
-        return self._laid_out[key]
+            self.keep_laid_out(value, value.layout, result)
+        return result
 
     def strided(self, value: Value) -> tuple[Address, tuple[int, ...]]:
         """Where the value's first element lies and its strides in bytes, whatever they are: nothing is moved."""
@@ -106,14 +100,13 @@ class Builder(Steps):
 
     def _put_in_order(self, value: Value, view: View, layout: str) -> Value:
         """A copy of a view in that layout, which later askers share."""
-        key = (id(value), layout)
-        if key not in self._laid_out:
+        result = self.find_laid_out(value, layout)
+        if result is None:
             result = self.new(value.type, layout)
             source, strides = view.source, view.strides
             lower_copy(self, view.name, source, strides, result.address, result.strides, value.shape, view.offset)
-            self._laid_out[key] = result
-            self._kept += [value, result]
-        return self._laid_out[key]
+            self.keep_laid_out(value, layout, result)
+        return result
 
     def finish(self, outputs: Sequence[Value], layouts: Sequence[str]) -> Program:
         """The program, with temporaries in one arena and outputs where the caller gets them."""

@@ -4,13 +4,13 @@ Networks repeat themselves: an encoder's layers, the blocks of a stage. Of a lay
 holds, and the numbers of weights, which it makes constants of, or asks about, through the network's store. What it
 asks is written down while the first layer is lowered. Another layer is a repetition if the store has all of that for
 its weights, which is so from the second plan of a network on. A layer whose lowering did anything else, made a constant
-of which nothing tells where it comes from, or a reordered copy that later layers share, is not repeated.
+of which nothing tells where it comes from, or read a reordered copy that an earlier one had made, is not repeated.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,6 @@ from minidnn.ir.graph import Entry, Node
 from minidnn.lowering.memory import TEMPORARY
 from minidnn.lowering.steps import Mark, Steps
 from minidnn.lowering.values import Array, Value
-from minidnn.ops.registry import TensorType
 from minidnn.plan.program import Address, Argument, Buffer, HostStep, NativeStep
 
 __all__ = ["Repetitions"]
@@ -27,14 +26,12 @@ __all__ = ["Repetitions"]
 
 def _layer_key(builder: Steps, node: Node, inputs: Sequence[Value]) -> Hashable | None:
     """All that the node's lowering knows, without names and the numbers of weights; None: it is not to be repeated."""
-    if any(value.padded is not None for value in inputs):
-        return None
     try:
         structure = _structure(node)
     except TypeError:  # an attribute that cannot be a key
         return None
     usual = tuple(builder.usual_types(name) for name in _names(node))
-    return (structure, usual, _places(inputs), *map(_value_key, inputs))
+    return (structure, usual, _places([_base(value) for value in inputs]), *map(_value_key, inputs))
 
 
 def _structure(node: Node) -> Hashable:
@@ -58,7 +55,32 @@ def _names(node: Node) -> list[str]:
     return [node.name, *inside]
 
 
+def _step_names(node: Node, inputs: Sequence[Value]) -> list[str]:
+    """What steps may be called after: the node, those inside of it, and those that made the views it reads."""
+    views = [value.view.name for given in inputs for value in _chain(given) if value.view is not None]
+    return [*_names(node), *views]
+
+
+def _chain(value: Value) -> Iterator[Value]:
+    """The value, and what it is elements of."""
+    while True:
+        yield value
+        if value.source is None:
+            return
+        value = value.source
+
+
+def _base(value: Value) -> Value:
+    """What lies in memory."""
+    *_, base = _chain(value)
+    return base
+
+
 def _value_key(value: Value) -> Hashable:
+    if value.padded is not None:
+        return value.type, value.padded.low, repr(value.padded.fill), _value_key(value.padded.source)
+    if value.view is not None:
+        return value.type, value.view.offset, value.view.strides, _value_key(value.view.source)
     array = value.array
     if array is None:
         return value.type, value.layout, value.address.buffer.kind
@@ -68,7 +90,7 @@ def _value_key(value: Value) -> Hashable:
 
 
 def _places(inputs: Sequence[Value]) -> Hashable:
-    """Which of the inputs lie in one memory, and how far from each other."""
+    """Which of the tensors in memory lie side by side, and how far from each other."""
     places = []
     for value in inputs:
         first = next(i for i, other in enumerate(inputs) if _is_in_same_memory(value, other))
@@ -101,12 +123,12 @@ class Repetitions:
             return lower()
         if key in self._known:
             known = self._known[key]
-            repeated = None if known is None else known.repeat(builder, _names(node), inputs)
+            repeated = None if known is None else known.repeat(builder, _step_names(node, inputs), inputs)
             return lower() if repeated is None else repeated
         mark = builder.mark()
         outputs = lower()
         try:
-            self._known[key] = _Reader(builder, mark, inputs).read(_names(node), outputs)
+            self._known[key] = _Reader(builder, mark, inputs).read(_step_names(node, inputs), outputs)
         except _NotRepeatable:
             self._known[key] = None
         return outputs
@@ -123,12 +145,14 @@ class _Layer:
     Its memory has numbers: the inputs that a run computes, then temporaries, then constants.
 
     Args:
-        names: of the layer and the nodes inside of it.
+        names: what its steps may be called after.
         lookups: what was asked of the network's store: of which inputs, and the answer.
         temporaries: sizes in bytes.
         constants: each a table, or the number of a lookup, or -1 less the number of an input.
         steps: with those arguments that are addresses: position, number of the memory, offset.
-        outputs: type, layout, number of the memory, offset.
+        inputs, outputs: its values.
+        laid_out: values that were put into another layout.
+        places: number of the memory and offset of all values that are no inputs, by identity.
     """
 
     names: dict[str, int]
@@ -136,17 +160,24 @@ class _Layer:
     temporaries: Sequence[int]
     constants: Sequence[Array | int]
     steps: Sequence[tuple[NativeStep, Sequence[tuple[int, int, int]]]]
-    outputs: Sequence[tuple[TensorType, str, int, int]]
+    inputs: Sequence[Value]
+    outputs: Sequence[Value]
+    laid_out: Sequence[tuple[Value, str, Value]]
+    places: dict[int, tuple[int, int]]
 
     def repeat(self, builder: Steps, names: Sequence[str], inputs: Sequence[Value]) -> list[Value] | None:
         """The steps again, for the layer of these names; None if the store has something else for its weights."""
+        pairs = zip(self.inputs, inputs, strict=True)
+        given = {id(old): new for pair in pairs for old, new in zip(*map(_chain, pair), strict=True)}
+        if any(id(v) in given and builder.find_laid_out(given[id(v)], layout) for v, layout, _ in self.laid_out):
+            return None
         answers: list[Any] = []
         for form, sources, expected in self.lookups:
             answer = builder.store.find(form, [_array(inputs[i]) for i in sources])
             if not _is_alike(answer, expected):
                 return None
             answers.append(answer)
-        memory = [value.address for value in inputs]
+        memory = [_base(value).address for value in inputs]
         memory += [builder.temporary(size) for size in self.temporaries]
         for constant in self.constants:
             if not isinstance(constant, int):
@@ -159,14 +190,34 @@ class _Layer:
             arguments: list[Argument] = list(step.arguments)
             for position, number, offset in places:
                 arguments[position] = memory[number] + offset
-            name = names[self.names[step.name]] if step.name in self.names else step.name
+            name = self._renamed(step.name, names)
             builder.add(NativeStep(name, step.loop, tuple(arguments), step.parts, step.cost, step.scratch, step.result))
-        return [Value(type, memory[number] + offset, layout) for type, layout, number, offset in self.outputs]
+        for value, layout, result in self.laid_out:
+            pair = [self._renewed(v, given, memory, names) for v in (value, result)]
+            builder.keep_laid_out(pair[0], layout, pair[1])
+        return [self._renewed(value, given, memory, names) for value in self.outputs]
+
+    def _renamed(self, name: str, names: Sequence[str]) -> str:
+        return names[self.names[name]] if name in self.names else name
+
+    def _renewed(self, value: Value, made: dict[int, Value], memory: Sequence[Address], names: Sequence[str]) -> Value:
+        """The value as the other layer gives it; `made` are those that there are, by identity of this layer's."""
+        if id(value) not in made:
+            number, offset = self.places[id(value)]
+            view, padded = value.view, value.padded
+            if view is not None:
+                source = self._renewed(view.source, made, memory, names)
+                view = replace(view, source=source, name=self._renamed(view.name, names))
+            if padded is not None:
+                padded = replace(padded, source=self._renewed(padded.source, made, memory, names))
+            made[id(value)] = replace(value, address=memory[number] + offset, view=view, padded=padded)
+        return made[id(value)]
 
 
 def _array(value: Value) -> Array:
-    assert value.array is not None
-    return value.array
+    array = _base(value).array
+    assert array is not None
+    return array
 
 
 def _is_alike(answer: Any, expected: Any) -> bool:
@@ -189,10 +240,12 @@ class _Reader:
         self._builder = builder
         self._made = builder.since(mark)
         self._inputs = inputs
-        self._memory = {v.address.buffer: i for i, v in reversed([*enumerate(inputs)]) if v.array is None}
+        self._bases = [_base(value) for value in inputs]
+        bases = [*reversed([*enumerate(self._bases)])]
+        self._memory = {base.address.buffer: i for i, base in bases if base.array is None}
         for index in range(mark.temporaries, mark.temporaries + len(self._made.temporaries)):
             self._memory[Buffer(TEMPORARY, index)] = len(inputs) + index - mark.temporaries
-        self._arrays = {id(v.array): i for i, v in reversed([*enumerate(inputs)]) if v.array is not None}
+        self._arrays = {id(base.array): i for i, base in bases if base.array is not None}
         self._lookups: list[tuple[Hashable, tuple[int, ...], Any]] = []
         self._constants: list[Array | int] = []
 
@@ -202,7 +255,7 @@ class _Reader:
         Raises:
             _NotRepeatable: there is something that is not known to be the same for an equal layer.
         """
-        if self._made.reorders or any(v.array is not None or v.padded is not None for v in outputs):
+        if self._made.read_earlier:
             raise _NotRepeatable
         for lookup in self._made.lookups:
             if not all(id(source) in self._arrays for source in lookup.sources):
@@ -210,9 +263,24 @@ class _Reader:
             sources = tuple(self._arrays[id(source)] for source in lookup.sources)
             self._lookups.append((lookup.form, sources, lookup.answer))
         steps = [self._step(step) for step in self._made.steps]
-        places = [(v.type, v.layout, *self._place(v.address)) for v in outputs]
+        given = {id(value) for input in self._inputs for value in _chain(input)}
+        laid_out = [value for v, _, other in self._made.laid_out for value in (v, other)]
+        new = {id(v): v for value in (*outputs, *laid_out) for v in _chain(value) if id(v) not in given}
+        if any(value.array is not None for value in new.values()):
+            raise _NotRepeatable
+        places = {key: self._place(value.address) for key, value in new.items()}
         numbers = {name: i for i, name in reversed([*enumerate(names)])}
-        return _Layer(numbers, self._lookups, self._made.temporaries, self._constants, steps, places)
+        return _Layer(
+            numbers,
+            self._lookups,
+            self._made.temporaries,
+            self._constants,
+            steps,
+            self._inputs,
+            outputs,
+            self._made.laid_out,
+            places,
+        )
 
     def _step(self, step: NativeStep | HostStep) -> tuple[NativeStep, list[tuple[int, int, int]]]:
         if not isinstance(step, NativeStep):
@@ -228,7 +296,7 @@ class _Reader:
             number = len(self._inputs) + len(self._made.temporaries) + len(self._constants)
             self._constants.append(self._constant(self._builder.constants[address.buffer.index]))
             self._memory[address.buffer] = number
-        offset = self._inputs[number].address.offset if number < len(self._inputs) else 0
+        offset = self._bases[number].address.offset if number < len(self._bases) else 0
         return number, address.offset - offset
 
     def _constant(self, array: Array) -> Array | int:

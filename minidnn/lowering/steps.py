@@ -29,20 +29,26 @@ class Mark:
 
     steps: int
     temporaries: int
-    reorders: int
+    laid_out: int
 
 
 @dataclass(frozen=True)
 class Made:
-    """What has been made since a mark: steps, sizes of temporary memory, lookups in the network's store.
+    """What has been made since a mark.
 
-    `reorders` says how often a value in another layout was asked for, which is shared with whoever asks next.
+    Args:
+        steps: in order.
+        temporaries: sizes of temporary memory.
+        lookups: in the network's store.
+        laid_out: values that were put into another layout: the value, the layout, and the other value.
+        read_earlier: whether something was read that had been put into another layout before.
     """
 
     steps: Sequence[NativeStep | HostStep]
     temporaries: Sequence[int]
     lookups: Sequence[Lookup]
-    reorders: int
+    laid_out: Sequence[tuple[Value, str, Value]]
+    read_earlier: bool
 
 
 class Steps:
@@ -82,7 +88,9 @@ class Steps:
         self._inputs: list[Tensor] = []
         self._ahead: dict[KernelSpec, None] = {}
         self._tables: dict[int, Array] = {}
-        self._reorders = 0
+        self._laid_out: dict[tuple[int, str], tuple[Value, str, Value, int]] = {}
+        self._marked = 0
+        self._read_earlier = False
 
     def input(self, type: TensorType, layout: str = PLAIN) -> Value:
         value = Value(type, Address(Buffer("input", len(self._inputs))), layout)
@@ -199,13 +207,27 @@ class Steps:
     def mark(self) -> Mark:
         """How far the program is; lookups are written down from here on."""
         self.store.notes = []
-        return Mark(len(self._steps), len(self._temporaries), self._reorders)
+        self._marked, self._read_earlier = len(self._laid_out), False
+        return Mark(len(self._steps), len(self._temporaries), self._marked)
 
     def since(self, mark: Mark) -> Made:
         """What has been made since then."""
         lookups, self.store.notes = self.store.notes or [], None
         steps, temporaries = self._steps[mark.steps :], self._temporaries[mark.temporaries :]
-        return Made(steps, temporaries, lookups, self._reorders - mark.reorders)
+        laid_out = [entry[:3] for entry in [*self._laid_out.values()][mark.laid_out :]]
+        return Made(steps, temporaries, lookups, laid_out, self._read_earlier)
+
+    def find_laid_out(self, value: Value, layout: str) -> Value | None:
+        """The value in that layout, if somebody has put it into that before."""
+        found = self._laid_out.get((id(value), layout))
+        if found is None:
+            return None
+        self._read_earlier = self._read_earlier or found[3] < self._marked
+        return found[2]
+
+    def keep_laid_out(self, value: Value, layout: str, result: Value) -> None:
+        """Have `result` found as the value in that layout."""
+        self._laid_out[id(value), layout] = value, layout, result, len(self._laid_out)
 
     def host(self, step: HostStep) -> None:
         self._steps.append(step)

@@ -81,6 +81,12 @@ class Value:
     view: View | None = None
 
     @property
+    def source(self) -> Value | None:
+        """Of a value that has not been written to memory: the tensor that it is elements of."""
+        unwritten = self.padded or self.view
+        return None if unwritten is None else unwritten.source
+
+    @property
     def shape(self) -> tuple[int, ...]:
         return self.type.shape
 
