@@ -47,8 +47,10 @@ from minidnn_kernels.host import host_cpu, host_features
 
 if TYPE_CHECKING:
     from minidnn.lowering import WeightStore
+    from minidnn.lowering.steps import Measure
     from minidnn.plan.program import Program
     from minidnn.runtime.executor import Executor
+    from minidnn.runtime.tuning import Tuner
     from minidnn_kernels.isa import Isa
 
 __all__ = [
@@ -248,6 +250,7 @@ class Network:
     Args:
         graph, parameters, versions, arenas, name, fuse: see `compile_graph`. Shapes and attributes may hold symbolic
             sizes.
+        tune: whether algorithms are measured, where `MINIDNN_TUNE` allows it.
     """
 
     def __init__(
@@ -258,6 +261,7 @@ class Network:
         arenas: Arenas | None = None,
         name: str = "graph",
         fuse: bool = False,
+        tune: bool = False,
     ) -> None:
         self._name = name
         self._fuse = fuse or any(node.subgraph is not None for node in graph.nodes())
@@ -279,6 +283,8 @@ class Network:
         self._types: Mapping[str, tuple[TensorType, ...]] = {}
         self._usual: Mapping[str, tuple[TensorType, ...]] = {}
         self._store: WeightStore | None = None
+        self._tune = tune
+        self._tuner: Tuner | None = None
 
     def find_plan(self, key: Hashable) -> CompiledGraph | None:
         """The plan that was kept under this key, if it is still there."""
@@ -331,8 +337,18 @@ class Network:
             usual=(self._usual if other else {}) if self._examples else None,
             store=self._weight_store(),
             types=bind_types(self._types, {**self._examples, **sizes}) if other and is_checked else None,
+            measure=self._measure() if self._tune and settings.TUNE.value() else None,
         )
         return CompiledGraph(executor, inputs)
+
+    def _measure(self) -> Measure:
+        if self._tuner is None:
+            _load_compiler()
+            from minidnn.runtime.library import library  # deferred: it loads the compiler
+            from minidnn.runtime.tuning import Tuner  # deferred: it loads the compiler
+
+            self._tuner = Tuner(library(), pool)
+        return self._tuner.fastest
 
     def _weight_store(self) -> WeightStore:
         if self._store is None:
@@ -376,6 +392,7 @@ def _executor(
     usual: Mapping[str, tuple[TensorType, ...]] | None = None,
     store: WeightStore | None = None,
     types: Mapping[str, tuple[TensorType, ...]] | None = None,
+    measure: Measure | None = None,
 ) -> Executor:
     _load_compiler()
     from minidnn.lowering import lower  # deferred: it loads the compiler
@@ -384,7 +401,7 @@ def _executor(
 
     begin = time.perf_counter()
     kernels = library()
-    program = lower(graph, parameters, inputs, layouts, kernels.isa, versions, usual, store, types)
+    program = lower(graph, parameters, inputs, layouts, kernels.isa, versions, usual, store, types, measure)
     debug_print("plan", f"{len(program.steps)} steps for {kernels.isa.name}", lambda: str(program))
     if debug_enabled("asm"):
         uninterrupted(partial(_print_assembly, program, kernels.isa))

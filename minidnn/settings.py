@@ -31,6 +31,7 @@ __all__ = [
     "NOTICES",
     "NUM_THREADS",
     "SETTINGS",
+    "TUNE",
     "WINOGRAD",
     "Setting",
     "check_settings",
@@ -240,6 +241,13 @@ CHECK_FINITE = Setting(
     "MINIDNN_CHECK_FINITE", False, "1 makes NaN and infinity in inputs an error (default: 0)", _SWITCH, _flag
 )
 WINOGRAD = Setting("MINIDNN_WINOGRAD", True, "0 switches Winograd's algorithm off (default: 1)", _SWITCH, _flag)
+TUNE = Setting(
+    "MINIDNN_TUNE",
+    True,
+    "0 has algorithms chosen by estimates alone, without measurements on this machine (default: 1)",
+    _SWITCH,
+    _flag,
+)
 
 SETTINGS: Sequence[Setting[Any]] = (
     NUM_THREADS,
@@ -254,6 +262,7 @@ SETTINGS: Sequence[Setting[Any]] = (
     NOTICES,
     CHECK_FINITE,
     WINOGRAD,
+    TUNE,
 )
 
 

@@ -26,6 +26,7 @@ WRONG = {
     "MINIDNN_DEBUG": ["foo", "graph,foo", "graph passes", "ALL"],
     "MINIDNN_CHECK_FINITE": ["2", "maybe", "-1"],
     "MINIDNN_WINOGRAD": ["2", "never"],
+    "MINIDNN_TUNE": ["2", "never"],
     "MINIDNN_LOG": ["1", "loud", "info,debug"],
     "MINIDNN_NOTICES": ["2", "never"],
 }

@@ -65,6 +65,7 @@ class HybridBlock(Block):
         self._active = False
         self._backend: str | None = None
         self._backend_opts: dict[str, Any] = {}
+        self._tune = True
         self._axes: Axes = {}
         self._callback: tuple[Callback, bool] | None = None
         self._programs: dict[_Kind, tuple[Program, ...]] = {}
@@ -329,12 +330,13 @@ class HybridBlock(Block):
         backend: str | None,
         options: Mapping[str, Any],
         axes: Axes | None = None,
+        tune: bool | None = None,
     ) -> Program:
         graph = self._trace_graph(arrays, spec, axes)
         if backend is not None:
             symbol = graph.symbol.optimize_for(backend, args=graph.arrays(), **options)
             graph = replace(graph, symbol=Symbol(symbol.outputs, graph.symbol.declared), is_fused=True)
-        return Program(self, graph, [a._type for a in arrays], self._arenas)
+        return Program(self, graph, [a._type for a in arrays], self._arenas, self._tune if tune is None else tune)
 
     def _trace_graph(self, arrays: Sequence[ndarray], spec: Spec, axes: Axes | None = None) -> BlockGraph:
         """Trace `forward`.
@@ -428,6 +430,7 @@ class HybridBlock(Block):
         backward_bulk_size: int | None = None,
         backend: str | None = None,
         axes: Mapping[str, Mapping[int, str]] | None = None,
+        tune: bool = True,
     ) -> None:
         """Run as a compiled program from now on, or op by op again; the children too where they are called alone.
 
@@ -439,6 +442,7 @@ class HybridBlock(Block):
             partition_if_dynamic, static_alloc, static_shape, inline_limit, forward_bulk_size, backward_bulk_size:
                 MXNet's; memory is always planned ahead, for each combination of sizes.
             axes: see `optimize_for`; an input that a call does not have, or an axis, is of no account.
+            tune: see `optimize_for`.
 
         Raises:
             TypeError, ValueError: `axes` cannot be names of axes.
@@ -461,6 +465,7 @@ class HybridBlock(Block):
         with self._build_lock.here:
             self._clear_programs()
             self._active, self._backend, self._backend_opts, self._axes = active, backend, {}, named
+            self._tune = tune
         super().hybridize(active, **flags, backend=backend)
 
     def optimize_for(
@@ -477,6 +482,7 @@ class HybridBlock(Block):
         backward_bulk_size: int | None = None,
         axes: Mapping[str, Mapping[int, str]] | None = None,
         dynamic: Mapping[str, tuple[int, int] | Sequence[int]] | None = None,
+        tune: bool = True,
         **kwargs: Any,
     ) -> None:
         """Trace, fuse and compile for inputs like these; other sizes are planned when they come.
@@ -497,6 +503,9 @@ class HybridBlock(Block):
             dynamic: sizes to prepare for, by the names that `explain_shapes` shows: a tuple of the lowest and the
                 highest, ``{'N': (1, 64)}``, or a list of sizes. Kernels and plans are made ahead for the ends of
                 ranges, some sizes between them, and all that lists say. Other sizes work all the same.
+            tune: whether, of the algorithms that a model finds about as fast for a layer, the one is taken that is the
+                fastest here: the first time on a machine that takes up to two seconds, and is known later. False, or
+                ``MINIDNN_TUNE=0``: the model decides.
 
         Raises:
             GraphError: an unknown backend.
@@ -513,13 +522,13 @@ class HybridBlock(Block):
             if axes is not None:
                 want_axes_of(named, dict(zip(self._name_inputs(len(types)), types, strict=True)))
             try:
-                program = self._build_program(inputs, arrays, spec, chosen, kwargs, named)
+                program = self._build_program(inputs, arrays, spec, chosen, kwargs, named, tune)
                 prepared = [] if dynamic is None else sizes_to_prepare(dynamic, program.graph.traced, named)
                 plan = program.make_plan(types)
             except OpError as error:
                 raise self._explained(error, inputs) from None
             before = self._programs, self._latest_program, self._arenas
-            settings = self._active, self._backend, self._backend_opts, self._axes
+            settings = self._active, self._backend, self._backend_opts, self._axes, self._tune
             try:
                 self.hybridize(
                     True,
@@ -530,6 +539,7 @@ class HybridBlock(Block):
                     forward_bulk_size,
                     backward_bulk_size,
                     axes=named,
+                    tune=tune,
                 )
                 self._backend, self._backend_opts = chosen, kwargs
                 self._arenas = program.arenas
@@ -539,7 +549,7 @@ class HybridBlock(Block):
                 self._put_first(_kind_of(spec, types), program)
             except BaseException:
                 # Ctrl-C leaves the block as it was: half of this would be a block that is compiled but not fused.
-                self._active, self._backend, self._backend_opts, self._axes = settings
+                self._active, self._backend, self._backend_opts, self._axes, self._tune = settings
                 self._programs, self._latest_program, self._arenas = before
                 self._make_ready()
                 raise

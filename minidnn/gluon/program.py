@@ -79,9 +79,17 @@ class Program:
         graph: the graph.
         types: the types of the inputs that it was made for, also those that the graph does not read.
         arenas: memory for temporaries, shared by the block's programs.
+        tune: whether algorithms are measured.
     """
 
-    def __init__(self, block: Block, graph: BlockGraph, types: Sequence[TensorType], arenas: engine.Arenas) -> None:
+    def __init__(
+        self,
+        block: Block,
+        graph: BlockGraph,
+        types: Sequence[TensorType],
+        arenas: engine.Arenas,
+        tune: bool = True,
+    ) -> None:
         self.types = tuple(types)
         self.graph, self.arenas, self._name = graph, arenas, type(block).__name__
         used = set(graph.symbol.list_inputs())
@@ -97,6 +105,7 @@ class Program:
         self._tree = [(name, weakref.ref(member)) for name, member in _tree_of(block)]
         self._structure = structure_version()
         self._lock = ForkSafeLock()
+        self._tune = tune
         self._network: engine.Network | None = None
         self._latest: engine.CompiledGraph | None = None
         self._checks: ShapeChecks | None = None
@@ -157,7 +166,7 @@ class Program:
             versions = {name: array._version for name, array in self._values.items()}
             values = {name: _data(array) for name, array in self._values.items()}
             self._network = engine.Network(
-                self.graph.symbol, values, versions, self.arenas, self._name, self.graph.is_fused
+                self.graph.symbol, values, versions, self.arenas, self._name, self.graph.is_fused, self._tune
             )
         return self._network
 

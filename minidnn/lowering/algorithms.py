@@ -1,6 +1,10 @@
-"""The algorithms there are for a product with known weights; the one that is estimated to be the fastest is taken."""
+"""The algorithms there are for a product with known weights, and the choice of one: estimated, and measured."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 
 from minidnn.lowering.anchor import Anchor, Weights, make_epilogue
 from minidnn.lowering.builder import Builder
@@ -10,6 +14,7 @@ from minidnn.lowering.geometry import Window
 from minidnn.lowering.product import Algorithm, Product
 from minidnn.lowering.values import CHANNELS_LAST, Value
 from minidnn.lowering.winograd import Winograd
+from minidnn.plan.program import Program
 from minidnn_kernels.element_type import element_type_of
 from minidnn_kernels.winograd import F2X3_INT, F4X3, F4X3_INT
 
@@ -24,6 +29,11 @@ ALGORITHMS: tuple[Algorithm, ...] = (
     Winograd(F4X3_INT),
     Winograd(F2X3_INT),
 )
+
+
+# How much longer than the fastest an algorithm may be estimated to take to be measured; and what is worth measuring.
+_NEAR = 2.2
+_LEAST_CYCLES = 300_000
 
 
 def estimate(algorithm: Algorithm, product: Product) -> float:
@@ -42,7 +52,43 @@ def lower_product(
     if bound is None:
         return None
     product = Product(builder.isa, anchor, weights, window, images, layout, data, builder.store)
-    fitting = [algorithm for algorithm in ALGORITHMS if algorithm.fits(product)]
-    if not fitting:
-        return None
-    return min(fitting, key=lambda algorithm: estimate(algorithm, product)).lower(builder, product, bound)
+    fitting = {algorithm.name: algorithm for algorithm in ALGORITHMS if algorithm.fits(product)}
+    return fitting[_choose(builder, product, fitting)].lower(builder, product, bound) if fitting else None
+
+
+def _choose(builder: Builder, product: Product, fitting: Mapping[str, Algorithm]) -> str:
+    """The model proposes, and where it sees little difference in a long step, measurements choose."""
+    cycles = {name: estimate(algorithm, product) for name, algorithm in fitting.items()}
+    best, measure = min(cycles, key=cycles.__getitem__), builder.measure
+    near = {name: fitting[name] for name, estimated in cycles.items() if estimated <= cycles[best] * _NEAR}
+    if measure is None or len(near) < 2 or cycles[best] < _LEAST_CYCLES:
+        return best
+
+    def find() -> str:
+        if (product.images, product.window.output) != (product.usual_images, product.usual_output):
+            return best
+        alone = {name: partial(_lower_alone, product, algorithm) for name, algorithm in near.items()}
+        return measure(_describe(product), alone) or best
+
+    usual = product.usual_images, product.usual_output
+    return product.weights.know(builder.store, ("algorithm", *near, product.window.pad, *usual), find)
+
+
+def _describe(product: Product) -> str:
+    """All that decides on how long the product takes."""
+    sizes = (product.images, product.groups, product.depth, product.columns)
+    return f"{product.data.name} {sizes} {product.window} {product.layout}"
+
+
+def _lower_alone(product: Product, algorithm: Algorithm) -> Program:
+    """A program of the product by that algorithm, without what is fused behind it."""
+    builder = Builder(product.isa)
+    data, *parameters = product.anchor.inputs
+    inputs = (builder.input(data.type, product.layout), *parameters)
+    anchor = replace(product.anchor, inputs=inputs, result=product.anchor.type, following=(), outside=None, usual=None)
+    weights = replace(product.weights, rest=(), origin=None)
+    channel_axis = 1 if product.layout == CHANNELS_LAST else anchor.type.ndim - 1
+    bound = make_epilogue(builder, anchor, weights, product.layout, channel_axis)
+    assert bound is not None
+    value = algorithm.lower(builder, replace(product, anchor=anchor, weights=weights, store=builder.store), bound)
+    return builder.finish([value], [value.layout])

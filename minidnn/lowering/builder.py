@@ -10,7 +10,7 @@ import numpy as np
 from minidnn.lowering.copy import lower_copy
 from minidnn.lowering.memory import TEMPORARY, plan_memory
 from minidnn.lowering.repeat import Repetitions
-from minidnn.lowering.steps import Steps
+from minidnn.lowering.steps import Measure, Steps
 from minidnn.lowering.values import CHANNELS_LAST, PLAIN, Value, View, physical_order, strides_of
 from minidnn.lowering.weight_store import WeightStore
 from minidnn.ops.registry import TensorType
@@ -35,8 +35,9 @@ class Builder(Steps):
         usual: Mapping[str, tuple[TensorType, ...]] | None = None,
         store: WeightStore | None = None,
         types: Mapping[str, tuple[TensorType, ...]] | None = None,
+        measure: Measure | None = None,
     ) -> None:
-        super().__init__(isa, usual, store, types)
+        super().__init__(isa, usual, store, types, measure)
         self.repetitions = Repetitions(self)
 
     def attempt(self, lower: Callable[[], T | None]) -> T | None:

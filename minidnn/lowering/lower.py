@@ -22,6 +22,7 @@ from minidnn.lowering.pooling import lower_dequantized_pooling, lower_pooling, l
 from minidnn.lowering.quantized import lower_quantized_batch_dot
 from minidnn.lowering.recurrent import lower_recurrent, lower_rnn
 from minidnn.lowering.rows import lower_layer_norm, lower_softmax
+from minidnn.lowering.steps import Measure
 from minidnn.lowering.values import Array, Value
 from minidnn.lowering.views import lower_concatenate, lower_pad, lower_stack, lower_view
 from minidnn.lowering.weight_store import WeightStore
@@ -114,6 +115,7 @@ def lower(
     usual: Mapping[str, tuple[TensorType, ...]] | None = None,
     store: WeightStore | None = None,
     types: Mapping[str, tuple[TensorType, ...]] | None = None,
+    measure: Measure | None = None,
 ) -> Program:
     """The program that computes `graph`.
 
@@ -130,12 +132,13 @@ def lower(
             other sizes.
         store: what has been made of these parameters for other sizes.
         types: what nodes make here, by name, where that is known; the rest is inferred.
+        measure: says which of some programs is the fastest; None: algorithms are chosen by estimates alone.
 
     Raises:
         OpError: shapes or dtypes do not fit; the message names the node.
         GraphError: a variable is neither parameter nor input.
     """
-    builder = Builder(isa, usual, store, types)
+    builder = Builder(isa, usual, store, types, measure)
     values: dict[Entry, Value] = {}
     given = {name: builder.input(type, layout) for name, (type, layout) in inputs.items()}
     for node in graph.nodes():

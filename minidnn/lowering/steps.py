@@ -12,15 +12,30 @@ from minidnn.lowering.memory import TEMPORARY
 from minidnn.lowering.values import PLAIN, Array, Value
 from minidnn.lowering.weight_store import Lookup, Lookups, WeightStore
 from minidnn.ops.registry import TensorType
-from minidnn.plan.program import Address, Argument, Buffer, Cost, HostStep, KernelSpec, Loop, NativeStep, Tensor
+from minidnn.plan.program import (
+    Address,
+    Argument,
+    Buffer,
+    Cost,
+    HostStep,
+    KernelSpec,
+    Loop,
+    NativeStep,
+    Program,
+    Tensor,
+)
 from minidnn.plan.shared_arrays import SharedArrays
 from minidnn_kernels.isa import Isa
 
-__all__ = ["Made", "Mark", "Steps"]
+__all__ = ["Made", "Mark", "Measure", "Steps"]
 
 
 # Weights as kernels read them, of all programs.
 _WEIGHTS = SharedArrays()
+
+
+# From a description of the work and programs that do it, by name, to one of the names.
+Measure = Callable[[str, Mapping[str, Callable[[], Program]]], str | None]
 
 
 @dataclass(frozen=True)
@@ -60,6 +75,8 @@ class Steps:
             None: there will be no program for other sizes.
         store: what there is already of the network's weights.
         types: what nodes make, by name, where that is known before.
+        measure: says which of some programs that do some work is the fastest, by name, where it can tell; None: nothing
+            is measured.
 
     Attributes:
         varies: whether programs for other sizes may come.
@@ -72,8 +89,10 @@ class Steps:
         usual: Mapping[str, tuple[TensorType, ...]] | None = None,
         store: WeightStore | None = None,
         types: Mapping[str, tuple[TensorType, ...]] | None = None,
+        measure: Measure | None = None,
     ) -> None:
         self.isa = isa
+        self.measure = measure
         self.varies = usual is not None
         self.store = Lookups(WeightStore({}) if store is None else store)
         self.types = types or {}

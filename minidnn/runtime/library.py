@@ -125,7 +125,7 @@ class Library:
         known = len(loops) + len(specs) - len(keys)
         if not keys:
             return Prepared(0, 0, known)
-        missing = sum(not self.cache.has(self._entry(key)) for key in keys)
+        missing = sum(not self.cache.has(self.entry(key)) for key in keys)
         if missing >= _WORTH_SAYING:
             folder = self.cache.folder
             later = f"later runs take them from {folder}" if folder else f"the cache is off ({self.cache.why_off})"
@@ -140,7 +140,7 @@ class Library:
     def _compile_loops(self, names: Sequence[str]) -> None:
         """Compile those loops that were never compiled, together, which takes less time than one after the other."""
         unloaded = [name for name in sorted(set(names)) if _loop_key(name) not in self._addresses]
-        missing = [name for name in unloaded if self.cache.read(self._entry(_loop_key(name))) is None]
+        missing = [name for name in unloaded if self.cache.read(self.entry(_loop_key(name))) is None]
         if len(missing) > 1:
             for name, ir_text in uninterrupted(lambda: compile_loops(missing)).items():
                 self._address(_loop_key(name), name, lambda ir_text=ir_text: ir_text)  # type: ignore[misc]
@@ -163,13 +163,13 @@ class Library:
                 self._addresses[key] = address
             return self._addresses[key]
 
-    def _entry(self, key: str) -> str:
-        """The name of a cache entry: a hash of all that the code depends on."""
+    def entry(self, key: str) -> str:
+        """The name of a cache entry: a hash of the key and of all that makes code what it is."""
         content = f"{_toolchain()}\n{_sources_digest()}\n{self.isa!r}\n{key}"
         return hashlib.sha256(content.encode()).hexdigest()
 
     def _object(self, key: str, emit: Callable[[], str], symbol: str = "") -> bytes:
-        name, begin = self._entry(key), time.perf_counter()
+        name, begin = self.entry(key), time.perf_counter()
         found = self.cache.read(name)
         is_new = found is None
         if found is None:

@@ -42,12 +42,15 @@ def download(repository: str) -> Path:
 
     Raises:
         ImportError: the package huggingface_hub is not installed.
-        OSError: there is no connection, or no such file.
+        OSError: there is no connection, no such file, or no home for the hub's cache.
         DataError: the file in the cache is not the one that the hub announced.
     """
     import huggingface_hub
 
-    path = Path(huggingface_hub.hf_hub_download(repository, FILE))
+    try:
+        path = Path(huggingface_hub.hf_hub_download(repository, FILE))
+    except RuntimeError as error:  # of pathlib, which finds no home
+        raise OSError(str(error)) from error
     _verify(path)
     return path
 
