@@ -42,7 +42,7 @@ CAUSAL = {None: 0, "first": 1, "last": 2}
 # Masks by the name of a `WeightsSpec`, and the bytes of an element.
 MASKS = {"": 0, "add": FLOAT32.bytes, "keep": INT8.bytes}
 # Float32 numbers, in the low half of a word each.
-NUMBERS = ("scale", "softcap")
+NUMBERS = ("scale", "softcap", "hidden")
 
 # Keys and values that lie in one piece of memory.
 SEGMENT = ArgumentRow(
@@ -129,7 +129,7 @@ class WeightsSpec:
     """Scores to weights, not divided by their sum yet.
 
     Args:
-        mask: "", ``add`` (float32) or ``keep`` (bytes, 0 for keys that are not seen).
+        mask: "", ``add`` (float32) or ``keep`` (bytes; keys where it is 0 have the score ``hidden``).
         softcap: whether scores are bounded before the mask.
         online: whether there are several blocks, whose sums are kept up to date.
     """
@@ -229,7 +229,7 @@ class _Weights:
         if self.spec.mask == "add":
             return b.fadd(x, s.load(address, mask))
         lanes = INT8.load_lanes(s, address, mask)
-        return b.select(b.icmp_signed("!=", lanes, s.splat_int(0)), x, s.splat(-math.inf))
+        return b.select(b.icmp_signed("!=", lanes, s.splat_int(0)), x, self.numbers["hidden"])
 
     def _clear_rest(self) -> None:
         """Zeros from `count` to `filled`."""

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from minidnn.cli import accuracy, bench, demo, im2rec, info, profile, quantize, viz
+from minidnn.cli import accuracy, bench, demo, embed, im2rec, info, profile, quantize, viz
 from minidnn.engine import check_settings
 from minidnn.errors import MXNetError
 from minidnn.formats import version
@@ -16,6 +16,7 @@ __all__ = ["COMMANDS", "main", "make_parser"]
 # Each has SUMMARY, DESCRIPTION, add_arguments(parser) and run(arguments) -> exit code; run imports what is heavy.
 COMMANDS = {
     "demo": demo,
+    "embed": embed,
     "bench": bench,
     "accuracy": accuracy,
     "quantize": quantize,

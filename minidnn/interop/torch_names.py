@@ -43,8 +43,8 @@ def torch_names(net: Any) -> dict[str, str]:
 
 
 def is_unused(name: str) -> bool:
-    """Whether a tensor serves training only: counters of batches, and Inception's auxiliary classifier."""
-    return name.endswith("num_batches_tracked") or name.startswith("AuxLogits.")
+    """Whether a tensor is no weight: counters of batches, numbers of positions, Inception's auxiliary classifier."""
+    return name.endswith(("num_batches_tracked", "embeddings.position_ids")) or name.startswith("AuxLogits.")
 
 
 def _same_names(net: Any) -> _Layers:
@@ -216,10 +216,10 @@ _FAMILIES: Mapping[str, Callable[[Any], _Layers]] = {
 
 # torch.compile, and in front of a part of the network only.
 _COMPILED = "_orig_mod"
-# DataParallel, DistributedDataParallel and FSDP; Lightning, timm and training scripts.
+# DataParallel, DistributedDataParallel and FSDP; Lightning, timm and training scripts; Hugging Face's heads.
 _WRAPPERS = frozenset(
-    {"_forward_module", "_fsdp_wrapped_module", "_orig_mod", "backbone", "ema", "ema_model", "model", "module", "net",
-     "network", "state_dict"}
+    {"_forward_module", "_fsdp_wrapped_module", "_orig_mod", "auto_model", "backbone", "bert", "ema", "ema_model",
+     "model", "module", "net", "network", "state_dict"}
 )  # fmt: skip
 
 

@@ -180,7 +180,7 @@ def _add_step(
         causal=CAUSAL[attrs.causal],
         step=int(queries > 1),
         queries=queries,
-        numbers=[number_word(attention_scale(attrs, size)), number_word(attrs.softcap)],
+        numbers=[number_word(n) for n in (attention_scale(attrs, size), attrs.softcap, attrs.mask_value)],
         segments=1 + attrs.use_past,
         segment=_segments(builder, given, tensors, MASKS[mask.kind]),
     )

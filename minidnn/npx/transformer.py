@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from minidnn import dispatch
@@ -34,6 +35,7 @@ def attention(
     scale: float | None = None,
     causal: str | bool | None = None,
     softcap: float = 0.0,
+    mask_value: float = -math.inf,
 ) -> ndarray:
     """softmax(scale · query keyᵀ + mask) value (Vaswani et al., 2017), as one operator.
 
@@ -49,6 +51,7 @@ def attention(
         scale: one over the root of size by default.
         causal: None; ``"first"``: query i sees the keys up to key i; ``"last"`` or True: the last query sees all keys
             that count, and each before it one less. All see all of the past.
+        mask_value: the score of keys that a mask of bools hides; -inf: they have no weight, even if all are hidden.
         softcap: if it is not 0, scores become ``softcap * tanh(scores / softcap)`` before the mask.
 
     Returns:
@@ -65,7 +68,13 @@ def attention(
     arrays += [as_array(given) for given in optional.values() if given is not None]
     used: dict[str, Any] = {f"use_{name}": given is not None for name, given in optional.items()}
     order = ("last" if causal else None) if isinstance(causal, bool) else causal
-    used |= {"use_past": "past_key" in named, "scale": scale, "causal": order, "softcap": softcap}
+    used |= {
+        "use_past": "past_key" in named,
+        "scale": scale,
+        "causal": order,
+        "softcap": softcap,
+        "mask_value": mask_value,
+    }
     return dispatch.invoke_one("attention", *arrays, **used)
 
 

@@ -125,7 +125,7 @@ def _attention(attrs: Attrs, *arrays: Array) -> Array:
         scores = attrs.softcap * np.tanh(scores / attrs.softcap)
     mask = given.get("mask")
     if mask is not None:
-        seen, scores = (seen & mask, scores) if mask.dtype == np.bool_ else (seen, scores + mask)
+        scores = np.where(mask, scores, attrs.mask_value) if mask.dtype == np.bool_ else scores + mask
     scores = np.where(seen, scores, -np.inf)
     largest = scores.max(axis=-1, keepdims=True, initial=-np.inf)
     weights = np.exp(scores - np.where(np.isneginf(largest), 0, largest))
@@ -143,6 +143,7 @@ register(
             Attr("scale", "float", None),
             Attr("causal", "str", None, choices=("first", "last")),
             Attr("softcap", "float", 0.0, low=0),
+            Attr("mask_value", "float", -math.inf),
             Attr("use_mask", "bool", False),
             Attr("use_length", "bool", False),
             Attr("use_past", "bool", False),

@@ -13,6 +13,7 @@ from minidnn.ir.infer import with_types
 from minidnn.ir.printing import debug_print, format_graph
 from minidnn.ir.verify import verify_if_asked
 from minidnn.ops.registry import TensorType
+from minidnn.passes.find_attention import find_attention
 from minidnn.passes.fold_batch_norm import fold_batch_norm
 from minidnn.passes.fold_constants import fold_constants, optimize_around, without_data
 from minidnn.passes.fuse import fuse_elementwise, fuse_epilogues
@@ -22,6 +23,7 @@ from minidnn.passes.remove_identities import remove_identities
 __all__ = [
     "FUSION_PASSES",
     "Pass",
+    "find_attention",
     "fold_batch_norm",
     "fold_constants",
     "fuse_again",
@@ -37,6 +39,7 @@ Pass = Callable[[Graph], Graph]
 
 FUSION_PASSES: tuple[tuple[str, Pass], ...] = (
     ("remove_identities", remove_identities),
+    ("find_attention", find_attention),
     ("fold_batch_norm", fold_batch_norm),
     ("fuse_epilogues", fuse_epilogues),
     ("fuse_elementwise", fuse_elementwise),

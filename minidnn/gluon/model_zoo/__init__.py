@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from minidnn.gluon.model_zoo import vision
+from minidnn.gluon.model_zoo import text, vision
 
-__all__ = ["vision"]
+__all__ = ["text", "vision"]

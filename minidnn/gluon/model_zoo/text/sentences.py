@@ -1,0 +1,193 @@
+"""Sentences to vectors, as sentence-transformers does: an encoder, the mean over its tokens, a norm of 1."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minidnn import npx
+from minidnn.errors import DataError
+from minidnn.gluon._hybrid_block import HybridBlock
+from minidnn.gluon.model_zoo.text.bert import BertConfig, BertModel
+from minidnn.interop import load_weights
+from minidnn.numpy import array, zeros
+
+__all__ = ["SentenceEncoder"]
+
+_Array = np.ndarray[Any, Any]
+
+_POOLING = ("mean", "cls")
+
+
+class SentenceEncoder(HybridBlock):
+    """A BERT, the mean over the tokens of a sentence or its first one, and vectors of norm 1.
+
+    Args:
+        config: of the BERT.
+        tokenizer: of the package tokenizers; None: sentences can be given as numbers of tokens only.
+        max_length: tokens of a sentence that are read, the first ones.
+        pooling: ``mean`` or ``cls``.
+        normalize: whether vectors have norm 1.
+
+    Raises:
+        DataError: another pooling, or more tokens than positions.
+    """
+
+    def __init__(
+        self,
+        config: BertConfig,
+        tokenizer: Any = None,
+        max_length: int | None = None,
+        pooling: str = "mean",
+        normalize: bool = True,
+    ) -> None:
+        super().__init__()
+        most = config.max_position_embeddings
+        if pooling not in _POOLING:
+            raise DataError(f"SentenceEncoder: pooling must be one of {list(_POOLING)}, got {pooling!r}")
+        if max_length is not None and not 2 <= max_length <= most:
+            raise DataError(f"SentenceEncoder: max_length must lie in [2, {most}], got {max_length}")
+        self.bert = BertModel(config, use_pooler=False)
+        self.tokenizer = tokenizer
+        self.max_length = max_length or most
+        self.pooling, self.normalize = pooling, normalize
+        self._is_fused = False
+
+    @classmethod
+    def from_folder(cls, folder: str | os.PathLike[str]) -> SentenceEncoder:
+        """The model in a folder of sentence-transformers, with its weights and its tokenizer.
+
+        Args:
+            folder: with ``config.json``, ``model.safetensors`` and ``tokenizer.json``; also read are
+                ``sentence_bert_config.json``, ``1_Pooling/config.json`` and ``modules.json``, where they are.
+
+        Raises:
+            DataError: a file is damaged, or describes what is not supported.
+            OSError: a file is missing.
+            ImportError: the package tokenizers is not installed.
+        """
+        folder = Path(folder)
+        config = BertConfig.of(_read(folder / "config.json"))
+        longest = _read(folder / "sentence_bert_config.json", optional=True).get("max_seq_length")
+        if longest is not None and type(longest) is not int:
+            raise DataError(f"{folder / 'sentence_bert_config.json'}: max_seq_length must be an int, got {longest!r}")
+        modules = _read(folder / "modules.json", optional=True, kind=list)
+        names = [str(m.get("type", "")).rpartition(".")[2] for m in modules if isinstance(m, dict)]
+        pooled = _read(folder / "1_Pooling" / "config.json", optional=True)
+        pooling = "cls" if pooled.get("pooling_mode_cls_token") else "mean"
+        other = [key for key in ("pooling_mode_max_tokens", "pooling_mode_mean_sqrt_len_tokens") if pooled.get(key)]
+        unknown = [name for name in names if name not in ("Transformer", "Pooling", "Normalize")]
+        if other or unknown:
+            raise DataError(f"{folder}: not supported: {', '.join([*other, *unknown])}")
+        tokenizer = _read_tokenizer(folder / "tokenizer.json")
+        net = cls(config, tokenizer, longest, pooling, not names or "Normalize" in names)
+        load_weights(net.bert, folder / "model.safetensors", ignore_extra=True)
+        return net
+
+    def forward(self, inputs: Any, valid_length: Any) -> Any:
+        """
+        Args:
+            inputs: ``(batch, length)``, numbers of tokens.
+            valid_length: int32 or int64 ``(batch,)``, how many of them are the sentence's. One without tokens has a
+                vector of zeros.
+
+        Returns:
+            ``(batch, hidden_size)``.
+        """
+        x = self.bert(inputs, None, valid_length)
+        pooled = x[:, 0] if self.pooling == "cls" else _mean(x, valid_length)
+        return npx.l2_normalization(pooled, eps=1e-24) if self.normalize else pooled
+
+    def tokenize(self, sentences: Iterable[str]) -> list[list[int]]:
+        """Numbers of the tokens of each sentence, with those that mark its ends.
+
+        Raises:
+            TypeError: a sentence is no string.
+            ImportError: there is no tokenizer.
+        """
+        if isinstance(sentences, str):
+            raise TypeError("sentences must be a list of strings, got one string")
+        texts = [*sentences]
+        for i, text in enumerate(texts):
+            if not isinstance(text, str):
+                raise TypeError(f"sentence {i} must be a string, got {type(text).__name__}")
+        if self.tokenizer is None:
+            raise ImportError("SentenceEncoder: it was made without a tokenizer; pip install 'minidnn[text]'")
+        found = [encoding.ids for encoding in self.tokenizer.encode_batch(texts)]
+        # The last token marks the end, also of what was cut off.
+        return [ids if len(ids) <= self.max_length else [*ids[: self.max_length - 1], ids[-1]] for ids in found]
+
+    def encode(self, sentences: Iterable[str], batch_size: int = 32) -> Any:
+        """The vectors of sentences.
+
+        Sentences of about the same length are computed together, and what fills up the shorter ones costs dense layers
+        only.
+
+        Args:
+            sentences: any number of strings; an empty one has its marks alone.
+            batch_size: how many are computed together.
+
+        Returns:
+            ``(sentences, hidden_size)``, float32, in their order.
+
+        Raises:
+            TypeError: a sentence is no string.
+            ValueError: `batch_size` is less than 1.
+        """
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        tokens = self.tokenize(sentences)
+        result = np.zeros((len(tokens), self.bert.config.hidden_size), np.float32)
+        order = sorted(range(len(tokens)), key=lambda i: len(tokens[i]), reverse=True)
+        for begin in range(0, len(order), batch_size):
+            chosen = order[begin : begin + batch_size]
+            result[chosen] = self._compute([tokens[i] for i in chosen])
+        return array(result)
+
+    def _compute(self, tokens: Sequence[Sequence[int]]) -> _Array:
+        lengths = [len(ids) for ids in tokens]
+        padded = np.zeros((len(tokens), max(lengths)), np.int32)
+        for row, ids in zip(padded, tokens, strict=True):
+            row[: len(ids)] = ids
+        if not self._is_fused:
+            self.optimize_for(zeros((2, 8), dtype="int32"), array([8, 8], dtype="int32"))
+            self._is_fused = True
+        made: _Array = self(array(padded, dtype="int32"), array(lengths, dtype="int32")).asnumpy()
+        return made
+
+
+def _mean(x: Any, length: Any) -> Any:
+    """Over so many of the second axis of ``(batch, length, width)``: a query of zeros sees all of them alike."""
+    return npx.attention(x[:, :1] * 0, x, x, length=length)[:, 0]
+
+
+def _read(path: Path, optional: bool = False, kind: type = dict) -> Any:
+    if optional and not path.is_file():
+        return kind()
+    try:
+        made = json.loads(path.read_text("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: no valid JSON: {error}") from None
+    if not isinstance(made, kind):
+        raise DataError(f"{path}: a JSON {kind.__name__} is wanted, got {type(made).__name__}")
+    return made
+
+
+def _read_tokenizer(path: Path) -> Any:
+    try:
+        import tokenizers  # deferred: an extra
+    except ImportError as error:
+        raise ImportError("sentences are split by the package tokenizers; pip install 'minidnn[text]'") from error
+    text = path.read_text("utf-8")
+    try:
+        made = tokenizers.Tokenizer.from_str(text)
+    except Exception as error:  # what the package raises for a damaged file has no class of its own
+        raise DataError(f"{path}: not a tokenizer: {error}") from None
+    made.no_padding()
+    made.no_truncation()
+    return made
