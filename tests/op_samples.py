@@ -119,7 +119,7 @@ _OTHERS = [
     Sample("dequantize", ((4, 6),), _SCALE, dtypes=("int8",)),
     Sample("dequantize", ((4, 6),), ((1,), (4,)), {"per_channel": True}, ("int32",)),
     Sample("requantize", ((4, 6),), _SCALE, dtypes=("int32",)),
-    Sample("quantize_linear", ((4, 6),), ((6,), (6,))),
+    Sample("quantize_linear", ((4, 6),), ((6,), (6,)), {"axis": -1}),
     Sample("dequantize_linear", ((4, 6),), ((1,), (1,)), dtypes=("uint8",)),
     Sample("dynamic_quantize_linear", ((4, 6),)),
     Sample("embedding", ((4,),), ((7, 3),), {"input_dim": 7, "output_dim": 3}, ("int32",)),
