@@ -52,7 +52,7 @@ def _affine(
     """alpha * A @ B + beta * C."""
     if a.ndim != 2 or b.ndim != 2:
         call.fail(f"both factors must have 2 dimensions, got {a.ndim} and {b.ndim}")
-    if not trans_a and alpha == 1.0 and (c is None or beta == 1.0):
+    if a.quantized and b.quantized and not trans_a and alpha == 1.0 and (c is None or beta == 1.0):
         made = multiply_quantized(call, a, transposed(call, b, (1, 0)) if trans_b else b, c)
         if made is not None:
             return made
