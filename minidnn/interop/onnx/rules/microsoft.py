@@ -19,7 +19,7 @@ from minidnn.interop.onnx.rules.integers import (
 )
 from minidnn.interop.onnx.rules.linear import read_gemm
 from minidnn.interop.onnx.rules.normalization import layer_norm, rms_norm
-from minidnn.interop.onnx.rules.pooling import average_pool
+from minidnn.interop.onnx.rules.pooling import average_pool, max_pool, read_windows
 from minidnn.interop.onnx.rules.windows import Geometry, convolve
 from minidnn.interop.onnx.values import Value
 
@@ -72,6 +72,16 @@ def _qlinear_pool(call: Call) -> Value:
         y = call.emit("pooling", x, pool_type="avg", global_pool=True)
     y = call.transpose(y, (0, *range(2, ndim), 1)) if last else y
     return _stored(call, y, 3, call[0])
+
+
+@rule("NhwcMaxPool", domain=_MS)
+def _nhwc_max_pool(call: Call) -> Value:
+    """Of bytes, channels last."""
+    from_last, to_last = (0, 3, 1, 2), (0, 2, 3, 1)
+    if call[0].ndim != 4:
+        call.refuse(f"two spatial dimensions are supported, got an input of {call[0].ndim} dimensions")
+    x = call.transpose(call[0], from_last)
+    return call.transpose(max_pool(call, x, read_windows(call, x)), to_last)
 
 
 @rule("QLinearConcat", domain=_MS)
