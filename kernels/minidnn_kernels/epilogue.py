@@ -110,7 +110,8 @@ def load_numbers(s: Simd, address: Value, count: int) -> list[Value]:
 class Epilogue:
     """An epilogue: its instructions, the kind of each operand they load, and what is stored.
 
-    An output of ``s8`` or ``u8`` is the last value, clamped to `QUANTIZED_LIMITS` and rounded half to even.
+    An output of ``s8`` or ``u8`` is the last value, rounded half to even, and clamped before: by ``saturate`` if that
+    is the last instruction, otherwise to `QUANTIZED_LIMITS`.
     ``s32`` is only for an integer kernel without instructions: its accumulators as they are.
 
     Raises:
@@ -176,7 +177,8 @@ class Epilogue:
                 emit = OPS[instruction.op][2]
                 taken = [next(rest) for _ in range(instruction.numbers)]
                 values.append(emit(s, *(values[v] for v in instruction.values), *taken))
-        if self.output in QUANTIZED_LIMITS:
+        is_clamped = bool(self.instructions) and self.instructions[-1].op == "saturate"
+        if self.output in QUANTIZED_LIMITS and not is_clamped:
             low, high = QUANTIZED_LIMITS[self.output]
             return _clip(s, values[-1], s.splat(low), s.splat(high))
         return values[-1]
@@ -289,6 +291,7 @@ _ARITHMETIC: dict[str, Emit] = {
 OPS: dict[str, tuple[int, int, Emit]] = {
     "relu": (1, 0, lambda s, x: s.at_least(x, s.splat(0.0))),
     "clip": (1, 2, _clip),
+    "saturate": (1, 2, _clip),
     "leaky_relu": (1, 1, _leaky),
     "prelu": (2, 0, _leaky),
     "elu": (1, 1, _elu),

@@ -1,4 +1,4 @@
-"""From the extrema of a row of float32 to the scale of its int8 form, and the inverse that it is multiplied with."""
+"""From the extrema of a row of float32 to the scale of its int8 form, and its inverse or its zero point."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["ARGUMENTS", "SCALES_ARGUMENTS", "ScalesSpec"]
 
 # extrema: address of float32 pairs, minimum and maximum of each chunk of a row
 # scale:   address of the row's scale
-# inverse: address of its inverse
+# inverse: address of its inverse, or of its zero point
 # chunks:  of the row, at least one
 ARGUMENTS = ("extrema", "scale", "inverse", "chunks")
 
@@ -28,7 +28,7 @@ SCALES_ARGUMENTS = ArgumentRow(
     Field("kernel", "microkernel"),
     Field("extrema", "float32 [rows][chunks][2]"),
     Field("scales", "float32 [rows]"),
-    Field("inverses", "float32 [rows]"),
+    Field("inverses", "float32 [rows]: of the scales, or zero points"),
     Field("chunks", "of a row"),
     Field("rows", "in all"),
 )
@@ -40,14 +40,18 @@ class ScalesSpec:
 
     A range without extent has scale 1. One that is not finite has scale NaN where rows are samples, `by_sample`,
     else 1.
+
+    With a zero point it is the scale of a range that has a zero in it, and the zero point takes the inverse's place.
     """
 
     output: str
     by_sample: bool
+    with_zero_point: bool = False
 
     @property
     def name(self) -> str:
-        return f"f32_scales_{self.output}{'_by_sample' if self.by_sample else ''}"
+        form = "_by_sample" if self.by_sample else "_zero_point" if self.with_zero_point else ""
+        return f"f32_scales_{self.output}{form}"
 
     def emit(self, isa: Isa) -> str:
         """LLVM IR of the kernel, one function of `ARGUMENTS`."""
@@ -58,8 +62,13 @@ class ScalesSpec:
             pair = s.add(extrema, s.mul(loop.index, const(2 * FLOAT32.bytes)))
             low, high = s.load_splat(pair), s.load_splat(s.add(pair, const(FLOAT32.bytes)))
             loop.next = [s.binary("minimum", loop.values[0], low), s.binary("maximum", loop.values[1], high)]
-        found = self._scale(s, *loop.results)
-        for address, vector in ((scale, found), (inverse, builder.fdiv(s.splat(1.0), found))):
+        low, high = loop.results
+        if self.with_zero_point:
+            found, second = self._linear(s, low, high)
+        else:
+            found = self._scale(s, low, high)
+            second = builder.fdiv(s.splat(1.0), found)
+        for address, vector in ((scale, found), (inverse, second)):
             number = builder.extract_element(vector, I32(0))
             builder.store(number, s.pointer(address, F32), align=FLOAT32.bytes)
         builder.ret_void()
@@ -74,3 +83,19 @@ class ScalesSpec:
         for end in ends if self.by_sample else [scale]:
             usable = s.where("<", end, s.splat(math.inf), usable, otherwise)
         return usable
+
+    def _linear(self, s: Simd, low: Value, high: Value) -> tuple[Value, Value]:
+        """Scale and zero point."""
+        b, zero = s.builder, s.splat(0.0)
+        low, high, (_, most) = (
+            s.binary("minimum", low, zero),
+            s.binary("maximum", high, zero),
+            QUANTIZED_LIMITS[self.output],
+        )
+        scale = b.fdiv(b.fsub(high, low), s.splat(most))
+        scale = s.where("<", scale, s.splat(math.inf), scale, s.splat(1.0))
+        scale = s.where(">", scale, zero, scale, s.splat(1.0))
+        start = b.fdiv(b.fneg(low), scale)
+        # A NaN is not above zero.
+        start = s.at_most(s.where(">", start, zero, start, zero), s.splat(most))
+        return scale, s.unary("rint", start)

@@ -33,6 +33,7 @@ __all__ = [
     "is_tied",
     "symbols_by_name",
     "variables_of",
+    "with_examples",
 ]
 
 
@@ -147,6 +148,29 @@ def bind_examples(graph: Graph) -> Graph:
 def example_sizes(graph: Graph) -> dict[str, int]:
     """The numbers of the symbols in the call that was traced."""
     return {name: size.example for name, size in symbols_by_name(graph).items()}
+
+
+def with_examples(graph: Graph, sizes: Mapping[str, int]) -> Graph:
+    """The graph as if it had been traced with these sizes.
+
+    Args:
+        graph: it must hold for them.
+        sizes: of all its symbols, by name.
+    """
+    symbols: dict[str, Any] = {name: Size.symbol(name, number) for name, number in sizes.items()}
+    guards = {
+        v.name: tuple(replace(g, left=bind(g.left, symbols), right=bind(g.right, symbols)) for g in v.hints["guards"])
+        for v in variables_of(graph)
+        if "guards" in v.hints
+    }
+
+    def change(node: Node, _: tuple[Entry, ...]) -> Sequence[Entry] | None:
+        return (
+            [make_variable(node.name, **{**node.hints, "guards": guards[node.name]})] if node.name in guards else None
+        )
+
+    bound = bind_graph(graph, symbols)
+    return bound.rewrite(change) if guards else bound
 
 
 def types_by_name(graph: Graph, types: Mapping[str, TensorType]) -> dict[str, tuple[TensorType, ...]]:

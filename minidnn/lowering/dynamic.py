@@ -8,19 +8,19 @@ from collections.abc import Sequence
 from minidnn.ir.graph import Node
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.elementwise import add_rows_step
-from minidnn.lowering.epilogue import quantized_type
+from minidnn.lowering.epilogue import EpilogueBuilder, quantized_type
 from minidnn.lowering.tiling import PARTS
 from minidnn.lowering.values import PLAIN, Value
 from minidnn.ops.quantization import calibrated_scale, count_batch_axes
 from minidnn.ops.registry import TensorType
 from minidnn.plan.program import Cost, Kernel
-from minidnn_kernels.element_type import FLOAT32
+from minidnn_kernels.element_type import FLOAT32, UINT8
 from minidnn_kernels.elementwise import ElementwiseSpec
 from minidnn_kernels.epilogue import Epilogue, Instruction
 from minidnn_kernels.extrema import EXTREMA_ARGUMENTS, ExtremaSpec
 from minidnn_kernels.scales import SCALES_ARGUMENTS, ScalesSpec
 
-__all__ = ["lower_dynamic_quantize"]
+__all__ = ["lower_dynamic_quantize", "lower_dynamic_quantize_linear"]
 
 _PART_ELEMENTS = 16 * 1024
 _PART_ROWS = 1024
@@ -39,10 +39,39 @@ def lower_dynamic_quantize(
     rows, size = math.prod(data.shape[:count]), math.prod(data.shape[count:])
     extrema = _add_extrema(builder, node.name, source, rows, size)
     scale, inverse = builder.new(types[1]), builder.new(TensorType((rows,), FLOAT32.dtype))
-    _add_scales(builder, node, count > 0, (extrema, scale, inverse))
+    spec = ScalesSpec(quantized_type(node.attrs.out_type).name, count > 0)
+    _add_scales(builder, node.name, spec, (extrema, scale, inverse))
     result = builder.new(types[0], source.layout)
     _add_quantization(builder, node, (result, source, inverse), rows, size)
     return [result, scale]
+
+
+def lower_dynamic_quantize_linear(
+    builder: Builder, node: Node, inputs: Sequence[Value], types: Sequence[TensorType]
+) -> list[Value] | None:
+    """The same with a zero point, for the whole tensor."""
+    data = inputs[0]
+    if data.array is not None or data.type.dtype != FLOAT32.dtype:
+        return None
+    source, size = builder.as_layout(data, data.layout), data.type.size
+    extrema = _add_extrema(builder, node.name, source, 1, size)
+    scale, zero_point = builder.new(types[1]), builder.new(types[2])
+    spec = ScalesSpec(UINT8.name, by_sample=False, with_zero_point=True)
+    _add_scales(builder, node.name, spec, (extrema, scale, zero_point))
+    result, made = builder.new(types[0], source.layout), EpilogueBuilder(_operand, lambda *_: None)
+    value = made.load(source)
+    assert value is not None
+    made.add_quantize_linear(value, (scale, zero_point), UINT8, UINT8.limits)
+    bound, item = made.finish(), FLOAT32.bytes
+    cost = Cost(4 * size, source.nbytes + result.nbytes)
+    strides = [(UINT8.bytes,), (item,), (0,), (0,)]
+    kernel = Kernel(ElementwiseSpec(bound.epilogue))
+    add_rows_step(builder, node.name, kernel, [result, *bound.operands], (size,), strides, cost, bound.number_words)
+    return [result, scale, zero_point]
+
+
+def _operand(value: Value) -> tuple[Value, str]:
+    return value, "scalar" if value.type.size == 1 and not value.shape else "tensor"
 
 
 def _add_extrema(builder: Builder, name: str, source: Value, rows: int, size: int) -> Value:
@@ -65,12 +94,12 @@ def _add_extrema(builder: Builder, name: str, source: Value, rows: int, size: in
     return extrema
 
 
-def _add_scales(builder: Builder, node: Node, by_sample: bool, tensors: tuple[Value, Value, Value]) -> None:
-    """A step for the scale of each row, and its inverse."""
+def _add_scales(builder: Builder, name: str, spec: ScalesSpec, tensors: tuple[Value, Value, Value]) -> None:
+    """A step for the scale of each row, and its inverse or zero point."""
     extrema, scale, inverse = tensors
     rows, chunks, _ = extrema.shape
     row = SCALES_ARGUMENTS.fill(
-        kernel=Kernel(ScalesSpec(quantized_type(node.attrs.out_type).name, by_sample)),
+        kernel=Kernel(spec),
         extrema=extrema.address,
         scales=scale.address,
         inverses=inverse.address,
@@ -79,7 +108,7 @@ def _add_scales(builder: Builder, node: Node, by_sample: bool, tensors: tuple[Va
     )
     parts = max(1, min(PARTS, rows * chunks // _PART_ROWS))
     cost = Cost(2 * rows * chunks, sum(t.nbytes for t in tensors))
-    builder.native(f"{node.name}_scale", "scales_loop", row, parts, cost)
+    builder.native(f"{name}_scale", "scales_loop", row, parts, cost)
 
 
 def _add_quantization(builder: Builder, node: Node, tensors: tuple[Value, Value, Value], rows: int, size: int) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from minidnn.ir.graph import Entry, Node
 from minidnn.lowering.values import Array, Value
 from minidnn.lowering.weight_store import Origin
-from minidnn.ops.quantization import calibrated_scale
+from minidnn.ops.quantization import calibrated_scale, integer_limits
 from minidnn.ops.registry import Attrs, Op
 from minidnn.ops.traits import EpilogueStep
 from minidnn_kernels.element_type import FLOAT32, INT32, UINT8, ElementType, element_type_of
@@ -151,8 +151,7 @@ class EpilogueBuilder:
         return self._store_quantized(node, numbers[node[0]], numbers)
 
     def _add_quantize(self, node: Node, numbers: dict[Entry, int], outside: Mapping[Entry, Value]) -> bool:
-        data = node.inputs[0]
-        number = numbers[data] if data in numbers else self.load(outside[data])
+        number = self._data(node, numbers, outside)
         return number is not None and self._store_quantized(node, number, numbers)
 
     def _add_affine(self, node: Node, numbers: dict[Entry, int], outside: Mapping[Entry, Value]) -> bool:
@@ -160,8 +159,7 @@ class EpilogueBuilder:
         known = [p for p in parameters if p is not None]
         if len(known) < len(parameters):
             return False
-        data = node.inputs[0]
-        number = numbers[data] if data in numbers else self.load(outside[data])
+        number = self._data(node, numbers, outside)
         if number is None:
             return False
         assert node.op is not None and node.op.affine is not None
@@ -177,8 +175,7 @@ class EpilogueBuilder:
 
     def _add_dequantize(self, node: Node, numbers: dict[Entry, int], outside: Mapping[Entry, Value]) -> bool:
         """Multiply by ``scale * channel_scale``: in float32, the product of the factors first."""
-        data = node.inputs[0]
-        number = numbers[data] if data in numbers else self.load(outside[data])
+        number = self._data(node, numbers, outside)
         scales = [outside.get(e) for e in node.inputs[1:]]
         if number is None or scales[0] is None or (len(scales) > 1 and (scales[1] is None or scales[1].array is None)):
             return False
@@ -201,6 +198,54 @@ class EpilogueBuilder:
             return False
         numbers[node[0]] = self.apply("multiply", number, factor)
         return True
+
+    def _add_quantize_linear(self, node: Node, numbers: dict[Entry, int], outside: Mapping[Entry, Value]) -> bool:
+        number, scale, zero = self._data(node, numbers, outside), *(outside.get(e) for e in node.inputs[1:])
+        if number is None or scale is None or zero is None or self._output != FLOAT32.name:
+            return False
+        output = quantized_type(node.attrs.out_type)
+        made = self.add_quantize_linear(number, (scale, zero), output, integer_limits(node.attrs), node.attrs.axis)
+        if made is not None:
+            numbers[node[0]] = made
+        return made is not None
+
+    def add_quantize_linear(
+        self, number: int, parameters: tuple[Value, Value], output: ElementType, limits: tuple[int, int], axis: int = 0
+    ) -> int | None:
+        """Divide, round, move by the zero point, clamp and store as integers; nothing can follow."""
+        scale, zero = parameters
+        made = self._with_parameter("divide", number, scale, axis)
+        # The store rounds what has no zero point.
+        if made is not None and (zero.array is None or zero.array.any()):
+            made = self._with_parameter("add", self.apply("rint", made), zero, axis)
+        if made is None:
+            return None
+        self._output = output.name
+        return self.apply("saturate", made, numbers=(float(limits[0]), float(limits[1])))
+
+    def _add_dequantize_linear(self, node: Node, numbers: dict[Entry, int], outside: Mapping[Entry, Value]) -> bool:
+        number, scale, zero = self._data(node, numbers, outside), *(outside.get(e) for e in node.inputs[1:])
+        if number is None or scale is None or zero is None:
+            return False
+        number = self._with_parameter("subtract", number, zero, node.attrs.axis)
+        number = None if number is None else self._with_parameter("multiply", number, scale, node.attrs.axis)
+        if number is not None:
+            numbers[node[0]] = number
+        return number is not None
+
+    def _data(self, node: Node, numbers: dict[Entry, int], outside: Mapping[Entry, Value]) -> int | None:
+        data = node.inputs[0]
+        return numbers[data] if data in numbers else self.load(outside[data])
+
+    def _with_parameter(self, op: str, number: int, parameter: Value, axis: int) -> int | None:
+        """A value and a scale or zero point: nothing to do where that is the number that changes nothing."""
+        if parameter.array is not None and parameter.array.size == 1:
+            known = float(parameter.array.reshape(-1)[0])
+            if known == (1.0 if op in ("multiply", "divide") else 0.0):
+                return number
+            return self.apply(f"{op}_scalar", number, numbers=(known,))
+        operand = self.load(parameter) if parameter.type.size == 1 else self._vector(parameter, axis)
+        return None if operand is None else self.apply(op, number, operand)
 
     def _store_quantized(self, node: Node, number: int, numbers: dict[Entry, int]) -> bool:
         """Divide by the calibrated scale, clamp, and store as integers; nothing can follow."""
@@ -233,7 +278,9 @@ Expansion = Callable[[EpilogueBuilder, Node, dict[Entry, int], Mapping[Entry, Va
 _EXPANSIONS: dict[str, Expansion] = {
     "affine": EpilogueBuilder._add_affine,
     "dequantize": EpilogueBuilder._add_dequantize,
+    "dequantize_linear": EpilogueBuilder._add_dequantize_linear,
     "quantize": EpilogueBuilder._add_quantize,
+    "quantize_linear": EpilogueBuilder._add_quantize_linear,
     "requantize": EpilogueBuilder._add_requantize,
 }
 

@@ -13,7 +13,7 @@ from minidnn.lowering.anchor import Anchor
 from minidnn.lowering.attention import lower_attention
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.deconvolution import lower_deconvolution
-from minidnn.lowering.dynamic import lower_dynamic_quantize
+from minidnn.lowering.dynamic import lower_dynamic_quantize, lower_dynamic_quantize_linear
 from minidnn.lowering.elementwise import lower_elementwise
 from minidnn.lowering.epilogue import has_instruction
 from minidnn.lowering.host import lower_host
@@ -67,6 +67,7 @@ _RULES: dict[str, Rule] = {
     "stack": lower_stack,
     "pad": lower_pad,
     "quantize": lower_dynamic_quantize,
+    "dynamic_quantize_linear": lower_dynamic_quantize_linear,
     **dict.fromkeys(("sum", "mean", "max"), lower_reduction),
     **dict.fromkeys(("reshape", "npx_reshape", "reshape_like", "flatten", "expand_dims", "squeeze"), lower_view),
     **dict.fromkeys(("transpose", "swapaxes", "moveaxis", "broadcast_to", "broadcast_like", "flip"), lower_view),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keyword
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,6 +20,8 @@ from minidnn.interop.onnx import Converted, FindValues, NeedsValuesError, Port, 
 from minidnn.ir.axes import Axes, symbolic_types
 from minidnn.ir.graph import Graph, Node
 from minidnn.ir.settle import settle
+from minidnn.ir.shape_checks import ShapeChecks
+from minidnn.ir.symbolic import find_sizes, with_examples
 from minidnn.ir.trace import Trace
 from minidnn.numpy.multiarray import ndarray
 from minidnn.onnx.values import CallValues
@@ -80,6 +83,7 @@ class ModelBlock(SymbolBlock):
         self._input_names = [port.name for port in model.inputs]
         self._structure = None
         self._known_graph: BlockGraph | None = None
+        self._guessed: BlockGraph | None = None
         for port in (*model.inputs, *model.outputs):
             if port.kind != "tensor" or (port.element is None and port in model.inputs):
                 raise UnsupportedNodeError(f"{model.label}: {port.name[:80]!a} must be a tensor of numbers")
@@ -119,7 +123,7 @@ class ModelBlock(SymbolBlock):
         is_open = any(not isinstance(n, int) for port in ports for n in port.shape or ())
         for first, others in _GUESSES:
             try:
-                self._known_graph = self._convert(_guessed_shapes(ports, first, others), None)
+                self._guessed = self._known_graph = self._convert(_guessed_shapes(ports, first, others), None)
                 return
             except NeedsValuesError:
                 return
@@ -168,12 +172,31 @@ class ModelBlock(SymbolBlock):
     def _trace_graph(self, arrays: Sequence[ndarray], spec: Spec, axes: Axes | None = None) -> BlockGraph:
         self._check_types(arrays)
         shapes = [tuple(example_of(a.shape)) for a in arrays]
+        axes = self._axes if axes is None else axes
+        guessed = None if axes else self._guessed_for(shapes)
+        if guessed is not None:
+            return guessed
         concrete = all(a._trace is None for a in arrays)
         values = CallValues(dict(zip(self._input_names, arrays, strict=True))) if concrete else None
-        made = self._convert(shapes, values, self._axes if axes is None else axes)
+        made = self._convert(shapes, values, axes)
         if self._known_graph is None:
             self._known_graph = made
         return made
+
+    def _guessed_for(self, shapes: Sequence[tuple[int, ...]]) -> BlockGraph | None:
+        """The graph that was made before any call, as if for a call of these shapes; None if it does not hold there."""
+        made = self._guessed
+        if made is None:
+            return None
+        traced = made.traced
+        try:
+            sizes = find_sizes(traced, dict(zip(made.inputs, shapes, strict=True)))
+            ShapeChecks(traced).check(sizes)
+        except OpError:
+            return None
+        graph = with_examples(Graph(traced.outputs, traced.declared), sizes)
+        symbol = Symbol(graph.outputs, graph.declared)
+        return replace(made, symbol=symbol, traced=symbol)
 
     def _own_graph(self) -> BlockGraph:
         assert self._symbol is not None

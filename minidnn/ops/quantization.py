@@ -3,8 +3,9 @@
 A quantized tensor is a pair: integers q, int8 or uint8, and a float32 scale; ``real = q * scale``. The scale is one
 number of shape (1,), or where ranges are found at run time one for each index of some leading axes: for each sample, so
 that none depends on its neighbours. Its shape is that of the data with 1 for all other axes. There is no zero point:
-int8 is symmetric around zero, uint8 begins at zero. Weights are int8 with a scale for every output channel, the
-``channel_scale`` of `dequantize`.
+int8 is symmetric around zero, uint8 begins at zero; `quantize_linear` and `dequantize_linear`, for networks that were
+quantized elsewhere, have one. Weights are int8 with a scale for every output channel, the ``channel_scale`` of
+`dequantize`.
 
 Every reference is exact, bit for bit what a kernel has to give: sums of products are taken modulo 2^32 as int32
 arithmetic takes them, everything else is single float32 operations in the order written here. Weights are quantized so
@@ -29,6 +30,7 @@ __all__ = [
     "QUANTIZED_RANGES",
     "calibrated_scale",
     "count_batch_axes",
+    "integer_limits",
     "largest_depth",
     "quantize_array",
     "scale_of_range",
@@ -234,6 +236,124 @@ register(
         epilogue=lambda attrs: None if calibrated_scale(attrs) is None else EpilogueStep("requantize"),
     )
 )
+
+
+# ---- with a zero point ----------------------------------------------------------------------------
+
+
+def integer_limits(attrs: Attrs) -> tuple[int, int]:
+    """The least and the largest integer of a `quantize_linear`: all of so many bits."""
+    half = 1 << (attrs.bits - 1)
+    return (-half, half - 1) if attrs.out_type == "int8" else (0, 2 * half - 1)
+
+
+def _along(parameter: Array, axis: int, ndim: int) -> Array:
+    """One number, or a vector as it lies along an axis of the data."""
+    return parameter.reshape(()) if parameter.size == 1 else parameter.reshape(-1, *(1,) * (ndim - axis % ndim - 1))
+
+
+def _quantize_linear(attrs: Attrs, data: Array, scale: Array, zero_point: Array) -> Array:
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        q = np.rint(data / _along(scale, attrs.axis, data.ndim)) + _along(zero_point, attrs.axis, data.ndim)
+        q = np.where(np.isnan(q), np.float32(0), q)
+    return np.asarray(np.clip(q, *integer_limits(attrs))).astype(attrs.out_type)
+
+
+def _dequantize_linear(attrs: Attrs, data: Array, scale: Array, zero_point: Array) -> Array:
+    with np.errstate(over="ignore", invalid="ignore"):
+        shifted = data.astype(np.float32) - _along(zero_point, attrs.axis, data.ndim)
+        return np.asarray(shifted * _along(scale, attrs.axis, data.ndim), np.float32)
+
+
+def _want_linear(op: str, attrs: Attrs, types: Sequence[TensorType]) -> None:
+    data = types[0]
+    for name, t in zip(("scale", "zero_point"), types[1:], strict=True):
+        want_dtype(op, name, t, FLOAT32, "every scale and zero point")
+        if t.size == 1 and t.ndim < 2:
+            continue
+        channels = data.shape[normalize_axis(op, attrs.axis, data.ndim)]
+        if t.shape != (channels,):
+            raise ShapeError(
+                f"{op}: {name} must be one number, or have shape ({channels},), one for each element of axis "
+                f"{attrs.axis} of data {data.shape}, got {t.shape}"
+            )
+
+
+def _infer_quantize_linear(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
+    if types[0].dtype != FLOAT32:
+        raise TypeMismatchError(f"quantize_linear: data must be float32, got {types[0]}")
+    _want_linear("quantize_linear", attrs, types)
+    return [TensorType(types[0].shape, np.dtype(attrs.out_type))]
+
+
+def _infer_dequantize_linear(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
+    if types[0].dtype not in _INTEGERS:
+        raise TypeMismatchError(f"dequantize_linear: data must be int8, uint8 or int32, got {types[0]}")
+    _want_linear("dequantize_linear", attrs, types)
+    return [TensorType(types[0].shape, FLOAT32)]
+
+
+_LINEAR_INPUTS = ("data", "scale", "zero_point")
+
+# ONNX's: ``clip(rint(data / scale) + zero_point)``, 0 for NaN, and ``(data - zero_point) * scale``. Scale and zero
+# point are float32, one number or one for each index of an axis.
+register(
+    Op(
+        "quantize_linear",
+        _infer_quantize_linear,
+        _quantize_linear,
+        _LINEAR_INPUTS,
+        attrs=(
+            Attr("out_type", "str", "uint8", choices=tuple(QUANTIZED_RANGES)),
+            Attr("bits", "int", 8, choices=(2, 4, 8)),
+            Attr("axis", "int", 1),
+        ),
+        parameters=frozenset(_LINEAR_INPUTS[1:]),
+        epilogue=step("quantize_linear"),
+    )
+)
+register(
+    Op(
+        "dequantize_linear",
+        _infer_dequantize_linear,
+        _dequantize_linear,
+        _LINEAR_INPUTS,
+        attrs=(Attr("axis", "int", 1),),
+        parameters=frozenset(_LINEAR_INPUTS[1:]),
+        epilogue=step("dequantize_linear"),
+    )
+)
+
+
+def _dynamic_quantize_linear(attrs: Attrs, data: Array) -> tuple[Array, Array, Array]:
+    low, high = (np.float32(f(data, initial=0)) for f in (np.min, np.max))
+    with np.errstate(invalid="ignore", over="ignore"):
+        scale = (high - low) / np.float32(255)
+        scale = scale if 0 < scale < np.inf else np.float32(1)
+        zero_point = np.rint(np.clip(-low / scale, 0, 255))
+    zero_point = np.float32(0) if np.isnan(zero_point) else zero_point
+    pair = np.asarray(scale, np.float32), np.asarray(zero_point, np.float32)
+    return _quantize_linear(_UINT8_LINEAR, data, *pair), *pair
+
+
+def _infer_dynamic_quantize_linear(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
+    if types[0].dtype != FLOAT32:
+        raise TypeMismatchError(f"dynamic_quantize_linear: data must be float32, got {types[0]}")
+    return [TensorType(types[0].shape, np.dtype(np.uint8)), *[TensorType((), FLOAT32)] * 2]
+
+
+# ONNX's: uint8, scale and zero point by the range of the data, which has a zero in it. Without extent, or with an
+# infinite one, the scale is 1.
+register(
+    Op(
+        "dynamic_quantize_linear",
+        _infer_dynamic_quantize_linear,
+        _dynamic_quantize_linear,
+        ("data",),
+        outputs=3,
+    )
+)
+_UINT8_LINEAR = get_op("quantize_linear").make_attrs({})
 
 
 # ---- products -------------------------------------------------------------------------------------

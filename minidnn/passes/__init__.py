@@ -17,6 +17,7 @@ from minidnn.passes.find_attention import find_attention
 from minidnn.passes.fold_batch_norm import fold_batch_norm
 from minidnn.passes.fold_constants import fold_constants, optimize_around, without_data
 from minidnn.passes.fuse import fuse_elementwise, fuse_epilogues
+from minidnn.passes.quantize_fold import fold_given_types
 from minidnn.passes.quantized_graph import is_quantized
 from minidnn.passes.remove_identities import remove_identities
 
@@ -26,6 +27,7 @@ __all__ = [
     "find_attention",
     "fold_batch_norm",
     "fold_constants",
+    "fold_given_types",
     "fuse_again",
     "fuse_elementwise",
     "fuse_epilogues",
@@ -43,6 +45,7 @@ FUSION_PASSES: tuple[tuple[str, Pass], ...] = (
     ("fold_batch_norm", fold_batch_norm),
     ("fuse_epilogues", fuse_epilogues),
     ("fuse_elementwise", fuse_elementwise),
+    ("fold_given_types", fold_given_types),
 )
 
 

@@ -23,23 +23,32 @@ def fuse_epilogues(graph: Graph) -> Graph:
     regions: list[Region] = []
     for node in reversed(view.operations):
         anchor = find_anchor(node)
-        if anchor is None or node.num_outputs != 1:
+        start = [node] if anchor is not None else _integer_start(view, node)
+        if not start or node.num_outputs != 1:
             continue
-        region = _grow(view, node, anchor, taken)
+        region = _grow(view, start, anchor or node, taken)
         if len(region) > 1:
             taken.update(region)
             regions.append(region)
     return fuse_regions(graph, regions) if regions else graph
 
 
-def _grow(view: GraphView, start: Node, anchor: Node, taken: set[Node]) -> Region:
+def _integer_start(view: GraphView, node: Node) -> Region:
+    """A bare product of integers and the dequantization of its sums, from where on everything is float32."""
+    if node.op is None or node.op.anchor is None or not node.op.anchor.is_integer:
+        return []
+    reader = view.only_consumer(node[0])
+    return [node, reader] if reader is not None and reader.op_name == "dequantize" else []
+
+
+def _grow(view: GraphView, start: Region, anchor: Node, taken: set[Node]) -> Region:
     """The largest region of `start` and elementwise operations behind it that ends in one value.
 
     Readers join in topological order. A value is open while something outside reads it; whenever only one is, the
     region could end there. It ends for good at a reader that cannot join; an output of the graph stays open.
     """
-    value = start[0]
-    region, complete = [start], 1
+    value = start[-1][0]
+    region, complete = list(start), len(start)
     unread = {value: len(view.consumers(value))}
     pending = set(view.consumers(value))
     while pending and len(region) < MAX_REGION:

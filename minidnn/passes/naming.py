@@ -48,7 +48,7 @@ def _stem(subgraph: Graph) -> str:
     family, tail = "elementwise", []
     for node in subgraph.operations():
         assert node.op is not None
-        if node.op.anchor is not None and not node.op.anchor.is_integer:
+        if node.op.anchor is not None:
             family = node.op.anchor.label
         else:
             tail.append(node.op.word)

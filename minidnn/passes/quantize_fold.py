@@ -22,7 +22,10 @@ from minidnn.passes.quantize_weights import fits_int32, quantize_bias
 from minidnn.passes.quantized_graph import QUANTIZING, ProductParameters, QuantizedGraph
 from minidnn.passes.regions import Region, fuse_region
 
-__all__ = ["fold_bias", "fold_types"]
+__all__ = ["fold_bias", "fold_given_types", "fold_types"]
+
+# Quantization as ONNX has it.
+_LINEAR = frozenset({"quantize_linear", "dequantize_linear"})
 
 Array = np.ndarray[Any, Any]
 
@@ -86,7 +89,16 @@ def _with_bias_inside(subgraph: Graph, variable: Entry) -> Graph:
 
 def fold_types(quantized: QuantizedGraph) -> QuantizedGraph:
     """Take dequantize, requantize and quantize nodes into the operations before and behind them."""
-    graph = quantized.graph
+    return replace(quantized, graph=_with_types_folded(quantized.graph))
+
+
+def fold_given_types(graph: Graph) -> Graph:
+    """The same for a graph whose integers have zero points: one that was quantized elsewhere."""
+    linear = any(node.op_name in _LINEAR for node in graph.operations())
+    return _with_types_folded(graph) if linear else graph
+
+
+def _with_types_folded(graph: Graph) -> Graph:
     consumers = graph.consumers()
     outputs = set(graph.outputs)
     new: dict[Entry, Entry] = {}
@@ -102,14 +114,15 @@ def fold_types(quantized: QuantizedGraph) -> QuantizedGraph:
         if node in folded:
             continue
         core = storing.get(node, node)
-        before = [e.node for e in core.inputs if e.node.op_name == "dequantize" and _folds(core)]
-        region: Region = list(dict.fromkeys([*_plain_dequantizes(before), core, node]))
+        takes = _folds(core) or core.op_name == "quantize_linear"
+        before = _plain_dequantizes([e.node for e in core.inputs]) if takes else []
+        region: Region = list(dict.fromkeys([*before, core, node]))
         if len(region) == 1:
             made = node if node.is_variable else make_like(node, tuple(new[e] for e in node.inputs))
         else:
             made = _fuse(region, core, new)
         new.update({node[i]: made[i] for i in range(node.num_outputs)})
-    return replace(quantized, graph=type(graph)(new[e] for e in graph.outputs))
+    return type(graph)(new[e] for e in graph.outputs)
 
 
 def _is_integer_product(node: Node) -> bool:
@@ -136,12 +149,16 @@ def _folds(node: Node) -> bool:
 def _can_be_stored(behind: Node) -> bool:
     if behind.op_name in QUANTIZING:
         return calibrated_scale(behind.attrs) is not None
+    if behind.op_name == "quantize_linear":
+        return True
     # The dequantize behind a bare integer product; one with its scales alone undoes a quantize of its own.
     return behind.op_name == "dequantize" and behind.attrs.per_channel
 
 
 def _plain_dequantizes(nodes: Sequence[Node]) -> list[Node]:
-    return [n for n in nodes if not n.attrs.per_channel]
+    return [
+        n for n in nodes if n.op_name == "dequantize_linear" or (n.op_name == "dequantize" and not n.attrs.per_channel)
+    ]
 
 
 def _fuse(region: Region, core: Node, new: dict[Entry, Entry]) -> Node:

@@ -393,5 +393,6 @@ def test_fold_runs_before_epilogues_so_that_batch_norm_is_next_to_its_anchor() -
         "fold_batch_norm",
         "fuse_epilogues",
         "fuse_elementwise",
+        "fold_given_types",
     ]
     assert names(fold_batch_norm(sample_block()))[0] == "fused_conv_bn_0"

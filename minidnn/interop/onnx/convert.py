@@ -13,6 +13,7 @@ from minidnn.interop.onnx import rules
 from minidnn.interop.onnx.builder import Builder, FindValues
 from minidnn.interop.onnx.call import RULES, Call, UnsupportedNodeError
 from minidnn.interop.onnx.model import Attribute, Function, Model, ModelGraph, ModelNode, shown
+from minidnn.interop.onnx.rules.integers import move_quantized
 from minidnn.interop.onnx.schemas import body_of, has_body
 from minidnn.interop.onnx.values import Value
 from minidnn.ir.graph import Graph
@@ -172,7 +173,8 @@ class Conversion:
 
     def _apply(self, rule: Any, call: Call) -> Sequence[Value]:
         try:
-            result = rule(call)
+            moved = move_quantized(call, rule)
+            result = rule(call) if moved is None else moved
         except (OpError, GraphError) as error:
             if str(error).startswith("node "):
                 raise

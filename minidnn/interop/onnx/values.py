@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -13,9 +14,35 @@ from minidnn.ir.trace import Trace, Traceable
 from minidnn.ops.registry import TensorType
 from minidnn.sizes import has_sizes
 
-__all__ = ["Value", "known", "object_array", "of_sizes"]
+__all__ = ["Quantized", "Rounded", "Value", "known", "object_array", "of_sizes"]
 
 Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Quantized:
+    """The integers that a float stands for: ``(integers - zero) * scale``.
+
+    Args:
+        integers: 8-bit ones.
+        scale: one number, or one for each index of `axis`.
+        zero: of the integers' type and the scale's shape; None: zero.
+        axis: counted from the front.
+    """
+
+    integers: Value
+    scale: Value
+    zero: Value | None
+    axis: int
+
+
+@dataclass(frozen=True, eq=False)
+class Rounded:
+    """The floats that integers were made from, see `Quantized`; nothing was taken from a file."""
+
+    floats: Value
+    scale: Value
+    zero: Value | None
 
 
 class Value(Traceable):
@@ -25,9 +52,11 @@ class Value(Traceable):
         array: the elements where they are known; Python objects, among them sizes, where `is_sized`.
         element: what ONNX calls the elements.
         name: of a constant of the file; empty for everything else.
+        origin: what it was made from, for those who can do with that: `Quantized` of floats that stand for integers,
+            `Rounded` of integers that stand for floats, and of sums of integers what the rules for these know.
     """
 
-    __slots__ = ("_node_entry", "array", "element", "is_sized", "name")
+    __slots__ = ("_node_entry", "array", "element", "is_sized", "name", "origin")
 
     array: Array | None
     element: Element
@@ -37,6 +66,7 @@ class Value(Traceable):
         self.array, self.element, self.name = array, element, name
         self.is_sized = array is not None and array.dtype == object
         self._node_entry: Entry | None = None
+        self.origin: Any = None
 
     # ---- as a trace wants it
 
@@ -86,6 +116,12 @@ class Value(Traceable):
         if self._trace is not None and self._node_entry is not None:
             self._trace.note_shape_read(self._node_entry, axis=axis % max(self._type.ndim, 1))
         return self._type.shape[axis]
+
+    @property
+    def quantized(self) -> Quantized | None:
+        """The bytes that a float stands for."""
+        origin = self.origin
+        return origin if isinstance(origin, Quantized) and origin.integers.dtype.itemsize == 1 else None
 
     def as_element(self, element: Element) -> Value:
         """The same value, of elements that have the same carrier."""

@@ -6,74 +6,19 @@ from collections.abc import Sequence
 from typing import Any
 
 from minidnn.interop.onnx.call import Call, rule
+from minidnn.interop.onnx.rules.integers import convolve_quantized
 from minidnn.interop.onnx.rules.slicing import crop, pad
-from minidnn.interop.onnx.rules.windows import Pairs, is_symmetric, read_pads, read_spatial
+from minidnn.interop.onnx.rules.windows import Geometry, Pairs, convolve, is_symmetric, read_spatial
 from minidnn.interop.onnx.values import Value
 
-__all__ = ["Geometry", "convolve", "read_geometry"]
-
-
-class Geometry:
-    """What a convolution's attributes say.
-
-    Attributes:
-        kernel, strides, dilations: a number for each spatial dimension.
-        group: in how many groups the channels are.
-        pads: in front and behind.
-    """
-
-    def __init__(self, call: Call, x: Value, weight: Value, is_transposed: bool = False) -> None:
-        rank = x.ndim - 2
-        if rank not in (1, 2, 3):
-            call.refuse(f"one to three spatial dimensions are supported, got an input of {x.ndim} dimensions")
-        if weight.ndim != x.ndim:
-            call.fail(f"the weight must have {x.ndim} dimensions like the input, got {weight.ndim}")
-        self.kernel = tuple(int(n) for n in weight.shape[2:])
-        said = call.integers("kernel_shape", None)
-        if said is not None and tuple(said) != self.kernel:
-            call.fail(f"attribute 'kernel_shape' is {said}, but the weight has shape {weight.shape}")
-        self.strides = read_spatial(call, "strides", rank)
-        self.dilations = read_spatial(call, "dilations", rank)
-        self.group = call.integer("group", 1)
-        self.extents = [d * (k - 1) + 1 for k, d in zip(self.kernel, self.dilations, strict=True)]
-        self.pads: Pairs = [] if is_transposed else read_pads(call, x.shape[2:], self.extents, self.strides)
-
-
-def read_geometry(call: Call, x: Value, weight: Value) -> Geometry:
-    return Geometry(call, x, weight)
-
-
-def convolve(
-    call: Call,
-    x: Value,
-    weight: Value,
-    bias: Value | None,
-    geometry: Geometry,
-    fill: Any = 0,
-    op: str = "convolution",
-) -> Value:
-    """A convolution; what its pads do not have on both sides is padded before."""
-    pads = tuple(a for a, _ in geometry.pads)
-    if not is_symmetric(geometry.pads) or (fill and any(pads)):
-        x = pad(call, x, [(0, 0), (0, 0), *geometry.pads], value=fill)
-        pads = (0,) * len(pads)
-    inputs = (x, weight) if bias is None else (x, weight, bias)
-    return call.emit(
-        op,
-        *inputs,
-        kernel=geometry.kernel,
-        num_filter=int(weight.dim(0)),
-        stride=geometry.strides,
-        dilate=geometry.dilations,
-        pad=pads,
-        num_group=geometry.group,
-        no_bias=bias is None,
-    )
+__all__: list[str] = []
 
 
 @rule("Conv")
 def _conv(call: Call) -> Value:
-    return convolve(call, call[0], call[1], call.get(2), Geometry(call, call[0], call[1]))
+    x, weight, bias, geometry = call[0], call[1], call.get(2), Geometry(call, call[0], call[1])
+    made = convolve_quantized(call, x, weight, bias, geometry)
+    return convolve(call, x, weight, bias, geometry) if made is None else made
 
 
 @rule("ConvTranspose")

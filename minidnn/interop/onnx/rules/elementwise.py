@@ -6,6 +6,7 @@ import numpy as np
 
 from minidnn.interop.onnx.call import Call, Rule, UnsupportedNodeError, rule
 from minidnn.interop.onnx.elements import Element
+from minidnn.interop.onnx.rules.integers import Sums
 from minidnn.interop.onnx.values import Value, known
 
 __all__: list[str] = []
@@ -300,6 +301,8 @@ def _to_element(call: Call, x: Value, to: Element, saturate: bool) -> Value:
         return _to_few_bits(call, x, to)
     if x.element.is_float and to.carrier.kind in "iu":
         return call.emit("cast", x, dtype=to.carrier).as_element(to)
+    if isinstance(x.origin, Sums) and to.carrier == np.float32:
+        return x.origin.real(call).as_element(to)
     result = call.cast(x, to.carrier)
     return result.as_element(to) if result.dtype == to.carrier else result
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from minidnn.interop.onnx.call import Call, rule
 from minidnn.interop.onnx.maker import Maker
+from minidnn.interop.onnx.rules.integers import multiply_quantized, transposed
 from minidnn.interop.onnx.values import Value
 
 __all__ = ["einsum", "matmul", "read_gemm"]
@@ -21,7 +22,8 @@ def matmul(call: Maker, a: Value, b: Value) -> Value:
 
 @rule("MatMul")
 def _matmul(call: Call) -> Value:
-    return matmul(call, call[0], call[1])
+    made = multiply_quantized(call, call[0], call[1])
+    return matmul(call, call[0], call[1]) if made is None else made
 
 
 @rule("Gemm")
@@ -50,6 +52,10 @@ def _affine(
     """alpha * A @ B + beta * C."""
     if a.ndim != 2 or b.ndim != 2:
         call.fail(f"both factors must have 2 dimensions, got {a.ndim} and {b.ndim}")
+    if a.quantized and b.quantized and not trans_a and alpha == 1.0 and (c is None or beta == 1.0):
+        made = multiply_quantized(call, a, transposed(call, b, (1, 0)) if trans_b else b, c)
+        if made is not None:
+            return made
     a = call.transpose(a, (1, 0)) if trans_a else a
     features = b._type.shape[0 if trans_b else 1]
     is_plain = alpha == 1.0 and a.element.is_float and isinstance(features, int) and a._type.size and b._type.size

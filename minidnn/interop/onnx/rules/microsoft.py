@@ -7,13 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from minidnn.interop.onnx.call import RULES, Call, UnsupportedNodeError, rule
+from minidnn.interop.onnx.call import Call, UnsupportedNodeError, rule
 from minidnn.interop.onnx.elements import element_of
-from minidnn.interop.onnx.rules.convolution import convolve, read_geometry
+from minidnn.interop.onnx.rules.integers import (
+    dequantize,
+    dynamically_quantized,
+    flat,
+    integer_matmul,
+    quantize,
+    requantize,
+)
 from minidnn.interop.onnx.rules.linear import read_gemm
 from minidnn.interop.onnx.rules.normalization import layer_norm, rms_norm
-from minidnn.interop.onnx.rules.pooling import average_pool
-from minidnn.interop.onnx.rules.quantized import dequantize, integer_matmul, quantize, requantize, scaled, spread
+from minidnn.interop.onnx.rules.pooling import average_pool, max_pool, read_windows
+from minidnn.interop.onnx.rules.windows import Geometry, convolve
 from minidnn.interop.onnx.values import Value
 
 __all__: list[str] = []
@@ -67,6 +74,16 @@ def _qlinear_pool(call: Call) -> Value:
     return _stored(call, y, 3, call[0])
 
 
+@rule("NhwcMaxPool", domain=_MS)
+def _nhwc_max_pool(call: Call) -> Value:
+    """Of bytes, channels last."""
+    from_last, to_last = (0, 3, 1, 2), (0, 2, 3, 1)
+    if call[0].ndim != 4:
+        call.refuse(f"two spatial dimensions are supported, got an input of {call[0].ndim} dimensions")
+    x = call.transpose(call[0], from_last)
+    return call.transpose(max_pool(call, x, read_windows(call, x)), to_last)
+
+
 @rule("QLinearConcat", domain=_MS)
 def _qlinear_concat(call: Call) -> Value:
     parts = [_real(call, i) for i in range(2, len(call.inputs), 3)]
@@ -96,42 +113,30 @@ def _qgemm(call: Call) -> Value:
         a = call.transpose(a, (1, 0))
     if call.flag("transB"):
         b = call.transpose(b, (1, 0))
-    sums = integer_matmul(call, a, b, a_zero, b_zero)
-    if call.get(6) is not None:
-        sums = call.emit("add", sums, call[6])
-    scale = call.binary("multiply", spread(call, sums, b_scale, 1), call.reshape(a_scale, ()))
-    factor = call.binary("multiply", scale, alpha) if alpha != 1.0 else scale
+    bias = None if call.get(6) is None else call[6]
+    sums = integer_matmul(call, a, b, a_zero, b_zero, bias)
+    factor = call.binary("multiply", flat(call, b_scale), flat(call, a_scale))
+    factor = call.binary("multiply", factor, alpha) if alpha != 1.0 else factor
     if call.get(7) is None:
-        return scaled(call, sums, _flat(call, factor), 1)
-    factor = call.binary("true_divide", factor, call.reshape(call[7], ()))
+        return sums.real(call, factor, 1)
+    factor = call.binary("true_divide", factor, flat(call, call[7]))
     zero = call.get(8)
-    return requantize(call, sums, _flat(call, factor), 1, zero, element_of("uint8") if zero is None else zero.element)
-
-
-def _flat(call: Call, factor: Value) -> Value:
-    return call.reshape(factor, (factor._type.size,))
+    return requantize(call, sums, factor, 1, zero, element_of("uint8") if zero is None else zero.element)
 
 
 @rule("MatMulIntegerToFloat", domain=_MS)
 def _matmul_to_float(call: Call) -> Value:
     sums = integer_matmul(call, call[0], call[1], call.get(4), call.get(5))
-    scale = call.binary("multiply", spread(call, sums, call[3], -1), spread(call, sums, call[2], -2))
-    product = call.binary("multiply", call.cast(sums, np.float32), scale)
+    product = sums.real(call, call.binary("multiply", flat(call, call[3]), flat(call, call[2])), -1)
     return product if call.get(6) is None else call.binary("add", product, call[6])
 
 
 @rule("DynamicQuantizeMatMul", domain=_MS)
 def _dynamic_matmul(call: Call) -> Value:
-    q, scale, zero = _dynamically(call, call[0])
+    q, scale, zero = dynamically_quantized(call, call[0])
     sums = integer_matmul(call, q, call[1], zero, call.get(3))
-    factor = call.binary("multiply", spread(call, sums, call[2], -1), scale)
-    product = call.binary("multiply", call.cast(sums, np.float32), factor)
+    product = sums.real(call, call.binary("multiply", flat(call, call[2]), flat(call, scale)), -1)
     return product if call.get(4) is None else call.binary("add", product, call[4])
-
-
-def _dynamically(call: Call, x: Value) -> list[Value]:
-    inner = Call(call.node, [x], {}, call.opset, call.builder, call.graphs)
-    return list(RULES["", "DynamicQuantizeLinear"](inner))  # type: ignore[arg-type]
 
 
 # ---- fused floats ---------------------------------------------------------------------------------------
@@ -175,7 +180,7 @@ def _activated(call: Call, x: Value) -> Value:
 @rule("FusedConv", domain=_MS)
 def _fused_conv(call: Call) -> Value:
     x, weight = call[0], call[1]
-    result = convolve(call, x, weight, call.get(2), read_geometry(call, x, weight))
+    result = convolve(call, x, weight, call.get(2), Geometry(call, x, weight))
     if call.get(3) is not None:
         result = call.emit("add", result, call[3])
     return _activated(call, result)

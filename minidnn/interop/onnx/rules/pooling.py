@@ -15,7 +15,7 @@ from minidnn.interop.onnx.rules.windows import Pairs, is_symmetric, read_pads, r
 from minidnn.interop.onnx.values import Value
 from minidnn.sizes import has_sizes
 
-__all__ = ["Windows", "average_pool", "max_pool", "max_pool_indices", "mean_pool"]
+__all__ = ["Windows", "average_pool", "max_pool", "max_pool_indices", "mean_pool", "read_windows"]
 
 
 # Elements of a window that are taken one by one.
@@ -68,7 +68,7 @@ class Windows:
         return {"kernel": self.kernel, "stride": self.strides, "pad": tuple(pads)}
 
 
-def _read_windows(call: Call, x: Value) -> Windows:
+def read_windows(call: Call, x: Value) -> Windows:
     rank = x.ndim - 2
     if rank not in (1, 2, 3):
         call.refuse(f"one to three spatial dimensions are supported, got an input of {x.ndim} dimensions")
@@ -84,7 +84,7 @@ def _read_windows(call: Call, x: Value) -> Windows:
 @rule("MaxPool")
 def _max_pool(call: Call) -> list[Value]:
     x, order = call[0], call.integer("storage_order", 0)
-    windows = _read_windows(call, x)
+    windows = read_windows(call, x)
     result = max_pool(call, x, windows)
     return [result, max_pool_indices(call, x, windows, bool(order))] if call.wants(1) else [result]
 
@@ -145,7 +145,7 @@ def _average_pool(call: Call) -> Value:
 
 def average_pool(call: Call, x: Value, include_pad: bool) -> Value:
     """Means of windows; of the pads, only those that the file has count, and only if they do at all."""
-    return mean_pool(call, x, _read_windows(call, x), include_pad)
+    return mean_pool(call, x, read_windows(call, x), include_pad)
 
 
 def mean_pool(call: Maker, x: Value, windows: Windows, include_pad: bool) -> Value:
@@ -179,7 +179,7 @@ def _global_pool(call: Call) -> Value:
 @rule("LpPool")
 def _lp_pool(call: Call) -> Value:
     x, p = call[0], call.integer("p", 2)
-    windows = _read_windows(call, x)
+    windows = read_windows(call, x)
     powers = _power(call, call.emit("abs", x), p)
     padded = pad(call, powers, [(0, 0), (0, 0), *windows.room])
     return _power(call, _combined(call, padded, windows, "sum"), 1 / p)

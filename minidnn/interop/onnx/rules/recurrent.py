@@ -91,7 +91,7 @@ def _ordered(call: Call, value: Value, order: Sequence[int], shape: tuple[int, .
     """Weights ``(directions, gates * size, ...)`` with their gates in another order."""
     directions, size, *rest = shape
     if value._type.shape != (directions, len(order) * size, *rest):
-        call.fail(f"weights of shape {(directions, len(order) * size, *rest)} are wanted, got {value._type.shape}")
+        call.misfit(f"weights of shape {(directions, len(order) * size, *rest)} are wanted, got {value._type.shape}")
     if list(order) == list(range(len(order))):
         return value
     gates = call.reshape(value, (directions, len(order), size, *rest))
@@ -104,7 +104,7 @@ def _biases(call: Call, kind: _Kind, directions: int, size: int) -> dict[str, Va
     if bias is None:
         return {}
     if bias._type.shape != (directions, 2 * rows):
-        call.fail(f"B must have shape {(directions, 2 * rows)}, got {bias._type.shape}")
+        call.misfit(f"B must have shape {(directions, 2 * rows)}, got {bias._type.shape}")
     halves = [call.emit("slice_axis", bias, axis=1, begin=begin, end=begin + rows) for begin in (0, rows)]
     ordered = [_ordered(call, half, kind.gates, (directions, size)) for half in halves]
     return dict(zip(("i2h_bias", "h2h_bias"), ordered, strict=True))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from minidnn.interop.onnx.call import Call, rule
+from minidnn.interop.onnx.rules.integers import transposed
 from minidnn.interop.onnx.values import Value, known
 from minidnn.sizes import Size, has_sizes
 
@@ -84,7 +85,7 @@ def _transpose(call: Call) -> Value:
     axes = call.integers("perm", None) or tuple(reversed(range(x.ndim)))
     if sorted(axes) != list(range(x.ndim)):
         call.fail(f"attribute 'perm' must be a permutation of {x.ndim} axes, got {axes}")
-    return call.transpose(x, axes)
+    return transposed(call, x, axes)
 
 
 @rule("Concat")
