@@ -19,7 +19,6 @@ _TRACE = "graphs come from tracing a block (HybridBlock.export) or from files (m
 _AUGMENT = "use the transforms of mx.gluon.data.vision.transforms and mx.gluon.data.DataLoader"
 _FINANCE = "NumPy has removed it; the package numpy-financial has it"
 _FILES = "arrays are saved and loaded by mx.npx.save and mx.npx.load"
-_ONNX = "export to ONNX is not implemented"
 _MARKS = "only mx.profiler.profile, set_config, start, stop, dumps and their like are offered"
 _LATER = "it is not implemented"
 _STAGES = "quantization_stages returns the graph of every stage"
@@ -115,7 +114,6 @@ MISSING: dict[str, dict[str, str]] = {
         "set_printoptions": "arrays are printed by NumPy; use numpy.set_printoptions",
         **dict.fromkeys(("mirr", "npv", "pmt", "ppmt", "pv", "rate"), _FINANCE),
     },
-    "minidnn.onnx": dict.fromkeys(("export_model", "get_operator_support"), _ONNX),
     "minidnn.profiler": dict.fromkeys(("Counter", "Domain", "Event", "Frame", "Marker", "Task", "scope"), _MARKS),
     "minidnn.runtime": {"get_branch": _PLUMBING, "get_commit_hash": _PLUMBING},
     "minidnn.symbol": {

@@ -1,4 +1,4 @@
-"""MXNet 1's names for reading ONNX models; see `minidnn.onnx`."""
+"""MXNet 1's names for reading and writing ONNX models; see `minidnn.onnx`."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 from minidnn.device import takes_ctx
 from minidnn.gluon.parameter import Devices
 from minidnn.numpy.multiarray import ndarray
-from minidnn.onnx import OnnxBlock, get_model_metadata
+from minidnn.onnx import OnnxBlock, export_model, get_model_metadata
 from minidnn.onnx import import_model as import_block
 from minidnn.symbol.symbol import Symbol
 
-__all__ = ["get_model_metadata", "import_model", "import_to_gluon"]
+__all__ = ["export_model", "get_model_metadata", "import_model", "import_to_gluon"]
 
 
 def import_model(model_file: Any) -> tuple[Symbol, dict[str, ndarray], dict[str, ndarray]]:

@@ -17,7 +17,7 @@ from minidnn.onnx.model_block import ModelBlock
 from minidnn.process_safe import uninterrupted
 from minidnn_kernels.fork_lock import FORK_LOCK
 
-__all__ = ["OnnxBlock", "get_model_metadata", "import_model"]
+__all__ = ["OnnxBlock", "get_model_metadata", "import_model", "load_package"]
 
 
 def import_model(source: Any, max_trips: int = MAX_TRIPS) -> OnnxBlock:
@@ -41,8 +41,17 @@ def import_model(source: Any, max_trips: int = MAX_TRIPS) -> OnnxBlock:
     """
     if type(max_trips) is not int or max_trips < 1:
         raise ValueError(f"max_trips must be a number from 1 on, got {max_trips!r}")
-    uninterrupted(_load_package)
+    load_package()
     return OnnxBlock(read_model(source), max_trips)
+
+
+def load_package() -> None:
+    """Import the package onnx.
+
+    Raises:
+        ImportError: it is not installed.
+    """
+    uninterrupted(_load_package)
 
 
 def _load_package() -> None:
@@ -63,7 +72,7 @@ def get_model_metadata(source: Any) -> dict[str, Any]:
     Raises:
         See `import_model`.
     """
-    uninterrupted(_load_package)
+    load_package()
     model = read_model(source)
     described = {
         "input_tensor_data": [(port.name, port.shape) for port in model.inputs],

@@ -21,7 +21,8 @@ Named = TypeVar("Named", bound=Rule)
 # By ATen's name with its overload: ``add.Tensor``.
 ATEN: dict[str, Rule] = {}
 
-_KINDS = "buif"
+# In the order in which one decides over another.
+_KINDS = {"b": 0, "u": 1, "i": 1, "f": 2}
 
 
 def aten(*names: str) -> Callable[[Named], Named]:
@@ -110,7 +111,7 @@ class Call(Maker):
     def common(self, a: Any, b: Any) -> np.dtype[Any]:
         """The dtype in which ATen compares tensors and numbers: a tensor with axes decides among those of a kind."""
         dtypes = [self._dtype_of(x) for x in (a, b)]
-        kinds = [_KINDS.index(d.kind) // 2 + (d.kind in "ui") for d in dtypes]
+        kinds = [_KINDS[d.kind] for d in dtypes]
         ranks = [x._type.ndim > 0 if isinstance(x, Value) else -1 for x in (a, b)]
         if kinds[0] != kinds[1]:
             high, low = (0, 1) if kinds[0] > kinds[1] else (1, 0)

@@ -37,9 +37,9 @@ _NEAREST_EXACT = {"mode": "nearest", "coordinates": "half_pixel", "rounding": "r
 
 def _interpolation(mode: str, align_corners: bool, antialias: bool) -> dict[str, Any]:
     coordinates = "align_corners" if align_corners else "half_pixel"
+    attrs = {"mode": mode, "coordinates": coordinates, "antialias": antialias, "exclude_outside": antialias}
     # With antialiasing PyTorch takes the coefficient of Pillow.
-    coeff = -0.5 if antialias else -0.75
-    return {"mode": mode, "coordinates": coordinates, "cubic_coeff": coeff, "antialias": antialias}
+    return {**attrs, "cubic_coeff": -0.5 if antialias else -0.75}
 
 
 def _nearest_rules(attrs: dict[str, Any]) -> tuple[Rule, Rule]:

@@ -137,15 +137,35 @@ def _index_put(call: Call, x: Value, indices: Sequence[Value | None], values: Va
         mask = call.reshape(first, (*first.shape, *(1,) * (x.ndim - first.ndim)))
         number = call.reshape(call.cast(values, x.dtype), ())
         return call.emit("where", mask, call.emit("add", x, number) if accumulate else number, x)
-    found = [call.cast(i, np.int64) for i in _by_axis(call, indices) if i is not None]
-    if any(i is None for i in indices):
-        call.refuse("indices of some axes behind others without are not supported")
+    by_axis = _by_axis(call, indices)
+    axes = [axis for axis, index in enumerate(by_axis) if index is not None]
+    found = [call.cast(index, np.int64) for index in by_axis if index is not None]
+    first_axis, depth = axes[0], len(axes)
+    if axes != list(range(first_axis, first_axis + depth)):
+        call.refuse("indices of axes that are apart are not supported")
     shape: tuple[Any, ...] = np.broadcast_shapes(*(tuple(map(int, i.shape)) for i in found))
-    spread = [call.emit("broadcast_to", i, shape=shape) for i in found]
-    points = [_from_front(call, i, x.dim(axis)) for axis, i in enumerate(spread)]
-    stacked = call.emit("stack", *points, num_args=len(points), axis=len(shape))
-    updates = call.emit("broadcast_to", call.cast(values, x.dtype), shape=(*shape, *x.shape[len(found) :]))
-    return call.emit("scatter_points", x, stacked, updates, reduction="add" if accumulate else "none")
+    points = [
+        _from_front(call, call.emit("broadcast_to", index, shape=shape), x.dim(axis))
+        for axis, index in zip(axes, found, strict=True)
+    ]
+    stacked = call.emit("stack", *points, num_args=depth, axis=len(shape))
+    whole = (*x.shape[:first_axis], *shape, *x.shape[first_axis + depth :])
+    updates = call.emit("broadcast_to", call.cast(values, x.dtype), shape=whole)
+    # The operator indexes the first axes.
+    order = _moved_to_front(x.ndim, first_axis, depth)
+    made = call.emit(
+        "scatter_points",
+        call.transpose(x, order),
+        stacked,
+        call.transpose(updates, _moved_to_front(len(whole), first_axis, len(shape))),
+        reduction="add" if accumulate else "none",
+    )
+    return call.transpose(made, [order.index(axis) for axis in range(x.ndim)])
+
+
+def _moved_to_front(ndim: int, first: int, count: int) -> list[int]:
+    moved = list(range(first, first + count))
+    return moved + [axis for axis in range(ndim) if axis not in moved]
 
 
 def _from_front(call: Call, index: Value, size: Any) -> Value:

@@ -70,3 +70,13 @@ def _baddbmm(call: Call, bias: Value, a: Value, b: Value, beta: Any = 1, alpha: 
 @aten("einsum")
 def _einsum(call: Call, equation: str, tensors: Any, path: Any = None) -> Value:
     return einsum(call, equation, list(tensors))
+
+
+@aten("_trilinear")
+def _trilinear(
+    call: Call, a: Value, b: Value, c: Value, new_a: Any, new_b: Any, new_c: Any, summed: Any, unroll_dim: int = 1
+) -> Value:
+    """The sum of products of three tensors that get axes of one element at the places given."""
+    first, second, third = (call.expand_dims(x, axes) for x, axes in ((a, new_a), (b, new_b), (c, new_c)))
+    product = call.emit("multiply", call.emit("multiply", first, second), third)
+    return call.emit("sum", product, axis=tuple(summed)) if summed else product

@@ -64,6 +64,11 @@ def _expand(call: Call, x: Value, size: Sequence[Any], implicit: bool = False) -
     return call.emit("broadcast_to", x, shape=shape)
 
 
+@aten("copy")
+def _copy(call: Call, x: Value, source: Value, non_blocking: bool = False) -> Value:
+    return call.emit("broadcast_to", call.cast(source, x.dtype), shape=tuple(x.shape))
+
+
 @aten("squeeze")
 def _squeeze(call: Call, x: Value) -> Value:
     return _squeezed(call, x, tuple(range(x.ndim)))

@@ -1,0 +1,9 @@
+"""Graphs of ours as ONNX models."""
+
+from __future__ import annotations
+
+from minidnn.interop.onnx.export import elementwise, layers, quantized, shapes
+from minidnn.interop.onnx.export.graph import make_model
+from minidnn.interop.onnx.export.writer import EXPORT, ExportError
+
+__all__ = ["EXPORT", "ExportError", "elementwise", "layers", "make_model", "quantized", "shapes"]
