@@ -14,9 +14,7 @@ import numpy as np
 
 from minidnn.ir.graph import Entry, Graph, Node, make_like, make_node, make_variable
 from minidnn.ir.infer import known_types
-from minidnn.ops.traits import AnchorTraits
-from minidnn.passes.fold_batch_norm import normalizes_channels
-from minidnn.passes.naming import find_anchor
+from minidnn.passes.fold_parameters import ProductParts, anchor_traits, folded_numbers, take_apart
 from minidnn.passes.quantize_mark import Marks, product_operands
 from minidnn.passes.quantize_weights import fold_affine, quantize_weight
 from minidnn.passes.quantized_graph import SAMPLES, PlannedRange, ProductParameters, QuantizedGraph, layer_output
@@ -161,14 +159,15 @@ class _Inserter:
         self._int8[node[0]] = new[0], self._variable(f"{table}_scale", scale[:1])
 
     def _insert_product(self, node: Node) -> None:
-        anchor, norm, tail = self._take_apart(node)
-        outer = {e: e for e in node.inputs} if node.subgraph is None else node.bind_inside(node.inputs)
+        known = self._types.get(node[0])
+        parts = take_apart(node, None if known is None else known.ndim)
+        anchor, tail, outer = parts.anchor, parts.tail, parts.outer
         pairs = [self._pair(e) for e in product_operands(node)]
         inputs, scales = [q for q, _ in pairs], [scale for _, scale in pairs]
         bias, names = None, None
-        traits = _anchor_traits(anchor)
+        traits = anchor_traits(anchor)
         if traits.factors == 1:
-            weight, scale, bias = self._insert_weights(node, anchor, norm, outer)
+            weight, scale, bias = self._insert_weights(node, parts)
             inputs.append(weight)
             scales.append(scale)
             names = ProductParameters(weight.node.name, scale.node.name, bias.node.name if bias else None)
@@ -183,7 +182,7 @@ class _Inserter:
             region = [product, make_node("dequantize", f"{anchor.name}_dequantize", [product[0], *scales], scaling)]
             if bias is not None:
                 region.append(make_node("add", f"{anchor.name}_bias", [region[-1][0], bias]))
-            value = {(norm or anchor)[0]: region[-1][0]}
+            value = {parts.sums: region[-1][0]}
             for inner in tail:
                 operands = [value[e] if e in value else self._operand(outer[e]) for e in inner.inputs]
                 region.append(make_like(inner, tuple(operands)))
@@ -225,37 +224,11 @@ class _Inserter:
             self._floats[node[0]] = make_node("dequantize", self._name(f"{node.name}_dequantize"), inputs, scaling)[0]
         return bare.name
 
-    def _take_apart(self, node: Node) -> tuple[Node, Node | None, list[Node]]:
-        """The anchor, the batch normalization that folds into its weights, and the rest of the epilogue."""
-        anchor = find_anchor(node)
-        assert anchor is not None
-        if node.subgraph is None:
-            return anchor, None, []
-        rest = [n for n in node.subgraph.operations() if n is not anchor]
-        readers = [n for n in rest if anchor[0] in n.inputs]
-        norm = readers[0] if len(readers) == 1 and self._folds(readers[0], anchor, node) else None
-        return anchor, norm, [n for n in rest if n is not norm]
-
-    def _folds(self, norm: Node, anchor: Node, node: Node) -> bool:
-        if norm.op is None or norm.op.affine is None or norm.inputs.count(anchor[0]) != 1:
-            return False
-        if _anchor_traits(anchor).factors > 1:
-            return False
-        known = self._types.get(node[0])
-        return normalizes_channels(norm, anchor, None if known is None else known.ndim)
-
-    def _insert_weights(
-        self, node: Node, anchor: Node, norm: Node | None, outer: Mapping[Entry, Entry]
-    ) -> tuple[Entry, Entry, Entry | None]:
+    def _insert_weights(self, node: Node, parts: ProductParts) -> tuple[Entry, Entry, Entry | None]:
         """Variables for the integer weights, their scales, and the bias, which is float32 until calibration."""
-        numbers = [self._given[outer[e].node.name] for e in anchor.inputs[1:]]
-        affine = None
-        if norm is not None:
-            assert norm.op is not None and norm.op.affine is not None
-            values = [self._given[outer[e].node.name] for e in norm.inputs[1:]]
-            affine = norm.op.affine.numbers(norm.attrs, values)
-        weight, bias = fold_affine(node.name, numbers[0], numbers[1] if len(numbers) > 1 else None, affine)
-        traits = _anchor_traits(anchor)
+        anchor, outer = parts.anchor, parts.outer
+        weight, bias = folded_numbers(node, parts, self._given)
+        traits = anchor_traits(anchor)
         q, scale = quantize_weight(weight, per_channel=traits.always_per_channel or self._per_channel_dense)
         stem = outer[anchor.inputs[1]].node.name
         stem = stem.removesuffix("weight") if stem.endswith("weight") else f"{stem}_"
@@ -266,11 +239,6 @@ class _Inserter:
         trailing = traits.trailing_axes(anchor.attrs)
         value = bias.astype(np.float32).reshape(-1, *(1,) * trailing)
         return *variables, self._variable(f"{stem}bias_float32", value)
-
-
-def _anchor_traits(anchor: Node) -> AnchorTraits:
-    assert anchor.op is not None and anchor.op.anchor is not None
-    return anchor.op.anchor
 
 
 def _stem(entry: Entry) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from minidnn.contrib.quantization.data import CalibrationData
+from minidnn.contrib.quantization.data import Batch, CalibrationData, with_progress
 from minidnn.contrib.quantization.network import FusedNetwork, make_block
 from minidnn.errors import DataError, MXNetError, OpError
 from minidnn.ir.graph import Entry, Graph
@@ -97,7 +97,7 @@ def finite_range(name: str, array: Array) -> tuple[float, float]:
 def collect_ranges(
     network: FusedNetwork,
     layers: Sequence[str],
-    data: CalibrationData,
+    data: CalibrationData | Sequence[Batch],
     collector: CalibrationCollector,
     logger: logging.Logger | None = None,
 ) -> Mapping[str, tuple[float, float]]:
@@ -125,7 +125,8 @@ def collect_ranges(
     if any(not e.node.is_variable for e in part.outputs):
         block = make_block(part, _used(part, network.inputs), network.parameters)
         block.register_op_hook(observe)
-    for number, batch in enumerate(data.with_progress("Calibrating, batch", logger)):
+    count = data.count if isinstance(data, CalibrationData) else len(data)
+    for number, batch in enumerate(with_progress(data, "Calibrating, batch", count, logger)):
         try:
             named = dict(zip(network.inputs, batch.arrays, strict=True))
             for name, array in named.items():

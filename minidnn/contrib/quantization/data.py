@@ -56,6 +56,10 @@ class CalibrationData:
         TypeError: `source` or a batch is something else.
         ValueError: `limit` is not a positive integer.
         DataError: there are no batches, or one has too few arguments, or others than the first.
+
+    Attributes:
+        first: the first batch.
+        count: how many there are, if that is known.
     """
 
     def __init__(self, source: Any, inputs: Sequence[str], limit: int | None = None) -> None:
@@ -63,26 +67,22 @@ class CalibrationData:
             raise ValueError(f"num_calib_batches must be a positive integer or None, got {limit!r}")
         self._inputs = inputs
         self._spec: Spec | None = None
-        self._count: int | None = None
+        self.count: int | None = None
         if isinstance(source, (ndarray, np.ndarray)):
             self._source = _slices(source)
-            self._count = -(-len(source) // _SAMPLES) if np.ndim(source) else 0
+            self.count = -(-len(source) // _SAMPLES) if np.ndim(source) else 0
         else:
             self._source = _iterate(source)
-            self._count = _length(source)
+            self.count = _length(source)
         if limit is not None:
             self._source = itertools.islice(self._source, int(limit))
-            self._count = None if self._count is None else min(self._count, int(limit))
+            self.count = None if self.count is None else min(self.count, int(limit))
         self.first = self._take(0, next(self._source, None))
 
     def __iter__(self) -> Iterator[Batch]:
         yield self.first
         for number, batch in enumerate(self._source, 1):
             yield self._take(number, batch)
-
-    def with_progress(self, description: str, logger: logging.Logger | None = None) -> Iterator[Batch]:
-        """The batches; see `with_progress`."""
-        return with_progress(self, description, self._count, logger)
 
     def _take(self, number: int, batch: Any) -> Batch:
         if batch is None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from minidnn.contrib.quantization.data import CalibrationData
+from minidnn.contrib.quantization.data import CalibrationData, with_progress
 from minidnn.contrib.quantization.network import FusedNetwork, fuse_block, input_names, make_block
 from minidnn.errors import GraphError
 from minidnn.gluon.block import HybridBlock, SymbolBlock
@@ -96,7 +96,7 @@ def layer_errors(net: HybridBlock, qnet: SymbolBlock, data: Any) -> LayerErrors:
         raise GraphError(f"{what}: it must be what quantize_net made of net")
     parameters = {name: np.asarray(array) for name, array in graph.arrays().items()}
     sums = {name: np.zeros(3) for name in layers.values()}
-    for batch in batches.with_progress("Comparing layers, batch"):
+    for batch in with_progress(batches, "Comparing layers, batch", batches.count):
         wanted = _run_float(fused, batch.arrays)
         inputs = {name: np.asarray(array) for name, array in zip(fused.inputs, batch.arrays, strict=True)}
         _add_errors(graph.symbol, layers, {**parameters, **inputs}, wanted, sums)

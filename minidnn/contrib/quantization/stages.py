@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,23 +13,34 @@ from minidnn.contrib.quantization.entropy import EntropyCollector
 from minidnn.contrib.quantization.exclusions import find_excluded
 from minidnn.contrib.quantization.network import FusedNetwork
 from minidnn.errors import GraphError
+from minidnn.ir.graph import Node
 from minidnn.ir.printing import debug_print, format_graph
 from minidnn.ir.verify import verify_if_asked
 from minidnn.passes.quantize_calibrate import calibrate, constant_ranges, quantize_constants
 from minidnn.passes.quantize_fold import fold_bias, fold_types
 from minidnn.passes.quantize_insert import insert
-from minidnn.passes.quantize_mark import mark
+from minidnn.passes.quantize_mark import Marks, mark
 from minidnn.passes.quantized_graph import QuantizedGraph, is_quantized
 from minidnn.symbol.symbol import Symbol
 
-__all__ = ["Options", "Stages", "make_collector", "run_stages"]
+__all__ = [
+    "Options",
+    "Stages",
+    "find_floats",
+    "finish_stages",
+    "insert_marked",
+    "make_collector",
+    "make_marks",
+    "needed_ranges",
+    "run_stages",
+]
 
 _log = logging.getLogger(__name__)
 
 _DTYPES = ("auto", "int8", "uint8")
 _MODES = ("full", "smart")
 _GRANULARITIES = ("tensor-wise", "channel-wise")
-_CALIBRATIONS = ("none", "naive", "entropy", "custom")
+_CALIBRATIONS = ("none", "naive", "entropy", "custom", "tuned")
 
 
 @dataclass(frozen=True)
@@ -89,28 +101,68 @@ def run_stages(
         DataError, OpError: the data or what the collector made of it does not do; the message names the layer.
     """
     logger = logger or _log
-    excluded = find_excluded(
-        network.symbol, options.exclude_layers, options.exclude_layers_match, options.exclude_operators
-    )
-    known = network.parameters.keys()
-    marks = mark(network.symbol, known, options.quantize_mode, excluded, joins=collector is not None)
-    if not marks.products and is_quantized(network.symbol):
-        raise GraphError("there is nothing to quantize: the network is int8 already")
-    per_channel = options.quantize_granularity == "channel-wise"
-    stage = inserted = insert(network.symbol, network.parameters, marks, options.quantized_dtype, per_channel)
-    _show("insert", inserted)
-    calibrated = None
+    marks = make_marks(network, options.quantize_mode, find_floats(network, options), collector is not None)
+    inserted = insert_marked(network, marks, options)
+    ranges: Mapping[str, tuple[float, float]] | None = None
     if collector is not None and data is not None:
-        known_ranges = constant_ranges(inserted.layers(), network.parameters)
-        layers = [layer for layer in inserted.layers() if layer not in known_ranges]
+        layers = needed_ranges(network, inserted)
         logger.info("Collecting ranges of %d layers", len(layers))
         ranges = collect_ranges(network, layers, data, collector, logger) if layers else {}
-        stage = calibrated = calibrate(inserted, {**ranges, **known_ranges})
+    stages = finish_stages(network, inserted, ranges)
+    total = len(network.symbol.operations())
+    logger.info("Quantized %d of %d operations", len(marks.products) + len(marks.transparent), total)
+    return stages
+
+
+def find_floats(network: FusedNetwork, options: Options) -> set[Node]:
+    """The operations that the options leave in float32."""
+    return find_excluded(
+        network.symbol, options.exclude_layers, options.exclude_layers_match, options.exclude_operators
+    )
+
+
+def make_marks(network: FusedNetwork, mode: str, floats: Collection[Node], calibrated: bool) -> Marks:
+    """What is to be quantized.
+
+    Args:
+        network: the float32 network.
+        mode: ``full`` or ``smart``.
+        floats: operations that stay float32.
+        calibrated: whether ranges are known before inference.
+
+    Raises:
+        GraphError: the network is int8 already.
+    """
+    marks = mark(network.symbol, network.parameters.keys(), mode, floats, joins=calibrated)
+    if not marks.products and is_quantized(network.symbol):
+        raise GraphError("there is nothing to quantize: the network is int8 already")
+    return marks
+
+
+def insert_marked(network: FusedNetwork, marks: Marks, options: Options) -> QuantizedGraph:
+    """The graph with int8 products, not calibrated yet."""
+    per_channel = options.quantize_granularity == "channel-wise"
+    inserted = insert(network.symbol, network.parameters, marks, options.quantized_dtype, per_channel)
+    _show("insert", inserted)
+    return inserted
+
+
+def needed_ranges(network: FusedNetwork, inserted: QuantizedGraph) -> list[str]:
+    """The layers whose ranges calibration has to find: those that are not parameters."""
+    return [layer for layer in inserted.layers() if layer not in network.parameters]
+
+
+def finish_stages(
+    network: FusedNetwork, inserted: QuantizedGraph, ranges: Mapping[str, tuple[float, float]] | None
+) -> Stages:
+    """All stages, from the ranges of `needed_ranges`; None: they are found at every inference."""
+    stage, calibrated = inserted, None
+    if ranges is not None:
+        known = constant_ranges(inserted.layers(), network.parameters)
+        stage = calibrated = calibrate(inserted, {**ranges, **known})
         _show("calibrate", calibrated)
     quantized = fold_types(fold_bias(quantize_constants(stage)))
     _show("fold", quantized)
-    total = len(network.symbol.operations())
-    logger.info("Quantized %d of %d operations", len(marks.products) + len(marks.transparent), total)
     return Stages(network.symbol, inserted, calibrated, quantized)
 
 
@@ -135,6 +187,8 @@ def make_collector(
         raise TypeError(f"LayerOutputCollector must be a CalibrationCollector, got {what}")
     if data is None:
         raise ValueError(f"calib_mode={mode!r} needs calib_data")
+    if mode == "tuned":
+        return None
     if mode == "custom":
         return custom  # type: ignore[no-any-return]
     return NaiveCollector(logger) if mode == "naive" else EntropyCollector(options.quantized_dtype, logger=logger)

@@ -1,0 +1,171 @@
+"""``calib_mode='tuned'``: nearer to the float32 network than minimum and maximum, whatever the data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from quantization_helpers import Residual, draw, fill, op_names, small_net, sqnr
+
+import minidnn as mx
+from minidnn import gluon
+from minidnn.contrib.quantization import quantize_net
+from minidnn.errors import DataError
+from minidnn.gluon import nn
+
+
+def tuned(net: Any, *batches: Any, **options: Any) -> Any:
+    return quantize_net(net, calib_mode="tuned", calib_data=[mx.np.array(b) for b in batches], **options)
+
+
+def naive(net: Any, *batches: Any) -> Any:
+    data = [mx.np.array(b) for b in batches]
+    return quantize_net(net, calib_mode="naive", calib_data=data, quantize_granularity="channel-wise")
+
+
+def compared(net: Any, x: Any, *calibration: Any) -> tuple[float, float]:
+    """dB on `x`, tuned and naive."""
+    x = mx.np.array(x)
+    wanted = net(x)
+    return sqnr(wanted, tuned(net, *calibration)(x)), sqnr(wanted, naive(net, *calibration)(x))
+
+
+class Depthwise(gluon.HybridBlock):
+    """An inverted residual between a stem and a dense layer, as MobileNetV2 has them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2D(8, 3, strides=2, padding=1, use_bias=False, in_channels=3)
+        self.expand = nn.Conv2D(24, 1, use_bias=False, in_channels=8)
+        self.depthwise = nn.Conv2D(24, 3, padding=1, groups=24, use_bias=False, in_channels=24)
+        self.project = nn.Conv2D(8, 1, use_bias=False, in_channels=24)
+        self.norms = nn.HybridSequential()
+        self.norms.add(*(nn.BatchNorm() for _ in range(4)))
+        self.dense = nn.Dense(10)
+
+    def forward(self, x: Any) -> Any:
+        x = mx.np.clip(self.norms[0](self.stem(x)), 0, 6)
+        y = mx.np.clip(self.norms[1](self.expand(x)), 0, 6)
+        y = mx.np.clip(self.norms[2](self.depthwise(y)), 0, 6)
+        y = self.norms[3](self.project(y)) + x
+        return self.dense(mx.npx.pooling(y, pool_type="avg", global_pool=True, kernel=(1, 1)))
+
+
+NETS: dict[str, Any] = {
+    "residual": (small_net, (16, 3, 16, 16)),
+    "depthwise": (lambda: fill(Depthwise(), (1, 3, 12, 12)), (16, 3, 12, 12)),
+    "dense": (lambda: _dense(), (64, 20)),
+}
+
+
+def _dense() -> Any:
+    net = nn.HybridSequential()
+    net.add(nn.Dense(32, activation="relu", in_units=20), nn.Dense(32, activation="relu"), nn.Dense(5))
+    return fill(net, (1, 20))
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_it_is_nearer_to_float32_than_minimum_and_maximum_also_on_other_data(name: str) -> None:
+    make, shape = NETS[name]
+    ours, theirs = compared(make(), draw(*shape, seed=9), draw(*shape, seed=1), draw(*shape, seed=2))
+    assert ours > theirs
+
+
+def test_the_same_data_gives_the_same_bits() -> None:
+    net, x = small_net(), draw(4, 3, 16, 16)
+    first, second = (tuned(net, x, x[:3]) for _ in range(2))
+    assert first.export(None)[0] == second.export(None)[0]
+    arrays = [{name: p.data().asnumpy().tobytes() for name, p in q.collect_params().items()} for q in (first, second)]
+    assert arrays[0] == arrays[1]
+
+
+def test_the_network_has_the_operations_of_a_naive_one(tmp_path: Any) -> None:
+    net, x = fill(Depthwise(), (1, 3, 12, 12)), draw(8, 3, 12, 12)
+    ours = tuned(net, x)
+    assert op_names(ours) == op_names(naive(net, x))
+    wanted = ours(mx.np.array(x)).asnumpy()
+    files = ours.export(tmp_path / "net")
+    again = gluon.SymbolBlock.imports(files[0], ["data"], files[1])
+    assert again(mx.np.array(x)).asnumpy().tobytes() == wanted.tobytes()
+
+
+def test_the_float32_network_stays_as_it_is() -> None:
+    net, x = small_net(), mx.np.array(draw(4, 3, 16, 16))
+    before = net(x).asnumpy().tobytes()
+    tuned(net, x)
+    assert net(x).asnumpy().tobytes() == before
+
+
+def test_excluded_layers_stay_in_float32_also_by_the_name_of_what_is_folded() -> None:
+    net, x = fill(Residual(8), (1, 8, 6, 6)), draw(4, 8, 6, 6)
+    for name in ("conv2", "bn2"):
+        names = op_names(tuned(net, x, exclude_layers=[name]))
+        assert "fused_conv_bn_add_act_1" in names and "quantized_fused_conv_bn_act_0" in names
+
+
+@pytest.mark.parametrize("kind", ["one sample", "zeros", "all equal", "tiny", "huge"])
+def test_thin_data_is_never_worse_than_minimum_and_maximum_on_it(kind: str) -> None:
+    net = small_net()
+    x = {
+        "one sample": draw(1, 3, 16, 16),
+        "zeros": np.zeros((2, 3, 16, 16), np.float32),
+        "all equal": np.full((4, 3, 16, 16), 0.7, np.float32),
+        "tiny": 1e-30 * draw(2, 3, 16, 16),
+        "huge": 1e12 * draw(2, 3, 16, 16),
+    }[kind]
+    ours, theirs = compared(net, x, x)
+    assert ours >= theirs
+
+
+def test_dead_channels_and_dead_inputs_are_no_trouble() -> None:
+    net, x = small_net(), draw(4, 3, 16, 16)
+    x[:, 1] = 0
+    weight = net[0].weight.data().asnumpy()
+    weight[2] = 0
+    net[0].weight.set_data(mx.np.array(weight))
+    net[1].gamma.set_data(mx.np.array(np.where(np.arange(8) == 5, 0, net[1].gamma.data().asnumpy())))
+    ours, theirs = compared(net, x, x)
+    assert ours >= theirs
+
+
+def test_layers_that_share_weights_are_tuned_each_by_itself() -> None:
+    class Twice(gluon.HybridBlock):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2D(6, 3, padding=1, in_channels=6)
+
+        def forward(self, x: Any) -> Any:
+            return self.conv(mx.npx.relu(self.conv(x)))
+
+    net, x = fill(Twice(), (1, 6, 8, 8)), draw(8, 6, 8, 8)
+    made = tuned(net, x)
+    integers = [p.data().asnumpy() for n, p in made.collect_params().items() if p.dtype == np.int8]
+    assert len(integers) == 2 and not np.array_equal(*integers)
+    assert sqnr(net(mx.np.array(x)), made(mx.np.array(x))) > 35
+
+
+def test_nan_in_the_data_is_an_error() -> None:
+    x = draw(2, 3, 16, 16)
+    x[0, 0, 0, 0] = np.nan
+    with pytest.raises(DataError, match="NaN or infinity"):
+        tuned(small_net(), x)
+
+
+def test_it_needs_data() -> None:
+    with pytest.raises(ValueError, match="calib_mode='tuned' needs calib_data"):
+        quantize_net(small_net(), calib_mode="tuned", data_shapes=[(1, 3, 16, 16)])
+
+
+def test_a_network_with_nothing_to_quantize_stays_in_float32() -> None:
+    net = nn.HybridSequential()
+    net.add(nn.Activation("relu"), nn.Flatten())
+    net.initialize()
+    x = draw(2, 3, 4)
+    assert tuned(net, x)(mx.np.array(x)).asnumpy().tobytes() == net(mx.np.array(x)).asnumpy().tobytes()
+
+
+def test_batches_of_different_sizes_are_as_good() -> None:
+    net, x = small_net(), draw(7, 3, 16, 16)
+    ours, theirs = compared(net, x, x[:4], x[4:])
+    assert ours > theirs
