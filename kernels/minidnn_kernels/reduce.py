@@ -78,8 +78,8 @@ class FoldSpec:
     """Takes elements into accumulators, each into its own (`across`), or all into one.
 
     Args:
-        operation: ``sum``, ``prod``, ``max`` and ``min`` (NaN wins), ``any``, ``all``, ``squares`` of differences from
-            a mean, ``argmax``, ``argmin`` (the first of equals, the first NaN).
+        operation: ``sum``, ``prod``, ``max`` and ``min`` (NaN wins), ``any``, ``all``, the sum of squares ``norm``,
+            ``squares`` of differences from a mean, ``argmax``, ``argmin`` (the first of equals, the first NaN).
         data: NumPy's name of the elements' type.
         held: how accumulators are, `REAL` or `WHOLE`.
         across: whether each element has an accumulator.
@@ -163,13 +163,15 @@ class FoldSpec:
         if mean is not None:
             difference = b.fsub(value, mean)
             return b.fmul(difference, difference)
+        if self.operation == "norm":
+            return b.fmul(value, value)
         if self.operation in ("any", "all"):
             is_true = b.fcmp_unordered if self.held == REAL else b.icmp_unsigned
             return b.select(is_true("!=", value, lanes.constant(0)), lanes.constant(1), lanes.constant(0))
         return value
 
     def _combine(self, s: Simd, a: Value, b: Value) -> Value:
-        if self.operation in ("sum", "squares"):
+        if self.operation in ("sum", "squares", "norm"):
             return (s.builder.fadd if self.held == REAL else s.builder.add)(a, b)
         if self.operation == "prod":
             return (s.builder.fmul if self.held == REAL else s.builder.mul)(a, b)

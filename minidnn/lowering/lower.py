@@ -30,11 +30,13 @@ from minidnn.lowering.indexing import (
     lower_take_along_axis,
 )
 from minidnn.lowering.matmul import lower_batch_dot, lower_convolution, lower_fully_connected, lower_matmul
+from minidnn.lowering.normalization import lower_group_norm, lower_l2_normalization
 from minidnn.lowering.picks import lower_pad, lower_repeat, lower_roll, lower_tile
 from minidnn.lowering.pooling import lower_dequantized_pooling, lower_pooling, lower_reduction
 from minidnn.lowering.quantized import lower_quantized_batch_dot
 from minidnn.lowering.recurrent import lower_recurrent, lower_rnn
 from minidnn.lowering.reductions import lower_any_reduction
+from minidnn.lowering.resampling import lower_resample
 from minidnn.lowering.rows import lower_layer_norm, lower_softmax
 from minidnn.lowering.values import Array, Value
 from minidnn.lowering.views import lower_concatenate, lower_stack, lower_view
@@ -90,6 +92,9 @@ _RULES: dict[str, Rule] = {
 _NETWORK_RULES: dict[str, Rule] = {
     "full": lower_full,
     **dict.fromkeys(("arange", "eye"), lower_made),
+    "resample": lower_resample,
+    **dict.fromkeys(("group_norm", "instance_norm"), lower_group_norm),
+    "l2_normalization": lower_l2_normalization,
     "repeat": lower_repeat,
     "tile": lower_tile,
     "roll": lower_roll,

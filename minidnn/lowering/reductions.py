@@ -32,7 +32,7 @@ class Reduction:
     """What is computed.
 
     Args:
-        operation: of a `FoldSpec`, or ``mean``, ``var``, ``std``.
+        operation: of a `FoldSpec` (``norm`` of floats only), or ``mean``, ``var``, ``std``.
         axes: of the data, without repetition.
         ddof: what a variance counts less than there are.
     """

@@ -33,6 +33,7 @@ LOOPS = {
     "gather_loop": "minidnn_kernels.move_loops",
     "offsets_loop": "minidnn_kernels.move_loops",
     "scatter_loop": "minidnn_kernels.move_loops",
+    "resample_loop": "minidnn_kernels.blend_loops",
     "reduce_loop": "minidnn_kernels.reduce_loop",
     "scales_loop": "minidnn_kernels.loops",
     "recurrent_loop": "minidnn_kernels.recurrent_loop",
