@@ -76,7 +76,7 @@ class Builder(Steps):
         return result
 
     def _written(self, value: Value) -> Value:
-        """The value in memory: itself, or if it is padding around another, a view or elements of it, what copies them."""
+        """The value in memory: itself, or a copy if it is padding around another, a view or elements of it."""
         if value.view is not None:
             return self._put_in_order(value, value.view, PLAIN)
         if value.padded is None and value.picked is None:

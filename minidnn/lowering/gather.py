@@ -114,7 +114,7 @@ def add_gather(
 def add_picks(steps: Steps, picked: Picked, source: Value, result: Value) -> None:
     """The step that writes elements picked along each dimension of `source`, in its layout."""
     chosen = [d for d, indices in enumerate(picked.indices) if indices is not None]
-    tables = [steps.constant(np.multiply(picked.indices[d], source.strides[d])) for d in chosen]  # type: ignore[arg-type]
+    tables = [steps.table(np.multiply(picked.indices[d], source.strides[d])) for d in chosen]  # type: ignore[arg-type]
     dimensions = []
     for d in physical_order(len(source.shape), source.layout):
         is_chosen = d in chosen

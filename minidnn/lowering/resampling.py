@@ -91,10 +91,10 @@ def _add_step(builder: Builder, node: Node, source: Value, result: Value, shape:
         size=size,
         inner=inner,
         chunk=chunk,
-        counts=builder.constant(counts),
-        table=builder.constant(table),
+        counts=builder.table(counts),
+        table=builder.table(table),
         taps=taps,
-        outside=builder.constant(np.full(chunk, node.attrs.extrapolation, _FLOAT)),
+        outside=builder.table(np.full(chunk, node.attrs.extrapolation, _FLOAT)),
     )
     rows = outer * size * -(-inner // chunk)
     parts = max(1, min(PARTS, rows, result.type.size // _PART_ELEMENTS))
