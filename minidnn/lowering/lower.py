@@ -31,6 +31,7 @@ from minidnn.lowering.indexing import (
 )
 from minidnn.lowering.matmul import lower_batch_dot, lower_convolution, lower_fully_connected, lower_matmul
 from minidnn.lowering.normalization import lower_group_norm, lower_l2_normalization
+from minidnn.lowering.ordering import lower_cumulative, lower_one_hot, lower_sort, lower_topk
 from minidnn.lowering.picks import lower_pad, lower_repeat, lower_roll, lower_tile
 from minidnn.lowering.pooling import lower_dequantized_pooling, lower_pooling, lower_reduction
 from minidnn.lowering.quantized import lower_quantized_batch_dot
@@ -95,6 +96,10 @@ _NETWORK_RULES: dict[str, Rule] = {
     "resample": lower_resample,
     **dict.fromkeys(("group_norm", "instance_norm"), lower_group_norm),
     "l2_normalization": lower_l2_normalization,
+    "one_hot": lower_one_hot,
+    "topk": lower_topk,
+    **dict.fromkeys(("sort", "argsort"), lower_sort),
+    **dict.fromkeys(("cumsum", "cumprod"), lower_cumulative),
     "repeat": lower_repeat,
     "tile": lower_tile,
     "roll": lower_roll,

@@ -34,6 +34,7 @@ LOOPS = {
     "offsets_loop": "minidnn_kernels.move_loops",
     "scatter_loop": "minidnn_kernels.move_loops",
     "resample_loop": "minidnn_kernels.blend_loops",
+    **dict.fromkeys(("sort_loop", "cumulate_loop", "one_hot_loop"), "minidnn_kernels.order_loops"),
     "reduce_loop": "minidnn_kernels.reduce_loop",
     "scales_loop": "minidnn_kernels.loops",
     "recurrent_loop": "minidnn_kernels.recurrent_loop",
