@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from llvmlite import ir
 from numba import types
@@ -44,8 +44,14 @@ __all__ = [
 # Numba types an intrinsic as the function that makes it; loops call it without the typing context.
 intrinsic: Callable[[Callable[..., Any]], Callable[..., Any]] = numba_intrinsic
 cgutils: Any = numba_cgutils
-# What loops may call beside these words: a function that is compiled into them.
-inlined: Callable[[Callable[..., None]], Callable[..., None]] = register_jitable
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def inlined(function: _Function) -> _Function:
+    """What loops may call beside these words: a function that is compiled into them."""
+    made: _Function = register_jitable(function)
+    return made
+
 
 # <linux/time.h>; Python has no name for it.
 _LINUX_MONOTONIC_COARSE = 6

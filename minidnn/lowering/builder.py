@@ -8,13 +8,14 @@ from typing import TypeVar
 import numpy as np
 
 from minidnn.lowering.copy import lower_copy
+from minidnn.lowering.gather import add_picks
 from minidnn.lowering.memory import TEMPORARY, plan_memory
 from minidnn.lowering.repeat import Repetitions
 from minidnn.lowering.steps import Measure, Steps
 from minidnn.lowering.values import CHANNELS_LAST, PLAIN, Value, View, physical_order, strides_of
 from minidnn.lowering.weight_store import WeightStore
 from minidnn.ops.registry import TensorType
-from minidnn.plan.program import Address, Buffer, Program, Tensor
+from minidnn.plan.program import Address, Buffer, Check, Program, Tensor
 from minidnn_kernels.isa import Isa
 
 __all__ = ["Builder"]
@@ -42,12 +43,13 @@ class Builder(Steps):
 
     def attempt(self, lower: Callable[[], T | None]) -> T | None:
         """What `lower` gives; where that is None, nothing stays of the steps and the memory that it has made."""
-        counts = len(self._steps), len(self._constants), len(self._temporaries)
+        counts = len(self._steps), len(self._constants), len(self._temporaries), len(self._checks)
         laid_out, by_id = len(self._laid_out), len(self._constant_by_id)
         made = lower()
         if made is None:
-            steps, constants, temporaries = counts
+            steps, constants, temporaries, checks = counts
             del self._steps[steps:], self._constants[constants:], self._temporaries[temporaries:]
+            del self._checks[checks:]
             # Nothing in these is replaced: what came last is what was made.
             while len(self._laid_out) > laid_out:
                 self._laid_out.popitem()
@@ -75,13 +77,19 @@ class Builder(Steps):
         return result
 
     def _written(self, value: Value) -> Value:
-        """The value in memory: itself, or if it is padding around another or a view of it, what a copy made of it."""
+        """The value in memory: itself, or a copy if it is padding around another, a view or elements of it."""
         if value.view is not None:
             return self._put_in_order(value, value.view, PLAIN)
-        if value.padded is None:
+        if value.padded is None and value.picked is None:
             return value
         result = self.find_laid_out(value, value.layout)
+        if result is None and value.picked is not None:
+            source = self._written(value.picked.source)
+            result = self.new(value.type, source.layout)
+            add_picks(self, value.picked, source, result)
+            self.keep_laid_out(value, value.layout, result)
         if result is None:
+            assert value.padded is not None
             padded, source = value.padded, self._written(value.padded.source)
             result = self.new(value.type, source.layout)
             fill = self.parameter(np.full(value.type.ndim * (1,), padded.fill, value.type.dtype))
@@ -123,10 +131,12 @@ class Builder(Steps):
                 lower_copy(self, "copy", value, value.strides, Address(buffer), value.strides, value.shape)
             strides = strides_of(value.shape, value.type.dtype.itemsize, layout)
             tensors.append(Tensor(value.type, Address(buffer), strides))
-        steps, arena = plan_memory(self._steps, self._temporaries, placed)
+        planned, arena = plan_memory([*self._steps, *self._checks], self._temporaries, placed)
+        steps = tuple([step for step in planned if not isinstance(step, Check)])
+        checks = tuple([step for step in planned if isinstance(step, Check)])
         lent = frozenset(i for i, constant in enumerate(self._constants) if id(constant) in self._lent)
         constants, inputs, ahead = tuple(self._constants), tuple(self._inputs), tuple(self._ahead)
-        return Program(tuple(steps), constants, arena, inputs, tuple(tensors), lent, ahead)
+        return Program(steps, constants, arena, inputs, tuple(tensors), lent, ahead, checks)
 
     def _size(self, value: Value) -> int:
         return self._temporaries[value.address.buffer.index]

@@ -12,19 +12,36 @@ from minidnn.ir.graph import Entry, Graph, Node
 from minidnn.lowering.anchor import Anchor
 from minidnn.lowering.attention import lower_attention
 from minidnn.lowering.builder import Builder
+from minidnn.lowering.constants import lower_full, lower_made
 from minidnn.lowering.deconvolution import lower_deconvolution
 from minidnn.lowering.dynamic import lower_dynamic_quantize, lower_dynamic_quantize_linear
 from minidnn.lowering.elementwise import lower_elementwise
 from minidnn.lowering.epilogue import has_instruction
 from minidnn.lowering.host import lower_host
+from minidnn.lowering.indexing import (
+    lower_embedding,
+    lower_gather_nd,
+    lower_index,
+    lower_index_write,
+    lower_pick,
+    lower_scatter_elements,
+    lower_scatter_points,
+    lower_take,
+    lower_take_along_axis,
+)
 from minidnn.lowering.matmul import lower_batch_dot, lower_convolution, lower_fully_connected, lower_matmul
+from minidnn.lowering.normalization import lower_group_norm, lower_l2_normalization
+from minidnn.lowering.ordering import lower_cumulative, lower_one_hot, lower_sort, lower_topk
+from minidnn.lowering.picks import lower_pad, lower_repeat, lower_roll, lower_tile
 from minidnn.lowering.pooling import lower_dequantized_pooling, lower_pooling, lower_reduction
 from minidnn.lowering.quantized import lower_quantized_batch_dot
 from minidnn.lowering.recurrent import lower_recurrent, lower_rnn
+from minidnn.lowering.reductions import lower_any_reduction
+from minidnn.lowering.resampling import lower_resample
 from minidnn.lowering.rows import lower_layer_norm, lower_softmax
 from minidnn.lowering.steps import Measure
 from minidnn.lowering.values import Array, Value
-from minidnn.lowering.views import lower_concatenate, lower_pad, lower_stack, lower_view
+from minidnn.lowering.views import lower_concatenate, lower_stack, lower_view
 from minidnn.lowering.weight_store import WeightStore
 from minidnn.ops.quantization import calibrated_scale
 from minidnn.ops.registry import Attrs, TensorType, get_op
@@ -74,6 +91,34 @@ _RULES: dict[str, Rule] = {
     **dict.fromkeys(("slice", "slice_axis", "slice_like", "split", "identity", "dropout"), lower_view),
 }
 
+# Rules that only networks follow: a single call of these operators takes NumPy less time than planning it.
+_NETWORK_RULES: dict[str, Rule] = {
+    "full": lower_full,
+    **dict.fromkeys(("arange", "eye"), lower_made),
+    "resample": lower_resample,
+    **dict.fromkeys(("group_norm", "instance_norm"), lower_group_norm),
+    "l2_normalization": lower_l2_normalization,
+    "one_hot": lower_one_hot,
+    "topk": lower_topk,
+    **dict.fromkeys(("sort", "argsort"), lower_sort),
+    **dict.fromkeys(("cumsum", "cumprod"), lower_cumulative),
+    "repeat": lower_repeat,
+    "tile": lower_tile,
+    "roll": lower_roll,
+    "take": lower_take,
+    "embedding": lower_embedding,
+    "pick": lower_pick,
+    "gather_nd": lower_gather_nd,
+    "index": lower_index,
+    "take_along_axis": lower_take_along_axis,
+    "scatter_elements": lower_scatter_elements,
+    "scatter_points": lower_scatter_points,
+    **dict.fromkeys(("index_add", "index_update"), lower_index_write),
+    **dict.fromkeys(
+        ("sum", "mean", "max", "prod", "min", "var", "std", "any", "all", "argmax", "argmin"), lower_any_reduction
+    ),
+}
+
 
 def has_kernel(op_name: str, types: Sequence[TensorType], attrs: Attrs | None = None) -> bool:
     """Whether an operator may have a kernel for inputs of these types; if not, its reference is all there is.
@@ -98,7 +143,7 @@ def why_on_host(op_name: str, types: Sequence[TensorType]) -> str:
         return "the size of its result depends on values"
     if not all(t.size for t in types):
         return _NO_ELEMENTS
-    if op_name not in _ANCHORS and op_name not in _RULES and op.epilogue is None:
+    if op_name not in _ANCHORS and not _rules(op_name) and op.epilogue is None:
         return "no kernel computes this operator"
     others = sorted({str(t.dtype) for t in types} - {"float32"})
     if others and "quantize" not in op_name:
@@ -181,9 +226,8 @@ def _lower_node(builder: Builder, node: Node, inputs: Sequence[Value]) -> list[V
         value = builder.attempt(lambda: lower_anchor(builder, anchor))
         if value is not None:
             return [value]
-    if node.op_name in _RULES:
-        rule = _RULES[node.op_name]
-        values = builder.attempt(lambda: rule(builder, node, inputs, types))
+    for rule in _rules(node.op_name):
+        values = builder.attempt(partial(rule, builder, node, inputs, types))
         if values is not None:
             return values
     if can_be_epilogue(node):
@@ -192,6 +236,10 @@ def _lower_node(builder: Builder, node: Node, inputs: Sequence[Value]) -> list[V
         if value is not None:
             return [value, *_known_scales(builder, node, types)]
     return lower_host(builder, node, inputs, types, why_on_host(node.op_name, [v.type for v in inputs]))
+
+
+def _rules(op_name: str) -> list[Rule]:
+    return [rules[op_name] for rules in (_RULES, _NETWORK_RULES) if op_name in rules]
 
 
 def _types_inside(builder: Builder, node: Node, inputs: Sequence[Value]) -> dict[Entry, TensorType]:

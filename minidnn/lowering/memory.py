@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from minidnn.plan.layout import ALIGNMENT
-from minidnn.plan.program import Address, Buffer, HostStep, NativeStep, Tensor
+from minidnn.plan.program import Address, Buffer, Check, HostStep, NativeStep, Tensor
 
 __all__ = ["TEMPORARY", "plan_memory"]
 
@@ -18,12 +18,14 @@ __all__ = ["TEMPORARY", "plan_memory"]
 TEMPORARY = "temporary"
 _ARENA = Buffer("arena")
 
-Step = NativeStep | HostStep
+Step = NativeStep | HostStep | Check
 
 
 def _addresses(step: Step) -> Iterator[Address]:
     if isinstance(step, NativeStep):
         yield from (a for i in step.places if isinstance(a := step.arguments[i], Address))
+    elif isinstance(step, Check):
+        yield step.words.address
     else:
         yield from (t.address for t in (*step.inputs, *step.outputs))
 
@@ -74,6 +76,8 @@ def _moved(step: Step, move: Callable[[Address], Address]) -> Step:
             if isinstance(argument, Address):
                 arguments[i] = move(argument)
         return NativeStep(step.name, step.loop, tuple(arguments), step.parts, step.cost, step.scratch, step.result)
+    if isinstance(step, Check):
+        return Check(dataclasses.replace(step.words, address=move(step.words.address)), step.refuse)
 
     def tensors(group: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return tuple(dataclasses.replace(t, address=move(t.address)) for t in group)

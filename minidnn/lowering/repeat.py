@@ -26,6 +26,8 @@ __all__ = ["Repetitions"]
 
 def _layer_key(builder: Steps, node: Node, inputs: Sequence[Value]) -> Hashable | None:
     """All that the node's lowering knows, without names and the numbers of weights; None: it is not to be repeated."""
+    if any(value.picked is not None for given in inputs for value in _chain(given)):
+        return None
     try:
         structure = _structure(node)
     except TypeError:  # an attribute that cannot be a key
@@ -255,7 +257,7 @@ class _Reader:
         Raises:
             _NotRepeatable: there is something that is not known to be the same for an equal layer.
         """
-        if self._made.read_earlier:
+        if self._made.read_earlier or self._made.checks:
             raise _NotRepeatable
         for lookup in self._made.lookups:
             if not all(id(source) in self._arrays for source in lookup.sources):
@@ -266,7 +268,7 @@ class _Reader:
         given = {id(value) for input in self._inputs for value in _chain(input)}
         laid_out = [value for v, _, other in self._made.laid_out for value in (v, other)]
         new = {id(v): v for value in (*outputs, *laid_out) for v in _chain(value) if id(v) not in given}
-        if any(value.array is not None for value in new.values()):
+        if any(value.array is not None or value.picked is not None for value in new.values()):
             raise _NotRepeatable
         places = {key: self._place(value.address) for key, value in new.items()}
         numbers = {name: i for i, name in reversed([*enumerate(names)])}

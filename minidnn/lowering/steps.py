@@ -16,6 +16,7 @@ from minidnn.plan.program import (
     Address,
     Argument,
     Buffer,
+    Check,
     Cost,
     HostStep,
     KernelSpec,
@@ -45,6 +46,7 @@ class Mark:
     steps: int
     temporaries: int
     laid_out: int
+    checks: int
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class Made:
         lookups: in the network's store.
         laid_out: values that were put into another layout: the value, the layout, and the other value.
         read_earlier: whether something was read that had been put into another layout before.
+        checks: how many there are for the end of a run.
     """
 
     steps: Sequence[NativeStep | HostStep]
@@ -64,6 +67,7 @@ class Made:
     lookups: Sequence[Lookup]
     laid_out: Sequence[tuple[Value, str, Value]]
     read_earlier: bool
+    checks: int
 
 
 class Steps:
@@ -101,6 +105,7 @@ class Steps:
         self._lent: dict[int, Array] = {}
         self.results: dict[str, TensorType] = {}
         self._steps: list[NativeStep | HostStep] = []
+        self._checks: list[Check] = []
         self._constants: list[Array] = []
         self._constant_by_id: dict[int, Address] = {}
         self._temporaries: list[int] = []
@@ -227,14 +232,14 @@ class Steps:
         """How far the program is; lookups are written down from here on."""
         self.store.notes = []
         self._marked, self._read_earlier = len(self._laid_out), False
-        return Mark(len(self._steps), len(self._temporaries), self._marked)
+        return Mark(len(self._steps), len(self._temporaries), self._marked, len(self._checks))
 
     def since(self, mark: Mark) -> Made:
         """What has been made since then."""
         lookups, self.store.notes = self.store.notes or [], None
         steps, temporaries = self._steps[mark.steps :], self._temporaries[mark.temporaries :]
         laid_out = [entry[:3] for entry in [*self._laid_out.values()][mark.laid_out :]]
-        return Made(steps, temporaries, lookups, laid_out, self._read_earlier)
+        return Made(steps, temporaries, lookups, laid_out, self._read_earlier, len(self._checks) - mark.checks)
 
     def find_laid_out(self, value: Value, layout: str) -> Value | None:
         """The value in that layout, if somebody has put it into that before."""
@@ -250,6 +255,10 @@ class Steps:
 
     def host(self, step: HostStep) -> None:
         self._steps.append(step)
+
+    def check(self, words: Value, refuse: Callable[[Array], None]) -> None:
+        """Have `refuse` look at words that steps write, when a run is over."""
+        self._checks.append(Check(words.tensor(), refuse))
 
 
 @cache

@@ -10,7 +10,7 @@ import numpy as np
 from minidnn.ops.registry import TensorType
 from minidnn.plan.program import Address, Tensor
 
-__all__ = ["CHANNELS_LAST", "PLAIN", "Array", "Padded", "Value", "View", "physical_order", "strides_of"]
+__all__ = ["CHANNELS_LAST", "PLAIN", "Array", "Padded", "Picked", "Value", "View", "physical_order", "strides_of"]
 
 Array = np.ndarray[Any, Any]
 
@@ -58,6 +58,18 @@ class View:
     name: str
 
 
+@dataclass(frozen=True)
+class Picked:
+    """Elements of `source`, along each dimension those with these indices, int64; None: all, in their order.
+
+    `name` is of the node.
+    """
+
+    source: Value
+    indices: tuple[Array | None, ...]
+    name: str
+
+
 @dataclass(frozen=True, eq=False)
 class Value:
     """A tensor of the program.
@@ -71,6 +83,7 @@ class Value:
             pads by itself. `Builder` writes it when somebody else asks for it.
         view: the elements of another tensor this is, if they have not been put in order: attention and copies read
             by any strides. `Builder` writes it as it does padding.
+        picked: likewise the elements of another that this has, which has not been written to memory either.
     """
 
     type: TensorType
@@ -79,11 +92,12 @@ class Value:
     array: Array | None = None
     padded: Padded | None = None
     view: View | None = None
+    picked: Picked | None = None
 
     @property
     def source(self) -> Value | None:
         """Of a value that has not been written to memory: the tensor that it is elements of."""
-        unwritten = self.padded or self.view
+        unwritten = self.padded or self.view or self.picked
         return None if unwritten is None else unwritten.source
 
     @property

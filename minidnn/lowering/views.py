@@ -14,10 +14,10 @@ import numpy as np
 from minidnn.ir.graph import Node
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.copy import lower_copy
-from minidnn.lowering.values import CHANNELS_LAST, PLAIN, Array, Padded, Value, View, physical_order, strides_of
+from minidnn.lowering.values import CHANNELS_LAST, PLAIN, Array, Value, View, physical_order, strides_of
 from minidnn.ops.registry import TensorType
 
-__all__ = ["lower_concatenate", "lower_pad", "lower_stack", "lower_view"]
+__all__ = ["lower_concatenate", "lower_stack", "lower_view"]
 
 
 def lower_view(
@@ -27,7 +27,7 @@ def lower_view(
     assert node.op is not None
     value = inputs[0]
     if value.array is not None:
-        return None
+        return _known_views(builder, node, inputs)
     layouts = dict.fromkeys((_AS_IT_IS, PLAIN) if value.view is not None else (value.layout, PLAIN))
     for layout in layouts:
         memory, stand_in = _stand_in(value, layout)
@@ -39,6 +39,17 @@ def lower_view(
             source = builder.as_layout(value, layout) if view is None else view.source
             return [_placed(builder, node, source, memory, v, t) for v, t in zip(views, types, strict=True)]
     return None
+
+
+def _known_views(builder: Builder, node: Node, inputs: Sequence[Value]) -> list[Value] | None:
+    """Views of numbers that are known, and too large to be copied ahead."""
+    assert node.op is not None
+    array = inputs[0].array
+    assert array is not None
+    others = [np.broadcast_to(np.empty((), v.type.dtype), v.shape) for v in inputs[1:]]
+    results = node.op.reference(node.attrs, array, *others)
+    views = results if isinstance(results, tuple) else (results,)
+    return [builder.parameter(v) for v in views] if all(np.may_share_memory(v, array) for v in views) else None
 
 
 # Of a view, beside the layouts: as the other tensor's memory has it.
@@ -101,13 +112,3 @@ def lower_stack(
         target = result.address + number * result.strides[axis]
         lower_copy(builder, node.name, source, source.strides, target, strides, source.shape)
     return [result]
-
-
-def lower_pad(builder: Builder, node: Node, inputs: Sequence[Value], types: Sequence[TensorType]) -> list[Value] | None:
-    """Constant padding: only a note on the value, until somebody needs it in memory."""
-    data = inputs[0]
-    if node.attrs.mode != "constant" or data.array is not None:
-        return None
-    pairs = node.attrs.pad_width * (data.type.ndim if len(node.attrs.pad_width) == 1 else 1)
-    padded = Padded(data, tuple(low for low, _ in pairs), float(node.attrs.constant_values))
-    return [Value(types[0], data.address, data.layout, padded=padded)]

@@ -14,9 +14,10 @@ import numpy as np
 
 from minidnn.errors import OpError, ShapeError
 from minidnn.ops.checks import normalize_axis, want_dtype, want_filled, want_float, want_rank, want_shape
+from minidnn.ops.elementwise import want_supported
 from minidnn.ops.registry import Attr, Attrs, Op, TensorType, register
 
-__all__ = ["COORDINATES", "ROUNDINGS", "resample_indices"]
+__all__ = ["COORDINATES", "ROUNDINGS", "only_moves", "resample_indices", "resample_taps"]
 
 Array = np.ndarray[Any, Any]
 
@@ -98,34 +99,60 @@ def _weights(attrs: Attrs, at: Array, scale: float) -> tuple[Array, Array]:
 
 def _infer_resample(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
     op, data = "resample", types[0]
-    want_float(op, "data", data)
+    if attrs.mode == "nearest":
+        want_supported(op, types)
+    else:
+        want_float(op, "data", data)
     axis = normalize_axis(op, attrs.axis, data.ndim)
     if attrs.size:
         want_filled(op, "data", data, [axis])
     return [TensorType((*data.shape[:axis], attrs.size, *data.shape[axis + 1 :]), data.dtype)]
 
 
+def resample_taps(attrs: Attrs, n: int) -> tuple[Array, Array, Array]:
+    """What each result along an axis of `n` elements is made of.
+
+    Args:
+        attrs: of ``resample``.
+        n: elements.
+
+    Returns:
+        Places of elements, int64 [size, taps]; their weights, float64 [size, taps]; and whether a result lies outside
+        and is ``extrapolation`` instead, bool [size].
+    """
+    at = _coordinates(attrs, n, attrs.size, attrs.scale)
+    outside = (at < 0) | (at > n - 1) if attrs.coordinates == "tf_crop_and_resize" else np.zeros(at.shape, np.bool_)
+    if attrs.mode == "nearest":
+        places = _rounded(at, attrs.rounding)[:, None]
+        return np.clip(places, 0, n - 1), np.ones(places.shape), outside
+    places, weights = _weights(attrs, at, attrs.scale)
+    if attrs.exclude_outside:
+        weights = np.where((places >= 0) & (places < n), weights, 0.0)
+    if attrs.exclude_outside or attrs.antialias:
+        weights = weights / weights.sum(1, keepdims=True)
+    return np.clip(places, 0, n - 1), weights, outside
+
+
 def _resample(attrs: Attrs, x: Array) -> Array:
     axis, n, size = attrs.axis % x.ndim, x.shape[attrs.axis], attrs.size
-    at = _coordinates(attrs, n, size, attrs.scale)
+    places, weights, outside = resample_taps(attrs, n)
     if attrs.mode == "nearest":
-        result = np.take(x, np.clip(_rounded(at, attrs.rounding), 0, n - 1), axis)
+        result = np.take(x, places[:, 0], axis)
     else:
-        places, weights = _weights(attrs, at, attrs.scale)
-        if attrs.exclude_outside:
-            weights = np.where((places >= 0) & (places < n), weights, 0.0)
-        if attrs.exclude_outside or attrs.antialias:
-            weights = weights / weights.sum(1, keepdims=True)
         wide = np.promote_types(x.dtype, np.float32)
         matrix = np.zeros((size, n))
-        np.add.at(matrix, (np.arange(size)[:, None], np.clip(places, 0, n - 1)), weights)
+        np.add.at(matrix, (np.arange(size)[:, None], places), weights)
         moved = np.moveaxis(x.astype(wide, copy=False), axis, -1) @ matrix.T.astype(wide)
         result = np.moveaxis(moved, -1, axis)
-    if attrs.coordinates == "tf_crop_and_resize":
-        outside = (at < 0) | (at > n - 1)
+    if outside.any():
         result = np.array(result)
         np.moveaxis(result, axis, 0)[outside] = attrs.extrapolation
     return result
+
+
+def only_moves(attrs: Attrs) -> bool:
+    """Whether all results are elements."""
+    return bool(attrs.mode == "nearest" and attrs.coordinates != "tf_crop_and_resize")
 
 
 def _check_resample(attrs: Attrs) -> None:
@@ -154,6 +181,8 @@ register(
             Attr("end", "float", 1.0),
         ),
         check=_check_resample,
+        scale_transparent=only_moves,
+        nonnegative=lambda attrs, inputs: all(inputs) and only_moves(attrs),
     )
 )
 

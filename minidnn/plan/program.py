@@ -24,6 +24,7 @@ __all__ = [
     "Address",
     "Argument",
     "Buffer",
+    "Check",
     "Cost",
     "HostStep",
     "Kernel",
@@ -136,6 +137,17 @@ class HostStep:
 
 
 @dataclass(frozen=True)
+class Check:
+    """Words that kernels leave for the end of a run: ``refuse(words)`` raises where a run must not have happened.
+
+    Kernels cannot raise: one that meets an index beyond an axis reads another element, and says so here.
+    """
+
+    words: Tensor
+    refuse: Callable[[np.ndarray[Any, Any]], None]
+
+
+@dataclass(frozen=True)
 class PlanStep:
     """One step as users see it.
 
@@ -184,6 +196,7 @@ class Program:
         inputs, outputs: types and strides of what a run takes and gives.
         lent: numbers of constants that are parameters, or shared with other programs.
         ahead: microkernels that programs for other sizes may call.
+        checks: what is looked at when a run is over.
     """
 
     steps: tuple[NativeStep | HostStep, ...]
@@ -193,6 +206,7 @@ class Program:
     outputs: tuple[Tensor, ...]
     lent: frozenset[int] = frozenset()
     ahead: tuple[KernelSpec, ...] = ()
+    checks: tuple[Check, ...] = ()
 
     @property
     def own_constants(self) -> list[np.ndarray[Any, Any]]:

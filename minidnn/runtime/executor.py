@@ -72,8 +72,8 @@ class Executor:
 
     @property
     def is_native(self) -> bool:
-        """Whether NumPy runs no step of it."""
-        return all(isinstance(step, NativeStep) for step in self.program.steps)
+        """Whether NumPy runs no step of it, and no run of it is refused."""
+        return not self.program.checks and all(isinstance(step, NativeStep) for step in self.program.steps)
 
     def __call__(self, inputs: Sequence[Array]) -> list[Array]:
         """Outputs for inputs; these must have the program's types and strides, which the caller has checked."""
@@ -142,6 +142,7 @@ class _Context:
             stretch = []
             self._segments.append(step)
         self._add_job(executor, stretch)
+        self._checks = program.checks
         self._jobs = [segment for segment in self._segments if isinstance(segment, Job)]
         self._most_threads = max((job.most_parts for job in self._jobs), default=1)
         self._inputs = [(i, places) for i, places in enumerate(self._places["input"]) if places]
@@ -210,6 +211,10 @@ class _Context:
                 pool.run(job)
         else:
             self._run_segments(self._by_buffer(inputs, outputs, arena), pool, spans)
+        if self._checks:
+            arrays = self._by_buffer(inputs, outputs, arena)
+            for check in self._checks:
+                check.refuse(_view(check.words, arrays))
         if arena is not None:
             self._arenas.give_back(arena)
         return outputs

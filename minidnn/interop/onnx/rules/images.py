@@ -111,7 +111,7 @@ def resample(
             x = call.emit("repeat", x, repeats=factor, axis=axis)
             continue
         window = {} if roi is None else {"start": roi[i], "end": roi[i + count]}
-        if not x.element.is_float:
+        if not x.element.is_float and attrs["mode"] != "nearest":
             wide = call.emit("resample", call.cast(x, np.float32), axis=axis, size=size, scale=scale, **attrs, **window)
             x = call.cast(call.emit("trunc", wide), x.dtype).as_element(x.element)
         else:
