@@ -27,6 +27,7 @@ from minidnn import settings
 from minidnn.errors import SettingError
 from minidnn.plan.layout import JOB_WORDS, LINE_BYTES, PAUSED_BYTE, SLOT_WORDS
 from minidnn.process_safe import ForkSafeLock, uninterrupted
+from minidnn.runtime.cores import usable_cores
 from minidnn.settings import quoted
 from minidnn_kernels.fork_lock import FORK_LOCK
 
@@ -85,15 +86,9 @@ NativeLoop = Callable[[int, int, int, int], None]
 _PATIENCE = 40_000
 
 
-def _available_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def _limited(wanted: int, where: str) -> int:
     """As many threads as are wanted, and no more than there are cores: others would only wait for each other."""
-    cores = _available_cores()
+    cores = usable_cores()
     if wanted <= cores:
         return wanted
     warnings.warn(
@@ -188,7 +183,7 @@ class ThreadPool:
     def threads(self) -> int:
         if self._threads is None:
             wanted = settings.NUM_THREADS.value()
-            self._threads = _available_cores() if wanted is None else _limited(wanted, settings.NUM_THREADS.name)
+            self._threads = usable_cores() if wanted is None else _limited(wanted, settings.NUM_THREADS.name)
         return self._threads
 
     @threads.setter

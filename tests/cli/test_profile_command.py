@@ -149,7 +149,7 @@ def test_what_is_not_among_the_weights_is_the_data(
 def test_too_many_threads_are_limited_with_a_warning(
     model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(threads, "_available_cores", lambda: 1)
+    monkeypatch.setattr(threads, "usable_cores", lambda: 1)
     assert main(["profile", str(model), "--rounds", "1", "--threads", "99", "--shape", "3x8x8"]) == 0
     monkeypatch.undo()
     shown = capsys.readouterr()

@@ -108,7 +108,7 @@ def test_without_the_environment_it_is_the_cores_this_process_may_use(monkeypatc
 
 
 def test_more_threads_than_cores_are_limited_with_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(threads_module, "_available_cores", lambda: 2)
+    monkeypatch.setattr(threads_module, "usable_cores", lambda: 2)
     with pytest.warns(RuntimeWarning, match="set_num_threads: 99 threads on 2 usable cores") as caught:
         set_num_threads(99)
     assert get_num_threads() == 2
