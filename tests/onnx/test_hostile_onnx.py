@@ -95,7 +95,51 @@ def quantized() -> onnx.ModelProto:
     return make_model(nodes, [tensor("x", ["n", 4])], ["y", "top"], constants)
 
 
-SHAPES = {convolution: (2, 3, 8, 8), looped: (2, 2), quantized: (2, 4)}
+def dequantized() -> onnx.ModelProto:
+    """Integers with a range of the run, and a convolution and a product between dequantize nodes."""
+    draw = np.random.default_rng(4)
+    nodes = [
+        node("DynamicQuantizeLinear", ["x"], ["q", "s", "z"]),
+        node("ConvInteger", ["q", "w", "z", "wz"], ["c"], pads=[1, 0, 0, 1]),
+        node("Cast", ["c"], ["f"], to=TensorProto.FLOAT),
+        node("QuantizeLinear", ["f", "scale", "wz"], ["i"]),
+        node("DequantizeLinear", ["i", "scale", "wz"], ["d"]),
+        node("DequantizeLinear", ["w", "scales", "zeros"], ["wd"], axis=0),
+        node("Conv", ["d", "wd"], ["e"], kernel_shape=[2, 2]),
+        node("MaxPool", ["e"], ["y"], kernel_shape=[2, 2]),
+    ]
+    constants = {
+        "w": draw.integers(0, 256, (3, 3, 2, 2)).astype(np.uint8),
+        "wz": np.uint8(3),
+        "scale": np.float32(40),
+        "scales": draw.uniform(1, 2, 3).astype(np.float32),
+        "zeros": draw.integers(0, 256, 3).astype(np.uint8),
+    }
+    return make_model(nodes, [tensor("x", ["n", 3, 5, 4])], ["y"], constants)
+
+
+def recurrent() -> onnx.ModelProto:
+    draw = np.random.default_rng(5)
+    shapes = {"w": (2, 12, 4), "r": (2, 12, 3), "b": (2, 24), "p": (2, 9)}
+    constants: dict[str, Any] = {name: draw.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    constants["lengths"] = np.array([3, 0], np.int32)
+    attributes = {"activations": ["Sigmoid", "Elu", "Tanh"] * 2, "activation_alpha": [0.5], "clip": 3.0}
+    nodes = [
+        node(
+            "LSTM", ["x", "w", "r", "b", "lengths", "", "", "p"], ["y"], direction="bidirectional", hidden_size=3,
+            **attributes,
+        )
+    ]  # fmt: skip
+    return make_model(nodes, [tensor("x", ["t", 2, 4])], ["y"], constants)
+
+
+SHAPES = {
+    convolution: (2, 3, 8, 8),
+    looped: (2, 2),
+    quantized: (2, 4),
+    dequantized: (2, 3, 5, 4),
+    recurrent: (3, 2, 4),
+}
 
 
 def mutated(data: bytes, draw: random.Random) -> bytes:
