@@ -81,6 +81,13 @@ _OTHERS = [
     Sample("quantized_convolution", _IMAGE, ((8, 4, 3, 3), (8,)), _CONVOLUTION, _BYTES),
     Sample("fully_connected", ((4, 6),), ((5, 24), (5,)), {"num_hidden": 5}),
     Sample("fully_connected", ((4, 6),), ((5, 6),), {"num_hidden": 5, "flatten": False, "no_bias": True}),
+    Sample(
+        "fully_connected_int8_weight",
+        ((4, 6),),
+        ((5, 24), (5,), (5,)),
+        {"num_hidden": 5},
+        ("float32", "int8", "float32", "float32"),
+    ),
     Sample("quantized_fully_connected", ((4, 6),), ((5, 24), (5,)), {"num_hidden": 5}, _BYTES),
     Sample("batch_dot", ((4, 6), (6, 5))),
     Sample("batch_dot", ((6, 4), (5, 6)), attrs={"transpose_a": True, "transpose_b": True}),

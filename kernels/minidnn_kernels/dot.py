@@ -29,5 +29,7 @@ def best_dot(isa: Isa, data: str, weights: Array) -> str:
 
     Empty where that is the ISA's own.
     """
+    if data == "f32" and weights.dtype == np.int8:
+        return "int8"
     dot = dot_for(isa, data)
     return "maddwd" if isinstance(dot, SplitDot) and not dot.pays(weights, isa.lanes) else ""

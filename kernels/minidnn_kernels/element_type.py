@@ -15,7 +15,7 @@ import numpy as np
 from minidnn_kernels.isa import Isa
 from minidnn_kernels.simd import F32, I8, I16, I32, Simd, Value
 from minidnn_kernels.split_dot import SplitDot
-from minidnn_kernels.uniform_dot import Dot, Float32, Int16, Maddwd, Sdot, Vnni, Widen
+from minidnn_kernels.uniform_dot import Dot, Float32, Float32ByInt8, Int16, Maddwd, Sdot, Vnni, Widen
 
 __all__ = [
     "ELEMENT_TYPES",
@@ -133,7 +133,7 @@ def _bytes_dots(signed: bool) -> dict[str, Dot]:
 
 
 #        name, dtype, memory, widen, narrow, dots
-FLOAT32 = ElementType("f32", np.dtype(np.float32), F32, dots={"fma": Float32()})
+FLOAT32 = ElementType("f32", np.dtype(np.float32), F32, dots={"fma": Float32(), "int8": Float32ByInt8()})
 UINT8 = ElementType("u8", np.dtype(np.uint8), I8, _zero_extend, _narrow_to(I8), _bytes_dots(False))
 INT8 = ElementType("s8", np.dtype(np.int8), I8, _sign_extend, _narrow_to(I8), _bytes_dots(True))
 INT16 = ElementType("s16", np.dtype(np.int16), I16, _sign_extend, _narrow_to(I16), {"pairs": Int16()})

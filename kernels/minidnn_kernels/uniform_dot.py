@@ -129,6 +129,16 @@ class Float32(Dot):
         return _bytes_of_panels(weights)
 
 
+class Float32ByInt8(Float32):
+    """Float32 by int8, which become float32 as they are read: a quarter of the bytes where weights come from memory."""
+
+    column_bytes = 1
+
+    def load_b(self, s: Simd, address: Value) -> Sequence[Value]:
+        lanes = s.builder.sext(s.load_elements(address, I8), s.int_vector)
+        return [s.builder.sitofp(lanes, s.vector)]
+
+
 @dataclass(frozen=True)
 class _FourBytes(Dot):
     """Four int8 of A in every 32-bit lane against four int8 of B in each, all in one instruction.

@@ -63,7 +63,7 @@ class Weights:
     both. It is called at the first need, which there may not be if all has been packed before. No matrix where the
     right operand is not known yet. `rest` is what is left of the epilogue, behind `result`. Integers have no bias in
     the epilogue: `start` is what their sums start from, int32 (columns,). Where the origin of all that is not known, it
-    is None.
+    is None. `channel` (columns,) is what the epilogue multiplies sums by first: scales of int8 weights of float32 data.
     """
 
     unscaled: Array | None
@@ -73,6 +73,7 @@ class Weights:
     start: Array | None = None
     origin: Origin | None = None
     affine: Callable[[], tuple[Array, Array]] | None = None
+    channel: Array | None = None
 
     @property
     def has_bias(self) -> bool:
@@ -240,11 +241,16 @@ def make_epilogue(
 
     made = EpilogueBuilder(classify, channel_value)
     start = 0
+    if weights.channel is not None:
+        assert weights.origin is not None
+        factor = made.channel(lambda: np.asarray(weights.channel), channel_axis, weights.origin.then("channel"))
+        assert factor is not None
+        start = made.apply("multiply", start, factor)
     if weights.has_bias:
         origin = Origin.of("bias", weights.bias) if weights.origin is None else weights.origin.then("bias")
         bias = made.channel(lambda: np.asarray(weights.bias), channel_axis, origin)
         assert bias is not None
-        start = made.apply("add", 0, bias)
+        start = made.apply("add", start, bias)
     numbers = {weights.result: start} if weights.result is not None else {}
     if not made.add_nodes(weights.rest, numbers, anchor.outside or {}):
         return None

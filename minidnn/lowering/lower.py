@@ -29,7 +29,13 @@ from minidnn.lowering.indexing import (
     lower_take,
     lower_take_along_axis,
 )
-from minidnn.lowering.matmul import lower_batch_dot, lower_convolution, lower_fully_connected, lower_matmul
+from minidnn.lowering.matmul import (
+    lower_batch_dot,
+    lower_by_int8_weight,
+    lower_convolution,
+    lower_fully_connected,
+    lower_matmul,
+)
 from minidnn.lowering.normalization import lower_group_norm, lower_l2_normalization
 from minidnn.lowering.ordering import lower_cumulative, lower_one_hot, lower_sort, lower_topk
 from minidnn.lowering.picks import lower_pad, lower_repeat, lower_roll, lower_tile
@@ -56,6 +62,7 @@ _ANCHORS: dict[str, Callable[[Builder, Anchor], Value | None]] = {
     "convolution": lower_convolution,
     "deconvolution": lower_deconvolution,
     "fully_connected": lower_fully_connected,
+    "fully_connected_int8_weight": lower_by_int8_weight,
     "batch_dot": lower_batch_dot,
     "matmul": lower_matmul,
     "dot": lower_matmul,
@@ -64,8 +71,8 @@ _ANCHORS: dict[str, Callable[[Builder, Anchor], Value | None]] = {
     "quantized_fully_connected": lower_fully_connected,
 }
 
-# Those whose kernels take lengths of sequences, which are integers, or masks, which are bools: kinds of such dtypes.
-_OTHER_KINDS = {"attention": "iub", "recurrent": "iu", "rnn": "iu"}
+# Those whose kernels take lengths or weights that are integers, or masks, which are bools: kinds of such dtypes.
+_OTHER_KINDS = {"attention": "iub", "fully_connected_int8_weight": "i", "recurrent": "iu", "rnn": "iu"}
 
 _NO_ELEMENTS = "there are no elements to compute"
 

@@ -22,6 +22,7 @@ from minidnn_kernels.element_type import FLOAT32, INT8, INT32, UINT8, element_ty
 __all__ = [
     "absorb_padding",
     "lower_batch_dot",
+    "lower_by_int8_weight",
     "lower_convolution",
     "lower_fully_connected",
     "lower_matmul",
@@ -92,6 +93,23 @@ def lower_fully_connected(builder: Builder, anchor: Anchor) -> Value | None:
     window = Window((rows,), (rows,), (1,), (1,), (1,), (0,))
     matrix = weight.reshape(1, units, depth, 1).transpose(0, 3, 2, 1)
     weights = _weights(anchor, matrix, bias, anchor.type.ndim - 1)
+    return lower_product(builder, anchor, weights, window, 1, PLAIN)
+
+
+def lower_by_int8_weight(builder: Builder, anchor: Anchor) -> Value | None:
+    """A dense layer of float32 data by int8 weights, with its epilogue, as one step."""
+    data, weight, scale, *bias = anchor.inputs
+    arrays = [value.array for value in (weight, scale, *bias)]
+    known = [array for array in arrays if array is not None]
+    if data.type.dtype != FLOAT32.dtype or len(known) < len(arrays):
+        return None
+    units, depth = weight.shape
+    rows = anchor.type.size // units
+    window = Window((rows,), (rows,), (1,), (1,), (1,), (0,))
+    matrix = known[0].reshape(1, units, depth, 1).transpose(0, 3, 2, 1)
+    own_bias = known[2] if bias else None
+    origin = Origin.of("outputs first, by float32", *known)
+    weights = Weights(matrix, own_bias, anchor.following, anchor.entry, origin=origin, channel=known[1])
     return lower_product(builder, anchor, weights, window, 1, PLAIN)
 
 

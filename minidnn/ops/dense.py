@@ -75,6 +75,34 @@ register(
 )
 
 
+def _infer_by_int8_weight(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
+    op, (data, weight, scale, *bias) = "fully_connected_int8_weight", types
+    want_dtype(op, "weight", weight, np.dtype(np.int8), "quantized weights")
+    want_dtype(op, "scale", scale, data.dtype, "data")
+    want_shape(op, "scale", scale, (attrs.num_hidden,), "one number for each unit")
+    return _infer_dense(attrs, [data, TensorType(weight.shape, data.dtype), *bias])
+
+
+def _by_int8_weight(attrs: Attrs, data: Array, weight: Array, scale: Array, bias: Array | None = None) -> Array:
+    x = data.astype(np.float64)
+    out = (x.reshape(len(x), weight.shape[1]) if attrs.flatten else x) @ weight.T.astype(np.float64) * scale
+    return np.asarray(out if bias is None else out + bias)
+
+
+register(
+    Op(
+        "fully_connected_int8_weight",
+        _infer_by_int8_weight,
+        _by_int8_weight,
+        lambda attrs: ("data", "weight", "scale", *(() if attrs.no_bias else ("bias",))),
+        attrs=(Attr("num_hidden", "int", low=1), Attr("no_bias", "bool", False), Attr("flatten", "bool", True)),
+        kind="anchor",
+        parameters=frozenset({"weight", "scale", "bias"}),
+        anchor=AnchorTraits("dense", output_rank=lambda attrs: 2 if attrs.flatten else None),
+    )
+)
+
+
 def _want_factors(op: str, types: Sequence[TensorType], integers: bool = False) -> None:
     """Two arrays of one dtype: a float, or where `integers` may be multiplied, any."""
     for name, t in zip(("lhs", "rhs"), types, strict=True):

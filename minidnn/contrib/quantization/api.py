@@ -11,7 +11,14 @@ import numpy as np
 from minidnn.contrib.quantization.collector import CalibrationCollector
 from minidnn.contrib.quantization.data import CalibrationData, zeros_like_shapes
 from minidnn.contrib.quantization.network import FusedNetwork, fuse_block, fuse_symbol, input_names, make_block
-from minidnn.contrib.quantization.stages import Options, Stages, make_collector, run_stages
+from minidnn.contrib.quantization.stages import (
+    WEIGHT_ONLY,
+    Options,
+    Stages,
+    make_collector,
+    run_stages,
+    run_weight_only,
+)
 from minidnn.contrib.quantization.tuning.tune import tune
 from minidnn.device import Device, cpu, takes_ctx
 from minidnn.errors import OpError
@@ -47,7 +54,9 @@ def quantize_net(
             negative (behind a ReLU), and for an input of the network where calibration sees nothing negative.
             ``uint8``: uint8 wherever calibration sees nothing negative; what has negative numbers is int8 still.
         quantize_mode: ``smart``: convolutions, dense layers and batch_dot read int8. ``full``: so do pooling, sums,
-            ReLUs, batch normalization and joins behind them.
+            ReLUs, batch normalization and joins behind them. ``weight-only``: weights of large dense layers are int8,
+            with a scale per output channel, and everything else stays float32: the most accurate one, and as fast as
+            memory allows where a batch has one row.
         quantize_granularity: ``channel-wise`` gives dense layers a weight scale per output channel, which
             convolutions have in any case; ``tensor-wise`` one scale.
         exclude_layers: names of operations, fused or not, or of blocks, that stay in float32.
@@ -94,6 +103,10 @@ def quantize_net(
         exclude_layers_match,
         exclude_operators,
     )
+    if quantize_mode == WEIGHT_ONLY:
+        network_ = _fuse_net(network, calib_data, data_shapes, num_calib_batches, device)[0]
+        graph, parameters = run_weight_only(network_, options)
+        return make_block(Symbol(graph.outputs), network_.inputs, parameters, network_.structure)
     network_, stages = _run_net(
         network, options, calib_data, data_shapes, num_calib_batches, device, LayerOutputCollector, logger
     )
@@ -123,10 +136,18 @@ def _run_net(
     LayerOutputCollector: Any = None,  # noqa: N803 - as in `quantize_net`
     logger: logging.Logger | None = None,
 ) -> tuple[FusedNetwork, Stages]:
+    collector = make_collector(options, LayerOutputCollector, calib_data, logger)
+    fused, data = _fuse_net(network, calib_data, data_shapes, num_calib_batches, device)
+    return fused, _run(fused, options, data, collector, logger)
+
+
+def _fuse_net(
+    network: Any, calib_data: Any, data_shapes: Any, num_calib_batches: int | None, device: Device | None
+) -> tuple[FusedNetwork, CalibrationData | None]:
+    """The fused float32 network for the data that it is given, and that data."""
     if not isinstance(network, HybridBlock):
         raise TypeError(f"network must be a HybridBlock, got {type(network).__name__}")
     _check_device(device)
-    collector = make_collector(options, LayerOutputCollector, calib_data, logger)
     described = None if data_shapes is None else zeros_like_shapes(data_shapes)
     names = input_names(network, None if described is None else len(described))
     data = None if calib_data is None else CalibrationData(calib_data, names, num_calib_batches)
@@ -137,7 +158,7 @@ def _run_net(
         if data is None:
             raise
         raise type(error)(f"calib_data does not fit the network: {error}") from None
-    return fused, _run(fused, options, data, collector, logger)
+    return fused, data
 
 
 def _run(

