@@ -19,8 +19,8 @@ __all__ = [
     "MAX_KEPT",
     "MAX_REDUCED",
     "REDUCE_ARGUMENTS",
-    "FinishSpec",
     "FoldSpec",
+    "ResultSpec",
     "start_word",
 ]
 
@@ -188,7 +188,7 @@ class FoldSpec:
 
 
 @dataclass(frozen=True)
-class FinishSpec:
+class ResultSpec:
     """Results from accumulators: divided, then the root if `root`.
 
     Args:

@@ -131,7 +131,9 @@ class Builder(Steps):
                 lower_copy(self, "copy", value, value.strides, Address(buffer), value.strides, value.shape)
             strides = strides_of(value.shape, value.type.dtype.itemsize, layout)
             tensors.append(Tensor(value.type, Address(buffer), strides))
-        planned, arena = plan_memory([*self._steps, *self._checks], self._temporaries, placed)
+        planned, arena = plan_memory(
+            [*self._steps, *sorted(self._checks, key=lambda check: not check.decides)], self._temporaries, placed
+        )
         steps = tuple([step for step in planned if not isinstance(step, Check)])
         checks = tuple([step for step in planned if isinstance(step, Check)])
         lent = frozenset(i for i, constant in enumerate(self._constants) if id(constant) in self._lent)

@@ -13,6 +13,7 @@ from minidnn.lowering.anchor import Anchor
 from minidnn.lowering.attention import lower_attention
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.constants import lower_full, lower_made
+from minidnn.lowering.constraints import lower_constraint, lower_depend, lower_expected
 from minidnn.lowering.deconvolution import lower_deconvolution
 from minidnn.lowering.dynamic import lower_dynamic_quantize, lower_dynamic_quantize_linear
 from minidnn.lowering.elementwise import lower_elementwise
@@ -101,6 +102,9 @@ _RULES: dict[str, Rule] = {
 # Rules that only networks follow: a single call of these operators takes NumPy less time than planning it.
 _NETWORK_RULES: dict[str, Rule] = {
     "full": lower_full,
+    "expect_values": lower_expected,
+    "constraint_check": lower_constraint,
+    "depend": lower_depend,
     **dict.fromkeys(("arange", "eye"), lower_made),
     "resample": lower_resample,
     **dict.fromkeys(("group_norm", "instance_norm"), lower_group_norm),

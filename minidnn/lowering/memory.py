@@ -77,7 +77,7 @@ def _moved(step: Step, move: Callable[[Address], Address]) -> Step:
                 arguments[i] = move(argument)
         return NativeStep(step.name, step.loop, tuple(arguments), step.parts, step.cost, step.scratch, step.result)
     if isinstance(step, Check):
-        return Check(dataclasses.replace(step.words, address=move(step.words.address)), step.refuse)
+        return Check(dataclasses.replace(step.words, address=move(step.words.address)), step.refuse, step.decides)
 
     def tensors(group: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return tuple(dataclasses.replace(t, address=move(t.address)) for t in group)

@@ -17,7 +17,7 @@ from minidnn.lowering.values import PLAIN, Value, physical_order
 from minidnn.ops.registry import TensorType
 from minidnn.plan.program import Argument, Cost, Kernel
 from minidnn_kernels.elements import REAL, WHOLE, WORD, element_code
-from minidnn_kernels.reduce import MAX_KEPT, MAX_REDUCED, REDUCE_ARGUMENTS, FinishSpec, FoldSpec, start_word
+from minidnn_kernels.reduce import MAX_KEPT, MAX_REDUCED, REDUCE_ARGUMENTS, FoldSpec, ResultSpec, start_word
 
 __all__ = ["Reduction", "add_reduction", "lower_any_reduction"]
 
@@ -97,7 +97,7 @@ def _sorted_dimensions(builder: Builder, data: Value, kept: Sequence[int], reduc
 @dataclass(frozen=True)
 class _Kernels:
     fold: FoldSpec
-    finish: FinishSpec
+    finish: ResultSpec
     squares: FoldSpec | None
     start: int
     words: int
@@ -117,7 +117,7 @@ def _kernels(reduction: Reduction, data: np.dtype[Any], result: np.dtype[Any]) -
     fold = {"mean": "sum", "var": "sum", "std": "sum"}.get(operation, operation)
     moments = operation in ("var", "std")
     has_place = operation in _PLACES
-    finish = FinishSpec(
+    finish = ResultSpec(
         result.name, WHOLE if has_place else held, operation in ("mean", "var", "std"), operation == "std"
     )
     made = {}
@@ -184,7 +184,7 @@ def _add_step(
         chunk = min(_CHUNK, max(16, -(-groups.inner // -(-wanted // outer))))
     parts = max(1, min(wanted, outer * (-(-groups.inner // chunk) if groups.across else 1)))
     divisor = count - reduction.ddof if reduction.operation in ("var", "std") else count
-    means = FinishSpec("float64", REAL, divides=True)
+    means = ResultSpec("float64", REAL, divides=True)
     row = REDUCE_ARGUMENTS.fill(
         fold=Kernel(chosen.fold),
         finish=Kernel(chosen.finish),

@@ -256,9 +256,9 @@ class Steps:
     def host(self, step: HostStep) -> None:
         self._steps.append(step)
 
-    def check(self, words: Value, refuse: Callable[[Array], None]) -> None:
-        """Have `refuse` look at words that steps write, when a run is over."""
-        self._checks.append(Check(words.tensor(), refuse))
+    def check(self, words: Value, refuse: Callable[[Array], object], decides: bool = False) -> None:
+        """Have `refuse` look at words that steps write, when a run is over; see `Check`."""
+        self._checks.append(Check(words.tensor(), refuse, decides))
 
 
 @cache

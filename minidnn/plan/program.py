@@ -140,11 +140,13 @@ class HostStep:
 class Check:
     """Words that kernels leave for the end of a run: ``refuse(words)`` raises where a run must not have happened.
 
-    Kernels cannot raise: one that meets an index beyond an axis reads another element, and says so here.
+    Kernels cannot raise: one that meets an index beyond an axis reads another element, and says so here. A check that
+    `decides` whether the program is for these inputs at all comes before those of what it computes.
     """
 
     words: Tensor
-    refuse: Callable[[np.ndarray[Any, Any]], None]
+    refuse: Callable[[np.ndarray[Any, Any]], object]
+    decides: bool = False
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from minidnn.runtime.library import KernelSpec
 from minidnn_kernels.attention import ADD_EPILOGUE, FinishSpec, PackSpec, WeightsSpec
+from minidnn_kernels.blend import BlendSpec
 from minidnn_kernels.copy import TransposeSpec
 from minidnn_kernels.depthwise import DepthwiseSpec, DepthwiseTileSpec
 from minidnn_kernels.epilogue import Epilogue, Instruction
 from minidnn_kernels.isa import Isa
 from minidnn_kernels.pooling import PoolSpec
+from minidnn_kernels.reduce import FoldSpec, ResultSpec
 from minidnn_kernels.rows import RowSpec
 from minidnn_kernels.tile import TileSpec
 from minidnn_kernels.winograd import InputTransform, OutputTransform, schemes_for
@@ -33,6 +35,10 @@ def every_kind(isa: Isa) -> list[KernelSpec]:
         PackSpec(2),
         FinishSpec(),
         TileSpec(2, 1, ADD_EPILOGUE),
+        FoldSpec("sum", "float32", "real", across=True),
+        FoldSpec("argmax", "int8", "whole", across=False),
+        ResultSpec("float32", "real", divides=True, root=True),
+        BlendSpec(),
         InputTransform(),
         OutputTransform(epilogue=epilogue),
     ]

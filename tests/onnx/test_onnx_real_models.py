@@ -63,7 +63,9 @@ def decoded(scores: Array, characters: list[str]) -> str:
 def test_text_that_is_drawn_is_found_and_read_back() -> None:
     text = "Minidnn 2047"
     image = page(text)
-    (heat,) = Pair(model_file(OCR, "ch_PP-OCRv4_det_infer.onnx")).run(pixels(image))
+    finder = Pair(model_file(OCR, "ch_PP-OCRv4_det_infer.onnx"))
+    (heat,) = finder.run(pixels(image))
+    assert not any(step.on_host for step in finder.net.steps())
     rows, columns = np.nonzero(heat[0, 0] > 0.3)
     left, top, right, bottom = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
     assert 20 < left < 60 < 180 < right < 300
