@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from minidnn.interop.onnx.export import elementwise, layers, quantized, shapes
+from minidnn.interop.onnx.export import elementwise, layers, quantized, recurrent, shapes
 from minidnn.interop.onnx.export.graph import make_model
 from minidnn.interop.onnx.export.writer import EXPORT, ExportError
 
-__all__ = ["EXPORT", "ExportError", "elementwise", "layers", "make_model", "quantized", "shapes"]
+__all__ = ["EXPORT", "ExportError", "elementwise", "layers", "make_model", "quantized", "recurrent", "shapes"]

@@ -43,7 +43,7 @@ def _convolution(w: Writer, attrs: Attrs, x: Sequence[Tensor], out: Sequence[Ten
 @export_rule("deconvolution")
 def _deconvolution(w: Writer, attrs: Attrs, x: Sequence[Tensor], out: Sequence[TensorType]) -> Any:
     _want_channels_first(w, attrs.layout)
-    if attrs.target_shape:
+    if any(attrs.target_shape or ()):
         w.fail("target_shape is not supported")
     rank = len(attrs.kernel)
     return w.node(
@@ -180,56 +180,3 @@ def _pooling(w: Writer, attrs: Attrs, x: Sequence[Tensor], out: Sequence[TensorT
     if common["ceil_mode"]:
         w.fail("sums of windows that reach over the end are not supported")
     return w.node("Mul", made, w.number(math.prod(attrs.kernel), data.dtype))
-
-
-# ---- recurrent layers
-
-# Where ONNX has a gate, which of ours it is: i o f c of i f c o, and z r h of r z h.
-_GATES = {"lstm": (0, 3, 1, 2), "gru": (1, 0, 2), "rnn": (0,)}
-_LAYERS = {"lstm": "LSTM", "gru": "GRU", "rnn": "RNN"}
-
-
-def _reordered(w: Writer, x: Tensor, mode: str, ndim: int) -> str:
-    """Weights or biases with their gates in ONNX's order, and an axis of directions in front."""
-    order, name = _GATES[mode], w.name_of(x)
-    axis = 0 if x.ndim < ndim else 1
-    if order != tuple(sorted(order)):
-        parts = w.all("Split", name, count=len(order), axis=axis, num_outputs=len(order))
-        name = w.node("Concat", *(parts[i] for i in order), axis=axis)
-    return w.unsqueezed(name, [0]) if axis == 0 else name
-
-
-@export_rule("recurrent")
-def _recurrent(w: Writer, attrs: Attrs, x: Sequence[Tensor], out: Sequence[TensorType]) -> Any:
-    if attrs.has_projection or attrs.has_peephole:
-        w.fail("projections and peepholes are not supported")
-    names = ["i2h_weight", "h2h_weight", *(["i2h_bias", "h2h_bias"] if attrs.has_bias else [])]
-    names += [*(["sequence_length"] if attrs.has_length else []), "state", "state_cell"]
-    given = dict(zip(names, x[1:], strict=False))
-    mode = attrs.mode
-    weights = [_reordered(w, given[name], mode, 3) for name in ("i2h_weight", "h2h_weight")]
-    bias = None
-    if attrs.has_bias:
-        bias = w.node("Concat", *(_reordered(w, given[n], mode, 2) for n in ("i2h_bias", "h2h_bias")), axis=1)
-    lengths = w.cast(given["sequence_length"], np.int32) if attrs.has_length else None
-    states = [given[name] for name in ("state", "state_cell") if name in given]
-    count = 2 if attrs.direction == "bidirectional" else 1
-    activations = attrs.activations
-    made = w.all(
-        _LAYERS[mode],
-        x[0],
-        *weights,
-        bias,
-        lengths,
-        *states,
-        count=3 if mode == "lstm" else 2,
-        hidden_size=attrs.state_size,
-        direction=attrs.direction,
-        activations=None if activations is None else [str(name).capitalize() for name in np.atleast_1d(activations)],
-        clip=attrs.clip,
-        linear_before_reset=int(attrs.linear_before_reset) if mode == "gru" else None,
-        input_forget=int(attrs.input_forget) if mode == "lstm" else None,
-    )
-    moved = w.transposed(made[0], (0, 2, 1, 3))
-    merged = w.node("Reshape", moved, w.ints([0, 0, count * attrs.state_size]))
-    return [merged, *made[1:]]

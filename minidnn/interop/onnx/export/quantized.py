@@ -60,9 +60,14 @@ def _dequantized(w: Writer, attrs: Attrs, x: Sequence[Tensor]) -> str:
     channels = x[2] if attrs.per_channel else None
     if data.product is not None:
         return data.product.write(scale, channels)
-    if channels is not None:
-        w.fail("a scale for each channel is supported behind products only")
-    return _real(w, data, _scalar(w, scale))
+    real = _real(w, data, _scalar(w, scale))
+    if channels is None:
+        return real
+    factors = w.name_of(channels)
+    trailing = data.ndim - attrs.axis % data.ndim - 1
+    if channels.shape != (1,) and trailing:
+        factors = w.reshaped(factors, (channels.shape[0], *(1,) * trailing))
+    return w.node("Mul", real, factors)
 
 
 @export_rule("requantize")
