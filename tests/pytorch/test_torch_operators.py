@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch.nn import functional as F
-from torch_nets import Function, check
+from torch_checks import Function, check
 
 RNG = torch.Generator().manual_seed(0)
 
