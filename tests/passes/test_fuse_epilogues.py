@@ -19,7 +19,7 @@ from networks import (
     unary,
 )
 
-from minidnn.passes import FUSION_PASSES, fold_batch_norm, fuse_epilogues, run_passes
+from minidnn.passes import FUSION_PASSES, fuse_epilogues, run_passes
 from minidnn.passes.regions import MAX_REGION
 from minidnn.symbol import Group, Symbol, var
 from minidnn.symbol.symbol import apply_op
