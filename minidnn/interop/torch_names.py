@@ -194,6 +194,26 @@ def _efficientnet_lite(net: Any) -> _Layers:
     return layers
 
 
+# A layer's parts in version 5 of Hugging Face's transformers -> as the files of its hub have them.
+_VIT_PARTS = {
+    "attention.q_proj": "attention.attention.query",
+    "attention.k_proj": "attention.attention.key",
+    "attention.v_proj": "attention.attention.value",
+    "attention.o_proj": "attention.output.dense",
+    "mlp.fc1": "intermediate.dense",
+    "mlp.fc2": "output.dense",
+    "layernorm_before": "layernorm_before",
+    "layernorm_after": "layernorm_after",
+}
+
+
+def _vision_transformer(net: Any) -> _Layers:
+    layers = _same_names(net)
+    for i in range(len(net.vit.encoder.layer)):
+        layers |= {f"vit.layers.{i}.{theirs}": f"vit.encoder.layer.{i}.{ours}" for theirs, ours in _VIT_PARTS.items()}
+    return layers
+
+
 def _refuse(net: Any) -> _Layers:
     raise DataError(f"{type(net).__name__} has MXNet's structure: no weights of torchvision or timm fit it")
 
@@ -211,6 +231,7 @@ _FAMILIES: Mapping[str, Callable[[Any], _Layers]] = {
     "ResNetV2": _refuse,
     "SqueezeNet": _squeezenet,
     "VGG": _vgg,
+    "VisionTransformer": _vision_transformer,
 }
 
 

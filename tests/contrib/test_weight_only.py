@@ -10,7 +10,7 @@ import pytest
 from real_models import model_file
 
 import minidnn as mx
-from minidnn.contrib.quantization import quantize_net
+from minidnn.contrib.quantization import quantization_stages, quantize_model, quantize_net
 from minidnn.errors import OpError
 from minidnn.gluon import nn
 from minidnn.gluon.model_zoo import text
@@ -64,11 +64,27 @@ def test_it_is_saved_and_read_again(tmp_path: Path) -> None:
     np.testing.assert_array_equal(again(x).asnumpy(), made(x).asnumpy())
 
 
+def test_a_symbol_gives_the_same() -> None:
+    net, x = network(), draw(2, 70)
+    net.hybridize()
+    net(x)
+    symbol, arguments, auxiliary = net.export(None)[0], {n: p.data() for n, p in net.collect_params().items()}, {}
+    names = [n for n in symbol.list_inputs() if n not in arguments]
+    made, arguments, auxiliary = quantize_model(
+        symbol, arguments, auxiliary, names, calib_mode="none", quantize_mode="weight-only"
+    )
+    block = mx.gluon.SymbolBlock(made, [mx.sym.var(names[0])], arguments)
+    wanted = quantize_net(net, quantize_mode="weight-only", data_shapes=[(1, 70)])(x).asnumpy()
+    np.testing.assert_array_equal(block(x).asnumpy(), wanted)
+
+
 def test_what_does_not_fit_is_refused() -> None:
     net = network()
     net(draw(1, 70))
     with pytest.raises(ValueError, match="needs no ranges: calib_mode must be 'none'"):
         quantize_net(net, quantize_mode="weight-only", calib_mode="naive", calib_data=[draw(1, 70)])
+    with pytest.raises(ValueError, match="has no stages"):
+        quantization_stages(net, quantize_mode="weight-only", data_shapes=[(1, 70)])
     net[0].weight.data()[3, 4] = np.nan
     with pytest.raises(OpError, match="weight has NaN or infinity"):
         quantize_net(net, quantize_mode="weight-only", data_shapes=[(1, 70)])

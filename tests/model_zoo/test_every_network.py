@@ -16,7 +16,7 @@ from minidnn.gluon.model_zoo import vision
 # One of each kind that is quick; the others are slow together.
 QUICK = ("resnet18_v1b", "vgg11_bn", "squeezenet1.1", "mobilenetv3_small")
 # The others take any number of pixels from 64 a side on.
-SIDES = {"squeezenet": 224, "densenet": 224, "inception": 299}
+SIDES = {"squeezenet": 224, "densenet": 224, "inception": 299, "vit": 224}
 
 
 class Case(NamedTuple):

@@ -71,6 +71,9 @@ WEIGHTS = {
     "mobilenetv2_1.0": 3_504_872,
     "mobilenetv3_large": 5_483_032,
     "mobilenetv3_small": 2_542_856,
+    "vit_tiny_patch16_224": 5_717_416,
+    "vit_small_patch16_224": 22_050_664,
+    "vit_base_patch16_224": 86_567_656,
 }
 
 

@@ -123,6 +123,8 @@ def quantization_stages(network: HybridBlock, **options: Any) -> Stages:
     """
     fields = Options.__dataclass_fields__
     chosen = Options(**{key: value for key, value in options.items() if key in fields})
+    if chosen.quantize_mode == WEIGHT_ONLY:
+        raise ValueError(f"quantize_mode={WEIGHT_ONLY!r} has no stages: quantize_net gives all there is")
     return _run_net(network, chosen, **{key: value for key, value in options.items() if key not in fields})[1]
 
 
@@ -219,9 +221,13 @@ def quantize_model(
     data = None if calib_data is None else CalibrationData(calib_data, names, num_calib_batches)
     parameters = {**arg_params, **(aux_params or {})}
     fused = fuse_symbol(sym, parameters, names, None if data is None else data.first)
-    made = _run(fused, options, data, collector, logger).quantized
-    symbol = Symbol(made.graph.outputs)
-    arrays = {name: ndarray._wrap(np.array(value)) for name, value in made.parameters.items()}
+    if quantize_mode == WEIGHT_ONLY:
+        graph, values = run_weight_only(fused, options)
+    else:
+        made = _run(fused, options, data, collector, logger).quantized
+        graph, values = made.graph, dict(made.parameters)
+    symbol = Symbol(graph.outputs)
+    arrays = {name: ndarray._wrap(np.array(value)) for name, value in values.items()}
     auxiliary = symbol.list_auxiliary_states()
     aux = {name: arrays.pop(name) for name in auxiliary}
     return symbol, arrays, aux

@@ -1,6 +1,7 @@
 """Networks that classify images, by MXNet's names and with MXNet's parameter names.
 
-AlexNet, VGG, SqueezeNet, DenseNet, Inception v3, ResNet v1, v1b and v2, MobileNet v1, v2 and v3, EfficientNet-Lite.
+AlexNet, VGG, SqueezeNet, DenseNet, Inception v3, ResNet v1, v1b and v2, MobileNet v1, v2 and v3, EfficientNet-Lite,
+vision transformers.
 Input is ``(N, 3, H, W)``, float32, RGB; output is ``(N, classes)``. They want pixels scaled to 0..1, then normalized
 with mean ``(0.485, 0.456, 0.406)`` and deviation ``(0.229, 0.224, 0.225)``; but EfficientNet-Lite wants
 ``(x - 127) / 128`` of 0..255, and Inception v3 with the weights of the hub a mean and a deviation of 0.5.
@@ -107,6 +108,13 @@ from minidnn.gluon.model_zoo.vision.vgg import (
     vgg19,
     vgg19_bn,
 )
+from minidnn.gluon.model_zoo.vision.vit import (
+    VisionTransformer,
+    get_vit,
+    vit_base_patch16_224,
+    vit_small_patch16_224,
+    vit_tiny_patch16_224,
+)
 
 __all__ = [
     "VGG",
@@ -127,6 +135,7 @@ __all__ = [
     "ResNetV1b",
     "ResNetV2",
     "SqueezeNet",
+    "VisionTransformer",
     "alexnet",
     "densenet121",
     "densenet161",
@@ -146,6 +155,7 @@ __all__ = [
     "get_resnet_v1b",
     "get_squeezenet",
     "get_vgg",
+    "get_vit",
     "imagenet_classes",
     "inception_v3",
     "list_models",
@@ -184,4 +194,7 @@ __all__ = [
     "vgg16_bn",
     "vgg19",
     "vgg19_bn",
+    "vit_base_patch16_224",
+    "vit_small_patch16_224",
+    "vit_tiny_patch16_224",
 ]

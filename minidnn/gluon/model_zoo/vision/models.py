@@ -18,6 +18,7 @@ from minidnn.gluon.model_zoo.vision import (
     resnet_v1b,
     squeezenet,
     vgg,
+    vit,
 )
 from minidnn.gluon.model_zoo.vision.alexnet import alexnet  # the package has the function, not the module
 
@@ -68,6 +69,9 @@ _MODELS: dict[str, Callable[..., HybridBlock]] = {
     "efficientnet_lite0": efficientnet_lite.efficientnet_lite0,
     "efficientnet_lite1": efficientnet_lite.efficientnet_lite1,
     "efficientnet_lite2": efficientnet_lite.efficientnet_lite2,
+    "vit_tiny_patch16_224": vit.vit_tiny_patch16_224,
+    "vit_small_patch16_224": vit.vit_small_patch16_224,
+    "vit_base_patch16_224": vit.vit_base_patch16_224,
 }
 # The functions' own names lead to the same networks: mobilenet1_0, mobilenet_v2_0_5, ...
 _BY_FUNCTION = {function.__name__: function for function in _MODELS.values()}
