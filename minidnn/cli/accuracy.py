@@ -14,7 +14,15 @@ import minidnn as mx
 from minidnn.cli.arguments import add_threads, positive, use_threads
 from minidnn.cli.console import make_progress
 from minidnn.cli.datasets import Samples, SpreadBatches, open_samples
-from minidnn.cli.networks import add_preparation, add_source, get_preparation, is_quantized, load_network, make_int8
+from minidnn.cli.networks import (
+    add_preparation,
+    add_source,
+    fixed_batch,
+    get_preparation,
+    is_quantized,
+    load_network,
+    make_int8,
+)
 from minidnn.errors import DataError
 from minidnn.gluon.metric import Accuracy, TopKAccuracy
 
@@ -55,8 +63,8 @@ def run(arguments: argparse.Namespace) -> int:
     use_threads(arguments)
     samples = open_samples(arguments.data, get_preparation(arguments), labelled=True)
     net = load_network(arguments.model, arguments.params, arguments.key)
-    batch = min(arguments.batch, len(samples))
-    example = mx.np.array(samples.read(np.arange(batch)))
+    batch = fixed_batch(arguments.model) or min(arguments.batch, len(samples))
+    example = mx.np.array(samples.read(np.resize(np.arange(len(samples)), batch)))
     if is_quantized(arguments.model):
         variants = iter([("INT8", net)])
     else:

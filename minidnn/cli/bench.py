@@ -1,70 +1,121 @@
-"""``minidnn bench MODEL``: a network of the zoo, eager, fused and in int8."""
+"""``minidnn bench MODEL``: a network, eager, fused and in int8."""
 
 from __future__ import annotations
 
 import argparse
+import itertools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 import minidnn as mx
 from minidnn.cli.arguments import add_threads, model_name, positive, use_threads
 from minidnn.cli.console import make_console, make_progress
-from minidnn.cli.networks import difference, make_int8, make_pair
-from minidnn.cli.timing import inference, interleave
+from minidnn.cli.networks import (
+    Source,
+    add_shape,
+    add_source,
+    difference,
+    find_source,
+    is_quantized,
+    load_any_weights,
+    make_inputs,
+    make_int8,
+    make_pair,
+)
+from minidnn.cli.timing import Timing, inference, interleave
 from minidnn.gluon.model_zoo import vision
 
 __all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "run"]
 
-SUMMARY = "time a network of the zoo, eager, fused and in int8"
+SUMMARY = "time a network, eager, fused and in int8"
 DESCRIPTION = (
-    "Time a network of the zoo with random weights: eager (one kernel an operator), fused (optimize_for) and in int8 "
-    "(quantize_net), in turns in one process. On a machine that others use too, trust the minimum and the ratio."
+    "Time a network on random numbers: eager (one kernel an operator), fused (optimize_for) and in int8 "
+    "(quantize_net), in turns in one process. A network of the zoo has random weights unless --params gives others; "
+    "one of a file is not timed eager. On a machine that others use too, trust the minimum and the ratio."
 )
 _WARMUP = 2
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", type=model_name, metavar="MODEL", help="a network of the zoo, such as resnet50_v1")
-    parser.add_argument("--batch", type=positive, default=1, metavar="N", help="images at a time (default: 1)")
+    add_source(parser, _find)
+    parser.add_argument("--batch", type=positive, default=1, metavar="N", help="samples at a time (default: 1)")
     parser.add_argument("--rounds", type=positive, default=20, metavar="N", help="rounds of each (default: 20)")
+    add_shape(parser)
     add_threads(parser)
 
 
-def run(arguments: argparse.Namespace) -> int:
-    from rich.table import Table
+def _find(text: str) -> Source:
+    """A network; where a plain word is none, the error lists those of the zoo."""
+    try:
+        return find_source(text)
+    except argparse.ArgumentTypeError:
+        if Path(text).name == text and Path(text).suffix.lower() not in (".onnx", ".pt2", ".json"):
+            model_name(text)
+        raise
 
+
+def run(arguments: argparse.Namespace) -> int:
     use_threads(arguments)
-    size = vision.get_image_size(arguments.model)
-    data = mx.np.array(np.random.default_rng(0).standard_normal((arguments.batch, 3, size, size), np.float32))
-    console = make_console()
+    source: Source = arguments.model
+    data = make_inputs(source, arguments)
     with make_progress() as progress:
-        progress.add_task(f"{arguments.model}: compiling", total=None)
-        eager, fused = make_pair(lambda: vision.get_model(arguments.model), data)
-    nets = {"eager": eager, "fused": fused, "int8": make_int8(eager, [data])}
-    outputs = {name: net(data).asnumpy() for name, net in nets.items()}
+        progress.add_task(f"{source.name}: compiling", total=None)
+        nets = _make_networks(source, arguments, data)
+    first = {name: _first(net(*data)) for name, net in nets.items()}
     with make_progress() as progress:
-        task = progress.add_task(f"{arguments.model}: timing", total=arguments.rounds + _WARMUP)
+        task = progress.add_task(f"{source.name}: timing", total=arguments.rounds + _WARMUP)
         timings = interleave(
-            {name: inference(net, data) for name, net in nets.items()},
+            {name: inference(net, *data) for name, net in nets.items()},
             arguments.rounds,
             _WARMUP,
             lambda: progress.advance(task),
         )
-    table = Table(
-        title=f"{arguments.model}, batch {arguments.batch}, {mx.get_num_threads()} threads, {arguments.rounds} rounds"
-    )
+    title = f"{source.name}, batch {arguments.batch}, {mx.get_num_threads()} threads, {arguments.rounds} rounds"
+    _print(title, arguments.batch, timings, first)
+    return 0
+
+
+def _make_networks(source: Source, arguments: argparse.Namespace, data: tuple[Any, ...]) -> dict[str, Any]:
+    """The network in each form that is timed; one that was made of a graph is never eager."""
+    if source.file is None and arguments.params is None and arguments.key is None:
+        eager, fused = make_pair(lambda: vision.get_model(source.name), data[0])
+        return {"eager": eager, "fused": fused, "int8": make_int8(eager, [data[0]])}
+    net = load_any_weights(source, arguments.params, arguments.key)
+    if is_quantized(source):
+        net.optimize_for(*data)
+        return {"int8": net}
+    quantized = make_int8(net, [data if len(data) > 1 else data[0]])
+    net.optimize_for(*data)
+    return {"fused": net, "int8": quantized}
+
+
+def _first(made: Any) -> np.ndarray[Any, Any]:
+    """The first result of a network."""
+    while isinstance(made, (dict, list, tuple)):
+        made = next(iter(made.values() if isinstance(made, dict) else made))
+    return np.asarray(made.asnumpy())
+
+
+def _print(title: str, batch: int, timings: Mapping[str, Timing], first: Mapping[str, np.ndarray[Any, Any]]) -> None:
+    from rich.table import Table
+
+    console = make_console()
+    table = Table(title=title)
     for heading in ("", "minimum ms", "median ms", "images/s"):
         table.add_column(heading, justify="right" if heading else "left")
     for name, timing in timings.items():
-        rate = arguments.batch / timing.minimum_ms * 1e3
+        rate = batch / timing.minimum_ms * 1e3
         table.add_row(name, f"{timing.minimum_ms:.2f}", f"{timing.median_ms:.2f}", f"{rate:.1f}")
     console.print(table)
-    for slow, fast in (("eager", "fused"), ("fused", "int8")):
+    names = list(timings)
+    for slow, fast in itertools.pairwise(names):
         one, other = timings[slow], timings[fast]
         console.print(
             f"{fast} is {one.minimum_ms / other.minimum_ms:.2f} × as fast as {slow} by the minimum, "
             f"{one.median_ms / other.median_ms:.2f} × by the median; "
-            f"its outputs differ from eager's by {difference(outputs['eager'], outputs[fast]):.1e} of the largest.",
+            f"its outputs differ from {names[0]}'s by {difference(first[names[0]], first[fast]):.1e} of the largest.",
             soft_wrap=True,
         )
-    return 0

@@ -19,7 +19,7 @@ from minidnn.cli.photos import prepare
 from minidnn.errors import DataError
 from minidnn.gluon.data import RecordFileDataset
 
-__all__ = ["Preparation", "Samples", "SpreadBatches", "open_samples"]
+__all__ = ["NamedBatches", "Preparation", "Samples", "SpreadBatches", "open_samples"]
 
 _Array = np.ndarray[Any, Any]
 _SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
@@ -250,3 +250,44 @@ class SpreadBatches:
     def __iter__(self) -> Iterator[Any]:
         for rows in self._rows:
             yield mx.np.array(self._samples.read(rows))
+
+
+class NamedBatches:
+    """Batches of arrays by name from an ``.npz`` file, spread evenly over it.
+
+    Args:
+        path: the file: an array with samples along its first axis for each name.
+        names: the names, with their dtypes.
+        size: samples in a batch.
+        count: batches at most.
+
+    Raises:
+        DataError: the file is damaged, an array is missing, or they have different numbers of samples.
+    """
+
+    def __init__(self, path: Path, names: Mapping[str, Any], size: int, count: int) -> None:
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                found = {name: file[name] for name in names if name in file.files}
+        except _UNREADABLE as error:
+            raise DataError(f"{path}: not an .npz file: {error}") from None
+        missing = [name for name in names if name not in found]
+        if missing:
+            raise DataError(f"{path}: an array for each input is wanted, {missing} are missing")
+        counts = {len(array) if array.ndim else 0 for array in found.values()}
+        if len(counts) != 1 or not max(counts):
+            raise DataError(f"{path}: as many samples for each input are wanted, got {sorted(counts)}")
+        self._arrays = {name: found[name].astype(dtype, copy=False) for name, dtype in names.items()}
+        total = max(counts)
+        size = min(size, total)
+        last = total - size
+        self._size = size
+        steps = min(count, total // size)
+        self._starts = [last * i // max(steps - 1, 1) for i in range(steps)]
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for start in self._starts:
+            yield {
+                name: mx.np.array(array[start : start + self._size], dtype=array.dtype)
+                for name, array in self._arrays.items()
+            }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,21 +29,27 @@ __all__ = [
     "add_source",
     "difference",
     "find_params",
+    "find_source",
+    "fixed_batch",
     "get_preparation",
     "input_shape",
     "is_quantized",
     "load_any_weights",
     "load_network",
+    "make_inputs",
     "make_int8",
     "make_pair",
     "weight_names",
 ]
 
 if TYPE_CHECKING:
+    from minidnn.interop.onnx import Port
     from minidnn.ir.graph import Graph
+    from minidnn.onnx.model_block import ModelBlock
 
 
 _SYMBOL = "-symbol.json"
+_MODELS = (".onnx", ".pt2")
 _PARAMS = "-[0-9][0-9][0-9][0-9].params"
 
 
@@ -53,10 +60,31 @@ class Source:
     Args:
         name: of the network; that of its files without their endings.
         symbol: the file with its graph; None for a network of the zoo.
+        model: the file of another framework that it is in, ``.onnx`` or ``.pt2``.
     """
 
     name: str
     symbol: Path | None = None
+    model: Path | None = None
+
+    @cached_property
+    def block(self) -> ModelBlock:
+        """The network of a model's file, read once.
+
+        Raises:
+            DataError, GraphError: the file is damaged, or something in it is not supported.
+            ImportError: the package that reads it is not installed.
+            OSError: it cannot be read.
+        """
+        assert self.model is not None
+        if self.model.suffix.lower() == ".pt2":
+            return mx.interop.from_torch(self.model)  # type: ignore[no-any-return]
+        return mx.onnx.import_model(self.model)
+
+    @property
+    def file(self) -> Path | None:
+        """The file with its graph, ours or another framework's."""
+        return self.model or self.symbol
 
     @property
     def prefix(self) -> Path | None:
@@ -64,7 +92,7 @@ class Source:
         return None if self.symbol is None else self.symbol.with_name(self.name)
 
 
-def _find(text: str) -> Source:
+def find_source(text: str) -> Source:
     """A network by what a user calls it.
 
     Raises:
@@ -74,6 +102,10 @@ def _find(text: str) -> Source:
     if text.lower() in names:
         return Source(text.lower())
     path = Path(text)
+    if path.suffix.lower() in _MODELS:
+        if not path.is_file():
+            raise argparse.ArgumentTypeError(f"there is no file {text}")
+        return Source(path.stem, model=path)
     if path.is_dir():
         symbols = sorted(path.glob(f"*{_SYMBOL}"))
         if len(symbols) != 1:
@@ -89,13 +121,13 @@ def _find(text: str) -> Source:
     return Source(symbol.name.removesuffix(_SYMBOL), symbol)
 
 
-def add_source(parser: argparse.ArgumentParser) -> None:
+def add_source(parser: argparse.ArgumentParser, find: Callable[[str], Source] = find_source) -> None:
     parser.add_argument(
         "model",
-        type=_find,
+        type=find,
         metavar="MODEL",
         help="a network of the zoo, such as efficientnet_lite0, or the folder, or the names' beginning, of an exported "
-        "one's files",
+        "one's files, or a file .onnx, or .pt2 of torch.export",
     )
     parser.add_argument(
         "--params",
@@ -144,11 +176,26 @@ def get_preparation(arguments: argparse.Namespace) -> Preparation:
         mean, std = (0.5,) * 3, (0.5,) * 3
     else:
         mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
-    size = vision.get_image_size(name) if arguments.size is None else arguments.size
+    size = _image_size(arguments.model) if arguments.size is None else arguments.size
     mean, std = arguments.mean or mean, arguments.std or std
     if size < 1 or not all(std):
         raise DataError(f"images want a size of at least 1 and deviations other than 0, got {size} and {list(std)}")
     return Preparation(size, tuple(255 * m for m in mean), tuple(255 * s for s in std))
+
+
+def fixed_batch(source: Source) -> int | None:
+    """How many samples at a time a model's file demands; None if it takes any number."""
+    shape = source.block.ports[0].shape if source.model is not None and source.block.ports else None
+    return shape[0] if shape and isinstance(shape[0], int) else None
+
+
+def _image_size(source: Source) -> int:
+    """Height and width of images: what a model's file fixes, or the zoo says."""
+    if source.model is not None:
+        shape = source.block.ports[0].shape if len(source.block.ports) == 1 else None
+        if shape is not None and len(shape) == 4 and isinstance(shape[-1], int):
+            return shape[-1]
+    return vision.get_image_size(source.name)
 
 
 def load_network(source: Source, params: Path | None, key: str | None = None) -> Any:
@@ -167,6 +214,10 @@ def load_network(source: Source, params: Path | None, key: str | None = None) ->
     """
     if key is not None and (params is None or source.symbol is not None):
         raise DataError("--key names a part of a checkpoint, for a network of the zoo: give the checkpoint by --params")
+    if source.model is not None:
+        if params is not None:
+            raise DataError(f"{source.model}: the file has its own weights; leave --params out")
+        return source.block
     if source.symbol is not None:
         return _load_exported(source, params)
     if params is not None:
@@ -195,6 +246,8 @@ def _load_zoo(name: str, params: Path, key: str | None) -> Any:
 
 def is_quantized(source: Source) -> bool:
     """Whether a network computes in int8 already."""
+    if source.model is not None:
+        return source.block.is_known and any("quantize" in op for op in _operators(source.block._symbol))
     return source.symbol is not None and any("quantize" in op for op in _operators(symbol.load(source.symbol)))
 
 
@@ -247,6 +300,21 @@ def add_shape(parser: argparse.ArgumentParser) -> None:
         help="of one sample, such as 3x224x224 (default: what an exported network was exported with, or the images "
         "that a network of the zoo was made for)",
     )
+    parser.add_argument(
+        "--dim",
+        type=_dim,
+        action="append",
+        default=[],
+        metavar="NAME=N",
+        help="a size that an .onnx or .pt2 file leaves open, by the name it has there; may be given several times",
+    )
+
+
+def _dim(text: str) -> tuple[str, int]:
+    name, _, number = text.rpartition("=")
+    if not name or not (number.isascii() and number.isdecimal() and int(number) > 0):
+        raise argparse.ArgumentTypeError(f"a name and a size such as length=128 are wanted, got {text!r}")
+    return name, int(number)
 
 
 def _shape(text: str) -> tuple[int, ...]:
@@ -281,6 +349,45 @@ def input_shape(source: Source, given: tuple[int, ...] | None, params: Path | No
     return (3, size, size)
 
 
+def make_inputs(source: Source, arguments: argparse.Namespace) -> tuple[Any, ...]:
+    """Random arrays for a call: one of images for a network of ours, and what the file declares for a model.
+
+    Args:
+        source: the network.
+        arguments: of `add_shape`, with ``batch`` and ``params``.
+
+    Raises:
+        DataError: sizes are given that the model does not have.
+    """
+    rng = np.random.default_rng(0)
+    if source.model is None:
+        shape = (arguments.batch, *input_shape(source, arguments.shape, arguments.params))
+        return (mx.np.array(rng.standard_normal(shape, np.float32)),)
+    given, ports = dict(arguments.dim), source.block.ports
+    unknown = given.keys() - {n for port in ports for n in port.shape or () if isinstance(n, str)}
+    if unknown:
+        raise DataError(f"{source.model}: no size is called {min(unknown)!r}; the inputs are {_described(source)}")
+    if arguments.shape is not None and len(ports) != 1:
+        raise DataError(f"{source.model}: --shape is for one input; use --dim for those of {_described(source)}")
+    shapes = source.block.example_shapes(arguments.batch, given)
+    if arguments.shape is not None:
+        shapes = [(shapes[0][0], *arguments.shape)]
+    return tuple(_random(rng, port, shape) for port, shape in zip(ports, shapes, strict=True))
+
+
+def _described(source: Source) -> str:
+    listed = [f"{port.name} {list(port.shape or ())}" for port in source.block.ports]
+    return ", ".join(listed)
+
+
+def _random(rng: np.random.Generator, port: Port, shape: tuple[int, ...]) -> Any:
+    """An array for an input: normal numbers, or integers that are small enough to count something."""
+    assert port.element is not None
+    dtype = port.element.outside
+    drawn = rng.standard_normal(shape) if dtype.kind == "f" else rng.integers(0, 2, shape)
+    return mx.np.array(drawn.astype(dtype), dtype=dtype)
+
+
 def load_any_weights(source: Source, params: Path | None, key: str | None) -> Any:
     """The network; one of the zoo with random weights where none are given.
 
@@ -288,7 +395,7 @@ def load_any_weights(source: Source, params: Path | None, key: str | None) -> An
         DataError: an exported network has no weights, or a file is damaged.
         OSError: a file cannot be read.
     """
-    if source.symbol is not None or params is not None or key is not None:
+    if source.symbol is not None or source.model is not None or params is not None or key is not None:
         return load_network(source, params, key)
     net = vision.get_model(source.name)
     net.initialize(mx.init.MSRAPrelu())

@@ -6,13 +6,11 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 import minidnn as mx
 from minidnn.cli.arguments import add_threads, positive, use_threads
 from minidnn.cli.console import make_console, make_progress
-from minidnn.cli.networks import add_shape, add_source, input_shape, is_quantized, load_any_weights
-from minidnn.contrib.quantization import quantize_net
+from minidnn.cli.networks import add_shape, add_source, is_quantized, load_any_weights, make_inputs, make_int8
+from minidnn.cli.timing import inference
 from minidnn.errors import DataError
 
 if TYPE_CHECKING:
@@ -53,10 +51,9 @@ def run(arguments: argparse.Namespace) -> int:
     use_threads(arguments)
     source = arguments.model
     if arguments.int8 and is_quantized(source):
-        raise DataError(f"{source.symbol}: the network is quantized already; leave --int8 out")
+        raise DataError(f"{source.file}: the network is quantized already; leave --int8 out")
     net = load_any_weights(source, arguments.params, arguments.key)
-    shape = (arguments.batch, *input_shape(source, arguments.shape, arguments.params))
-    data = mx.np.array(np.random.default_rng(0).standard_normal(shape, np.float32))
+    data = make_inputs(source, arguments)
     with make_progress() as progress:
         task = progress.add_task(f"{source.name}: compiling", total=arguments.rounds + _WARMUP)
         net = _compile(net, data, arguments.int8)
@@ -64,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
         title = f"{source.name}, {kind}, batch {arguments.batch}, {mx.get_num_threads()} threads"
         with mx.profiler.profile(title) as profile:
             for number in range(_WARMUP + arguments.rounds):
-                net(data).wait_to_read()
+                inference(net, *data)()
                 progress.advance(task)
                 if number + 1 == _WARMUP:
                     profile.clear()
@@ -72,13 +69,13 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _compile(net: Any, data: Any, int8: bool) -> Any:
+def _compile(net: Any, data: tuple[Any, ...], int8: bool) -> Any:
     if int8:
-        net = quantize_net(net, quantize_granularity="channel-wise", calib_mode="naive", calib_data=[data])
+        net = make_int8(net, [data if len(data) > 1 else data[0]])
         net.hybridize()
-        net(data)
+        net(*data)
     else:
-        net.optimize_for(data)
+        net.optimize_for(*data)
     return net
 
 

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from minidnn.cli.arguments import add_threads, positive, use_threads
 from minidnn.cli.console import make_console
-from minidnn.cli.datasets import SpreadBatches, open_samples
-from minidnn.cli.networks import add_preparation, add_source, get_preparation, is_quantized, load_network, make_int8
+from minidnn.cli.datasets import NamedBatches, Samples, SpreadBatches, open_samples
+from minidnn.cli.networks import (
+    add_preparation,
+    add_source,
+    fixed_batch,
+    get_preparation,
+    is_quantized,
+    load_network,
+    make_int8,
+)
 from minidnn.contrib.quantization import layer_errors
 from minidnn.errors import DataError
 
@@ -38,7 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         metavar="DATA",
         help="what to calibrate on, with labels or without: a folder of images, a .rec file, an .npz file with "
-        "samples x, or an .npy file",
+        "samples x, or an .npy file; for a model with several inputs or integers, an .npz file with an array for each "
+        "input, by its name",
     )
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="where to write to")
     parser.add_argument(
@@ -66,16 +76,24 @@ def run(arguments: argparse.Namespace) -> int:
     if source.prefix is not None and source.prefix.resolve() == (folder / source.name).resolve():
         raise DataError(f"{folder}: the files there are the network that is to be quantized; give another folder")
     if is_quantized(source):
-        raise DataError(f"{source.symbol}: the network is quantized already")
-    samples = open_samples(arguments.calib, get_preparation(arguments), labelled=False)
-    batches = SpreadBatches(samples, arguments.batch, arguments.batches)
+        raise DataError(f"{source.file}: the network is quantized already")
     net = load_network(source, arguments.params, arguments.key)
+    samples: Samples | None = None
+    ports = source.block.ports if source.model is not None else ()
+    batches: Iterable[Any]
+    if len(ports) > 1 or any(port.element is not None and not port.element.is_float for port in ports):
+        names = {port.name: port.element.outside for port in ports if port.element is not None}
+        batches = NamedBatches(arguments.calib, names, arguments.batch, arguments.batches)
+    else:
+        samples = open_samples(arguments.calib, get_preparation(arguments), labelled=False)
+        batches = SpreadBatches(samples, fixed_batch(source) or arguments.batch, arguments.batches)
     quantized = make_int8(net, batches, arguments.mode)
     folder.mkdir(parents=True, exist_ok=True)
     files = [Path(file) for file in quantized.export(folder / source.name)]
     console = make_console()
     if arguments.report:
-        errors = layer_errors(net, quantized, SpreadBatches(samples, _REPORT_SAMPLES, 1))
+        few = fixed_batch(source) or _REPORT_SAMPLES
+        errors = layer_errors(net, quantized, batches if samples is None else SpreadBatches(samples, few, 1))
         console.print(_report(errors))
         console.print(
             "own: of the layer's own error; accumulated: of the error at its output, with that of earlier layers.",

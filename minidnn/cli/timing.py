@@ -26,9 +26,15 @@ class Timing:
         return statistics.median(self.seconds) * 1e3
 
 
-def inference(net: Any, data: Any) -> Callable[[], object]:
-    """One inference, waited for: what there is to time."""
-    return lambda: net(data).wait_to_read()
+def inference(net: Any, *data: Any) -> Callable[[], object]:
+    """One inference on these inputs, waited for: what there is to time."""
+
+    def run() -> None:
+        made = net(*data)
+        for result in made.values() if isinstance(made, dict) else made if isinstance(made, (list, tuple)) else [made]:
+            result.wait_to_read()
+
+    return run
 
 
 def interleave(

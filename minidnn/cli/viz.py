@@ -8,9 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-import minidnn as mx
 from minidnn import symbol
 from minidnn.cli.arguments import positive
 from minidnn.cli.networks import (
@@ -21,6 +18,7 @@ from minidnn.cli.networks import (
     input_shape,
     is_quantized,
     load_any_weights,
+    make_inputs,
     weight_names,
 )
 from minidnn.contrib.quantization import quantization_stages
@@ -89,9 +87,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     source, output, stage = arguments.model, arguments.output, arguments.stage
     if stage in _QUANTIZED and is_quantized(source):
-        raise DataError(f"{source.symbol}: the network is quantized already; --stage traced draws it")
-    shape = (arguments.batch, *input_shape(source, arguments.shape, arguments.params))
-    drawing = _get_drawing(source, arguments, stage, shape)
+        raise DataError(f"{source.file}: the network is quantized already; --stage traced draws it")
+    drawing, shape = _get_drawing(source, arguments, stage)
     data = _data_name(drawing.graph, drawing.hidden)
     known = {data: shape} if data is not None and (source.symbol is None or arguments.shape) else None
     types = given_types(drawing.graph, known)
@@ -130,22 +127,26 @@ def _fuse(graph: Symbol, shape: tuple[int, ...], weights: Collection[str], given
         return graph.optimize_for("MINIDNN")
 
 
-def _get_drawing(source: Source, arguments: argparse.Namespace, stage: str, shape: tuple[int, ...]) -> _Drawing:
+def _get_drawing(source: Source, arguments: argparse.Namespace, stage: str) -> tuple[_Drawing, tuple[int, ...]]:
+    """The graph, and the shape of its first input."""
     params = arguments.params
     if source.symbol is not None and stage not in _QUANTIZED:
+        shape = (arguments.batch, *input_shape(source, arguments.shape, params))
         graph = symbol.load(source.symbol)
         weights = weight_names(find_params(source, params))
         fused = _fuse(graph, shape, weights, given=arguments.shape is not None) if stage == "fused" else graph
-        return _Drawing(fused, weights)
+        return _Drawing(fused, weights), shape
     net = load_any_weights(source, params, arguments.key)
-    data = mx.np.array(np.random.default_rng(0).standard_normal(shape, np.float32))
+    data = make_inputs(source, arguments)
+    shape = data[0].shape if data else ()
     if stage not in _QUANTIZED:
         net.hybridize()
-        net(data)
-        graph = net.export(None)[0]
-        return _Drawing(graph.optimize_for("MINIDNN") if stage == "fused" else graph)
-    made = getattr(quantization_stages(net, calib_mode="naive", calib_data=[data]), stage)
-    return _Drawing(made.graph, made.parameters)
+        net(*data)
+        graph, arrays = net.export(None)
+        hidden = {name.removeprefix("arg:").removeprefix("aux:") for name in arrays} if source.model else ()
+        return _Drawing(graph.optimize_for("MINIDNN") if stage == "fused" else graph, hidden), shape
+    made = getattr(quantization_stages(net, calib_mode="naive", calib_data=[data if len(data) > 1 else data[0]]), stage)
+    return _Drawing(made.graph, made.parameters), shape
 
 
 def _data_name(graph: Graph, hidden: Collection[str]) -> str | None:

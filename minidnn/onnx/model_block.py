@@ -19,6 +19,7 @@ from minidnn.gluon.structure import ARRAY, Spec
 from minidnn.interop.onnx import Converted, FindValues, NeedsValuesError, Port, UnsupportedNodeError, Value
 from minidnn.ir.axes import Axes, symbolic_types
 from minidnn.ir.graph import Graph, Node
+from minidnn.ir.infer import hinted_type
 from minidnn.ir.settle import settle
 from minidnn.ir.shape_checks import ShapeChecks
 from minidnn.ir.symbolic import find_sizes, with_examples
@@ -112,6 +113,47 @@ class ModelBlock(SymbolBlock):
     def __repr__(self) -> str:
         ports = ", ".join(f"{port.name}: {_described(port)}" for port in self._model.inputs)
         return f"{type(self).__name__}({self._model.label}: {ports} -> {len(self._model.outputs)})"
+
+    @property
+    def ports(self) -> Sequence[Port]:
+        """Names, elements and shapes of the inputs; sizes are numbers, names, or None."""
+        return self._model.inputs
+
+    @property
+    def is_known(self) -> bool:
+        """Whether there is a graph already, or one that does not depend on values of inputs."""
+        return self._known_graph is not None
+
+    def example_shapes(self, batch: int, sizes: Mapping[str, int]) -> list[tuple[int, ...]]:
+        """Shapes of inputs that the model can be tried with.
+
+        Args:
+            batch: the size of first axes that are open and have no number in `sizes`.
+            sizes: numbers of sizes by their names.
+        """
+        ports = self._model.inputs
+        shapes = self._traced_shapes() or _guessed_shapes(ports, *_GUESSES[1])
+        batches = {p.shape[0]: batch for p in ports if p.shape and isinstance(p.shape[0], str)}
+        numbers = {**batches, **sizes}
+
+        def number(axis: int, declared: Any, guess: int) -> int:
+            if isinstance(declared, int):
+                return declared
+            return numbers.get(declared, guess if axis else batch)
+
+        return [
+            tuple(number(axis, *pair) for axis, pair in enumerate(zip(_declared(port, shape), shape, strict=True)))
+            for port, shape in zip(ports, shapes, strict=True)
+        ]
+
+    def _traced_shapes(self) -> list[tuple[int, ...]] | None:
+        """The shapes of the inputs that the graph was made for."""
+        if self._known_graph is None:
+            return None
+        types = {v.name: hinted_type(v) for v in self._known_graph.symbol.variables()}
+        found = [types.get(port.name) for port in self._model.inputs]
+        shapes = [tuple(example_of(t.shape)) for t in found if t is not None]
+        return shapes if len(shapes) == len(found) else None
 
     # ---- graphs
 
