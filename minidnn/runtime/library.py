@@ -110,7 +110,7 @@ class Library:
 
     def loop(self, name: str) -> int:
         """The address of a loop of `loops.LOOPS`."""
-        return self._address(_loop_key(name), name, lambda: compile_loops([name])[name])
+        return self._address(_loop_key(name), name, lambda: compile_loops([name], self.isa.arch)[name])
 
     def prepare(self, loops: Iterable[str], specs: Iterable[KernelSpec]) -> Prepared:
         """Load these loops and microkernels, compiled if they have never been: `loop` and `microkernel` find them then.
@@ -142,7 +142,7 @@ class Library:
         unloaded = [name for name in sorted(set(names)) if _loop_key(name) not in self._addresses]
         missing = [name for name in unloaded if self.cache.read(self.entry(_loop_key(name))) is None]
         if len(missing) > 1:
-            for name, ir_text in uninterrupted(lambda: compile_loops(missing)).items():
+            for name, ir_text in uninterrupted(lambda: compile_loops(missing, self.isa.arch)).items():
                 self._address(_loop_key(name), name, lambda ir_text=ir_text: ir_text)  # type: ignore[misc]
 
     def name_of(self, address: int) -> str:
