@@ -93,16 +93,21 @@ class Library:
     """Addresses of compiled kernels. Safe to use from many threads; what is compiled stays for good.
 
     Compiling and loading are not interrupted: Ctrl-C ends the wait for them, and the next call finds them done.
+
+    Args:
+        isa: what is compiled for.
+        cache: where compiled code is kept.
+        loader: brings it to where it runs; by default into this process.
     """
 
-    def __init__(self, isa: Isa, cache: CodeCache) -> None:
+    def __init__(self, isa: Isa, cache: CodeCache, loader: Loader | None = None) -> None:
         self.isa = isa
         self.cache = cache
         self.compiled = 0
         self._addresses: dict[str, int] = {}
         self._names: dict[int, str] = {}
         self._loading = ForkSafeLock()
-        self._loader = Loader()
+        self._loader = loader or Loader()
 
     def microkernel(self, spec: KernelSpec) -> int:
         """The address of the microkernel, compiled if it has never been."""
