@@ -16,9 +16,8 @@ from numba.core import cgutils as numba_cgutils
 from numba.extending import intrinsic as numba_intrinsic
 from numba.extending import register_jitable
 
-from minidnn_kernels.host import host_arch
-
 __all__ = [
+    "PAUSE",
     "atomic_add",
     "atomic_load",
     "atomic_store",
@@ -55,6 +54,10 @@ def inlined(function: _Function) -> _Function:
 
 # <linux/time.h>; Python has no name for it.
 _LINUX_MONOTONIC_COARSE = 6
+
+# What `pause` calls: Numba compiles for this machine; `numba_loops`, which knows for which the loop is meant, has it do
+# something.
+PAUSE = "minidnn_pause"
 
 _I64 = ir.IntType(64)
 _I32 = ir.IntType(32)
@@ -203,12 +206,13 @@ def compare_exchange(typing_context: Any, address: Any, expected: Any, value: An
 @intrinsic
 def pause(typing_context: Any) -> Any:
     """Tell the core that this is a spinning wait."""
-    name = "llvm.aarch64.hint" if host_arch() == "aarch64" else "llvm.x86.sse2.pause"
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        operands = [ir.Constant(_I32, 1)] if name == "llvm.aarch64.hint" else []
-        function_type = ir.FunctionType(ir.VoidType(), [_I32] * len(operands))
-        builder.call(cgutils.get_or_insert_function(builder.module, function_type, name), operands)
+        function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.VoidType(), []), PAUSE)
+        if function.is_declaration:
+            function.linkage = "weak"  # so that nothing is made of its being empty
+            ir.IRBuilder(function.append_basic_block()).ret_void()
+        builder.call(function, [])
         return context.get_dummy_value()
 
     return types.void(), codegen

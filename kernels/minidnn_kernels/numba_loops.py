@@ -13,6 +13,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from minidnn_kernels.host import host_arch
+
 __all__ = ["KERNEL_ARGUMENTS", "loop_ir"]
 
 KERNEL_ARGUMENTS = 4
@@ -21,14 +23,28 @@ KERNEL_ARGUMENTS = 4
 _ALLOWED_EXTERNALS = re.compile(r"llvm\..*|mem(set|cpy|move)|sched_yield|clock_gettime")
 
 
-def loop_ir(function: Callable[..., Any], symbol: str, arguments: int = KERNEL_ARGUMENTS) -> str:
+# How a core of each architecture is told of a spinning wait: the instructions ``pause`` and ``yield``.
+_PAUSES = {
+    "x86_64": ("declare void @llvm.x86.sse2.pause()", "call void @llvm.x86.sse2.pause()"),
+    "aarch64": ("declare void @llvm.aarch64.hint(i32)", "call void @llvm.aarch64.hint(i32 1)"),
+}
+
+
+def loop_ir(
+    function: Callable[..., Any], symbol: str, arguments: int = KERNEL_ARGUMENTS, arch: str | None = None
+) -> str:
     """LLVM IR with one exported function ``void symbol(i64 ...)`` that does what `function` does.
+
+    Args:
+        arch: the architecture it is for, this machine's by default.
 
     Raises:
         RuntimeError: the function needs Python's runtime (it allocates, raises or prints).
     """
     import llvmlite.binding as llvm
     from numba import cfunc, types
+
+    from minidnn_kernels.loop_words import PAUSE
 
     signature = types.void(*[types.intp] * arguments)
     options: dict[str, Any] = {"nopython": True, "error_model": "numpy", "boundscheck": False}
@@ -47,6 +63,9 @@ define void @{symbol}({typed}) {{
 }}
 """
     module = llvm.parse_assembly(compiled.inspect_llvm() + wrapper)
+    declaration, call = _PAUSES[arch or host_arch()]
+    pause = f"{declaration}\ndefine void @{PAUSE}() alwaysinline {{\n  {call}\n  ret void\n}}"
+    module.link_in(llvm.parse_assembly(pause))
     for other in module.functions:
         if not other.is_declaration and other.name != symbol:
             other.linkage = "internal"

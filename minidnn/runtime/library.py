@@ -93,16 +93,21 @@ class Library:
     """Addresses of compiled kernels. Safe to use from many threads; what is compiled stays for good.
 
     Compiling and loading are not interrupted: Ctrl-C ends the wait for them, and the next call finds them done.
+
+    Args:
+        isa: what is compiled for.
+        cache: where compiled code is kept.
+        loader: brings it to where it runs; by default into this process.
     """
 
-    def __init__(self, isa: Isa, cache: CodeCache) -> None:
+    def __init__(self, isa: Isa, cache: CodeCache, loader: Loader | None = None) -> None:
         self.isa = isa
         self.cache = cache
         self.compiled = 0
         self._addresses: dict[str, int] = {}
         self._names: dict[int, str] = {}
         self._loading = ForkSafeLock()
-        self._loader = Loader()
+        self._loader = loader or Loader()
 
     def microkernel(self, spec: KernelSpec) -> int:
         """The address of the microkernel, compiled if it has never been."""
@@ -110,7 +115,7 @@ class Library:
 
     def loop(self, name: str) -> int:
         """The address of a loop of `loops.LOOPS`."""
-        return self._address(_loop_key(name), name, lambda: compile_loops([name])[name])
+        return self._address(_loop_key(name), name, lambda: compile_loops([name], self.isa.arch)[name])
 
     def prepare(self, loops: Iterable[str], specs: Iterable[KernelSpec]) -> Prepared:
         """Load these loops and microkernels, compiled if they have never been: `loop` and `microkernel` find them then.
@@ -142,7 +147,7 @@ class Library:
         unloaded = [name for name in sorted(set(names)) if _loop_key(name) not in self._addresses]
         missing = [name for name in unloaded if self.cache.read(self.entry(_loop_key(name))) is None]
         if len(missing) > 1:
-            for name, ir_text in uninterrupted(lambda: compile_loops(missing)).items():
+            for name, ir_text in uninterrupted(lambda: compile_loops(missing, self.isa.arch)).items():
                 self._address(_loop_key(name), name, lambda ir_text=ir_text: ir_text)  # type: ignore[misc]
 
     def name_of(self, address: int) -> str:

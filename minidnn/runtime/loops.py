@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 from minidnn.child_interpreter import child_command, child_environment, has_interpreter
 from minidnn_kernels.fork_lock import FORK_LOCK
+from minidnn_kernels.host import host_arch
 
 __all__ = ["LOOPS", "compile_loops"]
 
@@ -46,27 +47,29 @@ LOOPS = {
 _SECONDS = 300
 
 
-def compile_loops(names: Sequence[str]) -> dict[str, str]:
-    """LLVM IR of each loop, by name.
+def compile_loops(names: Sequence[str], arch: str | None = None) -> dict[str, str]:
+    """LLVM IR of each loop, by name, for that architecture, by default this machine's.
 
     Raises:
         RuntimeError: a loop is not one that kernels can be made of.
     """
-    return _compile_in_child(names) or _compile_here(names)
+    arch = arch or host_arch()
+    return _compile_in_child(names, arch) or _compile_here(names, arch)
 
 
-def _compile_here(names: Sequence[str]) -> dict[str, str]:
+def _compile_here(names: Sequence[str], arch: str) -> dict[str, str]:
     with FORK_LOCK:
         from minidnn_kernels.numba_loops import loop_ir  # deferred: it loads Numba
 
-        return {name: loop_ir(getattr(importlib.import_module(LOOPS[name]), name), name) for name in names}
+        functions = {name: getattr(importlib.import_module(LOOPS[name]), name) for name in names}
+        return {name: loop_ir(function, name, arch=arch) for name, function in functions.items()}
 
 
-def _compile_in_child(names: Sequence[str]) -> dict[str, str] | None:
+def _compile_in_child(names: Sequence[str], arch: str) -> dict[str, str] | None:
     """The same from a child process; None where that is not possible."""
     if not has_interpreter():
         return None
-    command = child_command(["-W", "ignore", "-m", __name__, *names])
+    command = child_command(["-W", "ignore", "-m", __name__, arch, *names])
     try:
         done = subprocess.run(
             command,
@@ -83,4 +86,4 @@ def _compile_in_child(names: Sequence[str]) -> dict[str, str] | None:
 
 
 if __name__ == "__main__":
-    json.dump(_compile_here(sys.argv[1:]), sys.stdout)
+    json.dump(_compile_here(sys.argv[2:], sys.argv[1]), sys.stdout)

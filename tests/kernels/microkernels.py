@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -31,12 +33,15 @@ class Machine:
 
     def call(self, spec: KernelSpec, *arguments: int | Array) -> None:
         """Call the microkernel of that spec; an array stands for its address, and lives until the call is over."""
-        _call(self.library.microkernel(spec), arguments)
+        self._invoke(self.library.microkernel(spec), _numbers(arguments))
 
     def run_loop(self, name: str, row: Array, parts: int) -> None:
         """Run all parts of a step, the last one first: their order must not matter."""
         for part in reversed(range(parts)):
-            _call(self.library.loop(name), (row, part, parts, 0))
+            self._invoke(self.library.loop(name), _numbers((row, part, parts, 0)))
+
+    def _invoke(self, function: int, numbers: Sequence[int]) -> None:
+        ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * len(numbers))(function)(*numbers)
 
 
 @dataclass(frozen=True)
@@ -52,13 +57,25 @@ class Integers:
         return self.machine.isa
 
 
-def _call(where: int, arguments: tuple[int | Array, ...]) -> None:
-    numbers = [a if isinstance(a, int) else address(a) for a in arguments]
-    ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * len(numbers))(where)(*numbers)
+def _numbers(arguments: tuple[int | Array, ...]) -> list[int]:
+    return [a if isinstance(a, int) else address(a) for a in arguments]
+
+
+# Owners of the memory whose addresses were taken, by their identity: arrays cannot be hashed.
+_ADDRESSED: WeakValueDictionary[int, Array] = WeakValueDictionary()
 
 
 def address(array: Array) -> int:
+    owner = array
+    while isinstance(owner.base, np.ndarray):
+        owner = owner.base
+    _ADDRESSED[id(owner)] = owner
     return int(array.ctypes.data)
+
+
+def addressed() -> list[Array]:
+    """The arrays that exist and whose addresses were taken, or those of views on them."""
+    return list(_ADDRESSED.values())
 
 
 def words(*values: int) -> Array:
