@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from peers import BatchReader, write_model
 
 import minidnn as mx
 from minidnn import engine
@@ -19,7 +20,6 @@ from minidnn.gluon.model_zoo import vision
 from tests.accuracy.crops import Crops, agreement, make_crops, run_batches
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="ONNX Runtime is missing: pip install '.[bench]'")
-onnx_models = pytest.importorskip("onnx_models", reason="onnx is missing: pip install '.[bench]'")
 
 BATCH = 20  # divides the crops of both sets
 MODEL = "efficientnet_lite0"
@@ -46,12 +46,11 @@ def _ours(crops: Crops, mode: str) -> np.ndarray[Any, Any]:
 
 def _onnx_runtimes(crops: Crops, folder: Path) -> dict[str, np.ndarray[Any, Any]]:
     """ONNX Runtime's static quantization with a scale for each channel, by its kernels and in float arithmetic."""
-    import onnx
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     net = vision.get_model(MODEL, pretrained=True)
-    onnx.save(onnx_models.make_model(net, mx.np.array(crops.test[:BATCH])), folder / "fp32.onnx")
+    write_model(net, mx.np.array(crops.test[:BATCH]), folder / "fp32.onnx")
     quant_pre_process(folder / "fp32.onnx", folder / "prepared.onnx")
     levels = onnxruntime.GraphOptimizationLevel
     results = {}
@@ -60,7 +59,7 @@ def _onnx_runtimes(crops: Crops, folder: Path) -> dict[str, np.ndarray[Any, Any]
         quantize_static(
             folder / "prepared.onnx",
             path,
-            _Reader(crops.calibration),
+            BatchReader(np.split(crops.calibration, len(crops.calibration) // BATCH)),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
             reduce_range=reduce_range,
@@ -71,17 +70,6 @@ def _onnx_runtimes(crops: Crops, folder: Path) -> dict[str, np.ndarray[Any, Any]
         if not reduce_range:
             results["the same in exact arithmetic"] = _run_model(path, crops.test, levels.ORT_DISABLE_ALL)
     return results
-
-
-class _Reader:
-    """What ONNX Runtime takes calibration data from."""
-
-    def __init__(self, images: np.ndarray[Any, Any]) -> None:
-        self._batches = iter(np.split(images, len(images) // BATCH))
-
-    def get_next(self) -> dict[str, np.ndarray[Any, Any]] | None:
-        batch = next(self._batches, None)
-        return None if batch is None else {"data": batch}
 
 
 def _run_model(path: Path, images: np.ndarray[Any, Any], level: Any) -> np.ndarray[Any, Any]:

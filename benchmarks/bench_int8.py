@@ -6,13 +6,14 @@ among them, the faster. Those of trained networks are distributed as the normal 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from nets import ResidualBlock, residual_data
+from peers import BatchReader, Peer, peers_of, write_model
 
 import minidnn as mx
 from minidnn.cli.timing import inference
@@ -30,43 +31,24 @@ def _int8_and_float32(make: Callable[[], Any], data: Any, distribution: str = "g
     return quantized, net
 
 
-class _Batches:
-    """Calibration data as ONNX Runtime reads it."""
-
-    def __init__(self, batches: list[np.ndarray[Any, Any]]) -> None:
-        self._rest: Iterator[np.ndarray[Any, Any]] = iter(batches)
-
-    def get_next(self) -> dict[str, np.ndarray[Any, Any]] | None:
-        batch = next(self._rest, None)
-        return None if batch is None else {"data": batch}
-
-
-def _peer(net: Any, data: Any, folder: Path) -> Callable[[], object]:
-    """The network quantized by ONNX Runtime: int8 weights per channel, uint8 activations."""
-    onnxruntime = pytest.importorskip("onnxruntime", reason="ONNX Runtime is missing: pip install '.[bench]'")
-    onnx_models = pytest.importorskip("onnx_models", reason="onnx is missing: pip install '.[bench]'")
-    import onnx
+def _peers(net: Any, data: Any, folder: Path) -> dict[str, Peer]:
+    """The network quantized by ONNX Runtime, int8 weights per channel, uint8 activations; in both peers."""
     from onnxruntime import quantization
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     plain, prepared, quantized = (folder / f"{name}.onnx" for name in ("plain", "prepared", "quantized"))
-    onnx.save(onnx_models.make_model(net, data), plain)
+    write_model(net, data, plain)
     quant_pre_process(str(plain), str(prepared))
     quantization.quantize_static(
         str(prepared),
         str(quantized),
-        _Batches([data.asnumpy()]),
+        BatchReader([data.asnumpy()]),
         quant_format=quantization.QuantFormat.QDQ,
         activation_type=quantization.QuantType.QUInt8,
         weight_type=quantization.QuantType.QInt8,
         per_channel=True,
     )
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = mx.get_num_threads(), 1
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    session = onnxruntime.InferenceSession(str(quantized), options, providers=["CPUExecutionProvider"])
-    feed = {"data": data.asnumpy()}
-    return lambda: session.run(None, feed)
+    return {f"{name} int8": peer for name, peer in peers_of(quantized, data).items()}
 
 
 @pytest.mark.parametrize(
@@ -77,9 +59,8 @@ def test_network(take_turns: Any, random: np.random.Generator, tmp_path: Path, n
     quantized, fused = _int8_and_float32(lambda: vision.get_model(name), data)
     unfused = vision.get_model(name)
     unfused.initialize()
-    peer = _peer(unfused, data, tmp_path)
-    candidates = {"int8": inference(quantized, data), "float32": inference(fused, data), "onnxruntime int8": peer}
-    take_turns(candidates, rounds=25 if batch == 1 else 5)
+    ours = {"int8": inference(quantized, data), "float32": inference(fused, data)}
+    take_turns({**ours, **_peers(unfused, data, tmp_path)}, rounds=25 if batch == 1 else 5)
 
 
 def test_network_of_uniform_weights(take_turns: Any, random: np.random.Generator) -> None:

@@ -1,14 +1,15 @@
-"""minidnn beside ONNX Runtime: the same graph, the same weights, in turns in one process."""
+"""minidnn beside ONNX Runtime and OpenVINO: the same graph, the same weights, in turns in one process."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from nets import ResidualBlock, checked_pair, residual_data
+from nets import Encoder, InvertedResidual, ResidualBlock, checked_pair, residual_data
+from peers import onnx_runtime, peers_of, write_model
 
 import minidnn as mx
 from minidnn.cli.networks import difference
@@ -17,40 +18,68 @@ from minidnn.contrib.quantization import quantize_net
 from minidnn.gluon import HybridBlock, SymbolBlock, nn
 from minidnn.gluon.model_zoo import vision
 
-onnxruntime = pytest.importorskip("onnxruntime", reason="ONNX Runtime is missing: pip install '.[bench]'")
-onnx_models = pytest.importorskip("onnx_models", reason="onnx is missing: pip install '.[bench]'")
+for package in ("onnxruntime", "openvino", "onnx"):
+    pytest.importorskip(package, reason=f"{package} is missing: pip install '.[bench]'")
 
 
-def _peer(net: Any, data: Any) -> Callable[[], list[np.ndarray[Any, Any]]]:
-    """The network in ONNX Runtime, on as many threads as minidnn has."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = mx.get_num_threads(), 1
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-    # Its threads spin for work after a run; here that would take the cores from the other candidate.
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    model = onnx_models.make_model(net, data)
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    feed = {"data": data.asnumpy()}
-    return lambda: session.run(None, feed)
+@pytest.fixture(params=[1, 2], ids=["1 thread", "2 threads"])
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    """So many threads, for all candidates."""
+    before = mx.get_num_threads()
+    if request.param > before:
+        pytest.skip(f"there are {before} threads")
+    mx.set_num_threads(request.param)
+    yield request.param
+    mx.set_num_threads(before)
 
 
-def _compare(take_turns: Any, make: Callable[[], Any], data: Any, rounds: int) -> None:
+def _compare(take_turns: Any, make: Callable[[], Any], data: Any, folder: Path, rounds: int) -> None:
     eager, fused = checked_pair(make, data)
-    peer = _peer(eager, data)
-    assert difference(peer()[0], fused(data).asnumpy()) < 1e-4
-    take_turns({"minidnn": inference(fused, data), "onnxruntime": peer}, rounds)
+    peers = peers_of(write_model(eager, data, folder / "net.onnx"), data)
+    for peer in peers.values():
+        assert difference(peer()[0], fused(data).asnumpy()) < 1e-4
+    take_turns({"minidnn": inference(fused, data), **peers}, rounds)
+
+
+NETWORKS = (
+    *("resnet50_v1", "mobilenetv2_1.0", "mobilenetv3_large", "efficientnet_lite0", "vgg16", "densenet121"),
+    "squeezenet1.1",
+)
+
+
+@pytest.mark.parametrize(("name", "batch"), [*((name, 1) for name in NETWORKS), ("resnet50_v1", 16)])
+def test_network(
+    take_turns: Any, random: np.random.Generator, tmp_path: Path, threads: int, name: str, batch: int
+) -> None:
+    data = mx.np.array(random.standard_normal((batch, 3, 224, 224), np.float32))
+    _compare(take_turns, lambda: vision.get_model(name), data, tmp_path, rounds=25 if batch == 1 else 5)
+
+
+def test_residual_block(take_turns: Any, random: np.random.Generator, tmp_path: Path, threads: int) -> None:
+    _compare(take_turns, ResidualBlock, residual_data(random), tmp_path, rounds=25)
+
+
+def test_inverted_residual_block(take_turns: Any, random: np.random.Generator, tmp_path: Path, threads: int) -> None:
+    data = mx.np.array(random.standard_normal((1, 24, 56, 56), np.float32))
+    _compare(take_turns, InvertedResidual, data, tmp_path, rounds=100)
 
 
 @pytest.mark.parametrize(
-    ("name", "batch"), [("resnet50_v1", 1), ("resnet50_v1", 16), ("mobilenetv2_1.0", 1), ("efficientnet_lite0", 1)]
+    ("layers", "width", "heads", "length"),
+    [(12, 768, 12, 16), (12, 768, 12, 128), (12, 768, 12, 512), (6, 384, 12, 128)],
 )
-def test_network(take_turns: Any, random: np.random.Generator, name: str, batch: int) -> None:
-    data = mx.np.array(random.standard_normal((batch, 3, 224, 224), np.float32))
-    _compare(take_turns, lambda: vision.get_model(name), data, rounds=25 if batch == 1 else 5)
-
-
-def test_residual_block(take_turns: Any, random: np.random.Generator) -> None:
-    _compare(take_turns, ResidualBlock, residual_data(random), rounds=25)
+def test_encoder(
+    take_turns: Any,
+    random: np.random.Generator,
+    tmp_path: Path,
+    threads: int,
+    layers: int,
+    width: int,
+    heads: int,
+    length: int,
+) -> None:
+    data = mx.np.array(random.standard_normal((1, length, width), np.float32))
+    _compare(take_turns, lambda: Encoder(layers, width, heads), data, tmp_path, rounds=15)
 
 
 class _OfSum(HybridBlock):
@@ -78,7 +107,7 @@ def test_calls_of_a_dense_layer(take_turns: Any, random: np.random.Generator, tm
     """What a call costs where the kernels take next to no time; the table shows us for one call."""
     data = mx.np.array(random.standard_normal((1, 16), np.float32))
     eager, fused = checked_pair(lambda: nn.Dense(16, in_units=16), data)
-    peer = _peer(eager, data)
+    peer = onnx_runtime(write_model(eager, data, tmp_path / "dense.onnx"), data)
     eager.hybridize(False)
     fused.export(tmp_path / "dense")
     imported = SymbolBlock.imports(str(tmp_path / "dense-symbol.json"), ["data"], str(tmp_path / "dense-0000.params"))

@@ -13,7 +13,7 @@ from minidnn.cli.networks import difference, make_pair
 from minidnn.gluon import nn
 from minidnn.gluon.block import HybridBlock
 
-__all__ = ["LAYERS", "Layer", "ResidualBlock", "checked_pair", "residual_data"]
+__all__ = ["LAYERS", "Encoder", "InvertedResidual", "Layer", "ResidualBlock", "checked_pair", "residual_data"]
 
 
 class ResidualBlock(HybridBlock):
@@ -33,6 +33,54 @@ class ResidualBlock(HybridBlock):
 
 def residual_data(random: np.random.Generator) -> Any:
     return mx.np.array(random.standard_normal((1, 64, 224, 224), np.float32))
+
+
+class InvertedResidual(HybridBlock):
+    """MobileNetV2's: 24 channels widened to 144, a depthwise 3×3 convolution, and back, plus the input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.HybridSequential()
+        for channels, inputs, kernel, groups in ((144, 24, 1, 1), (144, 144, 3, 144), (24, 144, 1, 1)):
+            options = {"groups": groups, "use_bias": False, "in_channels": inputs}
+            self.body.add(nn.Conv2D(channels, kernel, 1, kernel // 2, **options), nn.BatchNorm())
+            if channels == 144:
+                self.body.add(nn.HybridLambda(lambda x: mx.np.clip(x, 0, 6)))
+
+    def forward(self, x: Any) -> Any:
+        return self.body(x) + x
+
+
+class _EncoderLayer(HybridBlock):
+    """Attention and a hidden layer four times as wide, each added to what it reads and normed."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        for name in ("query", "key", "value", "out"):
+            setattr(self, name, nn.Dense(width, flatten=False, in_units=width))
+        self.hidden = nn.Dense(4 * width, flatten=False, in_units=width)
+        self.back = nn.Dense(width, flatten=False, in_units=4 * width)
+        self.norm, self.last = nn.LayerNorm(in_channels=width), nn.LayerNorm(in_channels=width)
+
+    def _split(self, x: Any) -> Any:
+        batch, length, width = x.shape
+        return x.reshape(batch, length, self.heads, width // self.heads).transpose(0, 2, 1, 3)
+
+    def forward(self, x: Any) -> Any:
+        query, key, value = (self._split(layer(x)) for layer in (self.query, self.key, self.value))
+        scores = mx.np.matmul(query, key.transpose(0, 1, 3, 2)) * (x.shape[-1] // self.heads) ** -0.5
+        heads = mx.np.matmul(mx.npx.softmax(scores), value)
+        x = self.norm(x + self.out(heads.transpose(0, 2, 1, 3).reshape(*x.shape)))
+        return self.last(x + self.back(mx.npx.leaky_relu(self.hidden(x), act_type="gelu")))
+
+
+class Encoder(nn.HybridSequential):
+    """BERT's layers, without its embeddings."""
+
+    def __init__(self, layers: int, width: int, heads: int) -> None:
+        super().__init__()
+        self.add(*(_EncoderLayer(width, heads) for _ in range(layers)))
 
 
 @dataclass(frozen=True)

@@ -166,7 +166,7 @@ class Guest:
         path.write_bytes(_program(driver, externals))
         path.chmod(0o700)
         self._end = _BASE + _PAGE + _whole_pages(driver.size)
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 # it lives as long as the process
         self._process: Any = subprocess.Popen(
             [_EMULATOR, "-cpu", cpu, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors
         )
