@@ -7,12 +7,12 @@ layer that torchvision and timm call by different names has a line for each.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from minidnn.errors import DataError
 
-__all__ = ["is_unused", "strip_wrappers", "torch_names"]
+__all__ = ["is_unused", "shift_of_variances", "strip_wrappers", "torch_names"]
 
 _Layers = dict[str, str]
 _NORM = {"weight": "gamma", "bias": "beta"}
@@ -40,6 +40,18 @@ def torch_names(net: Any) -> dict[str, str]:
         for leaf in leaves:
             names[f"{theirs}.{torch_leaves.get(leaf, leaf)}".removeprefix(".")] = f"{layer}.{leaf}".removeprefix(".")
     return names
+
+
+# What timm's MobileNetV3 adds to a variance less than torchvision's and ours, which add 1e-3.
+_TIMM_LESS = 1e-3 - 1e-5
+
+
+def shift_of_variances(net: Any, names: Collection[str]) -> float:
+    """What is to be taken from the running variances of a state dict with these names, so that the network computes
+    the same: frameworks add other numbers to variances, to divide by no zero.
+    """
+    is_timms = "conv_stem.weight" in names and any(base.__name__ == "MobileNetV3" for base in type(net).__mro__)
+    return _TIMM_LESS if is_timms else 0.0
 
 
 def is_unused(name: str) -> bool:
@@ -145,6 +157,17 @@ def _timm_blocks(depths: tuple[int, ...]) -> Iterator[str]:
     return (f"blocks.{stage}.{i}" for stage, depth in enumerate(depths) for i in range(depth))
 
 
+def _stage_depths(blocks: Iterable[Any]) -> tuple[int, ...]:
+    """How many blocks each stage has: its first one has another shape behind it than before, and so no shortcut."""
+    depths: list[int] = []
+    for block in blocks:
+        if depths and block.use_shortcut:
+            depths[-1] += 1
+        else:
+            depths.append(1)
+    return tuple(depths)
+
+
 def _mobilenet_v2(net: Any) -> _Layers:
     if not net.torchvision:
         raise DataError(
@@ -180,6 +203,30 @@ def _mobilenet_v3(net: Any) -> _Layers:
             names = {"fc1": "conv1", "fc2": "conv2"} if part == "se" else {"0": "conv", "1": "bn"}
             layers |= {f"{theirs}.{key}": f"{ours}.{value}" for key, value in names.items()}
             number += 1
+    return layers | _timm_mobilenet_v3(net, last)
+
+
+def _timm_mobilenet_v3(net: Any, last: int) -> _Layers:
+    depths = _stage_depths(net.features[3:last])
+    head = f"blocks.{len(depths)}.0"
+    layers = {"conv_stem": "features.0", "bn1": "features.1", "classifier": "output.0"}
+    layers |= {f"{head}.conv": f"features.{last}", f"{head}.bn1": f"features.{last + 1}"}
+    layers |= {"conv_head": f"features.{last + 4}"}
+    for at, theirs in enumerate(_timm_blocks(depths), 3):
+        unit, ours = net.features[at], f"features.{at}"
+        parts = [part for part in ("expand", "conv1", "conv2") if getattr(unit, part) is not None]
+        layers |= _timm_unit(theirs, ours, parts)
+        if unit.se is not None:
+            layers |= {f"{theirs}.se.conv_reduce": f"{ours}.se.conv1", f"{theirs}.se.conv_expand": f"{ours}.se.conv2"}
+    return layers
+
+
+def _timm_unit(theirs: str, ours: str, parts: Sequence[str]) -> _Layers:
+    """A block of timm's whose convolutions are these of ours: without an expansion they are called otherwise."""
+    names = ("conv_pw", "conv_dw", "conv_pwl") if len(parts) == 3 else ("conv_dw", "conv_pw")
+    layers: _Layers = {}
+    for number, (conv, part) in enumerate(zip(names, parts, strict=True), 1):
+        layers |= {f"{theirs}.{conv}": f"{ours}.{part}.conv", f"{theirs}.bn{number}": f"{ours}.{part}.bn"}
     return layers
 
 
@@ -191,6 +238,11 @@ def _efficientnet_lite(net: Any) -> _Layers:
     layers |= {"_conv_head": f"features.{head}.conv", "_bn1": f"features.{head}.bn"}
     for i in range(1, head):
         layers |= {f"_blocks.{i - 1}.{theirs}": f"features.{i}.{ours}" for theirs, ours in parts.items()}
+    layers |= {"conv_stem": "features.0.conv", "bn1": "features.0.bn", "classifier": "output"}
+    layers |= {"conv_head": f"features.{head}.conv", "bn2": f"features.{head}.bn"}
+    for i, theirs in enumerate(_timm_blocks(_stage_depths(net.features[1:head])), 1):
+        parts_of_unit = [p for p in ("expand", "depthwise", "project") if getattr(net.features[i], p) is not None]
+        layers |= _timm_unit(theirs, f"features.{i}", parts_of_unit)
     return layers
 
 

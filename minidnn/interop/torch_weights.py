@@ -12,7 +12,7 @@ import numpy as np
 from minidnn import serialization
 from minidnn.errors import DataError
 from minidnn.interop.torch_checkpoint import is_torch_file, read_torch_checkpoint
-from minidnn.interop.torch_names import is_unused, strip_wrappers, torch_names
+from minidnn.interop.torch_names import is_unused, shift_of_variances, strip_wrappers, torch_names
 
 __all__ = ["load_torch"]
 
@@ -30,7 +30,8 @@ def load_torch(
 
     Known are AlexNet, VGG, SqueezeNet, DenseNet, Inception v3, MobileNet v2 (made with ``torchvision=True``) and v3,
     EfficientNet-Lite, ResNet v1b of every depth and ResNet v1 of 18 and 34 layers, by torchvision's names, and by
-    timm's for those that it has with the same structure. Any other block is filled if its layers have the same names
+    timm's for those that it has with the same structure; of its variants of MobileNetV3 and EfficientNet-Lite that are
+    ``mobilenetv3_*_100`` and ``tf_efficientnet_lite*``. Any other block is filled if its layers have the same names
     in PyTorch: ``weight`` and ``bias`` of a normalization are our ``gamma`` and ``beta``. The weights of a dense layer
     fit a convolution over as many elements, and the other way round.
     Prefixes of wrappers (``module.``, ``_orig_mod.``, ``model.``, ``net.``, ``ema.``, and any of them after each other)
@@ -81,7 +82,8 @@ def _translate(
     parameters = net.collect_params()
     sources: dict[str, str] = {}
     unexpected = []
-    for name, short in strip_wrappers(tensors, names).items():
+    short_names = strip_wrappers(tensors, names)
+    for name, short in short_names.items():
         ours = names.get(short)
         if ours is None:
             unexpected += [] if is_unused(short) else [name]
@@ -101,7 +103,13 @@ def _translate(
         complaints.append(f"{len(unexpected)} tensors belong to no layer of {kind}: {listed}")
     if complaints:
         raise DataError(f"not the weights of this {kind}: {'; '.join(complaints)}")
-    return {ours: _fit(theirs, tensors[theirs], ours, parameters[ours].shape) for ours, theirs in sources.items()}
+    arrays = {ours: _fit(theirs, tensors[theirs], ours, parameters[ours].shape) for ours, theirs in sources.items()}
+    shift = shift_of_variances(net, {*short_names.values()})
+    if shift:
+        for ours, array in arrays.items():
+            if ours.endswith(".running_var"):
+                arrays[ours] = np.asarray(array - np.float32(shift), array.dtype)
+    return arrays
 
 
 def _fit(theirs: str, tensor: _Array, ours: str, shape: tuple[int, ...] | None) -> _Array:

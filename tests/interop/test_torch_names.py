@@ -108,6 +108,24 @@ def _timm_mobilenet_v2(tensors: Tensors) -> Tensors:
     return {f"{layers[name.rpartition('.')[0]]}.{name.rpartition('.')[2]}": x for name, x in tensors.items()}
 
 
+def _timm_mobilenet_v3(tensors: Tensors) -> Tensors:
+    """timm's names of torchvision's tensors of the small network; timm adds another number to the variances."""
+    stages = [f"blocks.{s}.{i}" for s, depth in enumerate((1, 2, 3, 2, 3)) for i in range(depth)]
+    layers = {"features.0.0": "conv_stem", "features.0.1": "bn1", "classifier.0": "conv_head"}
+    layers |= {"features.12.0": "blocks.5.0.conv", "features.12.1": "blocks.5.0.bn1", "classifier.3": "classifier"}
+    for i, stage in enumerate(stages, 1):
+        kinds = ["dw", "se", "pw"] if i == 1 else ["pw", "dw", *(["se"] if i > 3 else []), "pwl"]
+        convs = [kind for kind in kinds if kind != "se"]
+        for j, kind in enumerate(kinds):
+            block = f"features.{i}.block.{j}"
+            if kind == "se":
+                layers |= {f"{block}.fc1": f"{stage}.se.conv_reduce", f"{block}.fc2": f"{stage}.se.conv_expand"}
+            else:
+                layers |= {f"{block}.0": f"{stage}.conv_{kind}", f"{block}.1": f"{stage}.bn{convs.index(kind) + 1}"}
+    renamed = {f"{layers[name.rpartition('.')[0]]}.{name.rpartition('.')[2]}": x for name, x in tensors.items()}
+    return {name: x + (1e-3 - 1e-5) if name.endswith("running_var") else x for name, x in renamed.items()}
+
+
 def _timm_vgg(tensors: Tensors) -> Tensors:
     """timm's names of torchvision's tensors; timm's dense layers are convolutions."""
     layers = {"classifier.0": "pre_logits.fc1", "classifier.3": "pre_logits.fc2", "classifier.6": "head.fc"}
@@ -132,7 +150,12 @@ def _old_densenet(tensors: Tensors) -> Tensors:
 
 @pytest.mark.parametrize(
     ("name", "rename"),
-    [("mobilenetv2_1.0", _timm_mobilenet_v2), ("vgg11_bn", _timm_vgg), ("densenet121", _old_densenet)],
+    [
+        ("mobilenetv2_1.0", _timm_mobilenet_v2),
+        ("mobilenetv3_small", _timm_mobilenet_v3),
+        ("vgg11_bn", _timm_vgg),
+        ("densenet121", _old_densenet),
+    ],
 )
 def test_other_names_of_the_same_tensors_give_the_same_network(
     tmp_path: Path, name: str, rename: Callable[[Tensors], Tensors]
@@ -147,7 +170,18 @@ def test_other_names_of_the_same_tensors_give_the_same_network(
     load_torch(other, tmp_path / "other.safetensors")
     parameters = other.collect_params()
     for key, parameter in one.collect_params().items():
-        np.testing.assert_array_equal(parameter.data().asnumpy(), parameters[key].data().asnumpy())
+        np.testing.assert_allclose(parameter.data().asnumpy(), parameters[key].data().asnumpy(), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize(("name", "blocks"), [("efficientnet_lite0", 16), ("efficientnet_lite1", 21)])
+def test_efficientnets_have_timms_names(name: str, blocks: int) -> None:
+    net = make(name)
+    names = torch_names(net)
+    timm = {theirs: ours for theirs, ours in names.items() if not theirs.startswith("_")}
+    assert set(timm.values()) == set(net.collect_params())
+    assert timm["blocks.0.0.conv_dw.weight"] == "features.1.depthwise.conv.weight"
+    assert timm["blocks.6.0.bn3.bias"] == f"features.{blocks}.project.bn.beta"
+    assert timm["conv_head.weight"] == f"features.{blocks + 1}.conv.weight"
 
 
 def test_the_auxiliary_classifier_of_inception_is_passed_over() -> None:
