@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch_nets import close, flat
+from torch_checks import close, flat
 
 import minidnn as mx
 from minidnn.contrib.quantization import quantize_net
