@@ -504,7 +504,7 @@ def run_op(op: Op, attrs: Attrs, arrays: Sequence[Operand]) -> tuple[Array, ...]
         _refuse_nan(f"{op.name}: {name}", array)
     if op.is_dynamic or not has_kernel(op.name, types, attrs):
         if _log.isEnabledFor(logging.INFO):
-            _log_on_host(op.name, current_scope() or op.name, why_on_host(op.name, types))
+            _log_on_host(op.name, current_scope() or op.name, why_on_host(op.name, types, is_alone=True))
         return run_on_host(op.name, lambda: op.compute(attrs, *data))
     names = op.input_names(attrs)
     weights = [i for i, name in enumerate(names) if name in op.parameters]

@@ -159,7 +159,7 @@ class _Weights:
         self.given = {
             f.name: s.load_argument(context, getattr(WEIGHTS_CONTEXT.offsets, f.name)) for f in WEIGHTS_CONTEXT.fields
         }
-        self.numbers = dict(zip(NUMBERS, load_numbers(s, numbers, len(NUMBERS)), strict=True))
+        self.numbers = dict(zip(NUMBERS, load_numbers(s, numbers, [FLOAT32] * len(NUMBERS)), strict=True))
 
     def emit(self) -> None:
         s, b = self.s, self.s.builder

@@ -1,7 +1,8 @@
 """The table of element types: one row is everything the generators and lowering need to know of a type in memory.
 
-Registers hold lanes of float32, or of int32 for integers (`ElementType.load_lanes`); memory holds elements that may
-be narrower. Adding a type is adding a row.
+Products and what follows them hold lanes of float32, or of int32 for integers (`ElementType.load_lanes`); memory holds
+elements that may be narrower. Elementwise operations hold elements as they are (`ElementType.read`): an integer wraps
+where its type ends. Adding a type is adding a row.
 """
 
 from __future__ import annotations
@@ -13,17 +14,24 @@ from typing import Any
 import numpy as np
 
 from minidnn_kernels.isa import Isa
-from minidnn_kernels.simd import F32, I8, I16, I32, Simd, Value
+from minidnn_kernels.simd import F32, F64, I8, I16, I32, I64, Simd, Value
 from minidnn_kernels.split_dot import SplitDot
 from minidnn_kernels.uniform_dot import Dot, Float32, Float32ByInt8, Int16, Maddwd, Sdot, Vnni, Widen
 
 __all__ = [
+    "BOOL",
     "ELEMENT_TYPES",
+    "FLOAT16",
     "FLOAT32",
+    "FLOAT64",
     "INT8",
     "INT16",
     "INT32",
+    "INT64",
     "UINT8",
+    "UINT16",
+    "UINT32",
+    "UINT64",
     "ElementType",
     "element_type_of",
 ]
@@ -34,6 +42,14 @@ Convert = Callable[[Simd, Value], Value]
 
 def _same(s: Simd, value: Value) -> Value:
     return value
+
+
+def _signed_to_float(s: Simd, value: Value) -> Value:
+    return s.builder.sitofp(value, s.vector)
+
+
+def _unsigned_to_float(s: Simd, value: Value) -> Value:
+    return s.builder.uitofp(value, s.vector)
 
 
 def _sign_extend(s: Simd, value: Value) -> Value:
@@ -54,6 +70,7 @@ class ElementType:
         memory: LLVM's type of an element.
         widen: elements to lanes.
         narrow: lanes to elements: the low bits of integers, which the caller has clamped.
+        to_float: lanes to float32.
         dots: how products of this type in A are summed, by name; an ISA names one of them, or the first is for all.
     """
 
@@ -62,6 +79,7 @@ class ElementType:
     memory: Any = field(repr=False)
     widen: Convert = field(default=_same, repr=False)
     narrow: Convert = field(default=_same, repr=False)
+    to_float: Convert = field(default=_signed_to_float, repr=False)
     dots: Mapping[str, Dot] = field(default_factory=dict, repr=False, hash=False)
 
     @property
@@ -74,6 +92,14 @@ class ElementType:
         return self.dtype.kind in "iu"
 
     @property
+    def is_float(self) -> bool:
+        return self.dtype.kind == "f"
+
+    @property
+    def is_signed(self) -> bool:
+        return self.dtype.kind in "if"
+
+    @property
     def limits(self) -> tuple[int, int]:
         """The least and the greatest integer."""
         info = np.iinfo(self.dtype)
@@ -84,13 +110,29 @@ class ElementType:
         return s.int_vector if self.is_integer else s.vector
 
     def load_lanes(self, s: Simd, address: Value, mask: Value | None = None) -> Value:
-        """A vector from memory, as int32 if it is of integers and as float32 if not; lanes off in `mask` come as 0."""
+        """A vector from memory, narrower integers as int32; lanes off in `mask` come as 0."""
         return self.widen(s, s.load_elements(address, self.memory, mask))
 
     def load(self, s: Simd, address: Value, mask: Value | None = None) -> Value:
         """A vector from memory as float32."""
-        lanes = self.load_lanes(s, address, mask)
-        return s.builder.sitofp(lanes, s.vector) if self.is_integer else lanes
+        return self.to_float(s, self.load_lanes(s, address, mask))
+
+    def read(self, s: Simd, address: Value, mask: Value | None = None) -> Value:
+        """A vector from memory: elements as they are, bools as a mask; lanes off in `mask` come as 0."""
+        return self._in_register(s, s.load_elements(address, self.memory, mask))
+
+    def read_splat(self, s: Simd, address: Value, constant: bool = False) -> Value:
+        """One element from memory in every lane, as `read` gives them."""
+        return self._in_register(s, s.load_splat(address, constant, self.memory))
+
+    def write(self, s: Simd, value: Value, address: Value, mask: Value | None = None) -> None:
+        """A vector as `read` gives it to memory; lanes off in `mask` are not written."""
+        if self is BOOL:
+            value = s.builder.zext(value, s.vector_of(I8))
+        s.store_elements(value, address, mask)
+
+    def _in_register(self, s: Simd, elements: Value) -> Value:
+        return s.builder.icmp_unsigned("!=", elements, s.zero(elements)) if self is BOOL else elements
 
     def load_shorts(self, s: Simd, address: Value) -> Value:
         """Two vectors' worth of 8-bit integers, widened to int16."""
@@ -132,17 +174,34 @@ def _bytes_dots(signed: bool) -> dict[str, Dot]:
     return {name: kind(signed) for name, kind in kinds.items()}
 
 
-#        name, dtype, memory, widen, narrow, dots
-FLOAT32 = ElementType("f32", np.dtype(np.float32), F32, dots={"fma": Float32(), "int8": Float32ByInt8()})
-UINT8 = ElementType("u8", np.dtype(np.uint8), I8, _zero_extend, _narrow_to(I8), _bytes_dots(False))
-INT8 = ElementType("s8", np.dtype(np.int8), I8, _sign_extend, _narrow_to(I8), _bytes_dots(True))
-INT16 = ElementType("s16", np.dtype(np.int16), I16, _sign_extend, _narrow_to(I16), {"pairs": Int16()})
+#        name, dtype, memory, widen, narrow, to float32, dots
+FLOAT32 = ElementType(
+    "f32", np.dtype(np.float32), F32, to_float=_same, dots={"fma": Float32(), "int8": Float32ByInt8()}
+)
+UINT8 = ElementType("u8", np.dtype(np.uint8), I8, _zero_extend, _narrow_to(I8), dots=_bytes_dots(False))
+INT8 = ElementType("s8", np.dtype(np.int8), I8, _sign_extend, _narrow_to(I8), dots=_bytes_dots(True))
+INT16 = ElementType("s16", np.dtype(np.int16), I16, _sign_extend, _narrow_to(I16), dots={"pairs": Int16()})
 INT32 = ElementType("s32", np.dtype(np.int32), I32)
+# Of these there are no products.
+UINT16 = ElementType("u16", np.dtype(np.uint16), I16, _zero_extend, _narrow_to(I16))
+UINT32 = ElementType("u32", np.dtype(np.uint32), I32, to_float=_unsigned_to_float)
+INT64 = ElementType("s64", np.dtype(np.int64), I64)
+UINT64 = ElementType("u64", np.dtype(np.uint64), I64, to_float=_unsigned_to_float)
+BOOL = ElementType("bool", np.dtype(np.bool_), I8, _zero_extend, _narrow_to(I8))
+# Its bits: what is computed with them is computed in float32.
+FLOAT16 = ElementType("f16", np.dtype(np.float16), I16, to_float=Simd.half_to_float)
+FLOAT64 = ElementType("f64", np.dtype(np.float64), F64, to_float=lambda s, value: s.builder.fptrunc(value, s.vector))
+
+_ROWS = (
+    *(FLOAT32, UINT8, INT8, INT16, INT32),
+    *(UINT16, UINT32, INT64, UINT64, BOOL, FLOAT16, FLOAT64),
+)
 
 # By name.
-ELEMENT_TYPES: dict[str, ElementType] = {row.name: row for row in (FLOAT32, UINT8, INT8, INT16, INT32)}
+ELEMENT_TYPES: dict[str, ElementType] = {row.name: row for row in _ROWS}
+_BY_DTYPE: dict[np.dtype[Any], ElementType] = {row.dtype: row for row in _ROWS}
 
 
 def element_type_of(dtype: np.dtype[Any]) -> ElementType | None:
     """The row for that dtype of NumPy, None if kernels have none."""
-    return next((row for row in ELEMENT_TYPES.values() if row.dtype == dtype.newbyteorder("=")), None)
+    return _BY_DTYPE.get(dtype.newbyteorder("="))

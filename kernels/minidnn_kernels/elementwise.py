@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from minidnn_kernels.arguments import WORD_BYTES, ArgumentRow, Field
+from minidnn_kernels.conversions import convert
+from minidnn_kernels.element_type import FLOAT32
 from minidnn_kernels.epilogue import Epilogue, load_numbers
 from minidnn_kernels.isa import Isa
 from minidnn_kernels.simd import Simd, Value, const, new_function
@@ -45,13 +47,14 @@ TENSOR = ArgumentRow(
 
 @dataclass(frozen=True)
 class ElementwiseSpec:
-    """Value 0 of the epilogue is operand 0. Operands are ``tensor`` (contiguous in the row) or ``scalar``."""
+    """Value 0 of the epilogue is operand 0 in float32. Operands are tensors (contiguous in the row) or scalars."""
 
     epilogue: Epilogue
 
     @property
     def name(self) -> str:
-        return f"f32_elementwise__{self.epilogue.name}"
+        first = self.epilogue.kinds[0].type.name if self.epilogue.kinds else "f32"
+        return f"{first}_elementwise__{self.epilogue.name}"
 
     def emit(self, isa: Isa) -> str:
         """LLVM IR of the row kernel, one function of `ARGUMENTS`."""
@@ -61,18 +64,19 @@ class ElementwiseSpec:
         kinds, output_type = self.epilogue.kinds, self.epilogue.output_type
         output = s.load_i64(context)
         rows = [s.load_i64(s.add(context, const(WORD_BYTES * (i + 1)))) for i in range(len(kinds))]
-        scalars = {i: s.load_splat(rows[i]) for i, kind in enumerate(kinds) if kind.form == "scalar"}
-        vectors = load_numbers(s, numbers, self.epilogue.numbers)
+        scalars = {i: kind.type.read_splat(s, rows[i]) for i, kind in enumerate(kinds) if kind.form == "scalar"}
+        vectors = load_numbers(s, numbers, self.epilogue.number_types)
 
         def body(index: Value, mask: Value | None) -> None:
             def load(i: int) -> Value:
                 if i in scalars:
                     return scalars[i]
                 type = kinds[i].type
-                return type.load(s, s.add(rows[i], s.mul(index, const(type.bytes))), mask)
+                return type.read(s, s.add(rows[i], s.mul(index, const(type.bytes))), mask)
 
             address = s.add(output, s.mul(index, const(output_type.bytes)))
-            store_value(s, self.epilogue, load(0), load, vectors, address, mask)
+            first = convert(s, load(0), kinds[0].type, FLOAT32)
+            store_value(s, self.epilogue, first, load, vectors, address, mask)
 
         s.each_vector(count, body)
         builder.ret_void()

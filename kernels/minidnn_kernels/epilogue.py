@@ -1,9 +1,9 @@
 """The fused epilogue: elementwise operations on registers, between the arithmetic and the only store.
 
 An `Epilogue` is a short program in single-assignment form. Value 0 is what the kernel computed (the
-accumulator, or the first operand of an elementwise kernel); instruction i makes value i + 1; the last
-value is stored. The vocabulary is the `OPS` table, one row an operation: every kernel that has an epilogue
-has all of them.
+accumulator, or the first operand of an elementwise kernel), in float32; instruction i makes value i + 1; the last
+value is stored. An instruction names the type that it computes in: float32, whose vocabulary is the `OPS` table, or
+another, for which `typed_ops` has the rows. Every kernel that has an epilogue has all of them.
 
 Numbers (a factor, the bounds of a clip, a slope) are arguments of the kernel and no part of its code: an
 `Epilogue` says how many there are, the kernel's caller gives them as `number_word`s in the order in which the
@@ -20,8 +20,11 @@ import numpy as np
 
 from minidnn_kernels import vector_math as vm
 from minidnn_kernels.arguments import WORD_BYTES
-from minidnn_kernels.element_type import FLOAT32, INT8, INT32, UINT8, ElementType
+from minidnn_kernels.conversions import convert
+from minidnn_kernels.element_type import BOOL, ELEMENT_TYPES, FLOAT32, INT8, UINT8, ElementType
+from minidnn_kernels.lanes import Lanes
 from minidnn_kernels.simd import Simd, Value, const
+from minidnn_kernels.typed_ops import TYPED_OPS
 
 __all__ = [
     "OPERAND_KINDS",
@@ -31,8 +34,11 @@ __all__ = [
     "Epilogue",
     "Instruction",
     "OperandKind",
+    "has_operation",
     "load_numbers",
     "number_word",
+    "operand_kind",
+    "signature",
     "tensor_kind",
 ]
 
@@ -41,16 +47,52 @@ Emit = Callable[..., Value]
 
 @dataclass(frozen=True)
 class Instruction:
-    """One operation: its name in `OPS`, and the values it reads (`load` reads operand `operand`)."""
+    """One operation: its name in `OPS` or `TYPED_OPS`, the values it reads, and the type that it computes in.
+
+    ``load`` reads operand `operand`, and ``cast`` one value of any type: both give their own type.
+    """
 
     op: str
     values: tuple[int, ...] = ()
     operand: int = -1
+    type: str = "f32"
 
     @property
     def numbers(self) -> int:
         """How many of the kernel's numbers it takes."""
-        return OPS[self.op][1] if self.op in OPS else 0
+        return 0 if self.op in ("load", "cast") else signature(self.op)[1]
+
+    @property
+    def made(self) -> ElementType:
+        """The type of what it makes."""
+        is_predicate = self.op in TYPED_OPS and TYPED_OPS[self.op].is_predicate
+        return BOOL if is_predicate else ELEMENT_TYPES[self.type]
+
+    @property
+    def read(self) -> tuple[ElementType, ...]:
+        """The types of what it reads, of an operation that is neither ``load`` nor ``cast``."""
+        conditions = TYPED_OPS[self.op].conditions if self.op in TYPED_OPS else 0
+        return (BOOL,) * conditions + (ELEMENT_TYPES[self.type],) * (len(self.values) - conditions)
+
+
+def signature(op: str) -> tuple[int, int]:
+    """How many values and numbers an operation takes.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    if op in OPS:
+        return OPS[op][:2]
+    if op not in TYPED_OPS:
+        raise ValueError(f"unknown epilogue operation {op!r}")
+    return TYPED_OPS[op].values, TYPED_OPS[op].numbers
+
+
+def has_operation(op: str, type: ElementType | None = None) -> bool:
+    """Whether there is an operation of that name, for that type or any."""
+    if type is None:
+        return op in OPS or op in TYPED_OPS
+    return (type is FLOAT32 and op in OPS) or (op in TYPED_OPS and TYPED_OPS[op].has(type))
 
 
 @dataclass(frozen=True)
@@ -61,7 +103,7 @@ class OperandKind:
         name: of the kind.
         form: ``tensor``, element by element beside the output; ``channel``, one vector for all pixels (bias,
             scale); ``row``, one number for all channels of a pixel (a sample's scale); or ``scalar``, one number.
-        type: of its elements, which are converted to float32 as they are read.
+        type: of its elements.
     """
 
     name: str
@@ -77,46 +119,58 @@ class OperandKind:
         return {"tensor": columns, "row": 1}.get(self.form, 0) * self.type.bytes
 
 
+def operand_kind(form: str, type: ElementType) -> str:
+    """The name of the kind of operands of that form and type."""
+    return form if type is FLOAT32 else f"{form}_{type.name}"
+
+
 def tensor_kind(type: ElementType) -> str:
     """The name of the kind of tensors of that type."""
-    return "tensor" if type is FLOAT32 else f"tensor_{type.name}"
+    return operand_kind("tensor", type)
 
 
-_TENSORS = [OperandKind(tensor_kind(type), "tensor", type) for type in (FLOAT32, INT8, UINT8, INT32)]
+_KINDS = [
+    *(OperandKind(tensor_kind(type), "tensor", type) for type in ELEMENT_TYPES.values()),
+    *(OperandKind(operand_kind("scalar", type), "scalar", type) for type in ELEMENT_TYPES.values()),
+    *(OperandKind(form, form) for form in ("channel", "row")),
+]
 
 # By name.
-OPERAND_KINDS: dict[str, OperandKind] = {
-    kind.name: kind for kind in (*_TENSORS, *(OperandKind(form, form) for form in ("channel", "row", "scalar")))
-}
+OPERAND_KINDS: dict[str, OperandKind] = {kind.name: kind for kind in _KINDS}
 
-# What is stored: float32, or integers.
-OUTPUTS: dict[str, ElementType] = {type.name: type for type in (FLOAT32, INT32, INT8, UINT8)}
+# What is stored.
+OUTPUTS = ELEMENT_TYPES
 # The integers of a quantized output: int8 is symmetric.
 QUANTIZED_LIMITS = {INT8.name: (-127.0, 127.0), UINT8.name: (0.0, 255.0)}
 
 
-def number_word(number: float) -> int:
-    """A number as an argument: the bits of the nearest float32 in the low half of a word."""
+def number_word(number: float, type: ElementType = FLOAT32) -> int:
+    """A number as an argument: the bits of the nearest one of that type in the low part of a word.
+
+    Raises:
+        OverflowError: an integer that the type does not have.
+    """
     with np.errstate(over="ignore"):
-        return int(np.float32(number).view(np.uint32))
+        bits = np.array(int(number) if type.is_integer else number).astype(type.dtype).tobytes()
+    return int.from_bytes(bits.ljust(WORD_BYTES, b"\0"), "little", signed=True)
 
 
-def load_numbers(s: Simd, address: Value, count: int) -> list[Value]:
+def load_numbers(s: Simd, address: Value, types: Sequence[ElementType]) -> list[Value]:
     """Consecutive number words, each as a vector with the number in every lane."""
-    return [s.load_splat(s.add(address, const(WORD_BYTES * i)), constant=True) for i in range(count)]
+    return [type.read_splat(s, s.add(address, const(WORD_BYTES * i)), True) for i, type in enumerate(types)]
 
 
 @dataclass(frozen=True)
 class Epilogue:
     """An epilogue: its instructions, the kind of each operand they load, and what is stored.
 
-    An output of ``s8`` or ``u8`` is the last value, rounded half to even, and clamped before: by ``saturate`` if that
-    is the last instruction, otherwise to `QUANTIZED_LIMITS`.
-    ``s32`` is only for an integer kernel without instructions: its accumulators as they are.
+    The last value is stored as it is where it has the output's type. As ``s8`` or ``u8`` a last value in float32 is
+    quantized: rounded half to even, and clamped before: by ``saturate`` if that is the last instruction, otherwise to
+    `QUANTIZED_LIMITS`. Without instructions an integer kernel's accumulators may be stored as ``s32``.
 
     Raises:
-        ValueError: an unknown operation, operand kind or output, a value used before it is made, or
-            instructions for an ``s32`` output.
+        ValueError: an unknown operation, operand kind or output, a value used before it is made or of another type than
+            the instruction's, or an output that is none of these.
     """
 
     instructions: tuple[Instruction, ...] = ()
@@ -126,23 +180,35 @@ class Epilogue:
     def __post_init__(self) -> None:
         if self.output not in OUTPUTS:
             raise ValueError(f"unknown output {self.output!r}")
-        if self.output == "s32" and self.instructions:
-            raise ValueError("an s32 output is the accumulators as they are, without instructions")
         for kind in self.operands:
             if kind not in OPERAND_KINDS:
                 raise ValueError(f"unknown operand kind {kind!r}")
-        for made, instruction in enumerate(self.instructions):
-            if instruction.op == "load":
-                if not 0 <= instruction.operand < len(self.operands):
-                    raise ValueError(f"operand {instruction.operand} of {len(self.operands)}")
-                continue
-            if instruction.op not in OPS:
-                raise ValueError(f"unknown epilogue operation {instruction.op!r}")
-            if any(not 0 <= v <= made for v in instruction.values):
-                raise ValueError(f"{instruction} uses a value that is not made yet")
-            arity, _, _ = OPS[instruction.op]
-            if len(instruction.values) != arity:
-                raise ValueError(f"{instruction.op} takes {arity} values: {instruction}")
+        types = [FLOAT32]
+        for instruction in self.instructions:
+            self._check(instruction, types)
+            types.append(instruction.made)
+        may_be_stored = types[-1] is self.output_type or self.is_quantized
+        if not may_be_stored and (self.instructions or self.output != "s32"):
+            raise ValueError(
+                f"an {self.output} output is the accumulators as they are, or values of that type: got {types[-1].name}"
+            )
+
+    def _check(self, instruction: Instruction, types: Sequence[ElementType]) -> None:
+        if instruction.type not in ELEMENT_TYPES:
+            raise ValueError(f"unknown type {instruction.type!r}")
+        if instruction.op == "load":
+            if not 0 <= instruction.operand < len(self.operands):
+                raise ValueError(f"operand {instruction.operand} of {len(self.operands)}")
+            return
+        arity = signature(instruction.op)[0]
+        if not has_operation(instruction.op, ELEMENT_TYPES[instruction.type]) and instruction.op != "cast":
+            raise ValueError(f"there is no {instruction.op} of {instruction.type}")
+        if any(not 0 <= v < len(types) for v in instruction.values):
+            raise ValueError(f"{instruction} uses a value that is not made yet")
+        if len(instruction.values) != arity:
+            raise ValueError(f"{instruction.op} takes {arity} values: {instruction}")
+        if instruction.op != "cast" and tuple(types[v] for v in instruction.values) != instruction.read:
+            raise ValueError(f"{instruction} of {', '.join(types[v].name for v in instruction.values)}")
 
     @property
     def kinds(self) -> tuple[OperandKind, ...]:
@@ -154,34 +220,65 @@ class Epilogue:
         return OUTPUTS[self.output]
 
     @property
+    def result_type(self) -> ElementType:
+        """Of the last value."""
+        return self.instructions[-1].made if self.instructions else FLOAT32
+
+    @property
+    def is_quantized(self) -> bool:
+        """Whether float32 is stored as 8-bit integers."""
+        return self.output in QUANTIZED_LIMITS and self.result_type is FLOAT32
+
+    @property
     def name(self) -> str:
-        """What it does, for symbol names: ``load_add_relu``."""
-        made = "_".join(i.op for i in self.instructions if i.op != "load") or "plain"
-        return made if self.output == "f32" else f"{made}_{self.output}"
+        """What it does, for symbol names: ``add_relu``. What is only read, or turned to float32, is left out."""
+        computing = (i for i in self.instructions if i.op != "load" and (i.op, i.type) != ("cast", "f32"))
+        words = (i.op if i.type == "f32" else f"{i.op}_{i.type}" for i in computing)
+        made = "_".join(words) or "plain"
+        return f"{made}_{self.output}" if self.output_type is not self.result_type else made
 
     @property
     def numbers(self) -> int:
         """How many numbers the kernel is given."""
-        return sum(i.numbers for i in self.instructions)
+        return len(self.number_types)
+
+    @property
+    def number_types(self) -> tuple[ElementType, ...]:
+        """The type of each."""
+        return tuple(ELEMENT_TYPES[i.type] for i in self.instructions for _ in range(i.numbers))
 
     def emit(self, s: Simd, accumulator: Value, load: Callable[[int], Value], numbers: Sequence[Value]) -> Value:
-        """The value to store, not rounded if that is an integer; `load(i)` gives a vector of operand i.
+        """What is stored: of a quantized output the last value clamped, else the last value itself.
 
-        `numbers` are vectors, as `load_numbers` makes them.
+        Args:
+            s: where it is emitted.
+            accumulator: value 0, float32.
+            load: gives the vector of an operand, in the type of its kind.
+            numbers: the kernel's.
         """
-        values, rest = [accumulator], iter(numbers)
+        values, types, rest = [accumulator], [FLOAT32], iter(numbers)
         for instruction in self.instructions:
+            type = ELEMENT_TYPES[instruction.type]
             if instruction.op == "load":
-                values.append(load(instruction.operand))
+                values.append(convert(s, load(instruction.operand), self.kinds[instruction.operand].type, type))
+            elif instruction.op == "cast":
+                values.append(convert(s, values[instruction.values[0]], types[instruction.values[0]], type))
             else:
-                emit = OPS[instruction.op][2]
                 taken = [next(rest) for _ in range(instruction.numbers)]
-                values.append(emit(s, *(values[v] for v in instruction.values), *taken))
+                arguments = [*(values[v] for v in instruction.values), *taken]
+                values.append(_emit(s, instruction.op, type, arguments))
+            types.append(instruction.made)
         is_clamped = bool(self.instructions) and self.instructions[-1].op == "saturate"
-        if self.output in QUANTIZED_LIMITS and not is_clamped:
+        if self.is_quantized and not is_clamped:
             low, high = QUANTIZED_LIMITS[self.output]
             return _clip(s, values[-1], s.splat(low), s.splat(high))
         return values[-1]
+
+
+def _emit(s: Simd, op: str, type: ElementType, arguments: Sequence[Value]) -> Value:
+    if type is FLOAT32 and op in OPS:
+        return OPS[op][2](s, *arguments)
+    return TYPED_OPS[op].emit(Lanes(s, type), *arguments)
 
 
 def _clip(s: Simd, x: Value, low: Value, high: Value) -> Value:

@@ -29,6 +29,7 @@ class Isa:
         fma: whether a fused multiply-add is one instruction.
         masked: whether masked loads and stores are instructions.
         dot: how four int8 products are summed into an int32, one of `ElementType.dots`.
+        half: whether float16 is converted by instructions.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Isa:
     fma: bool
     masked: bool
     dot: str
+    half: bool = True
 
     def tile_fits(self, rows: int, vectors: int) -> bool:
         """Whether a rows x vectors tile stays in registers: accumulators, one row of B, one broadcast.
@@ -61,9 +63,9 @@ _AVX512 = ("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512cd")
 _WIDE = "-prefer-256-bit"
 
 # From the least to the most capable, architecture by architecture.
-#     name, arch, triple, cpu, features, requires, lanes, registers, max_rows, fma, masked, dot
+#     name, arch, triple, cpu, features, requires, lanes, registers, max_rows, fma, masked, dot, half
 ISAS: tuple[Isa, ...] = (
-    Isa("sse", "x86_64", _X86, "x86-64", "", ("sse2",), 4, 16, 6, False, False, "maddwd"),
+    Isa("sse", "x86_64", _X86, "x86-64", "", ("sse2",), 4, 16, 6, False, False, "maddwd", False),
     Isa("avx2", "x86_64", _X86, "x86-64-v3", "", _AVX2, 8, 16, 6, True, True, "split"),
     Isa("avxvnni", "x86_64", _X86, "x86-64-v3", "+avxvnni", (*_AVX2, "avxvnni"), 8, 16, 6, True, True, "vnni"),
     Isa("avx512", "x86_64", _X86, "x86-64-v4", _WIDE, _AVX512, 16, 32, 14, True, True, "split"),

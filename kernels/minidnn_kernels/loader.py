@@ -18,9 +18,10 @@ from minidnn_kernels.host import host_arch
 
 __all__ = ["Loader", "map_object"]
 
-# What kernels may call: LLVM makes the first three of loads and stores, SSE2 has no instruction for the last four.
+# What kernels may call: LLVM makes the first three of loads and stores, SSE2 has no instruction for rounding.
+_ROUNDING = ("floor", "ceil", "trunc", "rint")
 _EXTERNALS = frozenset(
-    ("memcpy", "memmove", "memset", "sched_yield", "clock_gettime", "floorf", "ceilf", "truncf", "rintf")
+    ("memcpy", "memmove", "memset", "sched_yield", "clock_gettime", *_ROUNDING, *(f"{name}f" for name in _ROUNDING))
 )
 
 

@@ -95,6 +95,7 @@ _ELEMENTWISE = ELEMENTWISE_ARGUMENTS.offsets
 _TENSOR = TENSOR.offsets
 _TENSOR_BYTES = TENSOR.words * WORD_BYTES
 _TENSORS = MAX_OPERANDS + 1
+_INNERMOST = (MAX_OUTER - 1) * WORD_BYTES
 
 
 def elementwise_loop(args: int, part: int, parts: int, memory: int) -> None:
@@ -107,17 +108,28 @@ def elementwise_loop(args: int, part: int, parts: int, memory: int) -> None:
     chunk, chunks = load(args + _ELEMENTWISE.chunk), load(args + _ELEMENTWISE.chunks)
     total = load(args + _ELEMENTWISE.outer) * chunks
     context, numbers = scratch(_TENSORS), args + _ELEMENTWISE.tensor + tensors * _TENSOR_BYTES
+    innermost = load(args + _ELEMENTWISE.shape + _INNERMOST)
+    # Rows of the innermost dimension around them that are left until another index changes too.
+    left = 0
     for number in range(total * part // parts, total * (part + 1) // parts):
         outer, begin = number // chunks, number % chunks * chunk
-        for t in range(tensors):
-            tensor = args + _ELEMENTWISE.tensor + t * _TENSOR_BYTES
-            address = load(tensor + _TENSOR.address) + begin * load(tensor + _TENSOR.step)
-            rest = outer
-            for d in range(MAX_OUTER - 1, -1, -1):
-                extent = load(args + _ELEMENTWISE.shape + d * WORD_BYTES)
-                address += rest % extent * load(tensor + _TENSOR.strides + d * WORD_BYTES)
-                rest = rest // extent
-            store(context + t * WORD_BYTES, address)
+        if chunks == 1 and left > 0:
+            left -= 1
+            for t in range(tensors):
+                tensor = args + _ELEMENTWISE.tensor + t * _TENSOR_BYTES
+                address = load(context + t * WORD_BYTES) + load(tensor + _TENSOR.strides + _INNERMOST)
+                store(context + t * WORD_BYTES, address)
+        else:
+            left = innermost - 1 - outer % innermost
+            for t in range(tensors):
+                tensor = args + _ELEMENTWISE.tensor + t * _TENSOR_BYTES
+                address = load(tensor + _TENSOR.address) + begin * load(tensor + _TENSOR.step)
+                rest = outer
+                for d in range(MAX_OUTER - 1, -1, -1):
+                    extent = load(args + _ELEMENTWISE.shape + d * WORD_BYTES)
+                    address += rest % extent * load(tensor + _TENSOR.strides + d * WORD_BYTES)
+                    rest = rest // extent
+                store(context + t * WORD_BYTES, address)
         call3(kernel, context, min(chunk, inner - begin), numbers)
 
 

@@ -174,7 +174,7 @@ class GatesSpec:
         fields = {
             f.name: s.load_argument(context, getattr(GATES_CONTEXT.offsets, f.name)) for f in GATES_CONTEXT.fields
         }
-        loaded = dict(zip(NUMBERS, load_numbers(s, numbers, len(NUMBERS)), strict=True))
+        loaded = dict(zip(NUMBERS, load_numbers(s, numbers, [FLOAT32] * len(NUMBERS)), strict=True))
         sums, gates, emit = FORMS[self.form]
 
         def body(index: Value, mask: Value | None) -> None:

@@ -16,6 +16,8 @@ from minidnn_kernels.isa import Isa
 
 __all__ = [
     "F32",
+    "F64",
+    "HALF",
     "I1",
     "I8",
     "I16",
@@ -35,7 +37,9 @@ I8 = ir.IntType(8)
 I16 = ir.IntType(16)
 I32 = ir.IntType(32)
 I64 = ir.IntType(64)
+HALF = ir.HalfType()
 F32 = ir.FloatType()
+F64 = ir.DoubleType()
 VOID = ir.VoidType()
 
 # Of a float32 or an int32 in a register.
@@ -49,8 +53,13 @@ def const(value: int) -> Value:
     return ir.Constant(I64, value)
 
 
+def _signed_word(word: int) -> int:
+    """64 bits as the int64 that they are."""
+    return word - (1 << 64) if word >> 63 else word
+
+
 def _bytes_of(element: Any) -> int:
-    """Bytes of LLVM's ``float`` or ``iN`` in memory."""
+    """Bytes of LLVM's ``float``, ``double`` or ``iN`` in memory."""
     return int(element.intrinsic_name[1:]) // 8
 
 
@@ -136,17 +145,25 @@ class Simd:
         """A vector with every lane the same, from a Python number or a scalar."""
         if isinstance(value, (int, float)):
             return ir.Constant(self.vector, [float(value)] * self.lanes)
-        undefined = ir.Constant(value.type if isinstance(value.type, ir.VectorType) else self.vector, ir.Undefined)
+        undefined = ir.Constant(self.vector_of(value.type), ir.Undefined)
         first = self.builder.insert_element(undefined, value, ir.Constant(I32, 0))
         zeros = ir.Constant(self.int_vector, [0] * self.lanes)
         return self.builder.shuffle_vector(first, undefined, zeros)
 
-    def load_splat(self, address: Value, constant: bool = False) -> Value:
-        """One float32 from memory, in every lane.
+    def vector_of(self, element: Any) -> Any:
+        """LLVM's type of a vector of that element; of a vector, that itself."""
+        return element if isinstance(element, ir.VectorType) else ir.VectorType(element, self.lanes)
+
+    def zero(self, like: Value) -> Value:
+        """Zeros of the type of another vector."""
+        return ir.Constant(like.type, None)
+
+    def load_splat(self, address: Value, constant: bool = False, element: Any = F32) -> Value:
+        """One float32 from memory, or another element, in every lane.
 
         A `constant` one nobody writes to while the kernel runs, so that it need not be kept over stores.
         """
-        number = self.builder.load(self.pointer(address, F32), align=LANE_BYTES)
+        number = self.builder.load(self.pointer(address, element), align=_bytes_of(element))
         if constant:
             number.set_metadata("invariant.load", self.builder.module.add_metadata([]))
         return self.splat(number)
@@ -242,18 +259,21 @@ class Simd:
         """a * b + c; fused where that is one instruction, two roundings elsewhere."""
         if not self.isa.fma:
             return self.builder.fadd(self.builder.fmul(a, b), c)
-        vector = self.vector
-        return self.builder.call(self.intrinsic(f"llvm.fma.v{self.lanes}f32", vector, [vector] * 3), [a, b, c])
+        return self._call("fma", a, b, c)
 
     def unary(self, intrinsic: str, a: Value) -> Value:
         """An LLVM intrinsic of one vector: ``fabs``, ``sqrt``, ``floor``, ``ceil``, ``trunc``, ``rint``."""
-        vector = self.vector
-        return self.builder.call(self.intrinsic(f"llvm.{intrinsic}.v{self.lanes}f32", vector, [vector]), [a])
+        return self._call(intrinsic, a)
 
     def binary(self, intrinsic: str, a: Value, b: Value) -> Value:
         """An LLVM intrinsic of two vectors: ``maximum``, ``minimum`` (NaN wins), ``copysign``."""
-        vector = self.vector
-        return self.builder.call(self.intrinsic(f"llvm.{intrinsic}.v{self.lanes}f32", vector, [vector] * 2), [a, b])
+        return self._call(intrinsic, a, b)
+
+    def _call(self, intrinsic: str, *vectors: Value) -> Value:
+        """An LLVM intrinsic of vectors of one type, which it gives too."""
+        type_ = vectors[0].type
+        name = f"llvm.{intrinsic}.v{type_.count}{type_.element.intrinsic_name}"
+        return self.builder.call(self.intrinsic(name, type_, [type_] * len(vectors)), list(vectors))
 
     def at_least(self, a: Value, bound: Value) -> Value:
         """max(a, bound), one instruction; a NaN in `a` stays."""
@@ -267,11 +287,65 @@ class Simd:
         """Lanewise ``then if a comparison b else otherwise``; false where a or b is NaN."""
         return self.builder.select(self.builder.fcmp_ordered(comparison, a, b), then, otherwise)
 
+    def any(self, mask: Value) -> Value:
+        """Whether a lane of the mask is on, as one bit."""
+        bits = ir.IntType(self.lanes)
+        return self.builder.icmp_unsigned("!=", self.builder.bitcast(mask, bits), bits(0))
+
     def as_int(self, a: Value) -> Value:
         return self.builder.bitcast(a, self.int_vector)
 
     def as_float(self, a: Value) -> Value:
         return self.builder.bitcast(a, self.vector)
+
+    def half_to_float(self, bits: Value) -> Value:
+        """Float16, as int16 bits, to float32."""
+        b = self.builder
+        if self.isa.half:
+            return b.fpext(b.bitcast(bits, self.vector_of(HALF)), self.vector)
+        # By a product with a power of two, which makes normal numbers of subnormal ones.
+        wide = b.zext(bits, self.int_vector)
+        shifted = b.shl(b.and_(wide, self.splat_int(0x7FFF)), self.splat_int(13))
+        number = self.as_int(b.fmul(self.as_float(shifted), self.splat(2.0**112)))
+        special = b.icmp_unsigned(">=", shifted, self.splat_int(0x0F800000))
+        number = b.or_(number, b.select(special, self.splat_int(0x7F800000), self.splat_int(0)))
+        sign = b.shl(b.and_(wide, self.splat_int(0x8000)), self.splat_int(16))
+        return self.as_float(b.or_(number, sign))
+
+    def float_to_half(self, a: Value) -> Value:
+        """Float32 to float16, as int16 bits, rounded half to even."""
+        b, short = self.builder, self.vector_of(I16)
+        if self.isa.half:
+            return b.bitcast(b.fptrunc(a, self.vector_of(HALF)), short)
+        # A sum with a power of two that the exponent says rounds at the last bit of float16: M. Dukhan's FP16 library.
+        doubled = b.shl(self.as_int(a), self.splat_int(1))
+        sign = b.and_(self.as_int(a), self.splat_int(0x80000000))
+        base = b.fmul(b.fmul(self.unary("fabs", a), self.splat(2.0**112)), self.splat(2.0**-110))
+        exponent = b.and_(doubled, self.splat_int(0xFF000000))
+        least = self.splat_int(0x71000000)
+        exponent = b.select(b.icmp_unsigned("<", exponent, least), least, exponent)
+        bias = self.as_float(b.add(b.lshr(exponent, self.splat_int(1)), self.splat_int(0x07800000)))
+        bits = self.as_int(b.fadd(bias, base))
+        high = b.and_(b.lshr(bits, self.splat_int(13)), self.splat_int(0x7C00))
+        number = b.add(high, b.and_(bits, self.splat_int(0xFFF)))
+        is_nan = b.icmp_unsigned(">", doubled, self.splat_int(0xFF000000))
+        number = b.select(is_nan, self.splat_int(0x7E00), number)
+        return b.trunc(b.or_(b.lshr(sign, self.splat_int(16)), number), short)
+
+    def gather(self, table: Sequence[int], name: str, indices: Value) -> Value:
+        """Elements of a table of int64 constants, by lanes of int64 that lie within it."""
+        module, type_ = self.builder.module, ir.ArrayType(I64, len(table))
+        known = module.globals.get(name)
+        if known is None:
+            known = ir.GlobalVariable(module, type_, name)
+            known.linkage, known.global_constant = "internal", True
+            known.initializer = ir.Constant(type_, [_signed_word(word) for word in table])
+        result = ir.Constant(indices.type, ir.Undefined)
+        for lane in range(self.lanes):
+            at = ir.Constant(I32, lane)
+            place = self.builder.gep(known, [const(0), self.builder.extract_element(indices, at)])
+            result = self.builder.insert_element(result, self.builder.load(place, align=8), at)
+        return result
 
     def reduce(self, a: Value, combine: Callable[[Value, Value], Value]) -> Value:
         """All lanes combined into lane 0 by halving, in a fixed order; the result is a scalar."""
@@ -313,6 +387,29 @@ class Simd:
             phi.add_incoming(value, builder.block)
         builder.branch(head)
         builder.position_at_end(after)
+
+    def repeat_while(
+        self,
+        condition: Callable[[list[Value]], Value],
+        step: Callable[[list[Value]], list[Value]],
+        values: Sequence[Value],
+    ) -> list[Value]:
+        """``values = step(values)`` as long as a lane of ``condition(values)`` is on."""
+        builder = self.builder
+        before = builder.block
+        head, body, after = (builder.append_basic_block(name) for name in ("head", "body", "after"))
+        builder.branch(head)
+        builder.position_at_end(head)
+        phis = [builder.phi(value.type) for value in values]
+        for phi, value in zip(phis, values, strict=True):
+            phi.add_incoming(value, before)
+        builder.cbranch(self.any(condition(phis)), body, after)
+        builder.position_at_end(body)
+        for phi, value in zip(phis, step(phis), strict=True):
+            phi.add_incoming(value, builder.block)
+        builder.branch(head)
+        builder.position_at_end(after)
+        return phis
 
     def each_vector(self, count: Value, body: Callable[[Value, Value | None], None]) -> None:
         """``body(index, mask)`` for every vector of `count` elements; only the last may be partial and masked."""

@@ -54,19 +54,19 @@ def store_block(s: Simd, epilogue: Epilogue, block: Block, accumulators: Sequenc
         slot = s.add(block.context, const(CONTEXT.offsets.operands + i * OPERAND.words * WORD_BYTES))
         operands.append(tuple(s.load_argument(slot, offset) for offset in OPERAND.offsets))
     behind = s.add(block.context, const(CONTEXT.offsets.operands + len(operands) * OPERAND.words * WORD_BYTES))
-    numbers = load_numbers(s, behind, epilogue.numbers)
+    numbers = load_numbers(s, behind, epilogue.number_types)
     kinds, output = epilogue.kinds, epilogue.output_type
 
     # What all rows share is loaded once.
     shared: dict[tuple[int, int], Value] = {}
     for i, kind in enumerate(kinds):
         if kind.form == "scalar":
-            value = s.load_splat(operands[i][0])
+            value = kind.type.read_splat(s, operands[i][0])
             shared.update({(i, j): value for j in range(len(block.columns))})
         elif kind.form == "channel":
             for j, column in enumerate(block.columns):
                 address = s.add(operands[i][0], s.mul(column, const(kind.type.bytes)))
-                shared[i, j] = kind.type.load(s, address, block.masks[j])
+                shared[i, j] = kind.type.read(s, address, block.masks[j])
 
     def store_row(row: Value, vectors: Sequence[Value]) -> None:
         made: list[Value] = []
@@ -78,13 +78,13 @@ def store_block(s: Simd, epilogue: Epilogue, block: Block, accumulators: Sequenc
                 (address, operand_pitch), kind = operands[i], kinds[i]
                 address = s.add(address, s.mul(row, operand_pitch))
                 if kind.form == "row":
-                    return s.load_splat(address)
+                    return kind.type.read_splat(s, address)
                 element = s.mul(block.columns[j], const(kind.type.bytes))
-                return kind.type.load(s, s.add(address, element), block.masks[j])
+                return kind.type.read(s, s.add(address, element), block.masks[j])
 
             made.append(_finish(s, epilogue, accumulator, load, numbers))
         # AVX2 has no instruction to narrow one vector, but does two as fast.
-        paired = s.isa.arch == "x86_64" and s.lanes == 8 and output is UINT8
+        paired = s.isa.arch == "x86_64" and s.lanes == 8 and output is UINT8 and epilogue.is_quantized
         start = s.add(base, s.mul(row, pitch))
         j = 0
         while j < len(made):
@@ -93,7 +93,7 @@ def store_block(s: Simd, epilogue: Epilogue, block: Block, accumulators: Sequenc
                 s.store_u8_pair(made[j], made[j + 1], address)
                 j += 2
             else:
-                output.store_lanes(s, made[j], address, block.masks[j])
+                _store(s, epilogue, made[j], address, block.masks[j])
                 j += 1
 
     for r, vectors in enumerate(accumulators):
@@ -116,19 +116,24 @@ def store_value(
     """Apply the epilogue to one vector, float32 or int32, and store what it makes.
 
     Raises:
-        ValueError: an ``s32`` output of float32.
+        ValueError: float32 is to be stored as ``s32``.
     """
-    epilogue.output_type.store_lanes(s, _finish(s, epilogue, accumulator, load, numbers), address, mask)
+    _store(s, epilogue, _finish(s, epilogue, accumulator, load, numbers), address, mask)
 
 
 def _finish(
     s: Simd, epilogue: Epilogue, accumulator: Value, load: Callable[[int], Value], numbers: Sequence[Value]
 ) -> Value:
-    """The lanes to be stored: float32, or int32 that the output type can hold."""
-    integer, output = accumulator.type == s.int_vector, epilogue.output_type
-    if output is INT32:
+    """What is to be stored: of a quantized output int32 that its type can hold."""
+    integer = accumulator.type == s.int_vector
+    if epilogue.output_type is INT32 and not epilogue.instructions:
         if not integer:
             raise ValueError("an s32 output needs int32 sums, this kernel's are float32")
         return accumulator
     value = epilogue.emit(s, s.builder.sitofp(accumulator, s.vector) if integer else accumulator, load, numbers)
-    return output.from_float(s, value)
+    return epilogue.output_type.from_float(s, value) if epilogue.is_quantized else value
+
+
+def _store(s: Simd, epilogue: Epilogue, value: Value, address: Value, mask: Value | None) -> None:
+    store = epilogue.output_type.store_lanes if epilogue.is_quantized else epilogue.output_type.write
+    store(s, value, address, mask)

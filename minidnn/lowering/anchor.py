@@ -12,13 +12,12 @@ import numpy as np
 
 from minidnn.ir.graph import Entry, Node
 from minidnn.lowering.builder import Builder
-from minidnn.lowering.copy import lower_copy
-from minidnn.lowering.epilogue import BoundEpilogue, EpilogueBuilder, operand_type
-from minidnn.lowering.values import PLAIN, Array, Value, physical_order
+from minidnn.lowering.epilogue import BoundEpilogue, EpilogueBuilder
+from minidnn.lowering.values import PLAIN, Array, Value
 from minidnn.lowering.weight_store import Lookups, Origin
 from minidnn.ops.registry import Attrs, TensorType
 from minidnn.plan.program import Argument
-from minidnn_kernels.element_type import FLOAT32, INT32
+from minidnn_kernels.element_type import FLOAT32, INT32, element_type_of
 from minidnn_kernels.epilogue import tensor_kind
 from minidnn_kernels.store import CONTEXT, OPERAND
 
@@ -163,30 +162,6 @@ def fold(anchor: Anchor, matrix: Array, bias: Array | None, channel_axis: int, o
     return Weights(matrix, bias, anchor.following[1:], following[0], origin=origin, affine=numbers)
 
 
-def _spread(builder: Builder, value: Value, type: TensorType, layout: str) -> Value | None:
-    """An operand that is repeated along some dimensions, written out as the tensor of the output's shape it means.
-
-    A microkernel steps through an operand as through its output, or not at all. Writing the tensor costs what
-    another step over the output would, without the output being written and read once more.
-    """
-    try:
-        if np.broadcast_shapes(value.shape, type.shape) != type.shape:
-            return None
-    except ValueError:
-        return None
-    if value.array is not None and value.shape == type.shape:
-        order = physical_order(type.ndim, layout)
-        array = value.array
-        written = builder.share(("broadcast", order), [array], lambda: np.ascontiguousarray(array.transpose(order)))
-        return Value(type, builder.constant(written), layout)
-    source = builder.as_layout(value, value.layout)
-    missing = type.ndim - len(source.shape)
-    strides = (0,) * missing + tuple(s if n > 1 else 0 for s, n in zip(source.strides, source.shape, strict=True))
-    result = builder.new(type, layout)
-    lower_copy(builder, "broadcast", source, strides, result.address, result.strides, type.shape)
-    return result
-
-
 def _padded_channels(builder: Builder, make: Callable[[], Array], origin: Origin) -> Value:
     """Per-channel constants with room behind them: a tile reads whole vectors."""
     spare = 4 * builder.isa.lanes
@@ -204,7 +179,7 @@ def _rows(builder: Builder, value: Value, shape: tuple[int, ...]) -> Value | Non
     """An operand of one number for each row, in the order of rows."""
     if value.array is None and value.shape == shape:
         return builder.as_layout(value, PLAIN)
-    return _spread(builder, value, TensorType(shape, value.type.dtype), PLAIN)
+    return builder.spread(value, TensorType(shape, value.type.dtype), PLAIN)
 
 
 def make_epilogue(
@@ -214,7 +189,7 @@ def make_epilogue(
     shape = anchor.type.shape
 
     def classify(value: Value) -> tuple[Value, str] | None:
-        type = operand_type(value.type.dtype)
+        type = element_type_of(value.type.dtype)
         if type is None:
             return None
         aligned = (1,) * (len(shape) - len(value.shape)) + value.shape
@@ -231,7 +206,7 @@ def make_epilogue(
         if type is FLOAT32 and aligned[channel_axis] == 1:
             rows = _rows(builder, value, (*shape[:channel_axis], 1, *shape[channel_axis + 1 :]))
             return None if rows is None else (rows, "row")
-        spread = _spread(builder, value, TensorType(shape, value.type.dtype), layout)
+        spread = builder.spread(value, TensorType(shape, value.type.dtype), layout)
         return None if spread is None else (spread, kind)
 
     def channel_value(make: Callable[[], Array], axis: int, origin: Origin) -> tuple[Value, str] | None:
@@ -256,9 +231,8 @@ def make_epilogue(
         return None
     if anchor.result.dtype == INT32.dtype and not weights.rest:
         made.store_sums()
-    bound = made.finish()
-    # Arithmetic on integers behind the sums is not for an epilogue, which computes in float32.
-    return bound if bound.epilogue.output_type is operand_type(anchor.result.dtype) else None
+    bound = made.finish(numbers[weights.rest[-1][0]] if weights.rest else None)
+    return bound if bound.epilogue.output_type is element_type_of(anchor.result.dtype) else None
 
 
 def epilogue_context(builder: Builder, bound: BoundEpilogue, result: Value, columns: int) -> list[Argument]:

@@ -76,6 +76,30 @@ class Builder(Steps):
             self.keep_laid_out(result, value.layout, value)
         return result
 
+    def spread(self, value: Value, type: TensorType, layout: str) -> Value | None:
+        """A value that is repeated along some dimensions, written out as the tensor of that type that it means.
+
+        A microkernel steps through an operand as through its output, or not at all. Writing the tensor costs what
+        another step over the output would, without the output being written and read once more. None where the shapes
+        do not fit.
+        """
+        try:
+            if np.broadcast_shapes(value.shape, type.shape) != type.shape:
+                return None
+        except ValueError:
+            return None
+        if value.array is not None and value.shape == type.shape:
+            order = physical_order(type.ndim, layout)
+            array = value.array
+            written = self.share(("broadcast", order), [array], lambda: np.ascontiguousarray(array.transpose(order)))
+            return Value(type, self.constant(written), layout)
+        source = self.as_layout(value, value.layout)
+        missing = type.ndim - len(source.shape)
+        strides = (0,) * missing + tuple(s if n > 1 else 0 for s, n in zip(source.strides, source.shape, strict=True))
+        result = self.new(type, layout)
+        lower_copy(self, "broadcast", source, strides, result.address, result.strides, type.shape)
+        return result
+
     def _written(self, value: Value) -> Value:
         """The value in memory: itself, or a copy if it is padding around another, a view or elements of it."""
         if value.view is not None:

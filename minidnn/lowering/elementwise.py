@@ -9,15 +9,16 @@ import numpy as np
 
 from minidnn.ir.graph import Entry, Node
 from minidnn.lowering.builder import Builder
-from minidnn.lowering.epilogue import EpilogueBuilder, operand_type
+from minidnn.lowering.epilogue import BoundEpilogue, EpilogueBuilder
 from minidnn.lowering.tiling import PARTS
 from minidnn.lowering.values import CHANNELS_LAST, PLAIN, Array, Value, physical_order
 from minidnn.lowering.weight_store import Origin
 from minidnn.ops.registry import TensorType
 from minidnn.passes.legality import can_be_epilogue
 from minidnn.plan.program import Argument, Cost, Kernel
+from minidnn_kernels.element_type import element_type_of
 from minidnn_kernels.elementwise import ELEMENTWISE_ARGUMENTS, MAX_OPERANDS, MAX_OUTER, TENSOR, ElementwiseSpec
-from minidnn_kernels.epilogue import Epilogue, tensor_kind
+from minidnn_kernels.epilogue import Epilogue, operand_kind, tensor_kind
 
 __all__ = ["add_rows_step", "collapse", "lower_elementwise"]
 
@@ -31,13 +32,13 @@ def lower_elementwise(
 ) -> Value | None:
     """One step for `nodes` (inputs before users, the last is the result); None if the kernel cannot do it."""
     values = [outside[e] for node in nodes for e in node.inputs if e in outside]
-    if operand_type(type.dtype) is None or not values or not all(map(can_be_epilogue, nodes)):
+    if not values or not all(map(can_be_epilogue, nodes)):
         return None
     full = [v for v in values if v.shape == type.shape and v.array is None]
     layout = CHANNELS_LAST if any(v.layout == CHANNELS_LAST for v in full) else PLAIN
 
     def classify(value: Value) -> tuple[Value, str] | None:
-        element = operand_type(value.type.dtype)
+        element = element_type_of(value.type.dtype)
         if element is None:
             return None
         kind = tensor_kind(element)
@@ -52,32 +53,49 @@ def lower_elementwise(
 
     made = EpilogueBuilder(classify, channel_value)
     first = next(v for v in values if v.array is None or v is values[-1])
-    start = made.load(first)
-    if start is None:
+    if made.load(first) is None:
         return None
-    if not made.add_nodes(nodes, {}, outside):
+    numbers: dict[Entry, int] = {}
+    if not made.add_nodes(nodes, numbers, outside):
         return None
-    bound = made.finish()
-    if len(bound.operands) > MAX_OPERANDS:
+    bound = made.finish(numbers[nodes[-1][0]])
+    if len(bound.operands) > MAX_OPERANDS or bound.epilogue.output_type is not element_type_of(type.dtype):
         return None
+    return _add_step(builder, name, bound, type, layout)
+
+
+def _add_step(builder: Builder, name: str, bound: BoundEpilogue, type: TensorType, layout: str) -> Value | None:
     result = builder.new(type, layout)
-    tensors = [result, *bound.operands]
-    items = [v.type.dtype.itemsize for v in tensors]
-    collapsed = collapse(type.shape, [broadcast_strides(v, type.shape) for v in tensors], items, layout)
+    operands: Sequence[Value] = bound.operands
+    collapsed = _collapsed(result, operands, layout)
+    if collapsed is None:
+        # More dimensions than the loop has: what is repeated is written out, and all are one.
+        written = [v if v.type.size == 1 else builder.spread(v, _like(v, type), layout) for v in operands]
+        operands = [v for v in written if v is not None]
+        collapsed = _collapsed(result, operands, layout) if len(operands) == len(written) else None
     if collapsed is None:
         return None
-    if bound.epilogue.output_type is not operand_type(type.dtype):
-        return None  # arithmetic on integers: the kernel's is in float32
     shape, strides = collapsed
     # Within a row an operand is contiguous or one number: that is what the microkernel is told.
-    loaded = zip(bound.epilogue.operands, strides[1:], strict=True)
-    kinds = tuple(kind if s[-1] else "scalar" for kind, s in loaded)
-    if any(k == "scalar" and v.type.dtype != np.float32 for k, v in zip(kinds, bound.operands, strict=True)):
-        return None
+    loaded = zip(bound.epilogue.kinds, strides[1:], strict=True)
+    kinds = tuple(kind.name if s[-1] else operand_kind("scalar", kind.type) for kind, s in loaded)
     epilogue = Epilogue(bound.epilogue.instructions, kinds, bound.epilogue.output)
+    tensors = [result, *operands]
     kernel, cost = Kernel(ElementwiseSpec(epilogue)), _cost(tensors, epilogue)
     add_rows_step(builder, name, kernel, tensors, shape, strides, cost, bound.number_words)
     return result
+
+
+def _like(value: Value, type: TensorType) -> TensorType:
+    return TensorType(type.shape, value.type.dtype)
+
+
+def _collapsed(
+    result: Value, operands: Sequence[Value], layout: str
+) -> tuple[tuple[int, ...], list[tuple[int, ...]]] | None:
+    tensors = [result, *operands]
+    strides = [broadcast_strides(v, result.shape) for v in tensors]
+    return collapse(result.shape, strides, [v.type.dtype.itemsize for v in tensors], layout)
 
 
 def _cost(tensors: Sequence[Value], epilogue: Epilogue) -> Cost:

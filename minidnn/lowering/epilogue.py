@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 
@@ -18,16 +17,11 @@ from minidnn.lowering.weight_store import Origin
 from minidnn.ops.quantization import calibrated_scale, integer_limits
 from minidnn.ops.registry import Attrs, Op
 from minidnn.ops.traits import EpilogueStep
-from minidnn_kernels.element_type import FLOAT32, INT32, UINT8, ElementType, element_type_of
-from minidnn_kernels.epilogue import OPS, OUTPUTS, Epilogue, Instruction, number_word
+from minidnn.passes.legality import result_dtype
+from minidnn_kernels.element_type import BOOL, FLOAT16, FLOAT32, INT8, INT32, UINT8, ElementType, element_type_of
+from minidnn_kernels.epilogue import OPERAND_KINDS, OPS, Epilogue, Instruction, has_operation, number_word
 
-__all__ = ["BoundEpilogue", "EpilogueBuilder", "has_instruction", "operand_type", "quantized_type"]
-
-
-def operand_type(dtype: np.dtype[Any]) -> ElementType | None:
-    """The element type of a dtype that an epilogue can read beside the output, and store; None for others."""
-    type = element_type_of(dtype)
-    return type if type is not None and type.name in OUTPUTS else None
+__all__ = ["BoundEpilogue", "EpilogueBuilder", "is_float_instruction", "quantized_type"]
 
 
 def quantized_type(name: str) -> ElementType:
@@ -48,7 +42,7 @@ class BoundEpilogue:
     @property
     def number_words(self) -> list[int]:
         """The numbers as arguments of the kernel."""
-        return [number_word(number) for number in self.numbers]
+        return [number_word(n, type) for n, type in zip(self.numbers, self.epilogue.number_types, strict=True)]
 
 
 class EpilogueBuilder:
@@ -73,10 +67,16 @@ class EpilogueBuilder:
         self._kinds: list[str] = []
         self._operands: list[Value] = []
         self._loaded: dict[int, int] = {}
-        self._output = FLOAT32.name
+        # Of each value of the epilogue.
+        self._types = [FLOAT32]
+        # What is stored instead of the last value.
+        self._output: ElementType | None = None
 
     def load(self, value: Value) -> int | None:
-        """The number of the epilogue's value that holds this operand, or None if the kernel cannot read it."""
+        """The number of the epilogue's value that holds this operand, or None if the kernel cannot read it.
+
+        It has the operand's type.
+        """
         if id(value) not in self._loaded:
             classified = self._classify(value)
             if classified is None:
@@ -86,7 +86,8 @@ class EpilogueBuilder:
         return self._loaded[id(value)]
 
     def _append_load(self, value: Value, kind: str) -> None:
-        self._instructions.append(Instruction("load", operand=len(self._operands)))
+        type = OPERAND_KINDS[kind].type
+        self._append(Instruction("load", operand=len(self._operands), type=type.name))
         self._operands.append(value)
         self._kinds.append(kind)
 
@@ -101,16 +102,31 @@ class EpilogueBuilder:
         self._append_load(*made)
         return len(self._instructions)
 
-    def apply(self, op: str, *values: int, numbers: tuple[float, ...] = ()) -> int:
-        self._instructions.append(Instruction(op, values))
+    def apply(self, op: str, *values: int, numbers: tuple[float, ...] = (), type: ElementType = FLOAT32) -> int:
+        """The number of what the operation makes; it reads values in the types that it takes."""
+        instruction = Instruction(op, values, type=type.name)
+        read = tuple(self.cast(v, wanted) for v, wanted in zip(values, instruction.read, strict=True))
+        self._append(Instruction(op, read, type=type.name))
         self._numbers += numbers
         return len(self._instructions)
+
+    def cast(self, number: int, type: ElementType) -> int:
+        """The number of that value in that type."""
+        if self._types[number] is type:
+            return number
+        self._append(Instruction("cast", (number,), type=type.name))
+        return len(self._instructions)
+
+    def _append(self, instruction: Instruction) -> None:
+        self._instructions.append(instruction)
+        self._types.append(instruction.made)
 
     def add_nodes(self, nodes: Sequence[Node], numbers: dict[Entry, int], outside: Mapping[Entry, Value]) -> bool:
         """Translate nodes in order; `numbers` says which epilogue value an entry is. False if one cannot be."""
         for node in nodes:
             step = node.op.epilogue_step(node.attrs) if node.op is not None else None
-            if step is None:
+            # What is quantized is in memory only.
+            if step is None or self._output is not None:
                 return False
             if step.name in _EXPANSIONS:
                 if not _EXPANSIONS[step.name](self, node, numbers, outside):
@@ -122,8 +138,6 @@ class EpilogueBuilder:
     def _add_instruction(
         self, node: Node, step: EpilogueStep, numbers: dict[Entry, int], outside: Mapping[Entry, Value]
     ) -> bool:
-        if step.name not in OPS:
-            return False
         values: list[int] = []
         for position, entry in enumerate(node.inputs):
             if entry in numbers:
@@ -135,7 +149,22 @@ class EpilogueBuilder:
             if number is None:
                 return False
             values.append(number)
-        numbers[node[0]] = self.apply(step.name, *values, numbers=step.numbers)
+        dtypes = [self._types[v].dtype for v in values]
+        result = result_dtype(node, dtypes)
+        computed = None if result is None else step.computes(dtypes, result)
+        stored, type = (None if d is None else element_type_of(d) for d in (result, computed))
+        if stored is None or type is None or computed is None:
+            return False
+        if step.name == "cast":
+            numbers[node[0]] = self.cast(values[0], stored)
+            return True
+        if type is FLOAT16:
+            values = [self.cast(v, type) if self._types[v] is not BOOL else v for v in values]
+        type = _computed_in(step.name, type)
+        if not has_operation(step.name, type):
+            return False
+        made = self.apply(step.name, *values, numbers=step.numbers_of(computed), type=type)
+        numbers[node[0]] = self.cast(made, stored)
         return True
 
     def _vector(self, value: Value, axis: int) -> int | None:
@@ -152,7 +181,7 @@ class EpilogueBuilder:
 
     def _add_quantize(self, node: Node, numbers: dict[Entry, int], outside: Mapping[Entry, Value]) -> bool:
         number = self._data(node, numbers, outside)
-        return number is not None and self._store_quantized(node, number, numbers)
+        return number is not None and self._types[number] is FLOAT32 and self._store_quantized(node, number, numbers)
 
     def _add_affine(self, node: Node, numbers: dict[Entry, int], outside: Mapping[Entry, Value]) -> bool:
         parameters = [outside[e].array if e in outside else None for e in node.inputs[1:]]
@@ -160,7 +189,7 @@ class EpilogueBuilder:
         if len(known) < len(parameters):
             return False
         number = self._data(node, numbers, outside)
-        if number is None:
+        if number is None or self._types[number] is not FLOAT32:
             return False
         assert node.op is not None and node.op.affine is not None
         axis = node.op.affine.axis(node.attrs)
@@ -201,7 +230,7 @@ class EpilogueBuilder:
 
     def _add_quantize_linear(self, node: Node, numbers: dict[Entry, int], outside: Mapping[Entry, Value]) -> bool:
         number, scale, zero = self._data(node, numbers, outside), *(outside.get(e) for e in node.inputs[1:])
-        if number is None or scale is None or zero is None or self._output != FLOAT32.name:
+        if number is None or scale is None or zero is None:
             return False
         output = quantized_type(node.attrs.out_type)
         made = self.add_quantize_linear(number, (scale, zero), output, integer_limits(node.attrs), node.attrs.axis)
@@ -220,7 +249,7 @@ class EpilogueBuilder:
             made = self._with_parameter("add", self.apply("rint", made), zero, axis)
         if made is None:
             return None
-        self._output = output.name
+        self._output = output
         return self.apply("saturate", made, numbers=(float(limits[0]), float(limits[1])))
 
     def _add_dequantize_linear(self, node: Node, numbers: dict[Entry, int], outside: Mapping[Entry, Value]) -> bool:
@@ -230,7 +259,7 @@ class EpilogueBuilder:
         number = self._with_parameter("subtract", number, zero, node.attrs.axis)
         number = None if number is None else self._with_parameter("multiply", number, scale, node.attrs.axis)
         if number is not None:
-            numbers[node[0]] = number
+            numbers[node[0]] = self.cast(number, FLOAT32)
         return number is not None
 
     def _data(self, node: Node, numbers: dict[Entry, int], outside: Mapping[Entry, Value]) -> int | None:
@@ -250,7 +279,7 @@ class EpilogueBuilder:
     def _store_quantized(self, node: Node, number: int, numbers: dict[Entry, int]) -> bool:
         """Divide by the calibrated scale, clamp, and store as integers; nothing can follow."""
         scale = calibrated_scale(node.attrs)
-        if scale is None or self._output != FLOAT32.name:
+        if scale is None:
             return False
         output = quantized_type(node.attrs.out_type)
         inverse = float(np.float32(1.0) / np.float32(scale))
@@ -258,17 +287,22 @@ class EpilogueBuilder:
         if output is UINT8 and last is not None and last.op == "relu":
             # Clamping to uint8 does what the relu before it does.
             self._instructions.pop()
+            self._types.pop()
             number = last.values[0]
         numbers[node[0]] = self.apply("multiply_scalar", number, numbers=(inverse,))
-        self._output = output.name
+        self._output = output
         return True
 
     def store_sums(self) -> None:
         """Store an integer kernel's sums as they are."""
-        self._output = INT32.name
+        self._output = INT32
 
-    def finish(self) -> BoundEpilogue:
-        epilogue = Epilogue(tuple(self._instructions), tuple(self._kinds), self._output)
+    def finish(self, number: int | None = None) -> BoundEpilogue:
+        """The epilogue that stores the value of that number, or the last one."""
+        if number is not None and number != len(self._instructions):
+            self._append(Instruction("cast", (number,), type=self._types[number].name))
+        output = self._types[-1] if self._output is None else self._output
+        epilogue = Epilogue(tuple(self._instructions), tuple(self._kinds), output.name)
         return BoundEpilogue(epilogue, tuple(self._operands), tuple(self._numbers))
 
 
@@ -285,7 +319,16 @@ _EXPANSIONS: dict[str, Expansion] = {
 }
 
 
-def has_instruction(op: Op, attrs: Attrs) -> bool:
-    """Whether kernels can do the operator in an epilogue, given fitting shapes and dtypes."""
+def _computed_in(name: str, type: ElementType) -> ElementType:
+    """The type of the registers for an operation on elements of that type."""
+    if type is FLOAT16:
+        return FLOAT32
+    if type is BOOL and not has_operation(name, BOOL):
+        return INT8 if has_operation(name, INT8) else UINT8
+    return type
+
+
+def is_float_instruction(op: Op, attrs: Attrs) -> bool:
+    """Whether the operator with these attributes is an instruction that is made for float32."""
     step = op.epilogue_step(attrs)
     return step is not None and (step.name in OPS or step.name in _EXPANSIONS)

@@ -17,7 +17,7 @@ from minidnn.lowering.constraints import lower_constraint, lower_depend, lower_e
 from minidnn.lowering.deconvolution import lower_deconvolution
 from minidnn.lowering.dynamic import lower_dynamic_quantize, lower_dynamic_quantize_linear
 from minidnn.lowering.elementwise import lower_elementwise
-from minidnn.lowering.epilogue import has_instruction
+from minidnn.lowering.epilogue import is_float_instruction
 from minidnn.lowering.host import lower_host
 from minidnn.lowering.indexing import (
     lower_embedding,
@@ -75,6 +75,7 @@ _ANCHORS: dict[str, Callable[[Builder, Anchor], Value | None]] = {
 # Those whose kernels take lengths or weights that are integers, or masks, which are bools: kinds of such dtypes.
 _OTHER_KINDS = {"attention": "iub", "fully_connected_int8_weight": "i", "recurrent": "iu", "rnn": "iu"}
 
+_NONE = Attrs({})
 _NO_ELEMENTS = "there are no elements to compute"
 
 Rule = Callable[[Builder, Node, Sequence[Value], Sequence[TensorType]], list[Value] | None]
@@ -131,24 +132,31 @@ _NETWORK_RULES: dict[str, Rule] = {
 }
 
 
-def has_kernel(op_name: str, types: Sequence[TensorType], attrs: Attrs | None = None) -> bool:
-    """Whether an operator may have a kernel for inputs of these types; if not, its reference is all there is.
+def has_kernel(op_name: str, types: Sequence[TensorType], attrs: Attrs = _NONE) -> bool:
+    """Whether an operator by itself is worth a kernel for inputs of these types; if not, its reference computes it.
+
+    In a network it may have one all the same: comparisons, casts and arithmetic on integers are fused, but alone no
+    faster than NumPy.
 
     Args:
         op_name: the operator.
         types: of its inputs.
-        attrs: its attributes; None: any that it may have.
+        attrs: its attributes.
     """
     data = [t for t in types if t.dtype.kind not in _OTHER_KINDS.get(op_name, "")]
     if any(t.dtype != np.float32 for t in data) or not all(t.size for t in types):
         return False
-    op = get_op(op_name)
-    may_be_epilogue = op.epilogue is not None if attrs is None else has_instruction(op, attrs)
-    return op_name in _ANCHORS or op_name in _RULES or may_be_epilogue
+    return op_name in _ANCHORS or op_name in _RULES or is_float_instruction(get_op(op_name), attrs)
 
 
-def why_on_host(op_name: str, types: Sequence[TensorType]) -> str:
-    """Why an operator runs as its reference with inputs of these types, for people to read."""
+def why_on_host(op_name: str, types: Sequence[TensorType], is_alone: bool = False) -> str:
+    """Why an operator runs as its reference with inputs of these types, for people to read.
+
+    Args:
+        op_name: the operator.
+        types: of its inputs.
+        is_alone: whether it is called by itself, and not in a network.
+    """
     op = get_op(op_name)
     if op.is_dynamic:
         return "the size of its result depends on values"
@@ -158,7 +166,9 @@ def why_on_host(op_name: str, types: Sequence[TensorType]) -> str:
         return "no kernel computes this operator"
     others = sorted({str(t.dtype) for t in types} - {"float32"})
     if others and "quantize" not in op_name:
-        return f"kernels compute float32, and int8 in quantized networks, got {', '.join(others)}"
+        return f"its kernel computes float32, got {', '.join(others)}"
+    if is_alone and op.epilogue is not None:
+        return "it has a kernel in networks alone, where it is fused"
     return "no kernel computes it with these shapes and attributes"
 
 

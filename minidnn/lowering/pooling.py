@@ -9,13 +9,12 @@ import numpy as np
 
 from minidnn.ir.graph import Entry, Node
 from minidnn.lowering.builder import Builder
-from minidnn.lowering.epilogue import operand_type
 from minidnn.lowering.geometry import TABLES, Window, tap_pixels
 from minidnn.lowering.tiling import PARTS
 from minidnn.lowering.values import CHANNELS_LAST, PLAIN, Array, Value
 from minidnn.ops.registry import Attrs, TensorType, get_op
 from minidnn.plan.program import Cost, Kernel
-from minidnn_kernels.element_type import INT32
+from minidnn_kernels.element_type import FLOAT32, INT8, UINT8, element_type_of
 from minidnn_kernels.epilogue import number_word
 from minidnn_kernels.pooling import GLOBAL_POOL_ARGUMENTS, MAX_TAPS, POOL_ARGUMENTS, STRIDED, PoolSpec
 
@@ -55,8 +54,8 @@ def add_pooling(
     builder: Builder, name: str, a: Attrs, data: Value, type: TensorType, scale: float = 1.0
 ) -> Value | None:
     """A pooling step over float32 or 8-bit data; `scale` multiplies averages and sums."""
-    kind = operand_type(data.type.dtype)
-    if kind is None or kind is INT32 or data.array is not None:
+    kind = element_type_of(data.type.dtype)
+    if kind not in (FLOAT32, INT8, UINT8) or data.array is not None:
         return None
     images, channels, *spatial = data.shape
     source = builder.as_layout(data, CHANNELS_LAST)
@@ -125,7 +124,7 @@ def _add_whole(
     """A step that reduces the middle dimension of (images, pixels, channels)."""
     images, pixels, channels = shape
     lanes = builder.isa.lanes
-    kind, target_item = operand_type(source.type.dtype), target.type.dtype.itemsize
+    kind, target_item = element_type_of(source.type.dtype), target.type.dtype.itemsize
     assert kind is not None
     extra = np.array(STRIDED.fill(factor=number_word(factor), pixel_pitch=channels * kind.bytes), np.int64)
     blocks = max(1, min(PARTS // images, images * pixels * channels // _PART_ELEMENTS, -(-channels // lanes)))

@@ -34,7 +34,9 @@ def lower_view(
         others = [np.empty(v.shape, v.type.dtype) for v in inputs[1:]]
         results = node.op.reference(node.attrs, stand_in, *others)
         views = results if isinstance(results, tuple) else (results,)
-        if all(v.dtype == stand_in.dtype and np.may_share_memory(v, memory) for v in views):
+        # A dropout of integers gives floats, though its reference leaves that to who calls it.
+        same = all(v.dtype == stand_in.dtype == t.dtype for v, t in zip(views, types, strict=True))
+        if same and all(np.may_share_memory(v, memory) for v in views):
             view = value.view if layout == _AS_IT_IS else None
             source = builder.as_layout(value, layout) if view is None else view.source
             return [_placed(builder, node, source, memory, v, t) for v, t in zip(views, types, strict=True)]

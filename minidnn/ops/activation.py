@@ -232,6 +232,9 @@ register(
         ("data",),
         attrs=(Attr("scalar", "float", 1.0, low=1e-30),),
         kind="elementwise",
+        epilogue=lambda attrs: EpilogueStep(
+            "smooth_l1", (float(attrs.scalar), 1 / float(attrs.scalar) ** 2, 0.5 / float(attrs.scalar) ** 2)
+        ),
         nonnegative=ALWAYS,
         mxnet=("smooth_l1", "_npx_smooth_l1"),
     )
@@ -245,7 +248,19 @@ def _check_clip(attrs: Attrs) -> None:
 
 def _clip_step(attrs: Attrs) -> EpilogueStep:
     low = -math.inf if attrs.a_min is None else float(attrs.a_min)
-    return EpilogueStep("clip", (low, math.inf if attrs.a_max is None else float(attrs.a_max)))
+    high = math.inf if attrs.a_max is None else float(attrs.a_max)
+
+    def bounds(dtype: np.dtype[Any]) -> tuple[float, float]:
+        return (dtype.type(low).item(), dtype.type(high).item()) if dtype in FLOATS else _whole_bounds(attrs, dtype)
+
+    return EpilogueStep("clip", (low, high), numbers_in=bounds)
+
+
+def _whole_bounds(attrs: Attrs, dtype: np.dtype[Any]) -> tuple[int, int]:
+    """Integers keep their dtype, so their bounds are the nearest integers inside that dtype."""
+    low, high, info = attrs.a_min, attrs.a_max, np.iinfo(dtype)
+    low = info.min if low is None or low <= info.min else min(math.ceil(low), info.max)
+    return low, info.max if high is None or high >= info.max else max(math.floor(high), info.min)
 
 
 def _clip_sign(attrs: Attrs, inputs: Sequence[bool]) -> bool:
@@ -260,13 +275,10 @@ def _infer_clip(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
 
 
 def _clip(attrs: Attrs, x: Array) -> Any:
-    # Integers keep their dtype, so their bounds are the nearest integers inside that dtype.
-    low, high = attrs.a_min, attrs.a_max
     if x.dtype not in FLOATS:
-        info = np.iinfo(x.dtype)
-        low = info.min if low is None or low <= info.min else min(math.ceil(low), info.max)
-        high = info.max if high is None or high >= info.max else max(math.floor(high), info.min)
+        low, high = _whole_bounds(attrs, x.dtype)
         return np.minimum(np.maximum(x, low), high)
+    low, high = attrs.a_min, attrs.a_max
     out = x if low is None else np.maximum(x, x.dtype.type(low))
     return out if high is None else np.minimum(out, x.dtype.type(high))
 
@@ -303,6 +315,7 @@ register(
         lambda attrs, condition, x, y: np.where(condition != 0, x, y),
         ("condition", "x", "y"),
         kind="elementwise",
+        epilogue=step("where", computes=lambda inputs, result: np.result_type(*inputs[1:])),
         nonnegative=lambda attrs, inputs: all(inputs[1:]),
         mxnet=("_npi_where", "where"),
     )
@@ -328,6 +341,7 @@ register(
         ("data",),
         attrs=(Attr("dtype", "dtype"),),
         kind="elementwise",
+        epilogue=step("cast"),
         is_identity=True,
         nonnegative=IF_ALL,
         mxnet=("_npx_cast", "Cast", "cast"),
@@ -352,6 +366,7 @@ register(
             Attr("axes", "ints", ()),
         ),
         kind="elementwise",
+        epilogue=step("cast"),
         is_identity=True,
         nonnegative=IF_ALL,
         mxnet=("Dropout", "_npx_dropout"),

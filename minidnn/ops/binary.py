@@ -18,13 +18,16 @@ from minidnn.ops.elementwise import BOOL, INT64, float_of, promote, quiet, want_
 from minidnn.ops.registry import Attr, Attrs, Op, TensorType, register
 from minidnn.ops.traits import (
     ALWAYS,
+    AS_BOOLS,
     IF_ALL,
     IF_ANY,
     IF_FIRST,
     IF_SECOND,
+    IN_COMMON,
     EpilogueForm,
     EpilogueStep,
     Sign,
+    comparison_step,
     if_first_or_scalar,
     if_scalar,
     if_scalar_and_all,
@@ -70,14 +73,20 @@ class _BinaryRow:
     label: str = ""
 
 
+# The powers that are an instruction of their own; any other takes a logarithm.
+_POWERS = {
+    1.0: EpilogueStep("multiply_scalar", (1.0,)),
+    2.0: EpilogueStep("square"),
+    3.0: EpilogueStep("cube"),
+    4.0: EpilogueStep("fourth_power"),
+    0.5: EpilogueStep("sqrt"),
+    -1.0: EpilogueStep("reciprocal"),
+}
+_any_power = scalar_step("power_scalar")
+
+
 def _power_step(attrs: Attrs) -> EpilogueStep | None:
-    """The powers that are an instruction; any other takes a logarithm."""
-    return {1.0: EpilogueStep("multiply_scalar", (1.0,)), 2.0: EpilogueStep("square"), -1.0: _RECIPROCAL}.get(
-        attrs.scalar
-    )
-
-
-_RECIPROCAL = EpilogueStep("reciprocal")
+    return _POWERS.get(attrs.scalar) or _any_power(attrs)
 
 
 def _ldexp(x: Any, exponent: Any) -> Any:
@@ -104,7 +113,24 @@ def _arithmetic(
     return _Form(step(op), sign, full[0]), _Form(scalar_step(f"{op}_scalar"), scalar_sign, full[1])
 
 
-_COMPARISON = (_Form(nonnegative=ALWAYS), _Form(nonnegative=ALWAYS))
+def _forms(
+    op: str, sign: Sign | None = None, scalar_sign: Sign | None = None, reversed_sign: Sign | None = None
+) -> tuple[_Form, _Form, _Form]:
+    """All three forms."""
+    return (
+        _Form(step(op), sign),
+        _Form(scalar_step(f"{op}_scalar"), scalar_sign),
+        _Form(scalar_step(f"r{op}_scalar"), reversed_sign),
+    )
+
+
+def _comparison(op: str) -> tuple[_Form, _Form]:
+    return _Form(step(op, computes=IN_COMMON), ALWAYS), _Form(comparison_step(f"{op}_scalar"), ALWAYS)
+
+
+def _logic(op: str) -> tuple[_Form, _Form]:
+    return _Form(step(op, computes=AS_BOOLS), ALWAYS), _Form(scalar_step(f"{op}_scalar", AS_BOOLS), ALWAYS)
+
 
 _BINARY: dict[str, _BinaryRow] = {
     "add": _BinaryRow(
@@ -140,35 +166,29 @@ _BINARY: dict[str, _BinaryRow] = {
         np.floor_divide,
         "number",
         ("_npi_floor_divide",),
-        _Form(nonnegative=IF_ALL),
-        _Form(nonnegative=if_scalar_and_all),
-        _Form(nonnegative=if_scalar_and_all),
+        *_forms("floor_divide", IF_ALL, if_scalar_and_all, if_scalar_and_all),
     ),
-    "truncate_divide": _BinaryRow(_truncate_divide, "whole", (), _Form(nonnegative=IF_ALL)),
+    "truncate_divide": _BinaryRow(_truncate_divide, "whole", (), *_forms("truncate_divide", IF_ALL)[:2]),
     # The remainder has the sign of the divisor; fmod's has that of the dividend.
     "mod": _BinaryRow(
         np.mod,
         "number",
         ("_npi_mod", "broadcast_mod"),
-        _Form(nonnegative=IF_SECOND),
-        _Form(nonnegative=if_scalar),
-        _Form(nonnegative=IF_FIRST),
+        *_forms("mod", IF_SECOND, if_scalar, IF_FIRST),
     ),
     "fmod": _BinaryRow(
         np.fmod,
         "number",
         ("_npi_fmod",),
-        _Form(nonnegative=IF_FIRST),
-        _Form(nonnegative=IF_FIRST),
-        _Form(nonnegative=if_scalar),
+        *_forms("fmod", IF_FIRST, IF_FIRST, if_scalar),
     ),
     "power": _BinaryRow(
         np.power,
         "number",
         ("_npi_power", "broadcast_power"),
-        _Form(nonnegative=IF_FIRST),
+        _Form(step("power"), IF_FIRST),
         _Form(_power_step, _power_sign),
-        _Form(nonnegative=if_scalar),
+        _Form(scalar_step("rpower_scalar"), if_scalar),
     ),
     "maximum": _BinaryRow(
         np.maximum,
@@ -185,59 +205,45 @@ _BINARY: dict[str, _BinaryRow] = {
         label="min",
     ),
     # Where one operand is nan these give the other one, so that one alone does not decide.
-    "fmax": _BinaryRow(np.fmax, "number", ("_npi_fmax",), _Form(nonnegative=IF_ALL), _Form(nonnegative=if_scalar)),
-    "fmin": _BinaryRow(
-        np.fmin, "number", ("_npi_fmin",), _Form(nonnegative=IF_ALL), _Form(nonnegative=if_scalar_and_all)
-    ),
+    "fmax": _BinaryRow(np.fmax, "number", ("_npi_fmax",), *_forms("fmax", IF_ALL, if_scalar)[:2]),
+    "fmin": _BinaryRow(np.fmin, "number", ("_npi_fmin",), *_forms("fmin", IF_ALL, if_scalar_and_all)[:2]),
     "arctan2": _BinaryRow(
         np.arctan2,
         "float",
         ("_npi_arctan2",),
-        _Form(nonnegative=IF_FIRST),
-        _Form(nonnegative=IF_FIRST),
-        _Form(nonnegative=if_scalar),
+        *_forms("arctan2", IF_FIRST, IF_FIRST, if_scalar),
     ),
-    "hypot": _BinaryRow(np.hypot, "float", ("_npi_hypot", "broadcast_hypot"), *_COMPARISON),
+    "hypot": _BinaryRow(np.hypot, "float", ("_npi_hypot", "broadcast_hypot"), *_forms("hypot", ALWAYS, ALWAYS)[:2]),
     "copysign": _BinaryRow(
         np.copysign,
         "float",
         ("_npi_copysign",),
-        _Form(),
-        _Form(nonnegative=lambda attrs, inputs: math.copysign(1.0, attrs.scalar) > 0),
-        _Form(),
+        *_forms("copysign", None, lambda attrs, inputs: math.copysign(1.0, attrs.scalar) > 0),
     ),
-    "logaddexp": _BinaryRow(np.logaddexp, "float", ("_npi_logaddexp",)),
+    "logaddexp": _BinaryRow(np.logaddexp, "float", ("_npi_logaddexp",), *_forms("logaddexp")[:2]),
     "heaviside": _BinaryRow(
         np.heaviside,
         "float",
         ("_npi_heaviside",),
-        _Form(nonnegative=IF_SECOND),
-        _Form(nonnegative=if_scalar),
-        _Form(nonnegative=IF_FIRST),
+        *_forms("heaviside", IF_SECOND, if_scalar, IF_FIRST),
     ),
-    "bitwise_and": _BinaryRow(np.bitwise_and, "bits", ("_npi_bitwise_and",)),
-    "bitwise_or": _BinaryRow(np.bitwise_or, "bits", ("_npi_bitwise_or",)),
-    "bitwise_xor": _BinaryRow(np.bitwise_xor, "bits", ("_npi_bitwise_xor",)),
-    "bitwise_left_shift": _BinaryRow(
-        np.left_shift, "whole", ("_npi_bitwise_left_shift",), reversed=_Form(nonnegative=None)
-    ),
-    "bitwise_right_shift": _BinaryRow(
-        np.right_shift, "whole", ("_npi_bitwise_right_shift",), reversed=_Form(nonnegative=None)
-    ),
-    "gcd": _BinaryRow(np.gcd, "whole", ("_npi_gcd",), *_COMPARISON),
-    "lcm": _BinaryRow(np.lcm, "whole", ("_npi_lcm",)),
-    "ldexp": _BinaryRow(
-        _ldexp, "float", ("_npi_ldexp",), _Form(nonnegative=IF_FIRST), _Form(nonnegative=IF_FIRST), _Form()
-    ),
-    "equal": _BinaryRow(np.equal, "bool", ("_npi_equal",), *_COMPARISON),
-    "not_equal": _BinaryRow(np.not_equal, "bool", ("_npi_not_equal",), *_COMPARISON),
-    "less": _BinaryRow(np.less, "bool", ("_npi_less",), *_COMPARISON),
-    "less_equal": _BinaryRow(np.less_equal, "bool", ("_npi_less_equal",), *_COMPARISON),
-    "greater": _BinaryRow(np.greater, "bool", ("_npi_greater",), *_COMPARISON),
-    "greater_equal": _BinaryRow(np.greater_equal, "bool", ("_npi_greater_equal",), *_COMPARISON),
-    "logical_and": _BinaryRow(np.logical_and, "bool", ("_npi_logical_and",), *_COMPARISON),
-    "logical_or": _BinaryRow(np.logical_or, "bool", ("_npi_logical_or",), *_COMPARISON),
-    "logical_xor": _BinaryRow(np.logical_xor, "bool", ("_npi_logical_xor",), *_COMPARISON),
+    "bitwise_and": _BinaryRow(np.bitwise_and, "bits", ("_npi_bitwise_and",), *_forms("bitwise_and")[:2]),
+    "bitwise_or": _BinaryRow(np.bitwise_or, "bits", ("_npi_bitwise_or",), *_forms("bitwise_or")[:2]),
+    "bitwise_xor": _BinaryRow(np.bitwise_xor, "bits", ("_npi_bitwise_xor",), *_forms("bitwise_xor")[:2]),
+    "bitwise_left_shift": _BinaryRow(np.left_shift, "whole", ("_npi_bitwise_left_shift",), *_forms("left_shift")),
+    "bitwise_right_shift": _BinaryRow(np.right_shift, "whole", ("_npi_bitwise_right_shift",), *_forms("right_shift")),
+    "gcd": _BinaryRow(np.gcd, "whole", ("_npi_gcd",), *_forms("gcd", ALWAYS, ALWAYS)[:2]),
+    "lcm": _BinaryRow(np.lcm, "whole", ("_npi_lcm",), *_forms("lcm")[:2]),
+    "ldexp": _BinaryRow(_ldexp, "float", ("_npi_ldexp",), *_forms("ldexp", IF_FIRST, IF_FIRST)),
+    "equal": _BinaryRow(np.equal, "bool", ("_npi_equal",), *_comparison("equal")),
+    "not_equal": _BinaryRow(np.not_equal, "bool", ("_npi_not_equal",), *_comparison("not_equal")),
+    "less": _BinaryRow(np.less, "bool", ("_npi_less",), *_comparison("less")),
+    "less_equal": _BinaryRow(np.less_equal, "bool", ("_npi_less_equal",), *_comparison("less_equal")),
+    "greater": _BinaryRow(np.greater, "bool", ("_npi_greater",), *_comparison("greater")),
+    "greater_equal": _BinaryRow(np.greater_equal, "bool", ("_npi_greater_equal",), *_comparison("greater_equal")),
+    "logical_and": _BinaryRow(np.logical_and, "bool", ("_npi_logical_and",), *_logic("logical_and")),
+    "logical_or": _BinaryRow(np.logical_or, "bool", ("_npi_logical_or",), *_logic("logical_or")),
+    "logical_xor": _BinaryRow(np.logical_xor, "bool", ("_npi_logical_xor",), *_logic("logical_xor")),
 }
 
 BINARY = tuple(_BINARY)

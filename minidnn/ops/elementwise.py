@@ -17,7 +17,7 @@ import numpy as np
 from minidnn.errors import TypeMismatchError
 from minidnn.ops.checks import DTYPES, FLOAT32, FLOATS, INTEGERS
 from minidnn.ops.registry import Attrs, Op, TensorType, register
-from minidnn.ops.traits import ALWAYS, IF_ALL, EpilogueForm, Part, Sign, step
+from minidnn.ops.traits import ALWAYS, AS_BOOLS, IF_ALL, IN_COMMON, EpilogueForm, Part, Sign, step
 
 __all__ = ["BOOL", "INT64", "UNARY", "float_of", "promote", "quiet", "want_supported"]
 
@@ -110,6 +110,11 @@ def _logistic(x: Array) -> Array:
     return np.asarray(np.where(x >= 0, 1, small) / (1 + small))
 
 
+def _of_floats(function: Callable[[Array], Any]) -> Callable[[Array], Any]:
+    """A way of rounding: integers are whole, and stay exactly what they are."""
+    return lambda x: function(x) if x.dtype in FLOATS else x
+
+
 @dataclass(frozen=True)
 class _Row:
     """A unary operator: NumPy's function, MXNet's names, and its traits."""
@@ -135,6 +140,10 @@ def _hard_swish_parts(attrs: Attrs) -> tuple[Part, ...]:
     )
 
 
+def _in_float32(inputs: Sequence[np.dtype[Any]], result: np.dtype[Any]) -> np.dtype[Any] | None:
+    return FLOAT32 if result == FLOAT32 else None
+
+
 # Results of the same dtype as the input.
 _SAME: dict[str, _Row] = {
     "abs": _Row(np.abs, ("_npi_absolute", "abs"), step("absolute"), ALWAYS),
@@ -144,17 +153,17 @@ _SAME: dict[str, _Row] = {
     "relu": _Row(
         lambda x: np.maximum(x, 0), ("_npx_relu", "relu"), step("relu"), ALWAYS, "act", {"int8_in_full_mode": True}
     ),
-    "floor": _Row(np.floor, ("_npi_floor", "floor"), step("floor"), IF_ALL),
-    "ceil": _Row(np.ceil, ("_npi_ceil", "ceil"), step("ceil"), IF_ALL),
-    "trunc": _Row(np.trunc, ("_npi_trunc", "trunc"), step("trunc"), IF_ALL),
-    "fix": _Row(np.trunc, ("_npi_fix", "fix"), step("trunc"), IF_ALL),
-    "rint": _Row(np.rint, ("_npi_rint", "rint"), step("rint"), IF_ALL),
+    "floor": _Row(_of_floats(np.floor), ("_npi_floor", "floor"), step("floor"), IF_ALL),
+    "ceil": _Row(_of_floats(np.ceil), ("_npi_ceil", "ceil"), step("ceil"), IF_ALL),
+    "trunc": _Row(_of_floats(np.trunc), ("_npi_trunc", "trunc"), step("trunc"), IF_ALL),
+    "fix": _Row(_of_floats(np.trunc), ("_npi_fix", "fix"), step("trunc"), IF_ALL),
+    "rint": _Row(_of_floats(np.rint), ("_npi_rint", "rint"), step("rint"), IF_ALL),
     # Halves go away from zero, as MXNet 1.x rounds; NumPy's round is `rint`.
-    "round": _Row(lambda x: np.copysign(np.floor(np.abs(x) + 0.5), x), ("round",), step("round"), IF_ALL),
+    "round": _Row(_of_floats(lambda x: np.copysign(np.floor(np.abs(x) + 0.5), x)), ("round",), step("round"), IF_ALL),
     "identity": _Row(
         lambda x: x,
         ("_npi_copy", "_copy", "identity", "BlockGrad", "_npx_stop_gradient", "make_loss"),
-        None,
+        step("cast"),
         IF_ALL,
         traits={"is_identity": True, "keeps_order": True, "scale_transparent": True, "keeps_samples": True},
     ),
@@ -165,34 +174,34 @@ _FLOAT: dict[str, _Row] = {
     "exp": _Row(np.exp, ("_npi_exp", "exp"), step("exp"), ALWAYS),
     "expm1": _Row(np.expm1, ("_npi_expm1", "expm1"), step("expm1"), IF_ALL),
     "log": _Row(np.log, ("_npi_log", "log"), step("log")),
-    "log2": _Row(np.log2, ("_npi_log2", "log2")),
-    "log10": _Row(np.log10, ("_npi_log10", "log10")),
+    "log2": _Row(np.log2, ("_npi_log2", "log2"), step("log2")),
+    "log10": _Row(np.log10, ("_npi_log10", "log10"), step("log10")),
     "log1p": _Row(np.log1p, ("_npi_log1p", "log1p"), step("log1p"), IF_ALL),
     "sqrt": _Row(np.sqrt, ("_npi_sqrt", "sqrt"), step("sqrt"), ALWAYS),
     "rsqrt": _Row(lambda x: 1 / np.sqrt(x), ("rsqrt",), step("rsqrt"), IF_ALL),
-    "cbrt": _Row(np.cbrt, ("_npi_cbrt", "cbrt"), None, IF_ALL),
-    "rcbrt": _Row(lambda x: 1 / np.cbrt(x), ("rcbrt",), None, IF_ALL),
+    "cbrt": _Row(np.cbrt, ("_npi_cbrt", "cbrt"), step("cbrt"), IF_ALL),
+    "rcbrt": _Row(lambda x: 1 / np.cbrt(x), ("rcbrt",), step("rcbrt"), IF_ALL),
     "reciprocal": _Row(lambda x: 1 / x, ("_npi_reciprocal", "reciprocal"), step("reciprocal"), IF_ALL),
-    "sin": _Row(np.sin, ("_npi_sin", "sin")),
-    "cos": _Row(np.cos, ("_npi_cos", "cos")),
-    "tan": _Row(np.tan, ("_npi_tan", "tan")),
-    "arcsin": _Row(np.arcsin, ("_npi_arcsin", "arcsin"), None, IF_ALL),
-    "arccos": _Row(np.arccos, ("_npi_arccos", "arccos"), None, ALWAYS),
-    "arctan": _Row(np.arctan, ("_npi_arctan", "arctan"), None, IF_ALL),
-    "sinh": _Row(np.sinh, ("_npi_sinh", "sinh"), None, IF_ALL),
-    "cosh": _Row(np.cosh, ("_npi_cosh", "cosh"), None, ALWAYS),
+    "sin": _Row(np.sin, ("_npi_sin", "sin"), step("sin")),
+    "cos": _Row(np.cos, ("_npi_cos", "cos"), step("cos")),
+    "tan": _Row(np.tan, ("_npi_tan", "tan"), step("tan")),
+    "arcsin": _Row(np.arcsin, ("_npi_arcsin", "arcsin"), step("arcsin"), IF_ALL),
+    "arccos": _Row(np.arccos, ("_npi_arccos", "arccos"), step("arccos"), ALWAYS),
+    "arctan": _Row(np.arctan, ("_npi_arctan", "arctan"), step("arctan"), IF_ALL),
+    "sinh": _Row(np.sinh, ("_npi_sinh", "sinh"), step("sinh"), IF_ALL),
+    "cosh": _Row(np.cosh, ("_npi_cosh", "cosh"), step("cosh"), ALWAYS),
     "tanh": _Row(np.tanh, ("_npi_tanh", "tanh"), step("tanh"), IF_ALL, "act"),
-    "arcsinh": _Row(np.arcsinh, ("_npi_arcsinh", "arcsinh"), None, IF_ALL),
-    "arccosh": _Row(np.arccosh, ("_npi_arccosh", "arccosh"), None, ALWAYS),
-    "arctanh": _Row(np.arctanh, ("_npi_arctanh", "arctanh"), None, IF_ALL),
+    "arcsinh": _Row(np.arcsinh, ("_npi_arcsinh", "arcsinh"), step("arcsinh"), IF_ALL),
+    "arccosh": _Row(np.arccosh, ("_npi_arccosh", "arccosh"), step("arccosh"), ALWAYS),
+    "arctanh": _Row(np.arctanh, ("_npi_arctanh", "arctanh"), step("arctanh"), IF_ALL),
     "degrees": _Row(np.degrees, ("_npi_degrees", "degrees"), step("multiply_scalar", 180.0 / math.pi), IF_ALL),
     "radians": _Row(np.radians, ("_npi_radians", "radians"), step("multiply_scalar", math.pi / 180.0), IF_ALL),
     "erf": _Row(_per_element(math.erf), ("_npx_erf", "erf"), step("erf"), IF_ALL),
-    "erfinv": _Row(_per_element(_erfinv), ("_npx_erfinv", "erfinv"), None, IF_ALL),
-    "gamma": _Row(_per_element(_gamma), ("_npx_gamma", "gamma"), None, IF_ALL),
-    "gammaln": _Row(_per_element(_lgamma), ("_npx_gammaln", "gammaln")),
-    "digamma": _Row(_digamma, ("_npx_digamma", "digamma")),
-    "i0": _Row(np.i0, (), None, ALWAYS),
+    "erfinv": _Row(_per_element(_erfinv), ("_npx_erfinv", "erfinv"), step("erfinv"), IF_ALL),
+    "gamma": _Row(_per_element(_gamma), ("_npx_gamma", "gamma"), step("gamma"), IF_ALL),
+    "gammaln": _Row(_per_element(_lgamma), ("_npx_gammaln", "gammaln"), step("gammaln")),
+    "digamma": _Row(_digamma, ("_npx_digamma", "digamma"), step("digamma")),
+    "i0": _Row(np.i0, (), step("i0"), ALWAYS),
     "sigmoid": _Row(_logistic, ("_npx_sigmoid", "sigmoid"), step("sigmoid"), ALWAYS, "act"),
     "log_sigmoid": _Row(
         lambda x: -np.logaddexp(0, -x), ("_npx_log_sigmoid", "log_sigmoid"), step("log_sigmoid"), None, "act"
@@ -211,15 +220,15 @@ _FLOAT: dict[str, _Row] = {
 }
 
 # Results in floats that depend on the dtype itself, so that nothing wider can stand in for it.
-_OF_DTYPE: dict[str, _Row] = {"spacing": _Row(np.spacing)}
+_OF_DTYPE: dict[str, _Row] = {"spacing": _Row(np.spacing, (), step("spacing", computes=_in_float32))}
 
 _PREDICATES: dict[str, _Row] = {
-    "logical_not": _Row(np.logical_not, ("_npi_logical_not",), None, ALWAYS),
-    "isnan": _Row(np.isnan, ("_npi_isnan",), None, ALWAYS),
-    "isinf": _Row(np.isinf, ("_npi_isinf",), None, ALWAYS),
-    "isposinf": _Row(np.isposinf, ("_npi_isposinf",), None, ALWAYS),
-    "isneginf": _Row(np.isneginf, ("_npi_isneginf",), None, ALWAYS),
-    "isfinite": _Row(np.isfinite, ("_npi_isfinite",), None, ALWAYS),
+    "logical_not": _Row(np.logical_not, ("_npi_logical_not",), step("logical_not", computes=AS_BOOLS), ALWAYS),
+    "isnan": _Row(np.isnan, ("_npi_isnan",), step("isnan", computes=IN_COMMON), ALWAYS),
+    "isinf": _Row(np.isinf, ("_npi_isinf",), step("isinf", computes=IN_COMMON), ALWAYS),
+    "isposinf": _Row(np.isposinf, ("_npi_isposinf",), step("isposinf", computes=IN_COMMON), ALWAYS),
+    "isneginf": _Row(np.isneginf, ("_npi_isneginf",), step("isneginf", computes=IN_COMMON), ALWAYS),
+    "isfinite": _Row(np.isfinite, ("_npi_isfinite",), step("isfinite", computes=IN_COMMON), ALWAYS),
 }
 
 
@@ -282,6 +291,7 @@ register(
         lambda attrs, x: np.bitwise_not(x),
         ("data",),
         kind="elementwise",
+        epilogue=step("bitwise_not"),
         mxnet=("_npi_bitwise_not",),
     )
 )

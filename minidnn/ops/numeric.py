@@ -20,7 +20,7 @@ from minidnn.ops.checks import (
 from minidnn.ops.elementwise import BOOL, quiet, want_supported
 from minidnn.ops.numpy_dtypes import defaulted, probed_dtype
 from minidnn.ops.registry import Attr, Attrs, Op, TensorType, register
-from minidnn.ops.traits import ALWAYS, IF_ALL
+from minidnn.ops.traits import ALWAYS, IF_ALL, EpilogueStep
 
 __all__: list[str] = []
 
@@ -36,6 +36,11 @@ def _infer_isclose(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType
     return [TensorType(broadcast_shapes("isclose", types), BOOL)]
 
 
+def _isclose_dtype(inputs: Sequence[np.dtype[Any]], result: np.dtype[Any]) -> np.dtype[Any]:
+    """NumPy makes the second operand a float."""
+    return np.result_type(inputs[0], np.result_type(inputs[1], 1.0))
+
+
 register(
     Op(
         "isclose",
@@ -44,6 +49,11 @@ register(
         ("lhs", "rhs"),
         attrs=(Attr("rtol", "float", 1e-5), Attr("atol", "float", 1e-8), Attr("equal_nan", "bool", False)),
         kind="elementwise",
+        epilogue=lambda attrs: EpilogueStep(
+            "isclose_equal_nan" if attrs.equal_nan else "isclose",
+            (float(attrs.rtol), float(attrs.atol)),
+            computes=_isclose_dtype,
+        ),
         nonnegative=ALWAYS,
     )
 )
@@ -54,6 +64,15 @@ def _infer_nan_to_num(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorT
     return [types[0]]
 
 
+def _finite_numbers(attrs: Attrs, dtype: np.dtype[Any]) -> tuple[float, float, float]:
+    """What NaN and the infinities become."""
+    if dtype.kind != "f":
+        return 0.0, 0.0, 0.0
+    info = np.finfo(dtype)
+    highest = info.max if attrs.posinf is None else attrs.posinf
+    return float(attrs.nan), float(highest), float(info.min if attrs.neginf is None else attrs.neginf)
+
+
 register(
     Op(
         "nan_to_num",
@@ -62,6 +81,9 @@ register(
         ("data",),
         attrs=(Attr("nan", "float", 0.0), Attr("posinf", "float", None), Attr("neginf", "float", None)),
         kind="elementwise",
+        epilogue=lambda attrs: EpilogueStep(
+            "nan_to_num", (0.0, 0.0, 0.0), numbers_in=lambda dtype: _finite_numbers(attrs, dtype)
+        ),
         mxnet=("_npi_nan_to_num",),
     )
 )

@@ -10,18 +10,25 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 __all__ = [
     "ALWAYS",
+    "AS_BOOLS",
     "IF_ALL",
     "IF_ANY",
     "IF_FIRST",
     "IF_SECOND",
+    "IN_COMMON",
+    "IN_RESULT",
     "AnchorTraits",
     "ChannelAffine",
     "EpilogueForm",
     "EpilogueStep",
     "Part",
     "Sign",
+    "Typing",
+    "comparison_step",
     "if_first_or_scalar",
     "if_scalar",
     "if_scalar_and_all",
@@ -30,35 +37,105 @@ __all__ = [
 ]
 
 
+Dtype = np.dtype[Any]
+
+# The dtype that an operation computes in, by those of its inputs and of its result; None: no instruction does that.
+Typing = Callable[[Sequence[Dtype], Dtype], Dtype | None]
+
+
+def IN_RESULT(inputs: Sequence[Dtype], result: Dtype) -> Dtype:  # noqa: N802 - reads as a constant of the records
+    """Inputs are cast to the dtype of the result."""
+    return result
+
+
+def IN_COMMON(inputs: Sequence[Dtype], result: Dtype) -> Dtype:  # noqa: N802
+    """Inputs are cast to the dtype that NumPy has for all of them."""
+    return np.result_type(*inputs)
+
+
+def AS_BOOLS(inputs: Sequence[Dtype], result: Dtype) -> Dtype:  # noqa: N802
+    """Inputs are cast to bool: whether they are not zero."""
+    return np.dtype(np.bool_)
+
+
 @dataclass(frozen=True)
 class EpilogueStep:
-    """What an operation is in a kernel's epilogue: one instruction on float32 registers.
+    """What an operation is in a kernel's epilogue: one instruction, on registers of one dtype.
 
     Args:
         name: the instruction's name in the kernels' vocabulary.
         numbers: its constants.
         axes: by position of an input, the axis of the result along which that input lies if it is a vector; other
             inputs broadcast as NumPy has it.
+        computes: the dtype of the registers. What is bool and has no instruction for that is computed in int8, float16
+            in float32.
+        numbers_in: the constants where they depend on that dtype.
     """
 
     name: str
     numbers: tuple[float, ...] = ()
     axes: Mapping[int, int] = field(default_factory=dict)
+    computes: Typing = IN_RESULT
+    numbers_in: Callable[[Dtype], tuple[float, ...]] | None = None
+
+    def numbers_of(self, dtype: Dtype) -> tuple[float, ...]:
+        """The constants of an operation that computes in this dtype."""
+        return self.numbers if self.numbers_in is None else self.numbers_in(dtype)
 
 
 # By an operation's attributes; None: with these it has no instruction.
 EpilogueForm = Callable[[Any], EpilogueStep | None]
 
 
-def step(name: str, *numbers: float) -> EpilogueForm:
+def step(name: str, *numbers: float, computes: Typing = IN_RESULT) -> EpilogueForm:
     """The same instruction whatever the attributes."""
-    made = EpilogueStep(name, numbers)
+    made = EpilogueStep(name, numbers, computes=computes)
     return lambda attrs: made
 
 
-def scalar_step(name: str) -> EpilogueForm:
+def _scalar_in(scalar: float) -> Callable[[Dtype], tuple[float, ...]]:
+    """A scalar as NumPy casts it to the dtype of the array beside it."""
+
+    def numbers(dtype: Dtype) -> tuple[float, ...]:
+        with np.errstate(over="ignore"):
+            return (dtype.type(scalar).item(),) if dtype.kind == "f" else (scalar,)
+
+    return numbers
+
+
+def scalar_step(name: str, computes: Typing = IN_RESULT) -> EpilogueForm:
     """An instruction whose one constant is the attribute ``scalar``."""
-    return lambda attrs: EpilogueStep(name, (float(attrs.scalar),))
+
+    def form(attrs: Any) -> EpilogueStep:
+        scalar = float(attrs.scalar)
+        return EpilogueStep(name, (scalar,), computes=computes, numbers_in=_scalar_in(scalar))
+
+    return form
+
+
+def comparison_step(name: str) -> EpilogueForm:
+    """`scalar_step` of a comparison: exact, also where the dtype of the array does not hold the scalar."""
+
+    def form(attrs: Any) -> EpilogueStep:
+        scalar = float(attrs.scalar)
+        is_whole = attrs.is_int and scalar.is_integer()
+
+        def computes(inputs: Sequence[Dtype], result: Dtype) -> Dtype | None:
+            own = inputs[0]
+            if own.kind == "f":
+                return own
+            if not is_whole:
+                return np.dtype(np.float64)
+            wide = np.dtype(np.uint64 if own == np.uint64 else np.int64)
+            for dtype in (own, wide):
+                if dtype.kind in "iu" and np.iinfo(dtype).min <= scalar <= np.iinfo(dtype).max:
+                    return dtype
+            # Outside of the wide dtype, and not so near that rounding to float64 reaches it.
+            return np.dtype(np.float64) if scalar != float(np.iinfo(wide).max) else None
+
+        return EpilogueStep(name, (scalar,), computes=computes, numbers_in=_scalar_in(scalar))
+
+    return form
 
 
 # Whether a result is nowhere negative: by the attributes and, for each input that is no parameter, whether that is

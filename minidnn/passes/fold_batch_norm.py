@@ -23,7 +23,7 @@ def fold_batch_norm(graph: Graph) -> Graph:
         norm = view.only_consumer(anchor[0])
         if norm is None or norm.op is None or norm.op.affine is None or norm.inputs[0] != anchor[0]:
             continue
-        if view.can_join(norm, anchor[0]) and normalizes_channels(norm, anchor, view.ndim(anchor[0])):
+        if view.can_join(norm) and normalizes_channels(norm, anchor, view.ndim(anchor[0])):
             regions.append([anchor, norm])
     return fuse_regions(graph, regions) if regions else graph
 

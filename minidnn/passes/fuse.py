@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import numpy as np
 
 from minidnn.ir.graph import Entry, Graph, Node
 from minidnn.passes.fold_batch_norm import normalizes_channels
+from minidnn.passes.legality import result_dtype
 from minidnn.passes.naming import find_anchor
-from minidnn.passes.regions import MAX_REGION, GraphView, Region, data_inputs, fuse_regions, reads_as_parameter
+from minidnn.passes.regions import (
+    MAX_REGION,
+    GraphView,
+    Region,
+    data_inputs,
+    fuse_regions,
+    is_float32,
+    reads_as_parameter,
+)
 
 __all__ = ["fuse_elementwise", "fuse_epilogues"]
+
+_FLOAT32 = np.dtype(np.float32)
 
 
 def fuse_epilogues(graph: Graph) -> Graph:
@@ -24,7 +38,7 @@ def fuse_epilogues(graph: Graph) -> Graph:
     for node in reversed(view.operations):
         anchor = find_anchor(node)
         start = [node] if anchor is not None else _integer_start(view, node)
-        if not start or node.num_outputs != 1:
+        if not start or node.num_outputs != 1 or not is_float32(view.types.get(start[-1][0])):
             continue
         region = _grow(view, start, anchor or node, taken)
         if len(region) > 1:
@@ -45,10 +59,12 @@ def _grow(view: GraphView, start: Region, anchor: Node, taken: set[Node]) -> Reg
     """The largest region of `start` and elementwise operations behind it that ends in one value.
 
     Readers join in topological order. A value is open while something outside reads it; whenever only one is, the
-    region could end there. It ends for good at a reader that cannot join; an output of the graph stays open.
+    region could end there, unless that value's type is unknown and may be another than float32. It ends for good at a
+    reader that cannot join; an output of the graph stays open.
     """
     value = start[-1][0]
     region, complete = list(start), len(start)
+    dtypes: dict[Entry, np.dtype[Any] | None] = {value: _FLOAT32}
     unread = {value: len(view.consumers(value))}
     pending = set(view.consumers(value))
     while pending and len(region) < MAX_REGION:
@@ -59,16 +75,27 @@ def _grow(view: GraphView, start: Region, anchor: Node, taken: set[Node]) -> Reg
         for entry in unread.keys() & node.inputs:
             unread[entry] -= 1
         region.append(node)
+        dtypes[node[0]] = _probable_dtype(view, node, dtypes)
         unread[node[0]] = len(view.consumers(node[0]))
         pending.update(view.consumers(node[0]))
-        if sum(count > 0 or view.is_output(entry) for entry, count in unread.items()) == 1:
+        is_exit = sum(count > 0 or view.is_output(entry) for entry, count in unread.items()) == 1
+        if is_exit and (node[0] in view.types or dtypes[node[0]] == _FLOAT32):
             complete = len(region)
     return region[:complete]
 
 
+def _probable_dtype(view: GraphView, node: Node, dtypes: Mapping[Entry, np.dtype[Any] | None]) -> np.dtype[Any] | None:
+    """The dtype of a result where inputs of which nothing is known are float32; None where there is none."""
+    if node[0] in view.types:
+        return view.types[node[0]].dtype
+    inputs = [view.types[e].dtype if e in view.types else dtypes.get(e, _FLOAT32) for e in node.inputs]
+    known = [d for d in inputs if d is not None]
+    return result_dtype(node, known) if len(known) == len(inputs) else None
+
+
 def _can_follow(view: GraphView, node: Node, anchor: Node, value: Entry, inside: Collection[Entry]) -> bool:
     """Whether `node` is elementwise over values `inside` the region and others that broadcast to their shape."""
-    if not view.can_join(node, value) or any(reads_as_parameter(node, e) for e in inside):
+    if not view.can_join(node) or any(reads_as_parameter(node, e) for e in inside):
         return False
     assert node.op is not None
     if node.op.affine is not None and not normalizes_channels(node, anchor, view.ndim(value)):
@@ -85,7 +112,7 @@ def fuse_elementwise(graph: Graph) -> Graph:
     taken: set[Node] = set()
     regions: list[Region] = []
     for node in reversed(view.operations):
-        if node in taken or not view.can_join(node, node[0]):
+        if node in taken or not view.can_join(node):
             continue
         region = _grow_backwards(view, node, taken)
         if len(region) > 1:
@@ -116,7 +143,7 @@ def _grow_backwards(view: GraphView, exit_: Node, taken: set[Node]) -> Region:
 
 def _can_precede(view: GraphView, node: Node, exit_: Node, region: set[Node]) -> bool:
     """Whether `node` is elementwise, of the shape of the exit, and read by the region alone."""
-    if not view.can_join(node, exit_[0]) or view.is_output(node[0]):
+    if not view.can_join(node) or view.is_output(node[0]):
         return False
     readers = view.consumers(node[0])
     if any(reader not in region or reads_as_parameter(reader, node[0]) for reader in readers):

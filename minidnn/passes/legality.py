@@ -6,20 +6,19 @@ It needs no machine. Where types are not known it supposes that they fit; loweri
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from minidnn.errors import OpError
 from minidnn.ir.graph import Entry, Node
 from minidnn.ir.roles import input_roles
+from minidnn.ops.checks import DTYPES
 from minidnn.ops.registry import TensorType
 
-__all__ = ["EPILOGUE_DTYPES", "can_be_epilogue", "can_join_epilogue", "is_elementwise", "is_epilogue_group"]
+__all__ = ["can_be_epilogue", "can_join_epilogue", "is_elementwise", "is_epilogue_group", "result_dtype"]
 
 _FLOAT32 = np.dtype(np.float32)
-
-# What an epilogue reads beside the value it works on; everything is converted to float32 in registers.
-EPILOGUE_DTYPES = frozenset(np.dtype(t) for t in (np.float32, np.int8, np.uint8, np.int32))
 
 
 def can_be_epilogue(node: Node) -> bool:
@@ -36,16 +35,31 @@ def is_elementwise(node: Node) -> bool:
 
 
 def can_join_epilogue(node: Node, types: Mapping[Entry, TensorType]) -> bool:
-    """Whether float32 passes may put an operation into an epilogue, or into a group of elementwise operations.
+    """Whether passes may put an operation into an epilogue, or into a group of elementwise operations.
 
     Args:
         node: the operation.
         types: the types that are known.
     """
-    if not can_be_epilogue(node) or not is_elementwise(node) or node.num_outputs != 1 or not _keeps_float32(node):
+    if not can_be_epilogue(node) or not is_elementwise(node) or node.num_outputs != 1:
         return False
-    data = [e for e, role in zip(node.inputs, input_roles(node), strict=True) if not role.is_parameter]
-    return all(types[e].dtype == _FLOAT32 for e in (node[0], *data) if e in types)
+    assert node.op is not None
+    known = [types[e].dtype for e in (node[0], *node.inputs) if e in types]
+    # What has parameters is computed in float32 alone.
+    return all(d == _FLOAT32 if node.op.affine is not None or node.op.parameters else d in DTYPES for d in known)
+
+
+def result_dtype(node: Node, dtypes: Sequence[np.dtype[Any]]) -> np.dtype[Any] | None:
+    """The dtype of an elementwise operation's result, by those of its inputs; None where it refuses them."""
+    assert node.op is not None
+    if node.op.affine is not None:
+        return dtypes[0]
+    roles = input_roles(node)
+    types = [TensorType((1,) if role.is_parameter else (1, 1), d) for role, d in zip(roles, dtypes, strict=True)]
+    try:
+        return node.op.infer_types(node.attrs, types)[0].dtype
+    except OpError:
+        return None
 
 
 def is_epilogue_group(nodes: Sequence[Node], types: Mapping[Entry, TensorType], shape: tuple[int, ...]) -> bool:
@@ -62,7 +76,7 @@ def is_epilogue_group(nodes: Sequence[Node], types: Mapping[Entry, TensorType], 
             return False
         for entry in node.inputs:
             known = types[entry]
-            if entry not in made and (known.dtype not in EPILOGUE_DTYPES or not _broadcasts(known.shape, shape, node)):
+            if entry not in made and (known.dtype not in DTYPES or not _broadcasts(known.shape, shape, node)):
                 return False
     return types[nodes[-1][0]].shape == shape if nodes else True
 
@@ -75,16 +89,4 @@ def _broadcasts(shape: tuple[int, ...], whole: tuple[int, ...], node: Node) -> b
     try:
         return np.broadcast_shapes(shape, whole) == whole
     except ValueError:
-        return False
-
-
-def _keeps_float32(node: Node) -> bool:
-    """Whether float32 in gives float32 out: no comparison, no cast to something else."""
-    assert node.op is not None
-    if node.op.affine is not None:
-        return True
-    probe = [TensorType((1,) if role.is_parameter else (1, 1), _FLOAT32) for role in input_roles(node)]
-    try:
-        return node.op.infer_types(node.attrs, probe)[0].dtype == _FLOAT32
-    except OpError:
         return False

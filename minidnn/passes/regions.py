@@ -68,13 +68,13 @@ class GraphView:
         known = self.types.get(entry)
         return None if known is None else known.ndim
 
-    def can_join(self, node: Node, value: Entry) -> bool:
-        """Whether a kernel that makes `value` can go on with `node`: see `can_join_epilogue`."""
+    def can_join(self, node: Node) -> bool:
+        """Whether a kernel can go on with `node`: see `can_join_epilogue`."""
         if node not in self._joinable:
             self._joinable[node] = can_join_epilogue(node, self.types) and (
                 node.op is None or node.op.affine is None or parameters_are_variables(node)
             )
-        return self._joinable[node] and is_float32(self.types.get(value))
+        return self._joinable[node]
 
     def same_shape(self, first: Entry, second: Entry) -> bool:
         """Whether both shapes are known and equal."""

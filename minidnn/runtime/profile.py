@@ -66,6 +66,8 @@ class StepProfile:
         seconds: of each round.
         share: of the time of all steps, by medians; they add up to 1.
         peaks: the machine's limits.
+        operator: what NumPy runs, because no kernel does; empty where one does.
+        reason: why, where that is known.
     """
 
     index: int
@@ -76,6 +78,13 @@ class StepProfile:
     seconds: tuple[float, ...]
     share: float
     peaks: Peaks
+    operator: str = ""
+    reason: str = ""
+
+    @property
+    def on_host(self) -> bool:
+        """Whether NumPy runs it."""
+        return bool(self.operator)
 
     @property
     def row(self) -> tuple[str, ...]:
@@ -83,7 +92,7 @@ class StepProfile:
         return (
             str(self.index),
             printable(self.name),
-            self.kernel,
+            f"NumPy: {self.operator}" if self.on_host else self.kernel,
             "" if self.result is None else " ".join([_by(self.result.shape), str(self.result.dtype)]).lstrip(),
             str(len(self.seconds)),
             f"{self.minimum * 1e3:.3f}",
@@ -168,6 +177,8 @@ class StepProfile:
             "index": self.index,
             "name": self.name,
             "kernel": self.kernel,
+            "numpy_operator": self.operator or None,
+            "numpy_reason": self.reason or None,
             "shape": None if self.result is None else list(self.result.shape),
             "dtype": None if self.result is None else str(self.result.dtype),
             "calls": len(self.seconds),
@@ -229,6 +240,8 @@ class Profile:
                 seconds,
                 weight / total,
                 peaks,
+                (step.operator or step.name) if isinstance(step, HostStep) else "",
+                describe_step(step).reason,
             )
             for index, ((step, scope, seconds), weight) in enumerate(zip(timed, weights, strict=True))
         ]
@@ -267,9 +280,10 @@ class Profile:
         return f"All runs: {span:.3f} ms with the time between them; the table and the sum above it have medians"
 
     def footnotes(self) -> list[str]:
-        """Why steps come out above the machine's limits, each with its mark."""
-        met = {step.excess: step.mark for step in self.steps()}
-        return [f"{met[excess]} {text}" for excess, text in EXCESSES.items() if excess in met]
+        """Why steps come out above the machine's limits, each with its mark; and which run on NumPy, and why."""
+        steps = self.steps()
+        met = {step.excess: step.mark for step in steps}
+        return [f"{met[excess]} {text}" for excess, text in EXCESSES.items() if excess in met] + _on_numpy(steps)
 
     def _repr_html_(self) -> str:
         rows = [step.row for step in self.steps()]
@@ -342,6 +356,20 @@ def _by_program(runs: Sequence[Run]) -> dict[tuple[int, str], list[Run]]:
 def _name(step: NativeStep | HostStep, scope: str) -> str:
     """As the node would be called in the whole network's graph."""
     return f"{scope}_{step.name}" if scope else step.name
+
+
+def _on_numpy(steps: Sequence[StepProfile]) -> list[str]:
+    """The steps that NumPy runs, a line each, below a line that counts them."""
+    found = [step for step in steps if step.on_host]
+    if not found:
+        return []
+    share = math.fsum(step.share for step in found)
+    count = f"{len(found)} of {len(steps)} steps" if len(steps) > 1 else "the step"
+    lines = [f"NumPy runs {count}, {share:.1%} of the time:"]
+    for step in found:
+        reason = f": {step.reason}" if step.reason else ""
+        lines.append(f"  step {step.index}, {printable(step.name)} ({printable(step.operator)}){reason}")
+    return lines
 
 
 def _result(step: NativeStep | HostStep) -> TensorType | None:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_graphs import Array, check, compiled, fuse, inner, node, normal, run, steps
 
+from minidnn.errors import OpError
 from minidnn.ir.graph import Entry, Graph, make_variable
 from minidnn.lowering.lower import has_kernel
 from minidnn.lowering.values import CHANNELS_LAST, PLAIN
@@ -94,17 +95,23 @@ def test_several_outputs_of_a_fused_node() -> None:
 def _attrs(name: str) -> dict[str, Any]:
     if name.endswith("_scalar"):
         return {"scalar": 1.5}
-    chosen: dict[str, dict[str, Any]] = {"activation": {"act_type": "relu"}, "clip": {"a_min": -0.5, "a_max": 0.5}}
+    chosen: dict[str, dict[str, Any]] = {
+        "activation": {"act_type": "relu"},
+        "cast": {"dtype": "float32"},
+        "clip": {"a_min": -0.5, "a_max": 0.5},
+    }
     return chosen.get(name, {})
 
 
 def _is_instruction(name: str) -> bool:
     op = get_op(name)
-    return (
-        op.kind == "elementwise"
-        and op.inputs == ("data",)
-        and op.epilogue_step(op.make_attrs(_attrs(name))) is not None
-    )
+    if op.kind != "elementwise" or op.inputs != ("data",) or op.is_identity:
+        return False
+    try:
+        op.infer_types(op.make_attrs(_attrs(name)), [TensorType((1,), np.dtype(np.float32))])
+    except OpError:  # of integers alone
+        return False
+    return op.epilogue_step(op.make_attrs(_attrs(name))) is not None
 
 
 _UNARY = [n for n in list_ops() if get_op(n).epilogue is not None and _is_instruction(n)]
@@ -112,8 +119,10 @@ _UNARY = [n for n in list_ops() if get_op(n).epilogue is not None and _is_instru
 
 @pytest.mark.parametrize("name", _UNARY)
 def test_every_operation_of_one_operand(name: str) -> None:
-    positive = name in {"sqrt", "rsqrt", "log", "log1p", "reciprocal"}
-    x = np.abs(normal(3, 4, 5)) + np.float32(0.5) if positive else normal(3, 4, 5)
+    positive = {"sqrt", "rsqrt", "log", "log1p", "log2", "log10", "reciprocal", "gamma", "gammaln", "digamma"}
+    positive |= {"arccosh", "power_scalar", "rldexp_scalar", "ldexp_scalar"}
+    x = np.abs(normal(3, 4, 5)) + np.float32(0.5) if name in positive else normal(3, 4, 5)
+    x = np.abs(x) + np.float32(1) if name == "arccosh" else x
     assert steps(check(Graph([node(name, var("x"), **_attrs(name))]), {"x": x})) == ["elementwise_loop"]
 
 

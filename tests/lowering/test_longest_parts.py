@@ -108,10 +108,20 @@ def computing(program: Program) -> list[Any]:
     return [s for s in program.steps if isinstance(s, HostStep) or str(s.loop.name) != "copy_loop"]
 
 
-def test_the_registry_has_operators_with_and_without_an_instruction() -> None:
+def test_every_operator_of_float32_has_an_instruction() -> None:
     steps = [get_op(name).epilogue_step(get_op(name).make_attrs(attrs)) for name, attrs in OPERATIONS]
-    assert sum(s is not None for s in steps) > 30
-    assert sum(s is None for s in steps) > 20
+    assert len(steps) > 80 and None not in steps
+
+
+@pytest.mark.parametrize("kind", PRODUCTS)
+def test_what_has_no_kernel_leaves_the_rest_of_the_epilogue_behind_the_product(kind: str) -> None:
+    made, _, data_shape = product(kind)
+    wide = apply_op("cast", [apply_op("relu", [made], "act")], "wide", dtype="float64")
+    graph = apply_op("tanh", [apply_op("negative", [wide], "turned")], "last")
+    steps = computing(plan(graph.optimize_for(shape_dict={"data": data_shape})))
+    steps = steps[1:] if steps[0].name == "product" else steps
+    assert [isinstance(s, HostStep) for s in steps] == [False, True]
+    assert steps[1].name == "last"
 
 
 @pytest.mark.parametrize(("op", "attrs"), OPERATIONS, ids=[name for name, _ in OPERATIONS])

@@ -10,10 +10,11 @@ import pytest
 from int8_layers import Layer, assert_exact
 from small_graphs import check, compiled, fuse, inner, node, normal
 
+from minidnn.errors import OpError, TypeMismatchError
 from minidnn.ir.graph import Entry, Graph, make_variable
 from minidnn.lowering.epilogue import quantized_type
 from minidnn.ops.quantization import QUANTIZED_RANGES
-from minidnn.ops.registry import get_op, list_ops
+from minidnn.ops.registry import TensorType, get_op, list_ops
 from minidnn.runtime.library import library
 from minidnn_kernels.epilogue import QUANTIZED_LIMITS, number_word
 
@@ -37,9 +38,22 @@ def _same_kernels(graphs: list[Graph], feed: dict[str, np.ndarray], parameters: 
     assert first == second
 
 
+def _is_of_integers(op_name: str) -> bool:
+    op = get_op(op_name)
+    try:
+        op.infer_types(op.make_attrs({"scalar": 2}), [TensorType((1,), np.dtype(np.float32))])
+    except TypeMismatchError:
+        return True
+    except OpError:
+        pass
+    return False
+
+
 def _choices(op_name: str) -> list[dict[str, float]]:
     """Two settings of all numbers of an elementwise operator."""
     names = [a.name for a in get_op(op_name).attrs if a.kind == "float"]
+    if _is_of_integers(op_name):
+        return [dict.fromkeys(names, 3), dict.fromkeys(names, 2)] if names else []
     return [{name: sign * (0.25 + i) for i, name in enumerate(names)} for sign in (1.0, 0.5)] if names else []
 
 
@@ -51,6 +65,8 @@ def test_elementwise_kernels_hold_no_number(op_name: str) -> None:
     op = get_op(op_name)
     inputs = [var(name) for name in op.input_names(op.make_attrs(_choices(op_name)[0]))]
     feed = {entry.node.name: normal(3, 5, 7, seed=i) for i, entry in enumerate(inputs)}
+    if _is_of_integers(op_name):
+        feed = {name: np.asarray(array * 9, np.int32) for name, array in feed.items()}
     if op_name == "batch_norm":
         feed = {name: array if name == "data" else np.abs(normal(5)) for name, array in feed.items()}
     graphs = [Graph([node(op_name, *inputs, **numbers)]) for numbers in _choices(op_name)]

@@ -309,20 +309,25 @@ def test_computed_slope_of_a_prelu_is_no_operand() -> None:
 
 
 @pytest.mark.parametrize("op", ["isnan", "greater_scalar", "equal_scalar"])
-def test_operations_that_leave_the_floats_stay_outside(op: str) -> None:
+def test_operations_that_leave_the_floats_join(op: str) -> None:
     attrs = {"scalar": 0.0} if op.endswith("_scalar") else {}
     before = unary(op, conv(data(), "conv"), "test", **attrs)
-    assert fuse_epilogues(before) is before
+    after = fuse_epilogues(before)
+    assert len(after.operations()) == 1
+    assert_equivalent(before, after)
 
 
-def test_cast_stays_outside() -> None:
-    before = unary("cast", conv(data(), "conv"), "cast", dtype="float64")
-    assert fuse_epilogues(before) is before
+def test_casts_and_operands_of_other_dtypes_join() -> None:
+    wide = var("wide", shape=SHAPE, dtype="float64")
+    before = unary("cast", apply_op("add", [conv(data(), "conv"), wide], "sum"), "cast", dtype="int8")
+    assert names(fuse_epilogues(before)) == ["fused_conv_add_cast_0"]
 
 
-def test_operand_of_another_dtype_stays_outside() -> None:
-    before = apply_op("add", [conv(data(), "conv"), var("wide", shape=SHAPE, dtype="float64")], "sum")
-    assert fuse_epilogues(before) is before
+def test_where_types_are_unknown_an_epilogue_ends_in_float32() -> None:
+    mask = unary("greater_scalar", conv(data(shape=None), "conv"), "mask", scalar=0.5)
+    assert names(fuse_epilogues(mask)) == ["conv", "mask"]
+    again = unary("cast", mask, "cast", dtype="float32")
+    assert names(fuse_epilogues(again)) == ["fused_conv_greater_cast_0"]
 
 
 def test_same_tensor_as_data_and_residual_is_one_input() -> None:

@@ -56,10 +56,10 @@ def network() -> tuple[Any, Any]:
 
 
 def with_host_step() -> tuple[engine.CompiledGraph, Array]:
-    """relu, then arctan, which has no kernel, then exp."""
+    """relu, then unwrap, which has no kernel, then exp."""
     x = make_variable("x")
     first = make_node("relu", "first", [x])
-    middle = make_node("arctan", "middle", [first[0]])
+    middle = make_node("unwrap", "middle", [first[0]])
     last = make_node("exp", "last", [middle[0]])
     data = np.random.default_rng(0).standard_normal((3, 5)).astype(np.float32)
     return engine.compile_graph(Graph([last[0]]), {}, {"x": TensorType.of(data)}), data
@@ -118,7 +118,13 @@ def test_steps_on_numpy_are_timed_too(threads: int) -> None:
     assert (middle.limit, middle.share_of_peak, middle.rate) == (None, None, "")
     with mx.profiler.profile():
         (outputs,) = run([data])
-    np.testing.assert_allclose(outputs, np.exp(np.arctan(np.maximum(data, 0))), rtol=1e-6)
+    assert middle.row[2] == "NumPy: unwrap"
+    note = "NumPy runs 1 of 3 steps, "
+    assert [line[: len(note)] for line in profile.footnotes() if "NumPy" in line] == [note]
+    assert "  step 1, middle (unwrap): no kernel computes this operator" in str(profile).splitlines()
+    told = [(s["numpy_operator"], s["numpy_reason"]) for s in profile.to_dict()["steps"]]
+    assert told == [(None, None), ("unwrap", "no kernel computes this operator"), (None, None)]
+    np.testing.assert_allclose(outputs, np.exp(np.unwrap(np.maximum(data, 0))), rtol=1e-6)
 
 
 def test_int8_networks_show_their_types(threads: int) -> None:
