@@ -30,7 +30,7 @@ PARTS = 24
 Fits = Callable[[Isa, int, int], bool]
 
 # A block of A's rows should stay in the second-level cache while the panels of B pass by.
-_CACHE_BYTES = 256 * 1024
+_CACHE_BYTES = 512 * 1024
 # Blocks of rows of one image whose weights are more than the cache holds; and how many times more bytes the weights of
 # such a step have than its data. Rows are read where they were written, weights by every thread.
 _ROW_BLOCKS = 4
