@@ -53,6 +53,9 @@ def _inputs(case: Case) -> list[Array]:
         arrays = [np.nan_to_num(a, nan=2, posinf=3, neginf=4) if a.dtype.kind == "f" else a for a in arrays]
         if case.op == "cast" and arrays[0].dtype.kind == "f" and np.dtype(case.attrs[0][1]).kind == "u":
             arrays = [np.abs(a) for a in arrays]
+    if case.op == "i0" and arrays[0].dtype.kind in "iu":
+        # NumPy's overflows before its result does.
+        arrays = [np.clip(a, 0, 80) for a in arrays]
     if case.attrs == (("scalar", 0.5),):
         # NumPy has a root of float32 and a power of float16, which differ there.
         arrays = [np.abs(a) for a in arrays]
