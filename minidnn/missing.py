@@ -23,18 +23,6 @@ _MARKS = "only mx.profiler.profile, set_config, start, stop, dumps and their lik
 _LATER = "it is not implemented"
 _STAGES = "quantization_stages returns the graph of every stage"
 
-_DETECTION = (
-    "bipartite_matching",
-    "box_decode",
-    "box_encode",
-    "box_iou",
-    "box_nms",
-    "multibox_detection",
-    "multibox_prior",
-    "multibox_target",
-    "roi_pooling",
-)
-
 MISSING: dict[str, dict[str, str]] = {
     "minidnn": {
         "amp": f"{_LATER}; compiled kernels compute in float32, and in int8 after quantize_net",
@@ -74,7 +62,6 @@ MISSING: dict[str, dict[str, str]] = {
         "probability": "mx.np.random and mx.npx.random draw from distributions",
     },
     "minidnn.gluon.metric": {"Torch": "it is mx.gluon.metric.Loss by another name"},
-    "minidnn.gluon.nn": dict.fromkeys(("DeformableConvolution", "ModulatedDeformableConvolution"), _LATER),
     "minidnn.image": {
         "Augmenter": _AUGMENT,
         "CreateAugmenter": _AUGMENT,
@@ -89,9 +76,6 @@ MISSING: dict[str, dict[str, str]] = {
         "scalar_poisson": "use numpy.random.Generator.poisson, and mx.np.array of its result",
         "tensor_poisson": "use numpy.random.Generator.poisson, and mx.np.array of its result",
         "ctc_loss": _TRAINING,
-        **dict.fromkeys(("cond", "foreach", "while_loop"), f"{_LATER}; use if, for and while in a block's forward"),
-        **dict.fromkeys(_DETECTION, f"{_LATER}; compute boxes by NumPy, outside of the network"),
-        **dict.fromkeys(("deformable_convolution", "modulated_deformable_convolution"), _LATER),
     },
     "minidnn.npx.image": {
         f"random_{what}": f"use mx.gluon.data.vision.transforms.Random{transform}"

@@ -26,6 +26,7 @@ __all__ = [
     "ISA",
     "LOG",
     "LOG_LEVELS",
+    "MAX_TRIPS",
     "MOST_THREADS",
     "MXNET_HOME",
     "NOTICES",
@@ -111,6 +112,12 @@ def quoted(value: object) -> str:
 
 def _count(text: str) -> int:
     if not re.fullmatch("[0-9]{1,9}", text) or not 1 <= int(text) <= MOST_THREADS:
+        raise ValueError(text)
+    return int(text)
+
+
+def _trips(text: str) -> int:
+    if not re.fullmatch("[0-9]{1,9}", text) or int(text) < 1:
         raise ValueError(text)
     return int(text)
 
@@ -248,6 +255,13 @@ TUNE = Setting(
     _SWITCH,
     _flag,
 )
+MAX_TRIPS = Setting(
+    "MINIDNN_MAX_TRIPS",
+    1024,
+    "how many iterations of a loop are written out while a network is traced (default: 1024)",
+    "a number from 1 to 999999999",
+    _trips,
+)
 
 SETTINGS: Sequence[Setting[Any]] = (
     NUM_THREADS,
@@ -263,6 +277,7 @@ SETTINGS: Sequence[Setting[Any]] = (
     CHECK_FINITE,
     WINOGRAD,
     TUNE,
+    MAX_TRIPS,
 )
 
 

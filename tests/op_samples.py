@@ -249,6 +249,37 @@ _OTHERS += [
     Sample("truncate_divide", _PAIR, dtypes=("int32", "int32")),
     Sample("truncate_divide_scalar", attrs={"scalar": 2}, dtypes=("int32",)),
 ]
+_DEFORMED: dict[str, Any] = {**_CONVOLUTION, "no_bias": True}
+_OTHERS += [
+    Sample("box_iou", (), ((3, 4), (5, 4))),
+    Sample("box_encode", ((4,), (4,), (4, 4), (2, 4)), ((4,), (4,))),
+    Sample("box_decode", ((4, 4),), ((1, 4, 4),)),
+    Sample("box_nms", ((4, 6),)),
+    Sample("bipartite_matching", ((4, 6),), attrs={"threshold": 0.2}),
+    Sample("multibox_prior", (), ((1, 4, 3, 3),), {"sizes": (0.5, 0.25)}),
+    Sample("multibox_target", (), ((1, 4, 4), (2, 3, 5), (2, 3, 4))),
+    Sample("multibox_detection", ((3, 4), (16,)), ((1, 4, 4),)),
+    Sample("bilinear_resize_2d", _IMAGE, attrs={"height": 9, "width": 4}),
+    Sample("upsampling", _IMAGE, attrs={"scale": 2, "sample_type": "nearest"}),
+    Sample("adaptive_avg_pooling_2d", _IMAGE, attrs={"output_size": (4, 2)}),
+    Sample("spatial_crop", _IMAGE, attrs={"h_w": (2, 3)}),
+    *(Sample(name, _IMAGE, attrs={"block_size": 2}) for name in ("depth_to_space", "space_to_depth")),
+    Sample("lrn", _IMAGE, attrs={"nsize": 3}),
+    Sample("grid_generator", ((6,),), attrs={"transform_type": "affine", "target_shape": (3, 4)}),
+    Sample("bilinear_sampler", ((4, 6, 6), (2, 3, 4))),
+    Sample("spatial_transformer", ((4, 6, 6), (6,)), attrs={"transform_type": "affine", "sampler_type": "bilinear"}),
+    Sample("deformable_convolution", (), ((1, 4, 6, 6), (1, 18, 4, 4), (8, 4, 3, 3)), _DEFORMED),
+    Sample(
+        "modulated_deformable_convolution", (), ((1, 4, 6, 6), (1, 18, 4, 4), (1, 9, 4, 4), (8, 4, 3, 3)), _DEFORMED
+    ),
+    Sample("full_like", attrs={"fill_value": 2}),
+    Sample("cast_like", _PAIR, dtypes=("float32", "int32")),
+    Sample("reduce_others", attrs={"kind": "mean", "axis": (0,)}),
+    Sample("broadcast_axis", ((1, 6),), attrs={"axis": (1,), "size": (3,)}),
+    Sample("broadcast_kept", ((1, 6),), attrs={"shape": (0, 3, 0)}),
+    Sample("dot_transposed", ((6,),), ((6, 3),)),
+    Sample("sequence_last", ((4, 6), ()), attrs={"use_sequence_length": True, "axis": 1}),
+]
 _SLIDING: dict[str, Any] = {"w": 1, "symmetric": True}
 _OTHERS += [
     Sample("interleaved_matmul_selfatt_qk", (), ((4, 2, 12),), {"heads": 2}),

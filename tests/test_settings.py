@@ -27,6 +27,7 @@ WRONG = {
     "MINIDNN_CHECK_FINITE": ["2", "maybe", "-1"],
     "MINIDNN_WINOGRAD": ["2", "never"],
     "MINIDNN_TUNE": ["2", "never"],
+    "MINIDNN_MAX_TRIPS": ["0", "-1", "x", "1.5"],
     "MINIDNN_LOG": ["1", "loud", "info,debug"],
     "MINIDNN_NOTICES": ["2", "never"],
 }

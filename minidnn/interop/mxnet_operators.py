@@ -91,6 +91,14 @@ RULES = {
         Rule("mish", "mish"),
         Rule("hard_sigmoid", "hard_sigmoid"),
         Rule("l2_normalization", "L2Normalization"),
+        Rule("max_roi_pool", renamed={"pooled_size": "pooled", "spatial_scale": "scale"}),
+        Rule("upsampling", backend={"workspace": "512"}),
+        Rule("bilinear_sampler", backend=_CUDNN),
+        Rule("spatial_transformer", backend=_CUDNN),
+        Rule("lrn", extra_outputs=1),
+        Rule("box_nms", extra_outputs=1),
+        Rule("deformable_convolution", backend={"workspace": "1024"}),
+        Rule("modulated_deformable_convolution", backend={"workspace": "1024", "im2col_step": "64"}),
         *(
             Rule(
                 f"random_{name}",

@@ -6,65 +6,18 @@ What MXNet 1 computed, these compute: ``sum`` over everything has the shape ``(1
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 from minidnn.errors import GraphError
+from minidnn.interop.mxnet_node import MxnetNode, Upgrade
+from minidnn.interop.mxnet_older import OLDER
 from minidnn.interop.mxnet_operators import rule_for, translate_attrs
-from minidnn.ir.graph import Entry, make_node
+from minidnn.ir.graph import Entry
 from minidnn.ir.json_format import Call
-from minidnn.ir.json_values import parse_literal
 
 __all__ = ["MXNET", "UPGRADES"]
 
 # Notes to MXNet's own executor, written without underscores by its first versions.
 _NOTES = frozenset({"ctx_group", "force_mirroring", "lr_mult", "mirror_stage", "wd_mult"})
-
-
-@dataclass(frozen=True)
-class _Node:
-    """A node of MXNet's on the way: its attributes can be asked for, and those nobody asked for are refused."""
-
-    op: str
-    name: str
-    attrs: dict[str, str]
-    inputs: Sequence[Entry]
-
-    def text(self, key: str, default: str) -> str:
-        return self.attrs.pop(key, default)
-
-    def flag(self, key: str) -> bool:
-        return self.text(key, "False").lower() in ("1", "true")
-
-    def ints(self, key: str, default: str = "()") -> tuple[int, ...]:
-        """Integers as a tuple; one alone counts as one."""
-        text = self.text(key, default)
-        value = parse_literal(text)
-        value = (value,) if type(value) is int else () if value is None else value
-        if isinstance(text, str) and text.startswith("["):
-            value = parse_literal(f"({text[1:-1]},)" if text[1:-1].strip(", ") else "()")
-        if not isinstance(value, tuple) or not all(type(n) is int for n in value):
-            raise GraphError(f"{self.op}: attribute {key!r} must be integers, got {text[:80]!a}")
-        return value
-
-    def drop(self, *keys: str) -> None:
-        """Pass over attributes that have no meaning at inference on a CPU."""
-        for key in keys:
-            self.attrs.pop(key, None)
-
-    def input(self, index: int = 0) -> Entry:
-        if index >= len(self.inputs):
-            raise GraphError(f"{self.op}: it has {len(self.inputs)} inputs, {index + 1} are needed")
-        return self.inputs[index]
-
-    def before(self, suffix: str, op: str, attrs: Mapping[str, Any], *inputs: Entry) -> Entry:
-        """A node that comes before the one that has the name."""
-        return make_node(op, f"{self.name}_{suffix}", inputs, attrs)[0]
-
-    def finish(self, op: str, attrs: Mapping[str, Any], *inputs: Entry) -> Call:
-        if self.attrs:
-            raise GraphError(f"{self.op}: attribute {next(iter(self.attrs))[:80]!a} is not supported")
-        return Call(op, attrs, inputs)
 
 
 class Dialect:
@@ -82,7 +35,7 @@ class Dialect:
         attrs = {key: value for key, value in attrs.items() if key not in _NOTES}
         upgrade = UPGRADES.get(op)
         if upgrade is not None and (upgrade.key is None or upgrade.key in attrs):
-            return upgrade.read(_Node(op, name, attrs, inputs))
+            return upgrade.read(MxnetNode(op, name, attrs, inputs))
         rule = rule_for(op)
         if rule is None:
             raise GraphError(f"unknown operator {op[:80]!a}")
@@ -95,21 +48,21 @@ MXNET = Dialect()
 # ---- the operators of MXNet 1 ---------------------------------------------------------------------
 
 
-def _softmax_output(node: _Node) -> Call:
+def _softmax_output(node: MxnetNode) -> Call:
     """The loss layer of MXNet 1: at inference a softmax; the label is not read."""
     channels, keep = node.flag("multi_output"), node.flag("preserve_shape")
     node.drop("grad_scale", "ignore_label", "use_ignore", "normalization", "out_grad", "smooth_alpha")
     return _softmax_over(node, 1 if channels else -1, whole=not (channels or keep))
 
 
-def _softmax_activation(node: _Node) -> Call:
+def _softmax_activation(node: MxnetNode) -> Call:
     mode = node.text("mode", "instance")
     if mode not in ("instance", "channel"):
         raise GraphError(f"{node.op}: mode must be instance or channel, got {mode[:80]!a}")
     return _softmax_over(node, 1 if mode == "channel" else -1, whole=mode == "instance")
 
 
-def _softmax_over(node: _Node, axis: int, whole: bool) -> Call:
+def _softmax_over(node: MxnetNode, axis: int, whole: bool) -> Call:
     """A softmax along an axis, or over all that belongs to one element of the batch."""
     data = node.input()
     if not whole:
@@ -118,7 +71,7 @@ def _softmax_over(node: _Node, axis: int, whole: bool) -> Call:
     return node.finish("reshape_like", {}, node.before("softmax", "softmax", {"axis": -1}, flat), data)
 
 
-def _reshape(node: _Node) -> Call:
+def _reshape(node: MxnetNode) -> Call:
     """The codes 0, -1, -2, -3, -4 of MXNet 1 are -2, -1, -4, -5, -6 of npx.reshape."""
     codes = {0: -2, -1: -1, -2: -4, -3: -5, -4: -6}
     shape = node.ints("shape")
@@ -137,11 +90,11 @@ def _reshape(node: _Node) -> Call:
     return node.finish("npx_reshape", {"newshape": tuple(newshape), "reverse": reverse}, node.input())
 
 
-def _reduction(op: str) -> Callable[[_Node], Call]:
-    def read(node: _Node) -> Call:
+def _reduction(op: str) -> Callable[[MxnetNode], Call]:
+    def read(node: MxnetNode) -> Call:
         axis, keepdims = node.ints("axis"), node.flag("keepdims")
-        if node.flag("exclude"):
-            raise GraphError(f"{node.op}: attribute 'exclude' is not supported")
+        if node.flag("exclude") and axis:
+            return node.finish("reduce_others", {"kind": op, "axis": axis, "keepdims": keepdims}, node.input())
         if axis or keepdims:
             return node.finish(op, {"axis": axis or None, "keepdims": keepdims}, node.input())
         return node.finish("reshape", {"newshape": (1,)}, node.before("all", op, {}, node.input()))
@@ -149,18 +102,20 @@ def _reduction(op: str) -> Callable[[_Node], Call]:
     return read
 
 
-def _arg_reduction(op: str) -> Callable[[_Node], Call]:
-    def read(node: _Node) -> Call:
+def _arg_reduction(op: str) -> Callable[[MxnetNode], Call]:
+    def read(node: MxnetNode) -> Call:
         axis, keepdims = node.ints("axis"), node.flag("keepdims")
-        if len(axis) != 1:
+        if len(axis) > 1:
             raise GraphError(f"{node.op}: only one axis is supported, got {axis}")
-        index = node.before("index", op, {"axis": axis[0], "keepdims": keepdims}, node.input())
+        index = node.before("index", op, {"axis": axis[0] if axis else None, "keepdims": keepdims}, node.input())
+        if not axis and not keepdims:
+            index = node.before("all", "reshape", {"newshape": (1,)}, index)
         return node.finish("cast", {"dtype": "float32"}, index)
 
     return read
 
 
-def _add_n(node: _Node) -> Call:
+def _add_n(node: MxnetNode) -> Call:
     node.drop("num_args")
     total = node.input()
     for i, term in enumerate(node.inputs[1:-1], 1):
@@ -170,13 +125,13 @@ def _add_n(node: _Node) -> Call:
     return node.finish("add", {}, total, node.inputs[-1])
 
 
-def _slice_channel(node: _Node) -> Call:
+def _slice_channel(node: MxnetNode) -> Call:
     sections = node.text("num_outputs", "1")
     axis, squeeze = node.text("axis", "1"), node.flag("squeeze_axis")
     return node.finish("split", {"sections": sections, "axis": axis, "squeeze_axis": squeeze}, node.input())
 
 
-def _pad(node: _Node) -> Call:
+def _pad(node: MxnetNode) -> Call:
     width = node.ints("pad_width")
     if len(width) % 2:
         raise GraphError(f"{node.op}: 'pad_width' must be pairs, got {width}")
@@ -185,35 +140,26 @@ def _pad(node: _Node) -> Call:
     return node.finish("pad", {"pad_width": pairs, "mode": mode, "constant_values": value}, node.input())
 
 
-def _up_sampling(node: _Node) -> Call:
-    kind, scale = node.text("sample_type", "nearest"), node.text("scale", "1")
-    node.drop("workspace", "num_args", "num_filter", "multi_input_mode")
-    if kind != "nearest" or len(node.inputs) != 1:
-        raise GraphError(f"{node.op}: only sample_type nearest of one input is supported, got {kind[:80]!a}")
-    rows = node.before("rows", "repeat", {"repeats": scale, "axis": 2}, node.input())
-    return node.finish("repeat", {"repeats": scale, "axis": 3}, rows)
-
-
-def _transpose(node: _Node) -> Call:
+def _transpose(node: MxnetNode) -> Call:
     return node.finish("transpose", {"axes": node.ints("axes") or None}, node.input())
 
 
-def _broadcast_to(node: _Node) -> Call:
+def _broadcast_to(node: MxnetNode) -> Call:
     shape = node.ints("shape")
     if 0 in shape:
-        raise GraphError(f"{node.op}: zeros in 'shape', sizes that are kept, are not supported, got {shape}")
+        return node.finish("broadcast_kept", {"shape": shape}, node.input())
     return node.finish("broadcast_to", {"shape": shape}, node.input())
 
 
-def _concat_parameters(node: _Node) -> Call:
+def _concat_parameters(node: MxnetNode) -> Call:
     """Of recurrent layers: vectors one after the other."""
     axis = node.text("dim", "1")
     node.drop("num_args")
     return node.finish("concatenate", {"num_args": len(node.inputs), "axis": axis}, *node.inputs)
 
 
-def _filled(value: float) -> Callable[[_Node], Call]:
-    def read(node: _Node) -> Call:
+def _filled(value: float) -> Callable[[MxnetNode], Call]:
+    def read(node: MxnetNode) -> Call:
         node.drop("ctx")
         return node.finish(
             "full", {"shape": node.ints("shape"), "dtype": node.text("dtype", "float32"), "value": value}
@@ -222,7 +168,7 @@ def _filled(value: float) -> Callable[[_Node], Call]:
     return read
 
 
-def _recurrent(node: _Node) -> Call:
+def _recurrent(node: MxnetNode) -> Call:
     """Layers whose states to begin with may be numbers for the batch that was traced, or an unknown one."""
     attrs = dict(node.attrs)
     node.drop(*attrs)
@@ -231,7 +177,7 @@ def _recurrent(node: _Node) -> Call:
     return node.finish("rnn", attrs, data, node.input(1), *states)
 
 
-def _for_any_batch(node: _Node, number: int, state: Entry, data: Entry) -> Entry:
+def _for_any_batch(node: MxnetNode, number: int, state: Entry, data: Entry) -> Entry:
     made = state.node
     if made.op_name != "full" or len(made.attrs.shape) != 3:
         return state
@@ -240,49 +186,37 @@ def _for_any_batch(node: _Node, number: int, state: Entry, data: Entry) -> Entry
     return node.before(f"state{number}", "broadcast_like", {"lhs_axes": (1,), "rhs_axes": (1,)}, one, data)
 
 
-def _cast(node: _Node) -> Call:
+def _cast(node: MxnetNode) -> Call:
     return node.finish("cast", {"dtype": node.text("dtype", "")}, node.input())
 
 
-@dataclass(frozen=True)
-class _Upgrade:
-    """How an operator of MXNet 1 is read, and of which of our operators it is made.
-
-    `key`: an attribute that only MXNet's node has, where our own operator has the same name.
-    """
-
-    read: Callable[[_Node], Call]
-    meaning: str
-    key: str | None = None
-
-
-def _reductions() -> dict[str, _Upgrade]:
+def _reductions() -> dict[str, Upgrade]:
     names = {"sum_axis": "sum", "max_axis": "max", "min_axis": "min"}
-    names |= {op: op for op in ("sum", "mean", "prod", "max", "min")}
-    return {name: _Upgrade(_reduction(op), f"{op}, without axis of shape (1,)") for name, op in names.items()}
+    names |= {op: op for op in ("sum", "mean", "prod", "max", "min", "nansum")}
+    return {name: Upgrade(_reduction(op), f"{op}, without axis of shape (1,)") for name, op in names.items()}
 
 
-UPGRADES: dict[str, _Upgrade] = {
-    "SoftmaxOutput": _Upgrade(_softmax_output, "softmax; the label is not read"),
-    "Softmax": _Upgrade(_softmax_output, "softmax; the label is not read"),
-    "SoftmaxActivation": _Upgrade(_softmax_activation, "softmax"),
-    "Reshape": _Upgrade(_reshape, "npx_reshape"),
-    "reshape": _Upgrade(_reshape, "npx_reshape", "shape"),
+UPGRADES: dict[str, Upgrade] = {
+    "SoftmaxOutput": Upgrade(_softmax_output, "softmax; the label is not read"),
+    "Softmax": Upgrade(_softmax_output, "softmax; the label is not read"),
+    "SoftmaxActivation": Upgrade(_softmax_activation, "softmax"),
+    "Reshape": Upgrade(_reshape, "npx_reshape"),
+    "reshape": Upgrade(_reshape, "npx_reshape", "shape"),
     **_reductions(),
-    "argmax": _Upgrade(_arg_reduction("argmax"), "argmax, cast to float32"),
-    "argmin": _Upgrade(_arg_reduction("argmin"), "argmin, cast to float32"),
-    "add_n": _Upgrade(_add_n, "add"),
-    "ElementWiseSum": _Upgrade(_add_n, "add"),
-    "SliceChannel": _Upgrade(_slice_channel, "split"),
-    "split": _Upgrade(_slice_channel, "split", "num_outputs"),
-    "Pad": _Upgrade(_pad, "pad"),
-    "pad": _Upgrade(_pad, "pad"),
-    "UpSampling": _Upgrade(_up_sampling, "repeat"),
-    "transpose": _Upgrade(_transpose, "transpose"),
-    "broadcast_to": _Upgrade(_broadcast_to, "broadcast_to"),
-    **dict.fromkeys(("_npi_zeros", "_zeros"), _Upgrade(_filled(0.0), "full")),
-    **dict.fromkeys(("_npi_ones", "_ones"), _Upgrade(_filled(1.0), "full")),
-    **dict.fromkeys(("RNN", "_npx_rnn"), _Upgrade(_recurrent, "rnn; states that are made are for any batch")),
-    "_rnn_param_concat": _Upgrade(_concat_parameters, "concatenate"),
-    "amp_cast": _Upgrade(_cast, "cast"),
+    "argmax": Upgrade(_arg_reduction("argmax"), "argmax, cast to float32"),
+    "argmin": Upgrade(_arg_reduction("argmin"), "argmin, cast to float32"),
+    "add_n": Upgrade(_add_n, "add"),
+    "ElementWiseSum": Upgrade(_add_n, "add"),
+    "SliceChannel": Upgrade(_slice_channel, "split"),
+    "split": Upgrade(_slice_channel, "split", "num_outputs"),
+    "Pad": Upgrade(_pad, "pad"),
+    "pad": Upgrade(_pad, "pad"),
+    "transpose": Upgrade(_transpose, "transpose"),
+    "broadcast_to": Upgrade(_broadcast_to, "broadcast_to"),
+    **dict.fromkeys(("_npi_zeros", "_zeros"), Upgrade(_filled(0.0), "full")),
+    **dict.fromkeys(("_npi_ones", "_ones"), Upgrade(_filled(1.0), "full")),
+    **dict.fromkeys(("RNN", "_npx_rnn"), Upgrade(_recurrent, "rnn; states that are made are for any batch")),
+    "_rnn_param_concat": Upgrade(_concat_parameters, "concatenate"),
+    "amp_cast": Upgrade(_cast, "cast"),
+    **OLDER,
 }

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 
 from minidnn.errors import GraphError
-from minidnn.ir.graph import Entry, Graph, Node
+from minidnn.ir.graph import Entry, Graph, Node, make_node, make_variable
 from minidnn.lowering.anchor import Anchor
 from minidnn.lowering.attention import lower_attention
 from minidnn.lowering.builder import Builder
@@ -256,7 +256,21 @@ def _lower_node(builder: Builder, node: Node, inputs: Sequence[Value]) -> list[V
         value = builder.attempt(lambda: lower_elementwise(builder, node.name, [node], outside, types[0]))
         if value is not None:
             return [value, *_known_scales(builder, node, types)]
+    if node.op is not None and node.op.expansion is not None:
+        return _lower_expanded(builder, node, inputs)
     return lower_host(builder, node, inputs, types, why_on_host(node.op_name, [v.type for v in inputs]))
+
+
+def _lower_expanded(builder: Builder, node: Node, inputs: Sequence[Value]) -> list[Value]:
+    """An operation by those that it is made of for inputs of these types."""
+    assert node.op is not None and node.op.expansion is not None
+    parts, outputs = node.op.expansion(node.attrs, [v.type for v in inputs])
+    values = list(inputs)
+    for part in parts:
+        variables = [make_variable(f"input{i}") for i in part.inputs]
+        made = make_node(part.op, f"{node.name}/{part.suffix}", variables, part.attrs)
+        values += _lower_node(builder, made, [values[i] for i in part.inputs])
+    return [values[i] for i in outputs]
 
 
 def _rules(op_name: str) -> list[Rule]:

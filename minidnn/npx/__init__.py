@@ -16,6 +16,8 @@ from minidnn.device import (
 )
 from minidnn.missing import raising
 from minidnn.npx import (
+    control_flow,
+    detection,
     files,
     functions,
     image,
@@ -28,7 +30,10 @@ from minidnn.npx import (
     random,
     recurrent,
     transformer,
+    vision,
 )
+from minidnn.npx.control_flow import *  # noqa: F403
+from minidnn.npx.detection import *  # noqa: F403
 from minidnn.npx.files import *  # noqa: F403
 from minidnn.npx.functions import *  # noqa: F403
 from minidnn.npx.interchange import *  # noqa: F403
@@ -39,6 +44,7 @@ from minidnn.npx.operators import *  # noqa: F403
 from minidnn.npx.quantized import *  # noqa: F403
 from minidnn.npx.recurrent import *  # noqa: F403
 from minidnn.npx.transformer import *  # noqa: F403
+from minidnn.npx.vision import *  # noqa: F403
 from minidnn.random import seed
 from minidnn.util import is_np_array, is_np_default_dtype, is_np_shape, reset_np, set_np, set_np_default_dtype
 
@@ -68,6 +74,8 @@ __all__ = [
     "waitall",
 ]
 
+__all__ += control_flow.__all__
+__all__ += detection.__all__
 __all__ += files.__all__
 __all__ += functions.__all__
 __all__ += interchange.__all__
@@ -78,6 +86,7 @@ __all__ += operators.__all__
 __all__ += quantized.__all__
 __all__ += recurrent.__all__
 __all__ += transformer.__all__
+__all__ += vision.__all__
 
 
 if not TYPE_CHECKING:  # with it, mypy would take every name for one that is there

@@ -111,12 +111,6 @@ def slice_channel(data: Any, num_outputs: int, axis: int = 1, squeeze_axis: bool
     return list(parts) if isinstance(parts, tuple) else parts
 
 
-def _time_first(op: str, x: ndarray, axis: int) -> ndarray:
-    if axis not in (0, 1):
-        raise OpError(f"{op}: axis must be 0 or 1, got {axis}")
-    return x if axis == 0 else x.swapaxes(0, 1)
-
-
 def sequence_last(data: Any, sequence_length: Any = None, use_sequence_length: bool = False, axis: int = 0) -> ndarray:
     """The last element of each sequence.
 
@@ -129,14 +123,11 @@ def sequence_last(data: Any, sequence_length: Any = None, use_sequence_length: b
     Returns:
         ``(batch, ...)``.
     """
-    x = _time_first("sequence_last", as_array(data), axis)
-    if not use_sequence_length:
-        return x[-1]
-    if sequence_length is None:
+    if use_sequence_length and sequence_length is None:
         raise OpError("sequence_last: sequence_length is missing")
-    last = as_array(sequence_length) - 1
-    index = last.reshape((-1, *(1,) * (x.ndim - 2))).broadcast_to(x.shape[1:])
-    return dispatch.invoke_one("pick", x, index, axis=0)
+    lengths = [as_array(sequence_length)] if use_sequence_length else []
+    attrs = {"use_sequence_length": use_sequence_length, "axis": axis}
+    return dispatch.invoke_one("sequence_last", as_array(data), *lengths, **attrs)
 
 
 def sequence_reverse(

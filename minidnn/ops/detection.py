@@ -142,6 +142,7 @@ register(
         _max_roi_pool,
         ("data", "rois"),
         attrs=(Attr("pooled", "ints", low=1), Attr("scale", "float", 1.0)),
+        mxnet=("ROIPooling", "_npx_roi_pooling"),
     )
 )
 

@@ -49,3 +49,12 @@ def test_a_record_file_is_measured(tmp_path: Path) -> None:
     write_record(tmp_path / "val.rec", images=2)
     found = accuracies(run("accuracy.py", "val.rec", "--batch-size=1", "--calibrate=1", cwd=tmp_path))
     assert [name for name, _, _ in found] == LINES
+
+
+def test_networks_that_detect_and_segment_run_three_ways(tmp_path: Path) -> None:
+    lines = run("detection.py", "--size=48", cwd=tmp_path)
+    names = ["ssd", "yolo", "segmentation"]
+    kinds = ["float32", "fused", "int8"]
+    assert [line.split()[:2] for line in lines] == [[name, kind] for name in names for kind in kinds]
+    assert all("at most 0.00" in line for line in lines[1::3])
+    assert all(int(re.findall(r"\d+", line[22:])[0]) > 0 for line in lines)

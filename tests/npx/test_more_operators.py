@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from npx_helpers import Net, both
 
 import minidnn as mx
 from minidnn.errors import DataError, OpError, TypeMismatchError
@@ -18,26 +19,6 @@ X = np.random.default_rng(5).normal(size=(2, 3, 4)).astype(np.float32)
 
 def ours(x):
     return mx.np.array(x, dtype=np.asarray(x).dtype)
-
-
-class Net(nn.HybridBlock):
-    def __init__(self, function):
-        super().__init__()
-        self.function = function
-
-    def forward(self, *args):
-        return self.function(*args)
-
-
-def both(function, *args):
-    """The result, which is the same eagerly and compiled."""
-    want = function(*args)
-    net = Net(function)
-    net.hybridize()
-    got = net(*args)
-    for g, w in zip(got if isinstance(got, list) else [got], want if isinstance(want, list) else [want], strict=True):
-        np.testing.assert_allclose(g.asnumpy(), w.asnumpy(), rtol=1e-6)
-    return want
 
 
 def test_batch_norm_under_other_names():

@@ -8,6 +8,7 @@ from minidnn.gluon.block import Block, HybridBlock, SymbolBlock
 from minidnn.gluon.nn.activations import ELU, GELU, SELU, Activation, LeakyReLU, PReLU, SiLU, Swish
 from minidnn.gluon.nn.basic_layers import Dense, Dropout, Embedding, HybridLambda, Identity, Lambda
 from minidnn.gluon.nn.convolution import Conv1D, Conv1DTranspose, Conv2D, Conv2DTranspose, Conv3D, Conv3DTranspose
+from minidnn.gluon.nn.deformable import DeformableConvolution, ModulatedDeformableConvolution
 from minidnn.gluon.nn.normalization import BatchNorm, BatchNormReLU, GroupNorm, InstanceNorm, LayerNorm, SyncBatchNorm
 from minidnn.gluon.nn.pooling import (
     AvgPool1D,
@@ -45,6 +46,7 @@ __all__ = [
     "Conv2DTranspose",
     "Conv3D",
     "Conv3DTranspose",
+    "DeformableConvolution",
     "Dense",
     "Dropout",
     "Embedding",
@@ -68,6 +70,7 @@ __all__ = [
     "MaxPool1D",
     "MaxPool2D",
     "MaxPool3D",
+    "ModulatedDeformableConvolution",
     "PReLU",
     "PixelShuffle1D",
     "PixelShuffle2D",
