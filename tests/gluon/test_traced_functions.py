@@ -294,7 +294,104 @@ def _image(x: Any) -> Any:
 _RNN: dict[str, Any] = {"state_size": 3, "num_layers": 1}
 _ENDS: dict[str, Any] = {**_RNN, "use_sequence_length": True, "state_outputs": True}
 
+
+def _boxes(x: Any) -> Any:
+    """Corners (N, 4): the second is right of and below the first."""
+    return np.concatenate([x[:, :2], x[:, :2] + 1 + x[:, 2:]], axis=1)
+
+
+def _grid(x: Any) -> Any:
+    """Where to read, (1, 2, 2, 3), between -1 and 1."""
+    return np.tanh(x.reshape((1, 2, 2, 3)))
+
+
+_SLIDING: dict[str, Any] = {"w": 1, "symmetric": True}
+
+
+def _scores(x: Any) -> Any:
+    """Of a sliding window of three keys: (batch, length, heads, 3)."""
+    return npx.sldwin_atten_score(x.reshape((1, 3, 1, 4)), x.reshape((1, 3, 1, 4)), np.ones(1, "int32"), **_SLIDING)
+
+
 NPX: dict[str, list[Forward]] = {
+    "adaptive_avg_pooling_2d": [lambda x, n: npx.adaptive_avg_pooling_2d(_image(x), (2, 1))],
+    "attention": [
+        lambda x, n: npx.attention(x[None], x[None] + 1, x[None] * 2),
+        lambda x, n: npx.attention(x[None], x[None] + 1, x[None] * 2, causal=True, scale=0.5),
+    ],
+    "bilinear_resize_2d": [lambda x, n: npx.bilinear_resize_2d(_image(x), height=4, width=5)],
+    "bilinear_sampler": [lambda x, n: npx.bilinear_sampler(_image(x), _grid(x))],
+    "bipartite_matching": [lambda x, n: npx.bipartite_matching(x, 0.1)],
+    "box_decode": [lambda x, n: npx.box_decode(x[None], _boxes(x)[None], format="corner")],
+    "box_encode": [
+        lambda x, n: npx.box_encode(
+            np.ones((1, 3)), np.zeros((1, 3)), _boxes(x)[None], _boxes(x + 1)[None], np.zeros(4), np.ones(4)
+        )
+    ],
+    "box_iou": [lambda x, n: npx.box_iou(_boxes(x), _boxes(x + 0.5))],
+    "box_nms": [
+        lambda x, n: npx.box_nms(np.concatenate([np.ones((3, 1)), x[:, :1], _boxes(x)], axis=1), coord_start=2)
+    ],
+    "cond": [lambda x, n: npx.cond(np.ones(1), lambda: x + 1, lambda: x - 1)],
+    "deformable_convolution": [
+        lambda x, n: npx.deformable_convolution(
+            _image(x), np.ones((1, 2, 6, 1)) / 3, np.ones((1, 2, 1, 1)), kernel=(1, 1), num_filter=1, no_bias=True
+        )
+    ],
+    "modulated_deformable_convolution": [
+        lambda x, n: npx.modulated_deformable_convolution(
+            _image(x),
+            np.ones((1, 2, 6, 1)) / 3,
+            np.ones((1, 1, 6, 1)) / 2,
+            np.ones((1, 2, 1, 1)),
+            kernel=(1, 1),
+            num_filter=1,
+            no_bias=True,
+        )
+    ],
+    "depth_to_space": [lambda x, n: npx.depth_to_space(x.reshape((1, 4, 1, 3)), 2)],
+    "space_to_depth": [lambda x, n: npx.space_to_depth(x.reshape((1, 1, 2, 6)), 2)],
+    "div_sqrt_dim": [lambda x, n: npx.div_sqrt_dim(x)],
+    "foreach": [lambda x, n: npx.foreach(lambda row, total: (row * 2 + total, total + row), x, np.zeros(4))],
+    "while_loop": [
+        lambda x, n: npx.while_loop(lambda a, i: i < 3, lambda a, i: (a * 2, [a + 1, i + 1]), [x, np.zeros(1)], 5)
+    ],
+    "grid_generator": [lambda x, n: npx.grid_generator(x[:2, :3].reshape((1, 6)), "affine", (2, 3))],
+    "spatial_transformer": [
+        lambda x, n: npx.spatial_transformer(_image(x), np.tanh(x[:2, :3]).reshape((1, 6)), (2, 3))
+    ],
+    "interleaved_matmul_selfatt_qk": [lambda x, n: npx.interleaved_matmul_selfatt_qk(x.reshape((2, 1, 6)), 2)],
+    "interleaved_matmul_selfatt_valatt": [
+        lambda x, n: npx.interleaved_matmul_selfatt_valatt(x.reshape((2, 1, 6)), np.ones((2, 2, 2)) / 2, 2)
+    ],
+    "interleaved_matmul_encdec_qk": [
+        lambda x, n: npx.interleaved_matmul_encdec_qk(x[:, :2].reshape((3, 1, 2)), x.reshape((3, 1, 4)), 2)
+    ],
+    "interleaved_matmul_encdec_valatt": [
+        lambda x, n: npx.interleaved_matmul_encdec_valatt(x.reshape((3, 1, 4)), np.ones((2, 3, 3)) / 3, 2)
+    ],
+    "lrn": [lambda x, n: npx.lrn(_image(x), nsize=3)],
+    "multibox_detection": [
+        lambda x, n: npx.multibox_detection(
+            npx.softmax(x[:2, :3])[None], np.zeros((1, 12)), _boxes(x)[None] / 4, threshold=0.1
+        )
+    ],
+    "multibox_prior": [lambda x, n: npx.multibox_prior(_image(x), sizes=(0.5, 0.25), ratios=(1, 2))],
+    "multibox_target": [
+        lambda x, n: npx.multibox_target(
+            _boxes(x)[None] / 4, np.array([[[0, 0.1, 0.1, 0.9, 0.9]]]), np.zeros((1, 2, 3))
+        )
+    ],
+    "roi_align": [lambda x, n: npx.roi_align(_image(x), np.array([[0, 0, 0, 2, 2]], dtype="float32"), (2, 2), 1.0, 2)],
+    "roi_pooling": [lambda x, n: npx.roi_pooling(_image(x), np.array([[0, 0, 0, 2, 2]], dtype="float32"), (2, 2), 1.0)],
+    "sldwin_atten_score": [lambda x, n: _scores(x)],
+    "sldwin_atten_context": [
+        lambda x, n: npx.sldwin_atten_context(_scores(x), x.reshape((1, 3, 1, 4)), np.ones(1, "int32"), **_SLIDING)
+    ],
+    "sldwin_atten_mask_like": [
+        lambda x, n: npx.sldwin_atten_mask_like(_scores(x), np.ones(1, "int32"), np.full((1,), 2, "int32"), **_SLIDING)
+    ],
+    "upsampling": [lambda x, n: npx.upsampling(_image(x), scale=2, sample_type="nearest")],
     **{name: [lambda x, n, name=name: getattr(npx, name)(x)] for name in NPX_UNARY},
     "activation": [lambda x, n: npx.activation(x - 0.5, "relu")],
     "batch_norm_with_relu": [lambda x, n: npx.batch_norm_with_relu(_image(x), *(np.ones(2) for _ in range(4)))],
