@@ -280,6 +280,34 @@ _OTHERS += [
     Sample("dot_transposed", ((6,),), ((6, 3),)),
     Sample("sequence_last", ((4, 6), ()), attrs={"use_sequence_length": True, "axis": 1}),
 ]
+_RANGE = ((1,), (1,))
+_OTHERS += [
+    Sample("mxnet_quantize", others=_RANGE),
+    Sample("mxnet_quantize_v2", attrs={"min_calib_range": 0.0, "max_calib_range": 1.0}),
+    Sample("mxnet_dequantize", others=_RANGE, dtypes=("int8",)),
+    Sample("mxnet_requantize", others=_RANGE, attrs={"min_calib_range": 0, "max_calib_range": 1}, dtypes=("int32",)),
+    Sample("mxnet_quantized_act", others=_RANGE, attrs={"act_type": "relu"}, dtypes=("int8",)),
+    Sample("mxnet_quantized_pooling", _IMAGE, _RANGE, {"kernel": (2, 2)}, ("int8",)),
+    Sample("mxnet_quantized_flatten", others=_RANGE, dtypes=("int8",)),
+    Sample("mxnet_quantized_transpose", others=_RANGE, attrs={"axes": (0, 2, 1)}, dtypes=("int8",)),
+    Sample("mxnet_quantized_reshape", others=_RANGE, attrs={"newshape": (-2, -1)}, dtypes=("int8",)),
+    Sample(
+        "mxnet_quantized_conv",
+        _IMAGE,
+        ((8, 4, 3, 3), (8,), *_RANGE, *_RANGE, *_RANGE),
+        _CONVOLUTION,
+        ("uint8", "int8", "int8"),
+    ),
+    Sample(
+        "mxnet_quantized_fully_connected",
+        ((4, 6),),
+        ((5, 24), *_RANGE, *_RANGE),
+        {"num_hidden": 5, "no_bias": True},
+        ("int8", "int8"),
+    ),
+    Sample("mxnet_quantized_add", _PAIR, (*_RANGE, *_RANGE), dtypes=("int8", "int8")),
+    Sample("mxnet_quantized_concat", _PAIR, (*_RANGE, *_RANGE), {"num_args": 2}, ("int8", "uint8")),
+]
 _SLIDING: dict[str, Any] = {"w": 1, "symmetric": True}
 _OTHERS += [
     Sample("interleaved_matmul_selfatt_qk", (), ((4, 2, 12),), {"heads": 2}),

@@ -43,6 +43,11 @@ INTENDED = {
     ("npx", "deconvolution", "kernel"): _UNSET,
     ("npx", "deconvolution", "num_filter"): _UNSET,
     ("npx", "deconvolution", "no_bias"): "numpy_extension/_op.py: False; src/operator/nn/deconvolution-inl.h: True",
+    **{
+        ("npx", op, name): _UNSET if name in ("kernel", "num_filter") else _NONE
+        for op in ("deformable_convolution", "modulated_deformable_convolution")
+        for name in ("kernel", "stride", "dilate", "pad", "num_filter")
+    },
     ("npx", "dropout", "axes"): _NONE,
     ("npx", "embedding", "input_dim"): _GIVEN,
     ("npx", "embedding", "output_dim"): _GIVEN,
@@ -91,7 +96,10 @@ INTENDED = {
     ("ndarray", "transpose", "axes"): "it is ``*axes``, which may be none",
 }
 # Functions of the same name as an operator that mean something else.
-ANOTHER = {("npx", "requantize"): "MXNet's, of a range instead of a scale"}
+ANOTHER = {
+    ("npx", "requantize"): "MXNet's, of a range instead of a scale",
+    ("npx", "roi_align"): "MXNet's, of regions that begin with their sample",
+}
 PLACES = {"npx": mx.npx, "np": mx.np, "ndarray": mx.np.ndarray}
 
 

@@ -173,6 +173,34 @@ def _same(op: str, **attrs: Any) -> Read:
     return read
 
 
+# Attributes of layers that have no meaning at inference on a CPU.
+_BACKEND = ("cudnn_off", "cudnn_tune", "workspace")
+
+
+def _quantized(op: str) -> Read:
+    """An operator of a graph that MXNet quantized: `minidnn.ops.triples`."""
+
+    def read(node: MxnetNode) -> Call:
+        node.drop(*_BACKEND)
+        return _same(op)(node)
+
+    return read
+
+
+_QUANTIZED = {
+    "quantize": "quantize",
+    "quantize_v2": "quantize_v2",
+    "dequantize": "dequantize",
+    "requantize": "requantize",
+    "quantized_act": "quantized_act",
+    "quantized_pooling": "quantized_pooling",
+    "quantized_flatten": "quantized_flatten",
+    "quantized_transpose": "quantized_transpose",
+    "quantized_conv": "quantized_conv",
+    "quantized_fully_connected": "quantized_fully_connected",
+    "quantized_elemwise_add": "quantized_add",
+    "quantized_concat": "quantized_concat",
+}
 _COMPARISONS = {
     "equal": ("equal",),
     "not_equal": ("not_equal",),
@@ -234,4 +262,8 @@ OLDER: dict[str, Upgrade] = {
     **dict.fromkeys(("_mod", "_Mod"), Upgrade(_same("mod"), "mod")),
     "_div": Upgrade(_same("true_divide"), "true_divide"),
     "_grad_add": Upgrade(_same("add"), "add"),
+    **{
+        f"_contrib_{theirs}": Upgrade(_quantized(f"mxnet_{ours}"), "integers and their range")
+        for theirs, ours in _QUANTIZED.items()
+    },
 }

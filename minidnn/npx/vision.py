@@ -56,8 +56,8 @@ def bilinear_resize_2d(
 def upsampling(
     *data: Any,
     scale: int,
-    sample_type: str,
     num_filter: int = 0,
+    sample_type: str,
     multi_input_mode: str = "concat",
     num_args: int = 1,
     workspace: int = 512,
@@ -68,8 +68,8 @@ def upsampling(
         data: ``(N, C, H, W)``; with ``nearest`` several, all brought to the size of the first one's result; with
             ``bilinear`` the picture and weights ``(C, 1, k, k)``, k being ``2 * scale - scale % 2``.
         scale: how many times.
-        sample_type: ``nearest`` or ``bilinear``.
         num_filter: channels of ``bilinear``; found from the data.
+        sample_type: ``nearest`` or ``bilinear``.
         multi_input_mode: whether several are joined along the channels (``concat``) or added (``sum``).
         num_args, workspace: ignored.
     """

@@ -37,6 +37,7 @@ from minidnn.ops import (
     shape,
     slicing,
     sorting,
+    triples,
 )
 from minidnn.ops.registry import Attr, Attrs, Op, TensorType, get_op, list_ops, register
 
@@ -82,4 +83,5 @@ __all__ = [
     "shape",
     "slicing",
     "sorting",
+    "triples",
 ]

@@ -319,8 +319,8 @@ register_composed(
     ("data", "loc"),
     (
         _TARGET,
-        Attr("transform_type", "str", choices=("affine",)),
-        Attr("sampler_type", "str", choices=("bilinear",)),
+        Attr("transform_type", "str", "affine", choices=("affine",)),
+        Attr("sampler_type", "str", "bilinear", choices=("bilinear",)),
     ),
     mxnet=("SpatialTransformer", "_npx_spatial_transformer"),
 )

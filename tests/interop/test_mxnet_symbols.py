@@ -183,6 +183,67 @@ def test_operators_of_several_inputs_compute_what_they_did(
     np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-5)
 
 
+def integers(x: Array, largest: float, limit: int = 127) -> Array:
+    """Nearest integers, halves away from zero."""
+    scaled = x * (limit / largest)
+    return np.clip(np.sign(scaled) * np.floor(np.abs(scaled) + 0.5), -limit if limit == 127 else 0, limit)
+
+
+def quantized_network() -> str:
+    """A convolution, a rectifier, pooling, a join, a sum and a dense layer, as MXNet's quantize_model wrote them."""
+    names = ("x", "w", "b", "w_min", "w_max", "b_min", "b_max", "fc", "fc_min", "fc_max")
+    nodes: list[dict[str, Any]] = [{"op": "null", "name": name, "inputs": []} for name in names]
+
+    def add(op: str, attrs: dict[str, str], inputs: list[tuple[int, int]]) -> int:
+        nodes.append({"op": op, "name": f"n{len(nodes)}", "attrs": attrs, "inputs": [[i, k, 0] for i, k in inputs]})
+        return len(nodes) - 1
+
+    def whole(node: int) -> list[tuple[int, int]]:
+        return [(node, k) for k in range(3)]
+
+    ranges = {"min_calib_range": "-2.5", "max_calib_range": "2"}
+    data = add("_contrib_quantize_v2", {"out_type": "int8", **ranges}, [(0, 0)])
+    attrs = {"kernel": "(3, 3)", "num_filter": "2", "pad": "(1, 1)", "no_bias": "False", "workspace": "1024"}
+    fed = [(data, 0), (1, 0), (2, 0), (data, 1), (data, 2), (3, 0), (4, 0), (5, 0), (6, 0)]
+    conv = add("_contrib_quantized_conv", attrs, fed)
+    small = add("_contrib_requantize", {"min_calib_range": "-3", "max_calib_range": "4"}, whole(conv))
+    act = add("_contrib_quantized_act", {"act_type": "relu"}, whole(small))
+    pool = add("_contrib_quantized_pooling", {"kernel": "(3, 5)", "pool_type": "max", "cudnn_off": "0"}, whole(act))
+    pairs = [(pool, 0), (pool, 0), (pool, 1), (pool, 2), (pool, 1), (pool, 2)]
+    both = add("_contrib_quantized_concat", {"num_args": "2", "dim": "1"}, pairs)
+    flat = add("_contrib_quantized_flatten", {}, whole(both))
+    total = add(
+        "_contrib_quantized_elemwise_add", {"max_calib_range": "8", "min_calib_range": "0"},
+        [(flat, 0), (flat, 0), (flat, 1), (flat, 2), (flat, 1), (flat, 2)],
+    )  # fmt: skip
+    fed = [(total, 0), (7, 0), (total, 1), (total, 2), (8, 0), (9, 0)]
+    dense = add("_contrib_quantized_fully_connected", {"num_hidden": "3", "no_bias": "True"}, fed)
+    last = add("_contrib_dequantize", {"out_type": "float32"}, whole(dense))
+    fields = {"nodes": nodes, "arg_nodes": [], "heads": [[last, 0, 0]], "attrs": {"mxnet_version": ["int", 10500]}}
+    return json.dumps(fields)
+
+
+def test_a_network_that_mxnet_quantized_computes_what_it_did() -> None:
+    rng = np.random.default_rng(8)
+    x = X[:, :, :, :5]
+    w, b = rng.integers(-127, 128, (2, 4, 3, 3)).astype(np.int8), rng.integers(-127, 128, 2).astype(np.int8)
+    fc = rng.integers(-127, 128, (3, 4)).astype(np.int8)
+    sides = {"w": 0.5, "b": 0.25, "fc": 1.5}
+    feed: dict[str, Array] = {"x": x, "w": w, "b": b, "fc": fc}
+    for name, value in sides.items():
+        feed |= {f"{name}_min": np.float32([-value]), f"{name}_max": np.float32([value])}
+    level = 2.5 / 127 * 0.5 / 127
+    bias = np.rint(b * (0.25 / 127) / level)
+    data = torch.from_numpy(integers(x, 2.5).astype(np.float64))
+    sums = torch.nn.functional.conv2d(data, torch.from_numpy(w.astype(np.float64)), padding=1).numpy()
+    q = np.maximum(integers((sums + bias[:, None, None]) * level, 4), 0).max((2, 3))
+    flat = np.concatenate([q, q], 1)
+    total = integers(flat * (2 * 4 / 127), 8)
+    wanted = total @ fc.T.astype(np.float64) * (8 / 127 * 1.5 / 127)
+    text = quantized_network()
+    np.testing.assert_allclose(computed(text, **feed), wanted, rtol=1e-4, atol=1e-4)
+
+
 def test_operators_of_several_inputs_and_outputs() -> None:
     concat = symbol_json(("Concat", {"num_args": "2"}, [0, 0]))
     np.testing.assert_array_equal(computed(concat, x=X), np.concatenate([X, X], 1))
