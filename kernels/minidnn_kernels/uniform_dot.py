@@ -15,7 +15,7 @@ import numpy as np
 from llvmlite import ir
 
 from minidnn_kernels.isa import Isa
-from minidnn_kernels.simd import I8, I32, I64, LANE_BYTES, Simd, Value, const
+from minidnn_kernels.simd import I8, I32, LANE_BYTES, Simd, Value, const
 
 __all__ = [
     "Dot",
@@ -253,7 +253,8 @@ class Mmla(Dot):
         return [s.load_words(s.add(address, const(half * s.vector_bytes))) for half in range(2)]
 
     def load_a(self, s: Simd, address: Value) -> Sequence[Value]:
-        return [s.builder.load(s.pointer(address, I64), align=1)]
+        # Of a type that lies in vector registers.
+        return [s.builder.load(s.pointer(address, ir.DoubleType()), align=1)]
 
     def accumulate(self, s: Simd, a: Sequence[Value], b: Sequence[Value], accumulator: Value) -> Value:
         name = f"llvm.aarch64.neon.{'smmla' if self.signed else 'usmmla'}.v4i32.v16i8"
@@ -303,7 +304,7 @@ def _pairs(items: Sequence[_Item]) -> list[Sequence[_Item]]:
 
 def _two_rows(s: Simd, rows: Sequence[Value]) -> Value:
     """Eight bytes of each row in one vector, those of a single row twice."""
-    pair = ir.VectorType(I64, 2)
+    pair = ir.VectorType(rows[0].type, 2)
     made: Value = ir.Constant(pair, ir.Undefined)
     for half in range(2):
         made = s.builder.insert_element(made, rows[half % len(rows)], ir.Constant(I32, half))

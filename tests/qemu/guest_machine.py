@@ -44,7 +44,7 @@ class GuestMachine(Machine):
         self._guest = guest
         self._places: dict[int, list[int]] = defaultdict(list)  # by size, those that were reserved
 
-    def _invoke(self, function: int, numbers: Sequence[int]) -> None:
+    def invoke(self, function: int, numbers: Sequence[int]) -> None:
         memory = _Memory()
         reached = memory.reach(numbers)
         taken: dict[int, int] = defaultdict(int)
