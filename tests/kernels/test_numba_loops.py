@@ -48,7 +48,6 @@ def _raising(args: int, part: int, parts: int, memory: int) -> None:
 
 
 def _pausing(args: int, part: int, parts: int, memory: int) -> None:
-    pause()
     while load(args) != 0:
         pause()
 
@@ -106,5 +105,5 @@ def test_only_the_symbol_is_exported() -> None:
 def test_a_loop_may_be_for_another_architecture(isa: str, instruction: str) -> None:
     row = get_isa(isa)
     asm = emit_asm(loop_ir(_pausing, "pausing_loop", arch=row.arch), row)
-    assert len(re.findall(rf"^\s+{instruction}$", asm, re.MULTILINE)) == 2
-    assert "minidnn_pause" not in asm.split("pausing_loop:")[1], "no call is left"
+    assert re.search(rf"^\s+{instruction}$", asm, re.MULTILINE)
+    assert not re.search(r"^\s+(call|b|bl)\s", asm, re.MULTILINE), "it stands in the loop"

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from test_copies import (
-    test_parts_of_any_size,
-    test_transposing_into_the_middle_of_something_larger,
-)
+from test_copies import test_transposing_into_the_middle_of_something_larger
 from test_depthwise_kernel import test_any_number_of_channels_and_a_tail, test_padding_points_at_zeros
 from test_depthwise_tile import test_every_remainder_of_rows_and_channels
 from test_elementwise_kernel import (
@@ -67,7 +64,6 @@ __all__ = [
     "test_one_number_for_the_whole_row",
     "test_output_may_be_an_operand",
     "test_padding_points_at_zeros",
-    "test_parts_of_any_size",
     "test_pointers_may_lead_to_zeros_and_to_the_same_row_twice",
     "test_quantize_multiplies_in_float32",
     "test_rows_may_be_scattered",
