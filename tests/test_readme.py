@@ -10,8 +10,8 @@ import numpy as np
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
-# Their fastest tests take seconds: whole networks, an emulator, the site.
-SLOW_PARTS = ("accuracy", "bochs", "model_zoo")
+# Their fastest tests take seconds: whole networks, emulators.
+SLOW_PARTS = ("accuracy", "bochs", "model_zoo", "qemu")
 COMMANDS = ["pip install '.[demo]' && minidnn demo", "pip install '.[test]' && python -m pytest"]
 
 

@@ -16,7 +16,18 @@ import numpy as np
 from minidnn_kernels.isa import Isa
 from minidnn_kernels.simd import F32, F64, I8, I16, I32, I64, Simd, Value
 from minidnn_kernels.split_dot import SplitDot
-from minidnn_kernels.uniform_dot import Dot, Float32, Float32ByInt8, Int16, Maddwd, Sdot, Vnni, Widen
+from minidnn_kernels.uniform_dot import (
+    Dot,
+    Float32,
+    Float32ByInt8,
+    Int16,
+    Maddwd,
+    Mmla,
+    Sdot,
+    Vnni,
+    VnniInt8,
+    Widen,
+)
 
 __all__ = [
     "BOOL",
@@ -166,7 +177,9 @@ def _narrow_to(element: Any) -> Convert:
 def _bytes_dots(signed: bool) -> dict[str, Dot]:
     kinds: dict[str, Callable[[bool], Dot]] = {
         "vnni": Vnni,
+        "vnniint8": VnniInt8,
         "sdot": Sdot,
+        "mmla": Mmla,
         "split": SplitDot,
         "maddwd": Maddwd,
         "widen": Widen,

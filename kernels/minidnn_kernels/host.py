@@ -27,10 +27,16 @@ _X86_BITS = {
     "avx512vl": (_LEAF_7, 1, 31),
     "avx512vnni": (_LEAF_7, 2, 11),
     "avxvnni": (_LEAF_7_1, 0, 4),
+    "avxvnniint8": (_LEAF_7_1, 3, 4),
 }
-# The bits of Linux's AT_HWCAP (asm/hwcap.h).
-_AT_HWCAP = 16
-_ARM_BITS = {"dotprod": 20}
+# Where in struct cpuid_feature the registers are that say what the CPU has, and those that say what can be used.
+_PRESENT, _ACTIVE = 0, 4
+# Features that a C library may be too old to know: they can be used where the CPU has them, and the other can be used,
+# which has the same registers.
+_X86_YOUNG = {"avxvnniint8": "avx2"}
+# The bits of Linux's AT_HWCAP and AT_HWCAP2 (asm/hwcap.h), by LLVM's names.
+_AT_HWCAP, _AT_HWCAP2 = 16, 26
+_ARM_BITS = {"dotprod": (_AT_HWCAP, 20), "i8mm": (_AT_HWCAP2, 13)}
 
 
 def host_arch() -> str:
@@ -77,14 +83,19 @@ def _of_x86(library: Any) -> dict[str, bool]:
     # What CPUID says of a leaf in four registers, then the same for what can be used: struct cpuid_feature.
     leaf = library.__x86_get_cpuid_feature_leaf
     leaf.argtypes, leaf.restype = [ctypes.c_uint], ctypes.POINTER(ctypes.c_uint32 * 8)
-    active = {number: leaf(number).contents[4:] for number in (_LEAF_1, _LEAF_7, _LEAF_7_1)}
-    return {name: bool(active[number][register] >> bit & 1) for name, (number, register, bit) in _X86_BITS.items()}
+    words = {number: leaf(number).contents[:] for number in (_LEAF_1, _LEAF_7, _LEAF_7_1)}
+
+    def has(name: str, registers: int) -> bool:
+        number, register, bit = _X86_BITS[name]
+        return bool(words[number][registers + register] >> bit & 1)
+
+    usable = {name: has(name, _ACTIVE) for name in _X86_BITS}
+    return usable | {name: has(name, _PRESENT) and usable[other] for name, other in _X86_YOUNG.items()}
 
 
 def _of_arm(library: Any) -> dict[str, bool]:
     library.getauxval.argtypes, library.getauxval.restype = [ctypes.c_ulong], ctypes.c_ulong
-    found = library.getauxval(_AT_HWCAP)
-    return {name: bool(found >> bit & 1) for name, bit in _ARM_BITS.items()}
+    return {name: bool(library.getauxval(word) >> bit & 1) for name, (word, bit) in _ARM_BITS.items()}
 
 
 def _llvm() -> Any:

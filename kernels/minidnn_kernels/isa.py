@@ -68,6 +68,20 @@ ISAS: tuple[Isa, ...] = (
     Isa("sse", "x86_64", _X86, "x86-64", "", ("sse2",), 4, 16, 6, False, False, "maddwd", False),
     Isa("avx2", "x86_64", _X86, "x86-64-v3", "", _AVX2, 8, 16, 6, True, True, "split"),
     Isa("avxvnni", "x86_64", _X86, "x86-64-v3", "+avxvnni", (*_AVX2, "avxvnni"), 8, 16, 6, True, True, "vnni"),
+    Isa(
+        "avxvnniint8",
+        "x86_64",
+        _X86,
+        "x86-64-v3",
+        "+avxvnni,+avxvnniint8",
+        (*_AVX2, "avxvnni", "avxvnniint8"),
+        8,
+        16,
+        6,
+        True,
+        True,
+        "vnniint8",
+    ),
     Isa("avx512", "x86_64", _X86, "x86-64-v4", _WIDE, _AVX512, 16, 32, 14, True, True, "split"),
     Isa(
         "avx512vnni",
@@ -85,6 +99,20 @@ ISAS: tuple[Isa, ...] = (
     ),
     Isa("neon", "aarch64", _ARM, "generic", "+neon", (), 4, 32, 12, True, False, "widen"),
     Isa("neondot", "aarch64", _ARM, "generic", "+neon,+dotprod", ("dotprod",), 4, 32, 12, True, False, "sdot"),
+    Isa(
+        "i8mm",
+        "aarch64",
+        _ARM,
+        "generic",
+        "+neon,+dotprod,+i8mm",
+        ("dotprod", "i8mm"),
+        4,
+        32,
+        12,
+        True,
+        False,
+        "mmla",
+    ),
 )
 
 

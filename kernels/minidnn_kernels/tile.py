@@ -107,7 +107,7 @@ class TileSpec:
         rows, vectors = self.rows, self.vectors
         dot = dot_for(s.isa, self.data, self.dot)
         panel_bytes = s.mul(s.mul(a["taps"], a["depth"]), const(vectors // self.panels * s.lanes * dot.column_bytes))
-        panel, start, pitch = self._start(s, a["panel"], panel_bytes)
+        panel, bias, pitch = self._start(s, a["panel"], panel_bytes)
 
         def row_pointers(tap: Value) -> list[Value]:
             table = s.add(a["pointers"], s.mul(tap, const(rows * WORD_BYTES)))
@@ -116,26 +116,26 @@ class TileSpec:
         # The next panels, if the caches have room for both; long ones are streams that the CPU itself foresees.
         ahead = s.smaller_or_zero(s.mul(pitch, const(self.panels)), const(_MOST_AHEAD))
         offsets = [s.mul(pitch, const(i)) for i in range(self.panels)]
-        with s.loop(const(0), a["taps"], 1, [panel, *start]) as tap:
+        with s.loop(const(0), a["taps"], 1, [panel, *dot.start(s, bias, rows)]) as tap:
             panel, *sums = tap.values
-            tap.next = _add_tap(s, dot, panel, offsets, a["depth"], row_pointers(tap.index), sums, ahead)
+            tap.next = _add_tap(s, dot, panel, offsets, a["depth"], row_pointers(tap.index), vectors, sums, ahead)
         if isinstance(dot, SplitDot):
             with s.loop(const(0), a["taps"], 1, tap.results) as rest:
                 panel, *sums = rest.values
                 rest.next = dot.add_rest(s, panel, row_pointers(rest.index), sums)
             tap = rest
-        result = tap.results[1:]
+        result = dot.sums(s, tap.results[1:], rows)
         return [result[i * vectors : (i + 1) * vectors] for i in range(rows)]
 
     def _start(self, s: Simd, panel: Value, panel_bytes: Value) -> tuple[Value, list[Value], Value]:
-        """Where B begins in the panel, what the accumulators hold before the first product, and from panel to panel."""
+        """Where B begins in the panel, what the sums of a row are before the first product, and from panel to panel."""
         if not ELEMENT_TYPES[self.data].is_integer:
-            return panel, [s.splat(0.0)] * (self.rows * self.vectors), panel_bytes
+            return panel, [s.splat(0.0)] * self.vectors, panel_bytes
         vector_bytes, each = s.lanes * INT32.bytes, self.vectors // self.panels
         pitch = s.add(panel_bytes, const(each * vector_bytes))
         begins = [s.add(panel, s.mul(pitch, const(i))) for i in range(self.panels)]
         bias = [INT32.load_lanes(s, s.add(begin, const(j * vector_bytes))) for begin in begins for j in range(each)]
-        return s.add(panel, const(each * vector_bytes)), bias * self.rows, pitch
+        return s.add(panel, const(each * vector_bytes)), bias, pitch
 
 
 def scattered_rows(s: Simd, arguments: Mapping[str, Value], rows: int) -> list[Value]:
@@ -151,6 +151,7 @@ def _add_tap(
     panels: Sequence[Value],
     steps: Value,
     row_pointers: Sequence[Value],
+    vectors: int,
     sums: Sequence[Value],
     ahead: Value,
 ) -> list[Value]:
@@ -158,7 +159,6 @@ def _add_tap(
 
     The tile's panels are so far behind `panel` as `panels` says.
     """
-    vectors = len(sums) // len(row_pointers)
     vector_bytes = s.lanes * dot.column_bytes
     width = vectors // len(panels) * vector_bytes
     with s.loop(const(0), steps, 1, sums) as k:
@@ -168,8 +168,5 @@ def _add_tap(
             for line in range(0, width, _LINE_BYTES):
                 s.prefetch(s.add(b_row, ahead, const(line)))
         b = [dot.load_b(s, s.add(b_row, const(j))) for b_row in b_rows for j in range(0, width, vector_bytes)]
-        k.next = []
-        for i, pointer in enumerate(row_pointers):
-            a = dot.load_a(s, s.add(pointer, offset))
-            k.next += [dot.accumulate(s, a, b[j], k.values[i * vectors + j]) for j in range(vectors)]
+        k.next = dot.add_step(s, [s.add(pointer, offset) for pointer in row_pointers], b, k.values)
     return [s.add(panel, s.mul(steps, const(width))), *k.results]

@@ -6,9 +6,10 @@ int8 dots are exact: what they sum is what int32 arithmetic gives, bit by bit.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from llvmlite import ir
@@ -19,10 +20,13 @@ from minidnn_kernels.simd import I8, I32, LANE_BYTES, Simd, Value, const
 __all__ = [
     "Dot",
     "Float32",
+    "FourBytes",
     "Int16",
     "Maddwd",
+    "Mmla",
     "Sdot",
     "Vnni",
+    "VnniInt8",
     "Widen",
     "grouped",
     "int16_pairs",
@@ -79,6 +83,25 @@ class Dot(Protocol):
     def accumulate(self, s: Simd, a: Sequence[Value], b: Sequence[Value], accumulator: Value) -> Value:
         """The accumulator with this step's products added."""
         ...
+
+    def start(self, s: Simd, bias: Sequence[Value], rows: int) -> list[Value]:
+        """The accumulators before the first product, for rows that all begin with the bias, one of each vector."""
+        return [*bias] * rows
+
+    def add_step(
+        self, s: Simd, rows: Sequence[Value], b: Sequence[Sequence[Value]], accumulators: Sequence[Value]
+    ) -> list[Value]:
+        """The accumulators with a step's products added, of rows of A at these addresses and vectors of B."""
+        added: list[Value] = []
+        for address in rows:
+            a = self.load_a(s, address)  # just before it is used: registers are few
+            for vector in b:
+                added.append(self.accumulate(s, a, vector, accumulators[len(added)]))
+        return added
+
+    def sums(self, s: Simd, accumulators: Sequence[Value], rows: int) -> list[Value]:
+        """What the accumulators hold after the last product, a vector of columns each, row by row."""
+        return [*accumulators]
 
 
 def _bytes_of_panels(packed: Array) -> Array:
@@ -140,7 +163,7 @@ class Float32ByInt8(Float32):
 
 
 @dataclass(frozen=True)
-class _FourBytes(Dot):
+class FourBytes(Dot):
     """Four int8 of A in every 32-bit lane against four int8 of B in each, all in one instruction.
 
     The instruction wants A signed or unsigned; the other kind has its sign bit flipped, which adds 128 to
@@ -184,20 +207,114 @@ class _FourBytes(Dot):
         return _bytes_of_panels(grouped(weights, self.group))
 
 
-class Vnni(_FourBytes):
+class Vnni(FourBytes):
     """``vpdpbusd`` of AVX512-VNNI or AVX-VNNI: unsigned A, signed B."""
 
     def _instruction(self, s: Simd) -> str:
         return f"llvm.x86.avx512.vpdpbusd.{s.lanes * 32}"
 
 
-class Sdot(_FourBytes):
+class VnniInt8(FourBytes):
+    """``vpdpbssd`` of AVX-VNNI-INT8 for signed A, AVX-VNNI's ``vpdpbusd`` for unsigned: signed B."""
+
+    @property
+    def offset(self) -> int:
+        return 0
+
+    def _instruction(self, s: Simd) -> str:
+        return f"llvm.x86.avx2.vpdpbssd.{s.lanes * 32}" if self.signed else f"llvm.x86.avx512.vpdpbusd.{s.lanes * 32}"
+
+
+class Sdot(FourBytes):
     """``sdot`` of AArch64's dot product extension: both signed."""
 
     native_signed = True
 
     def _instruction(self, s: Simd) -> str:
         return "llvm.aarch64.neon.sdot.v4i32.v16i8"
+
+
+@dataclass(frozen=True)
+class Mmla(Dot):
+    """``smmla`` and ``usmmla`` of AArch64's i8mm: eight bytes of two rows of A by eight of two columns of B.
+
+    An accumulator is a block of two rows and two columns while it is summed, and a vector of columns has two of them
+    for each pair of rows. A row without another is paired with itself.
+    """
+
+    signed: bool
+
+    group = 8
+    step_bytes = 8
+    column_bytes = 8
+    offset = 0
+
+    def load_b(self, s: Simd, address: Value) -> Sequence[Value]:
+        return [s.load_words(s.add(address, const(half * s.vector_bytes))) for half in range(2)]
+
+    def load_a(self, s: Simd, address: Value) -> Sequence[Value]:
+        # Of a type that lies in vector registers.
+        return [s.builder.load(s.pointer(address, ir.DoubleType()), align=1)]
+
+    def accumulate(self, s: Simd, a: Sequence[Value], b: Sequence[Value], accumulator: Value) -> Value:
+        name = f"llvm.aarch64.neon.{'smmla' if self.signed else 'usmmla'}.v4i32.v16i8"
+        intrinsic = s.intrinsic(name, s.int_vector, [s.int_vector, s.byte_vector, s.byte_vector])
+        return s.builder.call(intrinsic, [accumulator, *(s.builder.bitcast(v[0], s.byte_vector) for v in (a, b))])
+
+    def start(self, s: Simd, bias: Sequence[Value], rows: int) -> list[Value]:
+        halves = [_columns_twice(s, vector, half) for half in range(2) for vector in bias]
+        return halves * len(_pairs(range(rows)))
+
+    def add_step(
+        self, s: Simd, rows: Sequence[Value], b: Sequence[Sequence[Value]], accumulators: Sequence[Value]
+    ) -> list[Value]:
+        added: list[Value] = []
+        for pair in _pairs(rows):
+            a = [_two_rows(s, [self.load_a(s, address)[0] for address in pair])]
+            for half, vector in itertools.product(range(2), b):
+                added.append(self.accumulate(s, a, [vector[half]], accumulators[len(added)]))
+        return added
+
+    def sums(self, s: Simd, accumulators: Sequence[Value], rows: int) -> list[Value]:
+        pairs = len(_pairs(range(rows)))
+        vectors = len(accumulators) // pairs // 2
+        sums: list[Value] = []
+        for pair in range(pairs):
+            block = accumulators[2 * pair * vectors : 2 * (pair + 1) * vectors]
+            for row in range(2):
+                order = ir.Constant(s.int_vector, [2 * row, 2 * row + 1, 2 * row + 4, 2 * row + 5])
+                sums += [s.builder.shuffle_vector(block[j], block[vectors + j], order) for j in range(vectors)]
+        return sums[: rows * vectors]
+
+    def fits(self, isa: Isa, rows: int, vectors: int) -> bool:
+        # The sums, B, and two rows of A.
+        return 2 * len(_pairs(range(rows))) * vectors + 2 * vectors + 1 + loose(vectors) <= isa.registers
+
+    def pack(self, weights: Array, lanes: int) -> Array:
+        return _bytes_of_panels(grouped(weights, self.group))
+
+
+_Item = TypeVar("_Item")
+
+
+def _pairs(items: Sequence[_Item]) -> list[Sequence[_Item]]:
+    """Two by two; the last may be alone."""
+    return [items[i : i + 2] for i in range(0, len(items), 2)]
+
+
+def _two_rows(s: Simd, rows: Sequence[Value]) -> Value:
+    """Eight bytes of each row in one vector, those of a single row twice."""
+    pair = ir.VectorType(rows[0].type, 2)
+    made: Value = ir.Constant(pair, ir.Undefined)
+    for half in range(2):
+        made = s.builder.insert_element(made, rows[half % len(rows)], ir.Constant(I32, half))
+    return made
+
+
+def _columns_twice(s: Simd, vector: Value, half: int) -> Value:
+    """The columns of a half of the vector, for both rows of a block."""
+    order = ir.Constant(s.int_vector, [2 * half, 2 * half + 1] * 2)
+    return s.builder.shuffle_vector(vector, vector, order)
 
 
 @dataclass(frozen=True)
@@ -262,7 +379,7 @@ class Int16(Dot):
         return [s.load_splat_i32(address)]
 
     def accumulate(self, s: Simd, a: Sequence[Value], b: Sequence[Value], accumulator: Value) -> Value:
-        if s.isa.dot != "vnni":
+        if s.isa.dot not in ("vnni", "vnniint8"):
             return s.builder.add(accumulator, multiply_pairs(s, a[0], b[0]))
         name, kind = f"llvm.x86.avx512.vpdpwssd.{s.lanes * 32}", s.short_vector
         intrinsic = s.intrinsic(name, s.int_vector, [s.int_vector, kind, kind])

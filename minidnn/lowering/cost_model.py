@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from minidnn.lowering.product import Product
 from minidnn_kernels.element_type import FLOAT32
+from minidnn_kernels.uniform_dot import FourBytes
 from minidnn_kernels.winograd import F2X3_INT, F4X3, F4X3_INT, Scheme
 
 __all__ = ["depthwise_cycles", "direct_cycles", "winograd_blocks", "winograd_cycles"]
@@ -18,7 +19,7 @@ _BYTES_PER_CYCLE = 3.2
 # Cycles of a vector's products by one element of the other operand: float32, and integers.
 _PRODUCT_CYCLES = {False: 0.5, True: 0.25}
 # The same of the direct way where four bytes are multiplied in one instruction.
-_VNNI_SHARE = 0.5
+_FOUR_BYTES_SHARE = 0.5
 # By scheme: cycles a vector of a block takes to be transformed, in and out.
 _TRANSFORM_CYCLES = {F4X3: 130.0, F4X3_INT: 90.0, F2X3_INT: 30.0}
 # What Winograd's algorithm must save of the direct way's time to be worth the trouble.
@@ -37,8 +38,9 @@ def _weight_cycles(product: Product, item: int) -> float:
 def direct_cycles(product: Product) -> float:
     """The tile over all taps; a step along the depth takes whole groups."""
     integer = product.data.is_integer
-    share = _VNNI_SHARE if integer and product.isa.dot == "vnni" else 1
-    depth = max(product.depth, product.data.dot(product.isa).group)
+    dot = product.data.dot(product.isa)
+    share = _FOUR_BYTES_SHARE if isinstance(dot, FourBytes) else 1
+    depth = max(product.depth, dot.group)
     vectors = product.groups * _vectors(product, product.columns)
     cycles = depth * vectors * _PRODUCT_CYCLES[integer] * share
     weights = _weight_cycles(product, product.item_bytes)

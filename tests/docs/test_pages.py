@@ -56,9 +56,8 @@ def test_every_command_has_a_section_with_its_options_and_an_example() -> None:
 
 
 def test_the_page_names_every_instruction_set() -> None:
-    assert ", ".join(f"`{isa.name}`" for isa in ISAS).replace(", `neondot`", " and `neondot`") in (
-        DOCS / "command-line.md"
-    ).read_text("utf-8")
+    *most, last = (f"`{isa.name}`" for isa in ISAS)
+    assert f"{', '.join(most)} and {last}" in (DOCS / "command-line.md").read_text("utf-8")
 
 
 def test_differences_between_a_page_and_what_is_printed_are_found() -> None:

@@ -33,14 +33,14 @@ class Machine:
 
     def call(self, spec: KernelSpec, *arguments: int | Array) -> None:
         """Call the microkernel of that spec; an array stands for its address, and lives until the call is over."""
-        self._invoke(self.library.microkernel(spec), _numbers(arguments))
+        self.invoke(self.library.microkernel(spec), _numbers(arguments))
 
     def run_loop(self, name: str, row: Array, parts: int) -> None:
         """Run all parts of a step, the last one first: their order must not matter."""
         for part in reversed(range(parts)):
-            self._invoke(self.library.loop(name), _numbers((row, part, parts, 0)))
+            self.invoke(self.library.loop(name), _numbers((row, part, parts, 0)))
 
-    def _invoke(self, function: int, numbers: Sequence[int]) -> None:
+    def invoke(self, function: int, numbers: Sequence[int]) -> None:
         ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * len(numbers))(function)(*numbers)
 
 

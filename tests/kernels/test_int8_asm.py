@@ -20,7 +20,7 @@ every_kind = pytest.mark.parametrize(
 )
 
 # What multiplies; a stretch of code without any of these is no loop over K.
-_MULTIPLIES = r"\b(v?pmadd|vpdp|sdot|ml[as]\s)"
+_MULTIPLIES = r"\b(v?pmadd|vpdp|sdot|u?smmla|ml[as]\s)"
 _REGISTER = {4: "%xmm", 8: "%ymm", 16: "%zmm"}
 
 # Tiles that keep vectors on the stack in the loop over the steps: known. New ones must not come.
@@ -41,13 +41,19 @@ def _loops(isa: Isa, data: str, dot: str, rows: int, vectors: int) -> list[list[
 def _products(isa: Isa, data: str, dot: str, rows: int, vectors: int) -> list[dict[str, int]]:
     """The instructions of the products, and how many of each there are, loop by loop."""
     sums = rows * vectors
+    if isa.dot == "mmla":
+        # Two for each pair of rows; a row without another counts as a pair.
+        own, other = ("smmla", "usmmla") if data == "s8" else ("usmmla", "smmla")
+        return [{rf"\b{own}\s+v\d+\.4s, v\d+\.16b, v\d+\.16b": (rows + rows % 2) * vectors, rf"\b{other}\b": 0}]
     if isa.arch == "aarch64":
         return [{r"\bsdot\s+v\d+\.4s, v\d+\.16b" if isa.dot == "sdot" else r"\bml[as]\s+v\d+\.4s": sums}]
     register = r"\s.*" + _REGISTER[isa.lanes]
     bytes_, pairs, shuffle = rf"\bvpmaddubsw{register}", rf"\bv?pmaddwd{register}", rf"\bvpshufb{register}"
-    if isa.dot == "vnni":
+    if isa.dot == "vnniint8" and data == "s8":
+        return [{"vpdpbssd" + register: sums, "vpdpbusd": 0, "vpdpwssd": 0, "vpxor": 0}]
+    if isa.dot in ("vnni", "vnniint8"):
         other, own = ("vpdpbusd", "vpdpwssd") if data == "s16" else ("vpdpwssd", "vpdpbusd")
-        return [{own + register: sums, r"\{vex\}": sums if isa.name == "avxvnni" else 0, other: 0, "pmadd": 0}]
+        return [{own + register: sums, r"\{vex\}": sums if isa.lanes == 8 else 0, other: 0, "pmadd": 0}]
     if data == "s16":
         return [{pairs: sums, "vpmaddubsw": 0}]
     if dot == "maddwd" or isa.dot == "maddwd":

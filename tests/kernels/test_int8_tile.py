@@ -258,8 +258,8 @@ def test_the_dot_is_chosen_by_the_weights(isa: Isa, data: str) -> None:
 
 @every_isa
 def test_only_a_dot_of_the_other_signedness_has_an_offset(isa: Isa) -> None:
-    expected = {"vnni": (0, 128), "split": (0, 128), "sdot": (-128, 0), "maddwd": (0, 0), "widen": (0, 0)}
-    assert tuple(dot_for(isa, data).offset for data in ("u8", "s8")) == expected[isa.dot]
+    expected = {"vnni": (0, 128), "split": (0, 128), "sdot": (-128, 0)}
+    assert tuple(dot_for(isa, data).offset for data in ("u8", "s8")) == expected.get(isa.dot, (0, 0))
 
 
 @every_split_isa

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import ctypes
+import re
 
 import llvmlite.binding as llvm
 import numpy as np
 import pytest
 
-from minidnn_kernels.codegen import emit_object
-from minidnn_kernels.isa import best_isa
+from minidnn_kernels.codegen import emit_asm, emit_object
+from minidnn_kernels.isa import best_isa, get_isa
 from minidnn_kernels.loader import Loader
-from minidnn_kernels.loop_words import copy_bytes, copy_item, load, load_i32, scratch, store
+from minidnn_kernels.loop_words import copy_bytes, copy_item, load, load_i32, pause, scratch, store
 from minidnn_kernels.numba_loops import loop_ir
 
 
@@ -44,6 +45,11 @@ def _printing(args: int, part: int, parts: int, memory: int) -> None:
 def _raising(args: int, part: int, parts: int, memory: int) -> None:
     if part > parts:
         raise ValueError("no such part")
+
+
+def _pausing(args: int, part: int, parts: int, memory: int) -> None:
+    while load(args) != 0:
+        pause()
 
 
 def _compile(function: object, symbol: str) -> ctypes._CFunctionType:
@@ -93,3 +99,11 @@ def test_only_the_symbol_is_exported() -> None:
     module = llvm.parse_assembly(loop_ir(_sum_loop, "sum_loop"))
     exported = [f.name for f in module.functions if not f.is_declaration and f.linkage == llvm.Linkage.external]
     assert exported == ["sum_loop"]
+
+
+@pytest.mark.parametrize(("isa", "instruction"), [("sse", "pause"), ("neon", "yield")])
+def test_a_loop_may_be_for_another_architecture(isa: str, instruction: str) -> None:
+    row = get_isa(isa)
+    asm = emit_asm(loop_ir(_pausing, "pausing_loop", arch=row.arch), row)
+    assert re.search(rf"^\s+{instruction}$", asm, re.MULTILINE)
+    assert not re.search(r"^\s+(call|b|bl)\s", asm, re.MULTILINE), "it stands in the loop"

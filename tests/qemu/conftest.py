@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from guest import INSTALL, Guest, missing
 
-sys.path.append(str(Path(__file__).parents[1] / "kernels"))
+# The kernels and programs are those that are tried natively.
+sys.path += [str(Path(__file__).parents[1] / folder) for folder in ("kernels", "lowering")]
 
 from guest_machine import GuestMachine
 from microkernels import Integers

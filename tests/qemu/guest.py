@@ -10,7 +10,6 @@ import contextlib
 import shutil
 import struct
 import subprocess
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -166,10 +165,9 @@ class Guest:
         path.write_bytes(_program(driver, externals))
         path.chmod(0o700)
         self._end = _BASE + _PAGE + _whole_pages(driver.size)
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 # it lives as long as the process
-        self._process: Any = subprocess.Popen(
-            [_EMULATOR, "-cpu", cpu, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors
-        )
+        command = [_EMULATOR, "-cpu", cpu, str(path)]
+        pipe = subprocess.PIPE
+        self._process: Any = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe)
 
     def load(self, object_code: bytes, symbol: str) -> int:
         """The address of a function of an object, which stays."""
@@ -215,9 +213,9 @@ class Guest:
     def close(self) -> None:
         with contextlib.suppress(OSError):
             self._process.stdin.close()
-        self._process.stdout.close()
         self._process.wait()
-        self._errors.close()
+        self._process.stdout.close()
+        self._process.stderr.close()
 
     def _command(self, *numbers: int) -> None:
         self._send(_COMMAND.pack(*numbers, *[0] * (12 - len(numbers))))
@@ -230,8 +228,7 @@ class Guest:
 
     def _error(self) -> GuestError:
         status = self._process.wait()
-        self._errors.seek(0)
-        text = self._errors.read().decode(errors="replace").strip()
+        text = self._process.stderr.read().decode(errors="replace").strip()
         return GuestError(f"the guest on {self.cpu} ended with {status}: {text}")
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 from guest import Guest
@@ -43,23 +44,20 @@ class GuestMachine(Machine):
         self._guest = guest
         self._places: dict[int, list[int]] = defaultdict(list)  # by size, those that were reserved
 
-    def _invoke(self, function: int, numbers: Sequence[int]) -> None:
+    def invoke(self, function: int, numbers: Sequence[int]) -> None:
         memory = _Memory()
         reached = memory.reach(numbers)
         taken: dict[int, int] = defaultdict(int)
         for region in reached:
             region.moved_to = self._place(region.size, taken)
-        sent = []
         for region in reached:
-            content = region.copy()
-            memory.translate(_words(content, region.begin))
-            sent.append(content)
-            self._guest.write(region.moved_to, content.tobytes())
+            memory.translate(region.words)
+            self._guest.write(region.moved_to, region.content.tobytes())
         arguments = np.array(numbers, np.int64)
         memory.translate(arguments)
         self._guest.call(function, *arguments.tolist())
-        for region, content in zip(reached, sent, strict=True):
-            region.update(content, np.frombuffer(self._guest.read(region.moved_to, region.size), np.uint8))
+        for region in reached:
+            region.update(self._guest.read(region.moved_to, region.size))
 
     def _place(self, size: int, taken: dict[int, int]) -> int:
         """Where in the guest an array lies during this call: its end is that of a page."""
@@ -73,21 +71,40 @@ class GuestMachine(Machine):
 
 
 class _Region:
-    """The memory of an array of this process."""
+    """The memory of an array of this process, and what a call is given of it."""
 
     def __init__(self, array: Array) -> None:
+        self._array = array  # must not go while its memory is read
         self.begin, self.end = np.lib.array_utils.byte_bounds(array)
         self.size = self.end - self.begin
         self.moved_to = 0
 
-    def copy(self) -> Array:
+    @cached_property
+    def content(self) -> Array:
+        """A copy, in which addresses become the guest's."""
         return np.frombuffer(ctypes.string_at(self.begin, self.size), np.uint8).copy()
 
-    def update(self, before: Array, after: Array) -> None:
-        """Write what a call has changed."""
-        changed = before != after
+    @property
+    def words(self) -> Array:
+        """The aligned int64 of it."""
+        return _words(self.content, self.begin)
+
+    def update(self, after: bytes) -> None:
+        """Write what a call has left, but for words that it has not changed: these may be addresses."""
+        made = np.frombuffer(after, np.uint8).copy()
         memory = np.ctypeslib.as_array((ctypes.c_uint8 * self.size).from_address(self.begin))
-        memory[changed] = after[changed]
+        given, own = _words(made, self.begin), _words(memory, self.begin)
+        same = given == self.words
+        given[same] = own[same]
+        changed = memory != made
+        memory[changed] = made[changed]
+
+
+def _words(content: Array, begin: int) -> Array:
+    """The aligned int64 of bytes that began there."""
+    skip = -begin % _WORD
+    count = max(len(content) - skip, 0) // _WORD
+    return content[skip : skip + count * _WORD].view(np.int64)
 
 
 class _Memory:
@@ -107,7 +124,7 @@ class _Memory:
             for index in np.unique(self._find(left.pop())[1]).tolist():
                 if index not in found:
                     found[index] = self._regions[index]
-                    left.append(_words(found[index].copy(), found[index].begin))
+                    left.append(found[index].words)
         return list(found.values())
 
     def translate(self, words: Array) -> None:
@@ -125,9 +142,3 @@ class _Memory:
         indices = np.searchsorted(self._begins, words[places], "right") - 1
         inside = words[places] <= self._ends[indices]
         return places[inside], indices[inside]
-
-
-def _words(content: Array, begin: int) -> Array:
-    """The aligned int64 of memory that began there."""
-    skip = -begin % _WORD
-    return content[skip : skip + max(len(content) - skip, 0) // _WORD * _WORD].view(np.int64)
