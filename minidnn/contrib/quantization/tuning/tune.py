@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from minidnn.contrib.quantization.collector import CalibrationCollector, NaiveCollector, collect_ranges
-from minidnn.contrib.quantization.data import Batch, CalibrationData, with_progress
+from minidnn.contrib.quantization.data import Batch, CalibrationData
 from minidnn.contrib.quantization.histogram import MSECollector
 from minidnn.contrib.quantization.network import FusedNetwork, make_block
 from minidnn.contrib.quantization.stages import (
@@ -176,7 +176,9 @@ class _Tuner:
         wanted = _run(block, batches)
         products = list(self._names)
         costs: dict[str, float] = {}
-        for name in with_progress(products, "Measuring, layer", len(products), self.logger):
+        # No bar: collecting ranges in the loop may show its own.
+        for number, name in enumerate(products, 1):
+            self.logger.info("Measuring what layer %d of %d costs", number, len(products))
             quantized = self._stages([other for other in products if other != name]).quantized
             tuned = all_int8.weights.parameters
             parameters = {
