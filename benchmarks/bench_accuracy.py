@@ -72,6 +72,20 @@ def _onnx_runtimes(crops: Crops, folder: Path) -> dict[str, np.ndarray[Any, Any]
     return results
 
 
+def _nncf(crops: Crops, model: Path) -> dict[str, np.ndarray[Any, Any]]:
+    """OpenVINO's quantization, where it is installed."""
+    try:
+        import nncf
+        import openvino
+    except ImportError:
+        return {}
+    batches = np.split(crops.calibration, len(crops.calibration) // BATCH)
+    quantized = nncf.quantize(openvino.Core().read_model(model), nncf.Dataset(batches))
+    compiled = openvino.compile_model(quantized, "CPU")
+    tests = np.split(crops.test, len(crops.test) // BATCH)
+    return {"OpenVINO with NNCF": np.concatenate([compiled(batch)[0] for batch in tests])}
+
+
 def _run_model(path: Path, images: np.ndarray[Any, Any], level: Any) -> np.ndarray[Any, Any]:
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = level
@@ -80,8 +94,8 @@ def _run_model(path: Path, images: np.ndarray[Any, Any], level: Any) -> np.ndarr
 
 
 def test_int8_beside_onnx_runtime(crops: Crops, fp32: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    results = {f"minidnn, {mode}": _ours(crops, mode) for mode in ("naive", "entropy")}
-    results |= _onnx_runtimes(crops, tmp_path)
+    results = {f"minidnn, {mode}": _ours(crops, mode) for mode in ("naive", "entropy", "tuned")}
+    results |= _onnx_runtimes(crops, tmp_path) | _nncf(crops, tmp_path / "fp32.onnx")
     with capsys.disabled():
         print(f"\n{MODEL}, {len(crops.test)} crops, calibrated on {len(crops.calibration)} others, {_processor()}")
         for name, scores in results.items():
@@ -89,6 +103,9 @@ def test_int8_beside_onnx_runtime(crops: Crops, fp32: Any, tmp_path: Path, capsy
     ours = agreement(fp32, results["minidnn, naive"])
     assert ours.top1 >= 0.88
     assert ours.sqnr >= 18
+    tuned = agreement(fp32, results["minidnn, tuned"])
+    assert tuned.top1 >= 0.95
+    assert tuned.sqnr >= 26
 
 
 def _processor() -> str:

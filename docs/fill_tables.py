@@ -1,4 +1,4 @@
-"""Fills the tables of the pages from what they describe: options of commands, settings, MXNet's missing names.
+"""Fills the tables of the pages from what they describe: options, settings, MXNet's missing names, int8 operators.
 
     python docs/fill_tables.py
 
@@ -14,9 +14,10 @@ from pathlib import Path
 
 from minidnn.cli import make_parser
 from minidnn.missing import MISSING
+from minidnn.ops.registry import Op, get_op, list_ops
 from minidnn.settings import SETTINGS
 
-PAGES = tuple(Path(__file__).with_name(name) for name in ("command-line.md", "mxnet.md"))
+PAGES = tuple(Path(__file__).with_name(name) for name in ("command-line.md", "mxnet.md", "quantization.md"))
 _TABLE = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _DEFAULT = re.compile(r"\s*\(default: (.*)\)$")
 _SHORT = {"minidnn.symbol": "mx.sym", "minidnn.numpy": "mx.np", "minidnn": "mx"}
@@ -84,9 +85,34 @@ def _reasons() -> Iterator[tuple[str, str]]:
             yield ", ".join(f"`{module}.{name}`" for name in same), reason
 
 
+def _int8() -> str:
+    rows = [(f"`{name}`", how) for name in list_ops() if (how := _carries_int8(get_op(name)))]
+    ways = dict.fromkeys(how for _, how in rows)
+    return _rows(
+        ("how", "operators"), ((how, ", ".join(sorted(name for name, own in rows if own == how))) for how in ways)
+    )
+
+
+def _carries_int8(op: Op) -> str:
+    """What an operator of a float32 graph does with int8; empty if nothing."""
+    if op.anchor is not None:
+        return "multiplies int8; float32 in its epilogue; stores int8" if op.anchor.integer else ""
+    if op.shares_scale:
+        return "joins int8 tensors of one scale; not with `calib_mode='none'`"
+    if op.table:
+        return "gives rows of a table of int8"
+    if op.scale_transparent:
+        return "does the same with the integers; some by their attributes, such as the kind of pooling or padding"
+    if op.int8_in_full_mode:
+        return "reads and stores int8 in mode `full`, float32 in registers"
+    if op.kind == "elementwise" and op.epilogue is not None:
+        return "float32 in the epilogue of a product, which stores int8"
+    return ""
+
+
 def filled(page: str) -> str:
     """The page with its tables filled."""
-    tables = {"settings": _settings, "missing": _missing}
+    tables = {"settings": _settings, "missing": _missing, "int8": _int8}
     for name, parser in commands().items():
         tables[f"options_{name}"] = lambda parser=parser: _options(parser)
     return _TABLE.sub(lambda match: f"{match[1]}\n{tables[match[2]]()}\n{match[3]}", page)

@@ -236,10 +236,12 @@ class SpreadBatches:
         samples: where from.
         batch: samples in a batch; all there are where there are fewer.
         count: batches.
+        labelled: whether a batch is a pair of samples and their labels.
     """
 
-    def __init__(self, samples: Samples, batch: int, count: int) -> None:
+    def __init__(self, samples: Samples, batch: int, count: int, labelled: bool = False) -> None:
         self._samples = samples
+        self._labels = samples.labels if labelled else None
         batch = min(batch, len(samples))
         count = min(count, len(samples) // batch)
         self._rows = np.linspace(0, len(samples) - 1, batch * count).round().astype(np.intp).reshape(count, batch)
@@ -249,7 +251,8 @@ class SpreadBatches:
 
     def __iter__(self) -> Iterator[Any]:
         for rows in self._rows:
-            yield mx.np.array(self._samples.read(rows))
+            data = mx.np.array(self._samples.read(rows))
+            yield data if self._labels is None else (data, self._labels[rows])
 
 
 class NamedBatches:

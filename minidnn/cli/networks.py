@@ -419,15 +419,18 @@ def make_pair(make: Callable[[], Any], data: Any) -> tuple[Any, Any]:
     return eager, fused
 
 
-def make_int8(net: Any, batches: Iterable[Any], mode: str = "naive") -> Any:
+def make_int8(net: Any, batches: Iterable[Any], mode: str = "naive", accuracy: Any = None) -> Any:
     """The network in int8, with a scale for each output channel of every weight.
 
     Args:
         net: with weights.
         batches: to calibrate on.
-        mode: how: ``naive`` or ``entropy``.
+        mode: how: ``naive``, ``entropy`` or ``tuned``.
+        accuracy: for ``tuned``, what must be kept; see `quantize_net`.
     """
-    return quantize_net(net, quantize_granularity="channel-wise", calib_mode=mode, calib_data=batches)
+    return quantize_net(
+        net, quantize_granularity="channel-wise", calib_mode=mode, calib_data=batches, accuracy=accuracy
+    )
 
 
 def difference(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> float:

@@ -22,10 +22,10 @@ def crops() -> Crops:
     return make_crops()
 
 
-def compare(crops: Crops, granularity: str = "channel-wise") -> Agreement:
+def compare(crops: Crops, granularity: str = "channel-wise", mode: str = "naive") -> Agreement:
     net = vision.efficientnet_lite0(pretrained=True)
     calibration = [mx.np.array(part) for part in np.split(crops.calibration, len(crops.calibration) // BATCH)]
-    quantized = quantize_net(net, quantize_granularity=granularity, calib_mode="naive", calib_data=calibration)
+    quantized = quantize_net(net, quantize_granularity=granularity, calib_mode=mode, calib_data=calibration)
     net.optimize_for(calibration[0])
     return agreement(run_batches(net, crops.test, BATCH), run_batches(quantized, crops.test, BATCH))
 
@@ -35,3 +35,10 @@ def test_int8_agrees_with_float32_on_300_crops(crops: Crops) -> None:
     assert found.top1 >= 0.88
     assert found.sqnr >= 18
     assert found.in_top5 >= 0.98
+
+
+@pytest.mark.slow
+def test_tuned_on_60_crops_it_agrees_far_better_on_300_others(crops: Crops) -> None:
+    found = compare(crops, mode="tuned")
+    assert found.top1 >= 0.95
+    assert found.sqnr >= 26

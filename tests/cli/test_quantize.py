@@ -21,7 +21,7 @@ def run(*arguments: Any) -> int:
     return main(["quantize", *map(str, arguments)])
 
 
-@pytest.mark.parametrize("mode", ["naive", "entropy"])
+@pytest.mark.parametrize("mode", ["naive", "entropy", "tuned"])
 def test_the_files_are_the_network_that_quantize_net_gives(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], mode: str
 ) -> None:
@@ -121,3 +121,30 @@ def test_missing_files_and_arguments_have_exit_codes(tmp_path: Path, capsys: pyt
             run(tmp_path / "net", *arguments)
         assert caught.value.code == 2
         assert message in capsys.readouterr().err
+
+
+def test_tuning_is_reported_layer_by_layer_and_keeps_what_it_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    net = export(tmp_path / "net")
+    write_samples(tmp_path / "data.npz", net, 32)
+    data = ("--calib", tmp_path / "data.npz", "--batch", 16)
+    assert run(tmp_path / "net", *data, "-o", tmp_path / "int8", "--tuned", "--keep", "0", "--report") == 0
+    out = capsys.readouterr().out
+    rows = re.findall(r"│ (\S+) +│ ((?:equalized, )?second order) +│ +(-?\d+\.\d) │ +(-?\d+\.\d) │", out)
+    assert sum("conv" in name for name, *_ in rows) == 2
+    assert re.search(r"^outputs \d+\.\d dB, naive \d+\.\d dB, on 32 samples; a bound of 0 is finer", out, re.M)
+
+
+def test_what_is_to_be_kept_belongs_to_tuning_and_is_in_points(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    net = export(tmp_path / "net")
+    write_samples(tmp_path / "data.npz", net, 4)
+    arguments = (tmp_path / "net", "--calib", tmp_path / "data.npz", "-o", tmp_path / "int8")
+    assert run(*arguments, "--keep", "0.1") == 1
+    assert "--keep belongs to --tuned" in capsys.readouterr().err
+    for points in ("many", "-1", "101", "nan"):
+        with pytest.raises(SystemExit):
+            run(*arguments, "--tuned", "--keep", points)
+        assert "percentage points" in capsys.readouterr().err

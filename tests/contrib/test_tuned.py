@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,7 @@ from quantization_helpers import Residual, draw, fill, op_names, small_net, sqnr
 
 import minidnn as mx
 from minidnn import gluon
-from minidnn.contrib.quantization import quantize_net
+from minidnn.contrib.quantization import quantize_net, read_tuning
 from minidnn.errors import DataError
 from minidnn.gluon import nn
 
@@ -169,3 +171,110 @@ def test_batches_of_different_sizes_are_as_good() -> None:
     net, x = small_net(), draw(7, 3, 16, 16)
     ours, theirs = compared(net, x, x[:4], x[4:])
     assert ours > theirs
+
+
+def test_the_recipe_stays_with_the_network(tmp_path: Any) -> None:
+    net, x = fill(Depthwise(), (1, 3, 12, 12)), draw(8, 3, 12, 12)
+    made = tuned(net, x)
+    recipe = read_tuning(made)
+    assert recipe is not None and not recipe.is_naive and recipe.samples == 8
+    assert [layer.name for layer in recipe.layers] == [
+        name.removeprefix("quantized_") for name in op_names(made) if "conv" in name or "dense" in name
+    ]
+    assert recipe.sqnr >= recipe.naive
+    wanted, got = net(mx.np.array(x)), made(mx.np.array(x))
+    assert abs(recipe.sqnr - sqnr(wanted, got)) < 0.01
+    assert all(layer.name in str(recipe) for layer in recipe.layers)
+    files = made.export(tmp_path / "net")
+    assert read_tuning(gluon.SymbolBlock.imports(files[0], ["data"], files[1])) == recipe
+    assert read_tuning(naive(net, x)) is None
+    with pytest.raises(TypeError, match="must be a SymbolBlock"):
+        read_tuning(net)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"layers": 5}', '{"layers": [], "sqnr": "x"}', "[" * 5000])
+def test_a_damaged_recipe_is_an_error(tmp_path: Any, text: str) -> None:
+    made = tuned(_dense(), draw(8, 20))
+    file, params = made.export(tmp_path / "net")
+    lines = Path(file).read_text()
+    recipe = json.loads(lines)
+    for node in recipe["nodes"]:
+        if "__tuning__" in node.get("attrs", {}):
+            node["attrs"]["__tuning__"] = text
+    Path(file).write_text(json.dumps(recipe))
+    with pytest.raises(DataError, match="tuning"):
+        read_tuning(gluon.SymbolBlock.imports(file, ["data"], params))
+
+
+def test_a_bound_in_decibel_is_kept_by_leaving_few_layers_in_float32() -> None:
+    net, x = small_net(), mx.np.array(draw(8, 3, 16, 16))
+    plain = sqnr(net(x), tuned(net, x)(x))
+    made = tuned(net, x, accuracy=plain + 3)
+    recipe = read_tuning(made)
+    assert recipe is not None
+    assert sqnr(net(x), made(x)) >= plain + 3
+    assert 0 < len(recipe.floats) < 6
+    assert not {f"quantized_{name}" for name in recipe.floats} & set(op_names(made))
+    everything = tuned(net, x, accuracy=140)
+    assert sqnr(net(x), everything(x)) > 100
+
+
+def test_a_bound_on_a_metric_is_kept() -> None:
+    net, x = small_net(), mx.np.array(draw(32, 3, 16, 16, seed=4))
+    labels = net(x).asnumpy().argmax(1)
+
+    def margin(labels: Any, scores: Any) -> float:
+        return float(np.take_along_axis(scores, labels[:, None].astype(int), 1).mean())
+
+    loose = quantize_net(net, calib_mode="tuned", calib_data=[(x, labels)], accuracy=(mx.gluon.metric.Accuracy(), 0.1))
+    found = read_tuning(loose)
+    assert found is not None and not found.floats and not found.note
+    exact = margin(labels, net(x).asnumpy())
+    lost = exact - margin(labels, loose(x).asnumpy())
+    bound = abs(lost) / 3
+    strict = quantize_net(net, calib_mode="tuned", calib_data=[(x, labels)], accuracy=(margin, bound))
+    assert exact - margin(labels, strict(x).asnumpy()) <= bound + 1e-6
+
+
+def test_losses_are_better_when_they_are_smaller() -> None:
+    net, x = _dense(), mx.np.array(draw(64, 20))
+    wanted = net(x)
+    metric = mx.gluon.metric.MSE()
+    bound = float(np.square(wanted.asnumpy() - tuned(net, x)(x).asnumpy()).mean()) / 4
+    made = quantize_net(net, calib_mode="tuned", calib_data=[(x, wanted)], accuracy=(metric, bound))
+    assert np.square(wanted.asnumpy() - made(x).asnumpy()).mean() <= bound * 1.001
+    recipe = read_tuning(made)
+    assert recipe is not None and recipe.floats
+
+
+def test_a_bound_that_so_few_samples_cannot_show_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    net, x = _dense(), draw(16, 20)
+    labels = np.zeros(16, np.int64)
+    made = quantize_net(net, calib_mode="tuned", calib_data=[(x, labels)], accuracy=("accuracy", 0.001))
+    assert "finer than 16 samples can show" in read_tuning(made).note  # type: ignore[union-attr]
+    assert "finer than 16 samples can show" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "error", "message"),
+    [
+        ("accuracy", TypeError, "must be"),
+        ((print, -1), ValueError, "must not be negative"),
+        ((print, "x"), ValueError, "a pair of a metric and a number"),
+        (float("nan"), ValueError, "finite"),
+        (("no such metric", 1), ValueError, "pair of a metric"),
+        (True, TypeError, "must be"),
+    ],
+)
+def test_an_impossible_bound_is_refused(accuracy: Any, error: type[Exception], message: str) -> None:
+    x = draw(4, 20)
+    with pytest.raises(error, match=message):
+        quantize_net(_dense(), calib_mode="tuned", calib_data=[(x, np.zeros(4))], accuracy=accuracy)
+
+
+def test_a_metric_needs_labels_and_a_bound_needs_tuning() -> None:
+    x = draw(4, 20)
+    with pytest.raises(DataError, match="accuracy needs labels"):
+        tuned(_dense(), x, accuracy=("accuracy", 0.1))
+    with pytest.raises(ValueError, match="accuracy belongs to calib_mode='tuned'"):
+        quantize_net(_dense(), calib_mode="naive", calib_data=[x], accuracy=30)

@@ -16,6 +16,7 @@ from minidnn.contrib.quantization.collector import CalibrationCollector, NaiveCo
 from minidnn.contrib.quantization.entropy import EntropyCollector, kl_threshold
 from minidnn.contrib.quantization.histogram import Histogram, HistogramCollector, MSECollector, PercentileCollector
 from minidnn.contrib.quantization.layer_errors import LayerError, LayerErrors, layer_errors
+from minidnn.contrib.quantization.tuning.report import LayerTuning, Tuning, read_tuning
 from minidnn.device import cpu
 from minidnn.missing import raising
 
@@ -26,9 +27,11 @@ __all__ = [
     "HistogramCollector",
     "LayerError",
     "LayerErrors",
+    "LayerTuning",
     "MSECollector",
     "NaiveCollector",
     "PercentileCollector",
+    "Tuning",
     "cpu",
     "kl_threshold",
     "layer_errors",
@@ -36,6 +39,7 @@ __all__ = [
     "quantization_stages",
     "quantize_model",
     "quantize_net",
+    "read_tuning",
 ]
 
 

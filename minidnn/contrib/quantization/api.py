@@ -45,6 +45,7 @@ def quantize_net(
     device: Device | None = None,
     LayerOutputCollector: CalibrationCollector | None = None,  # noqa: N803 - MXNet's name
     logger: logging.Logger | None = None,
+    accuracy: Any = None,
 ) -> SymbolBlock:
     """An int8 network of a float32 one, which stays as it is. The same call gives the same bits again.
 
@@ -72,13 +73,18 @@ def quantize_net(
             on rows; a sample with NaN or infinity gives NaN, and leaves its neighbours alone; joins and reshapes
             stay in float32. ``naive``: minimum and maximum over calib_data. ``entropy``: thresholds of the least
             divergence. ``custom``: what LayerOutputCollector says. ``tuned``: as near to float32 as calib_data can
-            bring it, without labels, in a minute or some: thresholds of the least error, weights rounded by second
-            moments of their inputs, biases corrected; a scale per output channel in any case. Where that errs more
-            on calib_data than ``naive`` does, ``naive`` is what comes out, and the log says so.
+            bring it, without labels, in a minute or some: channels equalized, thresholds of the least error, weights
+            rounded by second moments of their inputs, biases corrected; a scale per output channel in any case. Where
+            that errs more on calib_data than ``naive`` does, ``naive`` is what comes out, and log and report say so.
+            See `read_tuning`.
         num_calib_batches: how many batches of calib_data to use; None for all.
         device: a CPU; there is no other.
         LayerOutputCollector: the collector of mode ``custom``.
         logger: gets what happens.
+        accuracy: for ``tuned``, what must be kept: a pair of a metric and how much of it may be lost on calib_data,
+            which then has labels, ``(mx.gluon.metric.Accuracy(), 0.001)``, or the least signal to quantization noise
+            of the outputs in dB, ``30``. Layers that cost most stay in float32, as few as keep it; there are several
+            runs of tuning. The metric is one of `minidnn.gluon.metric`, its name, or a function of labels and outputs.
 
     Raises:
         TypeError: an argument is of a wrong type.
@@ -103,12 +109,17 @@ def quantize_net(
         exclude_layers_match,
         exclude_operators,
     )
+    if accuracy is not None and (calib_mode != "tuned" or quantize_mode == WEIGHT_ONLY):
+        raise ValueError(
+            f"accuracy belongs to calib_mode='tuned' with activations in int8, but calib_mode is {calib_mode!r} and "
+            f"quantize_mode {quantize_mode!r}"
+        )
     if quantize_mode == WEIGHT_ONLY:
         network_ = _fuse_net(network, calib_data, data_shapes, num_calib_batches, device)[0]
         graph, parameters = run_weight_only(network_, options)
         return make_block(Symbol(graph.outputs), network_.inputs, parameters, network_.structure)
     network_, stages = _run_net(
-        network, options, calib_data, data_shapes, num_calib_batches, device, LayerOutputCollector, logger
+        network, options, calib_data, data_shapes, num_calib_batches, device, LayerOutputCollector, logger, accuracy
     )
     made = stages.quantized
     return make_block(Symbol(made.graph.outputs), network_.inputs, made.parameters, network_.structure)
@@ -137,10 +148,11 @@ def _run_net(
     device: Device | None = None,
     LayerOutputCollector: Any = None,  # noqa: N803 - as in `quantize_net`
     logger: logging.Logger | None = None,
+    accuracy: Any = None,
 ) -> tuple[FusedNetwork, Stages]:
     collector = make_collector(options, LayerOutputCollector, calib_data, logger)
     fused, data = _fuse_net(network, calib_data, data_shapes, num_calib_batches, device)
-    return fused, _run(fused, options, data, collector, logger)
+    return fused, _run(fused, options, data, collector, logger, accuracy)
 
 
 def _fuse_net(
@@ -169,9 +181,10 @@ def _run(
     data: CalibrationData | None,
     collector: CalibrationCollector | None,
     logger: logging.Logger | None,
+    accuracy: Any = None,
 ) -> Stages:
     if options.calib_mode == "tuned" and data is not None:
-        return tune(network, options, data, logger)
+        return tune(network, options, data, accuracy, logger)
     return run_stages(network, options, data, collector, logger)
 
 

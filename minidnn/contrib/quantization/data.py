@@ -31,10 +31,12 @@ class Batch:
     Args:
         arguments: of `forward`: arrays, or nested lists, tuples and dicts of them, None, numbers and strings.
         arrays: those in it, in order.
+        labels: what stands behind the arguments.
     """
 
     arguments: tuple[Any, ...]
     arrays: tuple[ndarray, ...]
+    labels: tuple[Any, ...] = ()
 
 
 # Samples of a plain array that are run at a time.
@@ -109,7 +111,7 @@ class CalibrationData:
             )
         for position, array in enumerate(arrays):
             _check(number, position, array)
-        return Batch(arguments, tuple(arrays))
+        return Batch(arguments, tuple(arrays), _labels(batch, items[len(self._inputs) :]))
 
     def _items(self, number: int, batch: Any) -> Sequence[Any]:
         """The arguments, and what else a batch has behind them."""
@@ -127,6 +129,13 @@ class CalibrationData:
                 f"got {type(batch).__name__}"
             )
         return items
+
+
+def _labels(batch: Any, rest: Sequence[Any]) -> tuple[Any, ...]:
+    """The labels of a batch: what its items have behind the arguments, or of MXNet's DataBatch its own attribute."""
+    own = () if isinstance(batch, (ndarray, np.ndarray, Mapping, list, tuple)) else getattr(batch, "label", None)
+    found = rest or (() if own is None else own if isinstance(own, (list, tuple)) else (own,))
+    return tuple(found)
 
 
 def _iterate(source: Any) -> Iterator[Any]:

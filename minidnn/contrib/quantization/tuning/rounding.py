@@ -27,7 +27,9 @@ _CLIPS = (1.0, 0.96, 0.92, 0.88, 0.84, 0.8, 0.75, 0.7, 0.65)
 _SMALLEST = float(np.finfo(np.float32).tiny)
 
 
-def round_weights(weight: Array, moments: Array, missing: Array | None, damping: float) -> tuple[Array, Array]:
+def round_weights(
+    weight: Array, moments: Array, missing: Array | None, damping: float, scale: Array | None = None
+) -> tuple[Array, Array]:
     """Integers (G, P, K), int8, and their scales (G, P), float32, that give nearly the outputs of `weight`.
 
     Args:
@@ -36,6 +38,7 @@ def round_weights(weight: Array, moments: Array, missing: Array | None, damping:
         missing: (G, K, P), float64: the moments of these inputs with what the outputs lack, which the weights are to
             make up for by least squares; None if they lack nothing.
         damping: what is added to the diagonal of the moments, as a share of its mean: what changes cost.
+        scale: (G, P), float32, where they are known; None chooses those that cost least.
 
     Raises:
         numpy.linalg.LinAlgError: the moments are not positive definite in spite of the damping.
@@ -49,11 +52,11 @@ def round_weights(weight: Array, moments: Array, missing: Array | None, damping:
     if missing is not None:
         wanted = np.take_along_axis(missing, order[:, :, None], 1)
         target = target + np.swapaxes(np.swapaxes(upper, 1, 2) @ (upper @ wanted), 1, 2)
-    scale = _choose_scales(target, moments)
-    q = _round_columns(target, scale, upper)
+    steps = _choose_scales(target, moments) if scale is None else scale.astype(np.float64)
+    q = _round_columns(target, steps, upper)
     result = np.empty(q.shape, np.int8)
     np.put_along_axis(result, order[:, None, :], q.astype(np.int8), 2)
-    return result, scale.astype(np.float32)
+    return result, steps.astype(np.float32)
 
 
 def _round_columns(target: Array, scale: Array, upper: Array) -> Array:

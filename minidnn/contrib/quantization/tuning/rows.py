@@ -19,10 +19,9 @@ __all__ = ["RowReader"]
 
 Array = np.ndarray[Any, Any]
 
-# Rows of one layer, all batches together: so many at most, so many numbers, so many products for second moments.
+# Rows of one layer, all batches together: so many at most, of so many inputs or outputs.
 _MOST_ROWS = 32768
 _MOST_NUMBERS = 1 << 24
-_MOST_PRODUCTS = 1 << 37
 
 
 @dataclass(frozen=True)
@@ -56,8 +55,7 @@ class RowReader:
 
     def most_rows(self) -> int:
         """How many rows are enough."""
-        limits = _MOST_ROWS, _MOST_NUMBERS // (self.groups * self.depth), _MOST_PRODUCTS // self.depth**2
-        return max(1, min(limits))
+        return max(1, min(_MOST_ROWS, _MOST_NUMBERS // max(self.groups * self.depth, self.shape[0])))
 
     def places(self, shape: Sequence[int], count: int, random: np.random.Generator) -> Array:
         """Numbers of at most `count` outputs, in order, of data of that shape."""

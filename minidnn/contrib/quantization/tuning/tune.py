@@ -1,15 +1,20 @@
-"""``calib_mode='tuned'``: an int8 network as near to the float32 one as calibration data can bring it."""
+"""``calib_mode='tuned'``: an int8 network as near to the float32 one as calibration data can bring it.
+
+The steps, in this order: channels are equalized; ranges of activations are chosen; layer by layer, weights are rounded
+and biases corrected; where a bound on what may be lost is not kept, the layers that cost most stay float32, as few as
+keep it.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from minidnn.contrib.quantization.collector import NaiveCollector, collect_ranges
+from minidnn.contrib.quantization.collector import CalibrationCollector, NaiveCollector, collect_ranges
 from minidnn.contrib.quantization.data import Batch, CalibrationData
 from minidnn.contrib.quantization.histogram import MSECollector
 from minidnn.contrib.quantization.network import FusedNetwork, make_block
@@ -22,7 +27,10 @@ from minidnn.contrib.quantization.stages import (
     make_marks,
     needed_ranges,
 )
-from minidnn.contrib.quantization.tuning.weights import tune_weights
+from minidnn.contrib.quantization.tuning.equalize import equalize
+from minidnn.contrib.quantization.tuning.goal import Goal, count_samples, sqnr
+from minidnn.contrib.quantization.tuning.report import Tuning, with_tuning
+from minidnn.contrib.quantization.tuning.weights import SEED, TunedWeights, tune_weights
 from minidnn.passes.fold_parameters import fold_parameters
 from minidnn.passes.quantized_graph import QuantizedGraph
 from minidnn.symbol.symbol import Symbol
@@ -30,71 +38,176 @@ from minidnn.symbol.symbol import Symbol
 __all__ = ["tune"]
 
 Array = np.ndarray[Any, Any]
+Outputs = list[list[Array]]
 
 _log = logging.getLogger(__name__)
 
+# Samples on which each layer's cost is measured.
+_SENSITIVITY_SAMPLES = 16
 
-def tune(network: FusedNetwork, options: Options, data: CalibrationData, logger: logging.Logger | None) -> Stages:
+
+def tune(
+    network: FusedNetwork,
+    options: Options,
+    data: CalibrationData,
+    accuracy: Any = None,
+    logger: logging.Logger | None = None,
+) -> Stages:
     """All stages of the tuned network, or of one with ranges of minimum and maximum where that errs less.
 
     Raises:
         GraphError: the network is int8 already.
-        DataError, OpError: see `quantize_net`.
+        DataError, OpError, TypeError, ValueError: see `quantize_net`.
     """
-    logger = logger or _log
+    goal = None if accuracy is None else Goal(accuracy)
     batches = list(data)
-    options = replace(options, quantize_granularity="channel-wise")
-    floats = find_floats(network, options)
-    marks = make_marks(network, options.quantize_mode, floats, True)
-    inserted = insert_marked(network, marks, options)
-    layers = needed_ranges(network, inserted)
-    naive = finish_stages(network, inserted, _ranges(network, layers, batches, NaiveCollector(logger), logger))
-    if not marks.products:
+    note = "" if goal is None else goal.check(batches)
+    tuner = _Tuner(network, options, batches, logger or _log)
+    if note:
+        tuner.logger.warning("%s", note)
+    naive, outputs = tuner.naive()
+    if not naive.quantized.products:
         return naive
-    graph, parameters, names = fold_parameters(network.symbol, network.parameters, marks.products)
-    folded = FusedNetwork(Symbol(graph.outputs), network.inputs, parameters, network.structure)
-    excluded = {node.name for node in floats}
-    marks = make_marks(
-        folded, options.quantize_mode, {n for n in graph.operations() if n.name in excluded}, calibrated=True
+    best = tuner.attempt(())
+    if goal is not None and not goal.is_kept(best.weights.wanted, best.weights.outputs, batches):
+        best = tuner.keep(goal, best)
+    wanted = best.weights.wanted
+    baseline, found = sqnr(wanted, outputs), sqnr(wanted, best.weights.outputs)
+    made = Tuning(
+        found, baseline, count_samples(batches), tuple(tuner.equalized), best.floats, tuple(best.weights.layers)
     )
-    inserted = insert_marked(folded, marks, options)
-    ranges = _ranges(folded, needed_ranges(folded, inserted), batches, MSECollector(options.quantized_dtype), logger)
-    stages = finish_stages(folded, inserted, ranges)
-    inputs = {name: [np.asarray(b.arrays[i]) for b in batches] for i, name in enumerate(network.inputs)}
-    made = tune_weights(stages.quantized, graph, parameters, names, inputs, logger)
-    baseline = _error(made.wanted, _outputs(network, naive.quantized, batches))
-    error = _error(made.wanted, made.outputs)
-    if not error <= baseline:
-        logger.warning("Tuning gave more noise than minimum and maximum, which are taken instead")
-        return naive
-    return replace(stages, fused=network.symbol, quantized=replace(stages.quantized, parameters=made.parameters))
+    made = replace(made, seed=SEED, note=note)
+    if not found >= baseline:
+        tuner.logger.warning("Tuning errs more (%.1f dB) than minimum and maximum (%.1f dB) do", found, baseline)
+        made = replace(made, sqnr=baseline, equalized=(), layers=(), floats=(), is_naive=True)
+        return replace(naive, quantized=with_tuning(naive.quantized, made))
+    tuner.logger.info("%s", made.summary())
+    tuned = replace(best.stages.quantized, parameters=best.weights.parameters)
+    return replace(best.stages, fused=network.symbol, quantized=with_tuning(tuned, made))
 
 
-def _ranges(
-    network: FusedNetwork, layers: Sequence[str], batches: Sequence[Batch], collector: Any, logger: logging.Logger
-) -> Mapping[str, tuple[float, float]]:
-    return collect_ranges(network, layers, batches, collector, logger) if layers else {}
+@dataclass(frozen=True)
+class _Attempt:
+    """A tuned network, some layers of which stay float32."""
+
+    stages: Stages
+    weights: TunedWeights
+    floats: tuple[str, ...]
 
 
-def _outputs(network: FusedNetwork, quantized: QuantizedGraph, batches: Sequence[Batch]) -> list[list[Array]]:
-    """What an int8 graph gives: of each output a list of batches."""
-    block = make_block(Symbol(quantized.graph.outputs), network.inputs, quantized.parameters)
-    found: list[list[Array]] = [[] for _ in quantized.graph.outputs]
+class _Tuner:
+    """Tunes one network, again with other layers in float32."""
+
+    def __init__(
+        self, network: FusedNetwork, options: Options, batches: Sequence[Batch], logger: logging.Logger
+    ) -> None:
+        self.logger = logger
+        self.equalized: list[str] = []
+        self._network, self._batches = network, batches
+        # A scale for each channel costs nothing.
+        self._options = replace(options, quantize_granularity="channel-wise")
+        self._excluded = find_floats(network, options)
+        self._folded: FusedNetwork | None = None
+        self._names: dict[str, tuple[str, str]] = {}
+        self._ranges: Mapping[str, tuple[float, float]] = {}
+
+    def naive(self) -> tuple[Stages, Outputs]:
+        """The network with ranges of minimum and maximum, and what it gives on the calibration data."""
+        network, options = self._network, self._options
+        marks = make_marks(network, options.quantize_mode, self._excluded, calibrated=True)
+        inserted = insert_marked(network, marks, options)
+        ranges = self._collect(network, needed_ranges(network, inserted), NaiveCollector(self.logger))
+        stages = finish_stages(network, inserted, ranges)
+        if not marks.products:
+            return stages, []
+        graph, parameters, self._names = fold_parameters(network.symbol, network.parameters, marks.products)
+        folded = FusedNetwork(Symbol(graph.outputs), network.inputs, parameters, network.structure)
+        parameters, self.equalized = equalize(folded, self._names, self._batches, self.logger)
+        self._folded = replace(folded, parameters=parameters)
+        return stages, self._outputs(stages.quantized, self._batches)
+
+    def attempt(self, floats: Collection[str]) -> _Attempt:
+        """The tuned network where these layers, and what the user excludes, stay float32."""
+        assert self._folded is not None
+        folded = self._folded
+        stages = self._stages(floats)
+        names = {name: own for name, own in self._names.items() if name not in floats}
+        inputs = {name: [np.asarray(b.arrays[i]) for b in self._batches] for i, name in enumerate(folded.inputs)}
+        weights = tune_weights(stages.quantized, folded.symbol, folded.parameters, names, inputs, self.logger)
+        return _Attempt(stages, weights, tuple(sorted(floats)))
+
+    def _stages(self, floats: Collection[str]) -> Stages:
+        assert self._folded is not None
+        folded = self._folded
+        names = {node.name for node in self._excluded} | set(floats)
+        kept = {node for node in folded.symbol.operations() if node.name in names}
+        inserted = insert_marked(folded, make_marks(folded, self._options.quantize_mode, kept, True), self._options)
+        unknown = [layer for layer in needed_ranges(folded, inserted) if layer not in self._ranges]
+        collector = MSECollector(self._options.quantized_dtype)
+        self._ranges = {**self._ranges, **self._collect(folded, unknown, collector)}
+        return finish_stages(folded, inserted, self._ranges)
+
+    def keep(self, goal: Goal, all_int8: _Attempt) -> _Attempt:
+        """The network with the fewest layers in float32 that keeps the goal, in the order of what they cost."""
+        order = self._by_cost(all_int8)
+        attempts: dict[int, _Attempt] = {0: all_int8}
+
+        def is_kept(count: int) -> bool:
+            if count not in attempts:
+                self.logger.info("Trying with %d layers in float32", count)
+                attempts[count] = self.attempt(order[:count])
+            weights = attempts[count].weights
+            return goal.is_kept(weights.wanted, weights.outputs, self._batches)
+
+        high = 1
+        while high < len(order) and not is_kept(high):
+            high *= 2
+        low, high = high // 2, min(high, len(order))
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if is_kept(middle) else (middle, high)
+        is_kept(high)
+        return attempts[high]
+
+    def _by_cost(self, all_int8: _Attempt) -> list[str]:
+        """All products, those first that spoil the outputs most when they alone are int8."""
+        batches = self._few_samples()
+        block = make_block(self._network.symbol, self._network.inputs, self._network.parameters)
+        wanted = _run(block, batches)
+        products = list(self._names)
+        costs: dict[str, float] = {}
+        # No bar: collecting ranges in the loop may show its own.
+        for number, name in enumerate(products, 1):
+            self.logger.info("Measuring what layer %d of %d costs", number, len(products))
+            quantized = self._stages([other for other in products if other != name]).quantized
+            tuned = all_int8.weights.parameters
+            parameters = {
+                own: tuned[own] if own in tuned and tuned[own].shape == value.shape else value
+                for own, value in quantized.parameters.items()
+            }
+            costs[name] = sqnr(wanted, self._outputs(replace(quantized, parameters=parameters), batches))
+        return sorted(products, key=lambda name: (costs[name], name))
+
+    def _few_samples(self) -> list[Batch]:
+        first = self._batches[0]
+        arrays = tuple(array[:_SENSITIVITY_SAMPLES] if array.ndim else array for array in first.arrays)
+        return [replace(first, arrays=arrays)]
+
+    def _collect(
+        self, network: FusedNetwork, layers: Sequence[str], collector: CalibrationCollector
+    ) -> Mapping[str, tuple[float, float]]:
+        self.logger.info("Collecting ranges of %d layers", len(layers))
+        return collect_ranges(network, layers, self._batches, collector, self.logger) if layers else {}
+
+    def _outputs(self, quantized: QuantizedGraph, batches: Sequence[Batch]) -> Outputs:
+        block = make_block(Symbol(quantized.graph.outputs), self._network.inputs, quantized.parameters)
+        return _run(block, batches)
+
+
+def _run(block: Any, batches: Sequence[Batch]) -> Outputs:
+    """What a block gives: of each output a list of batches."""
+    found: list[list[Array]] = []
     for batch in batches:
         outputs: Any = block(*batch.arrays)
-        for kept, output in zip(found, outputs if isinstance(outputs, list) else [outputs], strict=True):
-            kept.append(np.asarray(output))
-    return found
-
-
-def _error(wanted: Sequence[Sequence[Array]], got: Sequence[Sequence[Array]]) -> float:
-    """Noise as a share of the signal, the mean over all outputs."""
-    shares = []
-    for exact, output in zip(wanted, got, strict=True):
-        noise = signal = 0.0
-        for a, b in zip(exact, output, strict=True):
-            a64 = a.astype(np.float64)
-            noise += float(np.square(a64 - b).sum())
-            signal += float(np.square(a64).sum())
-        shares.append(noise / signal if signal else noise)
-    return float(np.mean(shares))
+        found.append([np.asarray(a) for a in (outputs if isinstance(outputs, list) else [outputs])])
+    return [[batch[i] for batch in found] for i in range(len(found[0]))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,32 +11,29 @@ from typing import Any
 import numpy as np
 
 from minidnn.contrib.quantization.data import with_progress
+from minidnn.contrib.quantization.tuning.report import LayerTuning
 from minidnn.contrib.quantization.tuning.rounding import round_weights
 from minidnn.contrib.quantization.tuning.rows import RowReader
 from minidnn.contrib.quantization.tuning.stepwise import StepwiseRun
 from minidnn.ir.graph import Entry, Graph, Node
-from minidnn.passes.naming import find_anchor
+from minidnn.passes.fold_parameters import take_apart
 from minidnn.passes.quantize_weights import quantize_bias, quantize_weight
 from minidnn.passes.quantized_graph import ProductParameters, QuantizedGraph
 
-__all__ = ["TunedWeights", "tune_weights"]
+__all__ = ["SEED", "TunedWeights", "tune_weights"]
 
 Array = np.ndarray[Any, Any]
 
 _DAMPING = 0.01
+# Second moments are sums in float32: below this share of them nothing is known.
 _PRECISION = 1e-6
-_SEED = 0
-
-
-@dataclass
-class _Sums:
-    """What is known of a layer's rows: of the quantized inputs x, of what the outputs lack y."""
-
-    count: int
-    moments: Array  # (G, K, K)
-    missing: Array  # (G, K, P)
-    inputs: Array  # (G, K), the sum of x
-    lack: Array  # (G, P), the sum of y
+# Inputs whose moments are looked at together; a deeper layer is rounded so many columns at a time.
+_DEPTH = 2304
+# Rows of one sample are alike: they count as no more than so many.
+_ROWS_OF_A_SAMPLE = 2
+# What int32 holds the sum of whatever the weights; deeper layers have coarser weights than rounding knows of.
+_DEEPEST = ((1 << 30) - 1) // (255 * 127)
+SEED = 0
 
 
 @dataclass(frozen=True)
@@ -46,11 +44,13 @@ class TunedWeights:
         parameters: those of the int8 graph.
         wanted: for each output what the float32 network gives, one array a batch.
         outputs: likewise, what the int8 network gives.
+        layers: what was done to each product.
     """
 
     parameters: dict[str, Array]
     wanted: list[list[Array]]
     outputs: list[list[Array]]
+    layers: list[LayerTuning]
 
 
 def tune_weights(
@@ -76,63 +76,164 @@ def tune_weights(
     integers = StepwiseRun(quantized.graph, inputs, tuned)
     wanted = {node.name: node for node in graph.operations()}
     operations = quantized.graph.operations()
+    layers: list[LayerTuning] = []
     for node in with_progress(operations, "Tuning, operation", len(operations), logger):
         own = wanted.get(node.name.removeprefix("quantized_"))
         if own is not None and node.name in quantized.products and own.name in names:
             floats.prepare(own)
             weight, bias = (parameters[name] for name in names[own.name])
-            _tune(node, own, quantized.products[node.name], weight, bias, integers, floats, tuned)
+            layer = _Layer(node, own, weight, floats, integers)
+            layers.append(layer.tune(quantized.products[node.name], weight, bias, tuned))
             floats.run(own)
         elif node.op is not None and node.op.is_random:
             floats.run(wanted[node.name])
             integers.replace(node, [floats.values[wanted[node.name][i]] for i in range(node.num_outputs)])
         integers.run(node)
     for entry in graph.outputs:
-        floats.run(entry.node)
-    return TunedWeights(tuned, floats.outputs(), integers.outputs())
+        if not entry.node.is_variable:
+            floats.run(entry.node)
+    return TunedWeights(tuned, floats.outputs(), integers.outputs(), layers)
 
 
-def _tune(
-    node: Node,
-    own: Node,
-    product: ProductParameters,
-    weight: Array,
-    bias: Array,
-    integers: StepwiseRun,
-    floats: StepwiseRun,
-    tuned: dict[str, Array],
-) -> None:
-    anchor, float_anchor = _any_anchor(node), find_anchor(own)
-    assert float_anchor is not None
-    reader = RowReader(float_anchor, weight.shape)
-    data, scale = _quantized_data(node, anchor)
-    real = _outer(own, float_anchor.inputs[0])
-    data_scale = float(np.asarray(integers.of(scale, 0)).reshape(-1)[0])
-    grouped = reader.grouped(weight).astype(np.float64)
-    sums = _gather(reader, grouped, integers.values[data], floats.values[real], data_scale)
-    mean, lack = sums.inputs / sums.count, sums.lack / sums.count
-    raw = sums.moments / sums.count
-    trust = sums.count / (sums.count + reader.depth)
-    moments = trust * (raw - mean[:, :, None] * mean[:, None, :])
-    diagonal = np.einsum("gkk->gk", moments)
-    # What few rows show of two inputs together is chance for a part; of each by itself they show more.
-    diagonal /= trust
-    # Sums in float32: below this share nothing is known.
-    diagonal += _PRECISION * np.einsum("gkk->gk", raw).mean(1, keepdims=True)
-    missing = trust * (sums.missing / sums.count - mean[:, :, None] * lack[:, None, :])
-    q, steps = _rounded(grouped, moments, missing)
-    change = grouped - q * steps.astype(np.float64)[:, :, None]
-    corrected = bias.astype(np.float64) + (lack + np.einsum("gpk,gk->gp", change, mean)).reshape(-1)
-    _store(product, tuned, q.reshape(weight.shape), steps.reshape(-1), corrected, data_scale)
+class _Layer:
+    """One product in both networks, all before it computed."""
+
+    def __init__(self, node: Node, own: Node, weight: Array, floats: StepwiseRun, integers: StepwiseRun) -> None:
+        self._floats, self._integers = floats, integers
+        self._node, self._own = node, own
+        parts = take_apart(own, None)
+        self._parts = parts
+        self._reader = RowReader(parts.anchor, weight.shape)
+        self._real = parts.outer[parts.anchor.inputs[0]]
+        inner = (node,) if node.subgraph is None else node.subgraph.operations()
+        product = next(n for n in inner if n.op is not None and n.op.anchor is not None and n.op.anchor.is_integer)
+        dequantize = next(n for n in inner if n.inputs and n.inputs[0] == product[0])
+        self._inside = inner
+        self._data = self._outer(product.inputs[0])
+        self._scale = float(np.asarray(integers.of(self._outer(dequantize.inputs[1]), 0)).reshape(-1)[0])
+
+    def _outer(self, entry: Entry) -> Entry:
+        node = self._node
+        return entry if node.subgraph is None else node.bind_inside(node.inputs)[entry]
+
+    def tune(self, product: ProductParameters, weight: Array, bias: Array, tuned: dict[str, Array]) -> LayerTuning:
+        """Put weights, scales and bias into `tuned`."""
+        reader = self._reader
+        grouped = reader.grouped(weight)
+        x, lack, signal = self._read(grouped, bias)
+        mean, offset = x.mean(1, dtype=np.float64), lack.mean(1, dtype=np.float64)
+        x -= mean[:, None, :].astype(np.float32)
+        lack -= offset[:, None, :].astype(np.float32)
+        before = _mean_square(lack)
+        samples = sum(len(batch) for batch in self._floats.values[self._real])
+        q, steps, how = _solve(grouped, x, lack, mean, min(x.shape[1], _ROWS_OF_A_SAMPLE * samples))
+        change = grouped - q * steps.astype(np.float64)[:, :, None]
+        corrected = bias.astype(np.float64) + (offset + np.einsum("gpk,gk->gp", change, mean)).reshape(-1)
+        noise = _mean_square(lack)
+        _store(product, tuned, q.reshape(weight.shape), steps.reshape(-1), corrected, self._scale)
+        return LayerTuning(self._own.name, how, x.shape[1], _decibel(signal, before), _decibel(signal, noise))
+
+    def _read(self, weight: Array, bias: Array) -> tuple[Array, Array, float]:
+        """Rows of the inputs (G, R, K) as they are after quantization, what the outputs (G, R, P) lack because of
+        that, and the outputs' variance.
+        """
+        random = np.random.default_rng(SEED)
+        integers, real = self._integers.values[self._data], self._floats.values[self._real]
+        share = -(-self._reader.most_rows() // len(integers))
+        columns = np.swapaxes(weight, 1, 2)
+        rows, lacks, variance = [], [], 0.0
+        for batch, (quantized, exact) in enumerate(zip(integers, real, strict=True)):
+            places = self._reader.places(exact.shape, share, random)
+            x = self._reader.read(quantized, places).astype(np.float32)
+            x *= np.float32(self._scale)
+            lack = self._reader.read(exact, places)
+            output = lack @ columns
+            variance += float(output.var(axis=1, dtype=np.float64).mean()) / len(integers)
+            lack = (lack - x) @ columns
+            added = self._lacking_sum(batch)
+            if added is not None:
+                lack += self._reader.outputs_at(added, places)
+            rows.append(x)
+            lacks.append(lack)
+        return np.concatenate(rows, 1), np.concatenate(lacks, 1), variance
+
+    def _lacking_sum(self, batch: int) -> Array | None:
+        """What the tensor that the epilogue adds first lacks, for the weights can make up for that as well."""
+        parts = self._parts
+        if not parts.tail or parts.tail[0].op_name != "add" or len(parts.tail[0].inputs) != 2:
+            return None
+        add = parts.tail[0]
+        others = [e for e in add.inputs if e != parts.sums]
+        twin = next((n for n in self._inside if n.name == add.name), None)
+        if len(others) != 1 or parts.outer.get(others[0]) not in self._floats.values or twin is None:
+            return None
+        exact = self._floats.of(parts.outer[others[0]], batch)
+        found = [value for e in twin.inputs if (value := self._value(e, batch)) is not None]
+        if len(found) != 1 or found[0].shape != exact.shape or not self._is_output(exact.shape):
+            return None
+        return np.asarray(exact - found[0])
+
+    def _value(self, entry: Entry, batch: int) -> Array | None:
+        """An operand of the epilogue that comes from outside, in float32."""
+        if entry.node.is_variable:
+            return self._integers.of(self._outer(entry), batch)
+        inputs = entry.node.inputs
+        if entry.node.op_name != "dequantize" or not all(e.node.is_variable for e in inputs):
+            return None
+        return entry.node.compute([self._integers.of(self._outer(e), batch) for e in inputs])[0]
+
+    def _is_output(self, shape: Sequence[int]) -> bool:
+        """Whether that is the shape of the layer's outputs, not of something that is broadcast to it."""
+        data = self._floats.of(self._real, 0)
+        channels = self._reader.shape[0]
+        if self._reader.is_convolution:
+            return len(shape) == data.ndim and shape[1] == channels and math.prod(shape[2:]) > 1
+        return shape[-1] == channels and len(shape) == (2 if self._reader.anchor.attrs.flatten else data.ndim)
 
 
-def _rounded(weight: Array, moments: Array, missing: Array) -> tuple[Array, Array]:
-    """Integers and scales; rounded to nearest where the moments cannot be factored."""
-    try:
-        return round_weights(weight, moments, missing, _DAMPING)
-    except np.linalg.LinAlgError:
-        q, scale = quantize_weight(weight.reshape(-1, weight.shape[2]))
-        return q.reshape(weight.shape), scale.reshape(weight.shape[:2])
+def _solve(weight: Array, x: Array, lack: Array, mean: Array, independent: int) -> tuple[Array, Array, str]:
+    """Integers (G, P, K) and scales (G, P), and how they were found; `lack` becomes what is lacking after that.
+
+    Args:
+        weight: (G, P, K).
+        x: (G, R, K), the inputs without their means.
+        lack: (G, R, P), what the outputs lack, without their means.
+        mean: (G, K), of the inputs.
+        independent: how many of the rows count as independent of each other.
+    """
+    groups, outputs, depth = weight.shape
+    rows = x.shape[1]
+    if depth > _DEEPEST:
+        return (*_nearest(weight, x, lack), "nearest, too deep")
+    # What few rows show of two inputs together is chance for a part.
+    trust = independent / (independent + min(depth, _DEPTH))
+    parts = [slice(start, min(start + _DEPTH, depth)) for start in range(0, depth, _DEPTH)]
+    # Of several blocks none may choose for the others.
+    scale = None if len(parts) == 1 else quantize_weight(weight.reshape(-1, depth))[1].reshape(groups, outputs)
+    q = np.empty(weight.shape, np.int8)
+    for part in parts:
+        some, own = x[:, :, part], weight[:, :, part].astype(np.float64)
+        moments = trust / rows * (np.swapaxes(some, 1, 2) @ some).astype(np.float64)
+        diagonal = np.einsum("gkk->gk", moments)
+        diagonal /= trust
+        raw = diagonal + np.square(mean[:, part])
+        diagonal += _PRECISION * raw.mean(1, keepdims=True)
+        missing = trust / rows * (np.swapaxes(some, 1, 2) @ lack).astype(np.float64)
+        try:
+            q[:, :, part], scale = round_weights(own, moments, missing, _DAMPING, scale)
+        except np.linalg.LinAlgError:
+            return (*_nearest(weight, x, lack), "nearest, singular")
+        change = own - q[:, :, part] * scale.astype(np.float64)[:, :, None]
+        lack += some @ np.swapaxes(change, 1, 2).astype(np.float32)
+    assert scale is not None
+    return q, scale, "second order" if len(parts) == 1 else f"second order, {len(parts)} blocks"
+
+
+def _nearest(weight: Array, x: Array, lack: Array) -> tuple[Array, Array]:
+    q, scale = quantize_weight(weight.reshape(-1, weight.shape[2]))
+    q, scale = q.reshape(weight.shape), scale.reshape(weight.shape[:2])
+    lack += x @ np.swapaxes(weight - q * scale[:, :, None], 1, 2)
+    return q, scale
 
 
 def _store(
@@ -148,45 +249,11 @@ def _store(
     tuned[product.weight], tuned[product.scale] = q, steps
 
 
-def _gather(reader: RowReader, weight: Array, integers: Sequence[Array], real: Sequence[Array], scale: float) -> _Sums:
-    random = np.random.default_rng(_SEED)
-    depth, outputs = weight.shape[2], weight.shape[1]
-    groups = weight.shape[0]
-    sums = _Sums(
-        0,
-        np.zeros((groups, depth, depth)),
-        np.zeros((groups, depth, outputs)),
-        np.zeros((groups, depth)),
-        np.zeros((groups, outputs)),
-    )
-    share = -(-reader.most_rows() // len(integers))
-    columns = np.swapaxes(weight, 1, 2).astype(np.float32)
-    for quantized, exact in zip(integers, real, strict=True):
-        places = reader.places(exact.shape, share, random)
-        x = reader.read(quantized, places).astype(np.float32)
-        x *= np.float32(scale)
-        lack = (reader.read(exact, places) - x) @ columns
-        transposed = np.swapaxes(x, 1, 2)
-        sums.count += len(places)
-        sums.moments += transposed @ x
-        sums.missing += transposed @ lack
-        sums.inputs += x.sum(1, dtype=np.float64)
-        sums.lack += lack.sum(1, dtype=np.float64)
-    return sums
+def _mean_square(values: Array) -> float:
+    return float(np.square(values, dtype=np.float64).mean()) if values.size else 0.0
 
 
-def _any_anchor(node: Node) -> Node:
-    """The integer product of an operation of an int8 graph."""
-    inner = (node,) if node.subgraph is None else node.subgraph.operations()
-    return next(n for n in inner if n.op is not None and n.op.anchor is not None and n.op.anchor.is_integer)
-
-
-def _quantized_data(node: Node, anchor: Node) -> tuple[Entry, Entry]:
-    """The integers that a product multiplies, and their scale."""
-    assert node.subgraph is not None
-    dequantize = next(n for n in node.subgraph.operations() if n.inputs and n.inputs[0] == anchor[0])
-    return _outer(node, anchor.inputs[0]), _outer(node, dequantize.inputs[1])
-
-
-def _outer(node: Node, entry: Entry) -> Entry:
-    return entry if node.subgraph is None else node.bind_inside(node.inputs)[entry]
+def _decibel(signal: float, noise: float) -> float:
+    if noise <= 0:
+        return math.inf
+    return 10 * math.log10(signal / noise) if signal > 0 else -math.inf

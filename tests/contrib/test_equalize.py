@@ -1,0 +1,190 @@
+"""Equalization changes the numbers between layers, never the function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from quantization_helpers import Residual, draw, fill
+
+import minidnn as mx
+from minidnn import gluon
+from minidnn.contrib.quantization.data import CalibrationData
+from minidnn.contrib.quantization.network import FusedNetwork, fuse_block, make_block
+from minidnn.contrib.quantization.tuning.equalize import equalize
+from minidnn.gluon import nn
+from minidnn.passes.fold_parameters import fold_parameters
+from minidnn.passes.quantize_mark import mark
+from minidnn.symbol.symbol import Symbol
+
+Array = np.ndarray[Any, Any]
+
+
+class Call(gluon.HybridBlock):
+    def __init__(self, function: Callable[..., Any], **layers: Any) -> None:
+        super().__init__()
+        self._function = function
+        for name, layer in layers.items():
+            setattr(self, name, layer)
+
+    def forward(self, x: Any) -> Any:
+        return self._function(self, x)
+
+
+def _clip(x: Any) -> Any:
+    return mx.np.clip(x, 0, 6)
+
+
+def _two_readers(b: Any, x: Any) -> Any:
+    y = b.one(x)
+    return b.two(y) + b.three(y)
+
+
+def _normalized(b: Any, x: Any) -> Any:
+    y = b.norm(x)
+    return mx.npx.relu(b.one(y)) + b.two(y)
+
+
+def _read_by_others(b: Any, x: Any) -> Any:
+    y = b.one(x)
+    return b.two(y).sum() + y
+
+
+def sequence(*layers: Any) -> Any:
+    net = nn.HybridSequential()
+    net.add(*layers)
+    return net
+
+
+NETS: dict[str, tuple[Callable[[], Any], tuple[int, ...], int]] = {
+    "relu": (lambda: sequence(nn.Dense(12, activation="relu", in_units=8), nn.Dense(5)), (40, 8), 1),
+    "no activation": (lambda: sequence(nn.Dense(12, in_units=8), nn.Dense(5)), (40, 8), 1),
+    "of rows": (
+        lambda: sequence(nn.Dense(12, activation="relu", in_units=8, flatten=False), nn.Dense(5, flatten=False)),
+        (4, 10, 8),
+        1,
+    ),
+    "clip": (
+        lambda: Call(
+            lambda b, x: b.three(_clip(b.two(_clip(b.one(x))))),
+            one=nn.Conv2D(8, 3, padding=1, in_channels=4),
+            two=nn.Conv2D(8, 3, padding=1, groups=8, in_channels=8),
+            three=nn.Conv2D(5, 1, in_channels=8),
+        ),
+        (8, 4, 9, 9),
+        2,
+    ),
+    "groups": (
+        lambda: sequence(nn.Conv2D(6, 3, in_channels=4, activation="relu"), nn.Conv2D(9, 3, groups=3, in_channels=6)),
+        (8, 4, 9, 9),
+        1,
+    ),
+    "pooling, flattening": (
+        lambda: sequence(
+            nn.Conv2D(6, 3, in_channels=4, activation="relu"),
+            nn.MaxPool2D(2),
+            nn.AvgPool2D(2),
+            nn.Flatten(),
+            nn.Dense(5),
+        ),
+        (8, 4, 14, 14),
+        1,
+    ),
+    "two readers": (
+        lambda: Call(
+            _two_readers,
+            one=nn.Dense(12, activation="relu", in_units=8),
+            two=nn.Dense(5, in_units=12),
+            three=nn.Dense(5, in_units=12),
+        ),
+        (40, 8),
+        1,
+    ),
+    "layer normalization": (
+        lambda: Call(
+            _normalized,
+            norm=nn.LayerNorm(in_channels=8),
+            one=nn.Dense(5, flatten=False, in_units=8),
+            two=nn.Dense(5, flatten=False, in_units=8),
+        ),
+        (4, 10, 8),
+        1,
+    ),
+    "sigmoid between": (lambda: sequence(nn.Dense(12, activation="sigmoid", in_units=8), nn.Dense(5)), (40, 8), 0),
+    "residual": (lambda: Residual(8), (4, 8, 6, 6), 1),
+    "read by others": (
+        lambda: Call(
+            _read_by_others,
+            one=nn.Dense(12, activation="relu", in_units=8),
+            two=nn.Dense(5, in_units=12),
+        ),
+        (40, 8),
+        0,
+    ),
+}
+
+
+def folded(net: Any, x: Any) -> tuple[FusedNetwork, dict[str, tuple[str, str]]]:
+    fused = fuse_block(net, (x,))
+    marks = mark(fused.symbol, fused.parameters.keys(), "full")
+    graph, parameters, names = fold_parameters(fused.symbol, fused.parameters, marks.products)
+    return FusedNetwork(Symbol(graph.outputs), fused.inputs, parameters, fused.structure), names
+
+
+def uneven(net: Any, shape: tuple[int, ...]) -> Any:
+    """The network with channels of very different sizes in its first layer with parameters."""
+    fill(net, (1, *shape[1:]), seed=1)
+    for name, parameter in net.collect_params().items():
+        if name.startswith(("0.", "one", "norm", "conv1")) and name.endswith(("weight", "gamma")):
+            value = parameter.data().asnumpy()
+            factors = np.geomspace(0.01, 1, len(value)).reshape(-1, *(1,) * (value.ndim - 1))
+            parameter.set_data(mx.np.array((value * factors).astype(np.float32)))
+    return net
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_the_function_stays_the_same(name: str) -> None:
+    make, shape, count = NETS[name]
+    net, x = uneven(make(), shape), mx.np.array(draw(*shape))
+    network, names = folded(net, x)
+    before = {key: value.copy() for key, value in network.parameters.items()}
+    values, changed = equalize(network, names, [CalibrationData([x], ["data"]).first])
+    assert len(changed) == count
+    assert all(np.array_equal(before[key], network.parameters[key]) for key in before)
+    for parameters, same in ((before, True), (values, not changed)):
+        got = make_block(network.symbol, network.inputs, parameters)(x).asnumpy()
+        wanted = net(x).asnumpy()
+        assert np.abs(got - wanted).max() <= 1e-5 * max(np.abs(wanted).max(), 1)
+        assert same == all(np.array_equal(before[key], parameters[key]) for key in before)
+
+
+def test_channels_become_alike_and_stay_within_a_clip() -> None:
+    make, shape, _ = NETS["clip"]
+    net, x = uneven(make(), shape), mx.np.array(draw(*shape))
+    network, names = folded(net, x)
+    values, changed = equalize(network, names, [CalibrationData([x], ["data"]).first])
+    seen: dict[str, Array] = {}
+    for key, parameters in (("before", network.parameters), ("after", values)):
+        block = make_block(network.symbol, network.inputs, parameters)
+        block.register_op_hook(
+            lambda name, op, array, key=key: seen.setdefault(f"{key} {name}", np.asarray(array).max(axis=(0, 2, 3)))
+        )
+        block(x)
+    for name in changed:
+        before, after = (seen[f"{key} {name}_output"] for key in ("before", "after"))
+        assert after.max() <= 6
+        alive = before > 0
+        assert after.max() / after[alive].min() < before.max() / before[alive].min()
+
+
+def test_dead_channels_are_left_alone() -> None:
+    make, shape, _ = NETS["relu"]
+    net, x = uneven(make(), shape), mx.np.array(draw(*shape))
+    net[0].bias.set_data(mx.np.array(np.where(np.arange(12) == 3, -1e6, 0).astype(np.float32)))
+    network, names = folded(net, x)
+    values, _ = equalize(network, names, [CalibrationData([x], ["data"]).first])
+    weight = names[next(iter(names))][0]
+    assert np.array_equal(values[weight][3], network.parameters[weight][3])
+    assert all(np.isfinite(value).all() for value in values.values())
