@@ -44,7 +44,7 @@ def loop_ir(
     import llvmlite.binding as llvm
     from numba import cfunc, types
 
-    from minidnn_kernels.loop_words import PAUSE
+    from minidnn_kernels.loop_words import PAUSE  # deferred: it loads Numba
 
     signature = types.void(*[types.intp] * arguments)
     options: dict[str, Any] = {"nopython": True, "error_model": "numpy", "boundscheck": False}

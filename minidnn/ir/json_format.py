@@ -183,7 +183,7 @@ def from_json(text: str, dialect: Dialect | None = None) -> Graph:
 
     Args:
         text: as `to_json` writes it, or another program.
-        dialect: how the text calls operators; None: by the names of the registry.
+        dialect: how the text calls operators; None, or a text that `to_json` wrote: by the names of the registry.
 
     Raises:
         DataError: the text is not JSON, is too large, or is not of the form.
@@ -200,7 +200,9 @@ def from_json(text: str, dialect: Dialect | None = None) -> Graph:
         raise DataError("symbol JSON is nested too deeply") from None
     except ValueError as error:
         raise DataError(f"not a symbol JSON: {error}") from None
-    return _Reader(dialect or _Registry()).read_graph(fields, "symbol JSON", 0)
+    notes = fields.get("attrs") if isinstance(fields, dict) else None
+    is_ours = isinstance(notes, dict) and FORMAT_KEY in notes
+    return _Reader(_Registry() if is_ours or dialect is None else dialect).read_graph(fields, "symbol JSON", 0)
 
 
 def _refuse_constant(name: str) -> Any:
