@@ -12,7 +12,7 @@ from minidnn.errors import OpError, ShapeError, TypeMismatchError
 from minidnn.ops.checks import DTYPES, FLOATS, broadcast_shapes, want_dtype, want_float
 from minidnn.ops.elementwise import BOOL, float_of, promote
 from minidnn.ops.registry import Attr, Attrs, Op, TensorType, get_op, register
-from minidnn.ops.traits import ALWAYS, IF_ALL, EpilogueStep, Part, step
+from minidnn.ops.traits import ALWAYS, IF_ALL, EpilogueStep, Part, cast_number, step
 
 __all__ = ["ACTIVATIONS", "LEAKY_ACTIVATIONS", "SELU_ALPHA", "SELU_SCALE"]
 
@@ -251,7 +251,7 @@ def _clip_step(attrs: Attrs) -> EpilogueStep:
     high = math.inf if attrs.a_max is None else float(attrs.a_max)
 
     def bounds(dtype: np.dtype[Any]) -> tuple[float, float]:
-        return (dtype.type(low).item(), dtype.type(high).item()) if dtype in FLOATS else _whole_bounds(attrs, dtype)
+        return (cast_number(low, dtype), cast_number(high, dtype)) if dtype in FLOATS else _whole_bounds(attrs, dtype)
 
     return EpilogueStep("clip", (low, high), numbers_in=bounds)
 

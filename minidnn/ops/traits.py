@@ -28,6 +28,7 @@ __all__ = [
     "Part",
     "Sign",
     "Typing",
+    "cast_number",
     "comparison_step",
     "if_first_or_scalar",
     "if_scalar",
@@ -93,14 +94,16 @@ def step(name: str, *numbers: float, computes: Typing = IN_RESULT) -> EpilogueFo
     return lambda attrs: made
 
 
+def cast_number(number: float, dtype: Dtype) -> float:
+    """A number as NumPy casts it to a float dtype: beyond what that holds it is infinite."""
+    with np.errstate(over="ignore"):
+        cast: float = dtype.type(number).item()
+    return cast
+
+
 def _scalar_in(scalar: float) -> Callable[[Dtype], tuple[float, ...]]:
     """A scalar as NumPy casts it to the dtype of the array beside it."""
-
-    def numbers(dtype: Dtype) -> tuple[float, ...]:
-        with np.errstate(over="ignore"):
-            return (dtype.type(scalar).item(),) if dtype.kind == "f" else (scalar,)
-
-    return numbers
+    return lambda dtype: (cast_number(scalar, dtype) if dtype.kind == "f" else scalar,)
 
 
 def scalar_step(name: str, computes: Typing = IN_RESULT) -> EpilogueForm:
