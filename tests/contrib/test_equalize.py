@@ -11,9 +11,10 @@ from quantization_helpers import Residual, draw, fill
 
 import minidnn as mx
 from minidnn import gluon
+from minidnn.contrib.quantization.collector import collect_ranges
 from minidnn.contrib.quantization.data import CalibrationData
 from minidnn.contrib.quantization.network import FusedNetwork, fuse_block, make_block
-from minidnn.contrib.quantization.tuning.equalize import equalize
+from minidnn.contrib.quantization.tuning.equalize import ChannelCollector, equalize, find_chains
 from minidnn.gluon import nn
 from minidnn.passes.fold_parameters import fold_parameters
 from minidnn.passes.quantize_mark import mark
@@ -133,6 +134,16 @@ def folded(net: Any, x: Any) -> tuple[FusedNetwork, dict[str, tuple[str, str]]]:
     return FusedNetwork(Symbol(graph.outputs), fused.inputs, parameters, fused.structure), names
 
 
+def equalized(network: FusedNetwork, names: dict[str, tuple[str, str]], x: Any) -> tuple[dict[str, Array], list[str]]:
+    """New parameters, and the names of the layers that changed."""
+    chains = list(find_chains(network.symbol, network.parameters, names))
+    collector = ChannelCollector(chains)
+    if chains:
+        collect_ranges(network, list(collector.axes), [CalibrationData([x], ["data"]).first], collector)
+    values, changed = equalize(network.parameters, chains, collector)
+    return values, [chain.entry.node.name for chain in changed]
+
+
 def uneven(net: Any, shape: tuple[int, ...]) -> Any:
     """The network with channels of very different sizes in its first layer with parameters."""
     fill(net, (1, *shape[1:]), seed=1)
@@ -150,7 +161,7 @@ def test_the_function_stays_the_same(name: str) -> None:
     net, x = uneven(make(), shape), mx.np.array(draw(*shape))
     network, names = folded(net, x)
     before = {key: value.copy() for key, value in network.parameters.items()}
-    values, changed = equalize(network, names, [CalibrationData([x], ["data"]).first])
+    values, changed = equalized(network, names, x)
     assert len(changed) == count
     assert all(np.array_equal(before[key], network.parameters[key]) for key in before)
     for parameters, same in ((before, True), (values, not changed)):
@@ -164,7 +175,7 @@ def test_channels_become_alike_and_stay_within_a_clip() -> None:
     make, shape, _ = NETS["clip"]
     net, x = uneven(make(), shape), mx.np.array(draw(*shape))
     network, names = folded(net, x)
-    values, changed = equalize(network, names, [CalibrationData([x], ["data"]).first])
+    values, changed = equalized(network, names, x)
     seen: dict[str, Array] = {}
     for key, parameters in (("before", network.parameters), ("after", values)):
         block = make_block(network.symbol, network.inputs, parameters)
@@ -184,7 +195,7 @@ def test_dead_channels_are_left_alone() -> None:
     net, x = uneven(make(), shape), mx.np.array(draw(*shape))
     net[0].bias.set_data(mx.np.array(np.where(np.arange(12) == 3, -1e6, 0).astype(np.float32)))
     network, names = folded(net, x)
-    values, _ = equalize(network, names, [CalibrationData([x], ["data"]).first])
+    values, _ = equalized(network, names, x)
     weight = names[next(iter(names))][0]
     assert np.array_equal(values[weight][3], network.parameters[weight][3])
     assert all(np.isfinite(value).all() for value in values.values())

@@ -10,16 +10,13 @@ range that calibration has seen the clip does the same as before, and beyond it 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from minidnn.contrib.quantization.collector import CheckedCollector, collect_ranges
-from minidnn.contrib.quantization.data import Batch
-from minidnn.contrib.quantization.network import FusedNetwork
+from minidnn.contrib.quantization.collector import CheckedCollector
 from minidnn.ir.graph import Entry, Graph, Node
 from minidnn.ir.infer import known_types
 from minidnn.ir.roles import input_roles
@@ -27,7 +24,7 @@ from minidnn.passes.fold_parameters import take_apart
 from minidnn.passes.quantized_graph import layer_output
 from minidnn.passes.regions import data_inputs
 
-__all__ = ["equalize"]
+__all__ = ["Chain", "ChannelCollector", "equalize", "find_chains"]
 
 Array = np.ndarray[Any, Any]
 
@@ -69,7 +66,7 @@ class _Reader:
 
 
 @dataclass(frozen=True)
-class _Chain:
+class Chain:
     """A tensor whose channels can be scaled.
 
     Args:
@@ -77,6 +74,7 @@ class _Chain:
         axis: of its channels.
         scaled: names of the parameters that scale it, each with a number or a row for each channel.
         readers: all that read it.
+        layers: its name as collectors see it, and those of what carries its channels to the readers.
         bound: beyond which it is clipped; None if it is not.
         signed: whether it has negative numbers.
     """
@@ -85,37 +83,28 @@ class _Chain:
     axis: int
     scaled: tuple[str, ...]
     readers: tuple[_Reader, ...]
+    layers: tuple[str, ...]
     bound: float | None
     signed: bool
 
 
 def equalize(
-    network: FusedNetwork,
-    names: Mapping[str, tuple[str, str]],
-    batches: Sequence[Batch],
-    logger: logging.Logger | None = None,
-) -> tuple[dict[str, Array], list[str]]:
-    """The parameters of the same function with channels that use the integers better, and the layers that changed.
+    parameters: Mapping[str, Array], chains: Sequence[Chain], collector: ChannelCollector
+) -> tuple[dict[str, Array], list[Chain]]:
+    """The parameters of the same function with channels that use the integers better, and the tensors that changed.
 
     Args:
-        network: each of its products with a weight and a bias of its own.
-        names: of weight and bias, by the product's name.
-        batches: calibration data.
-        logger: gets what happens.
+        parameters: of the float32 graph.
+        chains: its tensors whose channels can be scaled.
+        collector: has seen them on calibration data.
     """
-    chains = list(_chains(network.symbol, network.parameters, names))
-    values = dict(network.parameters)
-    if not chains:
-        return values, []
-    collector = _ChannelCollector({layer_output(chain.entry): chain.axis for chain in chains})
-    collect_ranges(network, list(collector.axes), batches, collector, logger)
+    values = dict(parameters)
     changed = []
     for chain in chains:
-        seen = collector.found[layer_output(chain.entry)]
-        factors = _choose(chain, values, seen)
+        factors = _choose(chain, values, collector.found[layer_output(chain.entry)])
         if factors is None:
             continue
-        changed.append(chain.entry.node.name)
+        changed.append(chain)
         for name in chain.scaled:
             values[name] = _scaled(values[name], factors.reshape(-1, *(1,) * (values[name].ndim - 1)))
         for reader in chain.readers:
@@ -132,7 +121,14 @@ def _scaled(value: Array, factors: Array) -> Array:
 # ---- which tensors -----------------------------------------------------------------------------------
 
 
-def _chains(graph: Graph, parameters: Mapping[str, Array], names: Mapping[str, tuple[str, str]]) -> Iterator[_Chain]:
+def find_chains(graph: Graph, parameters: Mapping[str, Array], names: Mapping[str, tuple[str, str]]) -> Iterator[Chain]:
+    """The tensors whose channels can be scaled.
+
+    Args:
+        graph: each of its products with a weight and a bias of its own.
+        parameters: their values, by name.
+        names: of weight and bias, by the product's name.
+    """
     types, consumers = known_types(graph), graph.consumers()
     used: dict[str, int] = {}
     for node in graph.operations():
@@ -148,9 +144,9 @@ def _chains(graph: Graph, parameters: Mapping[str, Array], names: Mapping[str, t
             continue
         scaled, axis, bound, signed = source
         channels = parameters[scaled[0]].shape[0]
-        readers = _readers(graph, entry, axis, channels, consumers, parameters, names, types)
+        readers, layers = _readers(graph, entry, axis, channels, consumers, parameters, names, types)
         if readers:
-            yield _Chain(entry, axis, scaled, tuple(readers), bound, signed)
+            yield Chain(entry, axis, scaled, tuple(readers), tuple(layers), bound, signed)
 
 
 def _source(
@@ -189,25 +185,30 @@ def _readers(
     parameters: Mapping[str, Array],
     names: Mapping[str, tuple[str, str]],
     types: Mapping[Entry, Any],
-) -> list[_Reader] | None:
-    """All products that read a tensor, directly or through what does the same to every channel; None: others do."""
+) -> tuple[list[_Reader], list[str]]:
+    """All products that read a tensor, directly or through what does the same to every channel, and all that is on the
+    way; none where others read it.
+    """
     found: list[_Reader] = []
+    layers: list[str] = []
+    nothing: tuple[list[_Reader], list[str]] = [], []
     pending = [entry]
     while pending:
         value = pending.pop()
+        layers.append(layer_output(value))
         if value in graph.outputs or value not in types:
-            return None
+            return nothing
         for node in consumers.get(value, ()):
             if node.name in names:
                 reader = _reader(node, value, axis, channels, parameters, names, types[value].ndim)
                 if reader is None:
-                    return None
+                    return nothing
                 found.append(reader)
             elif _keeps_channels(node, axis) and data_inputs(node) == [value]:
                 pending.append(node[0])
             else:
-                return None
-    return found
+                return nothing
+    return found, layers
 
 
 def _keeps_channels(node: Node, axis: int) -> bool:
@@ -251,22 +252,24 @@ def _reader(
 # ---- how much ----------------------------------------------------------------------------------------
 
 
-class _ChannelCollector(CheckedCollector):
+class ChannelCollector(CheckedCollector):
     """The largest magnitude and the mean square of every channel.
 
     Args:
-        axes: of the channels, by the layer's output.
+        chains: the tensors that are looked at.
 
     Attributes:
         found: by the layer's output, both, and how many numbers of a channel have been seen.
     """
 
-    def __init__(self, axes: Mapping[str, int]) -> None:
+    def __init__(self, chains: Sequence[Chain]) -> None:
         super().__init__()
-        self.axes = axes
+        self.axes = {layer_output(chain.entry): chain.axis for chain in chains}
         self.found: dict[str, tuple[Array, Array, int]] = {}
 
     def add(self, name: str, array: Array, low: float, high: float) -> None:
+        if name not in self.axes:
+            return
         axis = self.axes[name]
         rest = tuple(i for i in range(array.ndim) if i != axis)
         largest = np.maximum(array.max(axis=rest), -array.min(axis=rest)).astype(np.float64)
@@ -279,7 +282,7 @@ class _ChannelCollector(CheckedCollector):
         self.min_max_dict[name] = low, high
 
 
-def _choose(chain: _Chain, values: Mapping[str, Array], seen: tuple[Array, Array, int]) -> Array | None:
+def _choose(chain: Chain, values: Mapping[str, Array], seen: tuple[Array, Array, int]) -> Array | None:
     """A factor for each channel, at least 1; None if it is best to leave them."""
     largest, squares, count = seen
     top = chain.bound if chain.bound is not None else float(largest.max(initial=0))
@@ -292,7 +295,7 @@ def _choose(chain: _Chain, values: Mapping[str, Array], seen: tuple[Array, Array
     return full ** _SHARES[best] if noises[best] < _WORTHWHILE * noises[0] else None
 
 
-def _noise(chain: _Chain, values: Mapping[str, Array], largest: Array, square: Array, factors: Array) -> float:
+def _noise(chain: Chain, values: Mapping[str, Array], largest: Array, square: Array, factors: Array) -> float:
     """About how much noise there is at the readers' outputs, as shares of their signals."""
     step = (factors * largest).max() / (_LEVELS if chain.signed else _UNSIGNED)
     total = 0.0

@@ -24,6 +24,8 @@ _BLOCK = 128
 _SMALL = 64
 # Scales that are tried, as shares of the one with which nothing saturates.
 _CLIPS = (1.0, 0.96, 0.92, 0.88, 0.84, 0.8, 0.75, 0.7, 0.65)
+# Of deeper layers the errors of single weights are added up when a scale is chosen: rounding errors are independent.
+_DEEP = 512
 _SMALLEST = float(np.finfo(np.float32).tiny)
 
 
@@ -106,10 +108,15 @@ def _choose_scales(weight: Array, moments: Array) -> Array:
     """(G, P): the scales for which rounding to nearest costs least at the outputs; large weights may saturate."""
     largest = np.maximum(np.abs(weight).max(2) / LEVELS, _SMALLEST)
     best, least = largest, np.full(largest.shape, np.inf)
+    diagonal = np.einsum("gkk->gk", moments) if moments.shape[1] > _DEEP else None
     for clip in _CLIPS:
         scale = np.maximum((largest * clip).astype(np.float32).astype(np.float64), _SMALLEST)
         step = scale[:, :, None]
-        error = output_error(weight - np.clip(np.rint(weight / step), -LEVELS, LEVELS) * step, moments)
+        difference = weight - np.clip(np.rint(weight / step), -LEVELS, LEVELS) * step
+        if diagonal is None:
+            error = output_error(difference, moments)
+        else:
+            error = np.einsum("gpk,gk->gp", np.square(difference), diagonal)
         best = np.where(error < least, scale, best)
         least = np.minimum(error, least)
     return np.asarray(best)

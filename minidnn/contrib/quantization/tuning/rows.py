@@ -21,7 +21,7 @@ Array = np.ndarray[Any, Any]
 
 # Rows of one layer, all batches together: so many at most, of so many inputs or outputs.
 _MOST_ROWS = 32768
-_MOST_NUMBERS = 1 << 24
+_MOST_NUMBERS = 1 << 23
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from minidnn.contrib.quantization.collector import CalibrationCollector, NaiveCollector, collect_ranges
-from minidnn.contrib.quantization.data import Batch, CalibrationData
+from minidnn.contrib.quantization.collector import CheckedCollector, NaiveCollector, ending_at
+from minidnn.contrib.quantization.data import Batch, CalibrationData, with_progress
 from minidnn.contrib.quantization.histogram import MSECollector
 from minidnn.contrib.quantization.network import FusedNetwork, make_block
 from minidnn.contrib.quantization.stages import (
@@ -27,12 +27,14 @@ from minidnn.contrib.quantization.stages import (
     make_marks,
     needed_ranges,
 )
-from minidnn.contrib.quantization.tuning.equalize import equalize
+from minidnn.contrib.quantization.tuning.equalize import ChannelCollector, equalize, find_chains
 from minidnn.contrib.quantization.tuning.goal import Goal, count_samples, sqnr
 from minidnn.contrib.quantization.tuning.report import Tuning, with_tuning
+from minidnn.contrib.quantization.tuning.stepwise import StepwiseRun
 from minidnn.contrib.quantization.tuning.weights import SEED, TunedWeights, tune_weights
+from minidnn.errors import DataError
 from minidnn.passes.fold_parameters import fold_parameters
-from minidnn.passes.quantized_graph import QuantizedGraph
+from minidnn.passes.quantized_graph import QuantizedGraph, layer_output
 from minidnn.symbol.symbol import Symbol
 
 __all__ = ["tune"]
@@ -86,6 +88,18 @@ def tune(
     return replace(best.stages, fused=network.symbol, quantized=with_tuning(tuned, made))
 
 
+class _Together(CheckedCollector):
+    """Several collectors in one pass over the data; each is asked for what it has found."""
+
+    def __init__(self, collectors: Sequence[CheckedCollector]) -> None:
+        super().__init__()
+        self._collectors = collectors
+
+    def add(self, name: str, array: Array, low: float, high: float) -> None:
+        for collector in self._collectors:
+            collector.add(name, array, low, high)
+
+
 @dataclass(frozen=True)
 class _Attempt:
     """A tuned network, some layers of which stay float32."""
@@ -116,14 +130,21 @@ class _Tuner:
         network, options = self._network, self._options
         marks = make_marks(network, options.quantize_mode, self._excluded, calibrated=True)
         inserted = insert_marked(network, marks, options)
-        ranges = self._collect(network, needed_ranges(network, inserted), NaiveCollector(self.logger))
-        stages = finish_stages(network, inserted, ranges)
+        graph, parameters, self._names = fold_parameters(network.symbol, network.parameters, marks.products)
+        chains = list(find_chains(graph, parameters, self._names))
+        naive, channels = NaiveCollector(self.logger), ChannelCollector(chains)
+        least_error = MSECollector(options.quantized_dtype)
+        layers = dict.fromkeys([*needed_ranges(network, inserted), *channels.axes])
+        # One pass for all: running every operation by itself takes its time.
+        self._collect(network, list(layers), _Together([naive, channels, least_error]))
+        stages = finish_stages(network, inserted, naive.min_max_dict)
         if not marks.products:
             return stages, []
-        graph, parameters, self._names = fold_parameters(network.symbol, network.parameters, marks.products)
-        folded = FusedNetwork(Symbol(graph.outputs), network.inputs, parameters, network.structure)
-        parameters, self.equalized = equalize(folded, self._names, self._batches, self.logger)
-        self._folded = replace(folded, parameters=parameters)
+        parameters, changed = equalize(parameters, chains, channels)
+        self._folded = FusedNetwork(Symbol(graph.outputs), network.inputs, parameters, network.structure)
+        self.equalized = [chain.entry.node.name for chain in changed]
+        scaled = {layer for chain in changed for layer in chain.layers}
+        self._ranges = {name: range_ for name, range_ in least_error.post_collect().items() if name not in scaled}
         return stages, self._outputs(stages.quantized, self._batches)
 
     def attempt(self, floats: Collection[str]) -> _Attempt:
@@ -132,8 +153,8 @@ class _Tuner:
         folded = self._folded
         stages = self._stages(floats)
         names = {name: own for name, own in self._names.items() if name not in floats}
-        inputs = {name: [np.asarray(b.arrays[i]) for b in self._batches] for i, name in enumerate(folded.inputs)}
-        weights = tune_weights(stages.quantized, folded.symbol, folded.parameters, names, inputs, self.logger)
+        graph, parameters = folded.symbol, folded.parameters
+        weights = tune_weights(stages.quantized, graph, parameters, names, self._inputs(), self.logger)
         return _Attempt(stages, weights, tuple(sorted(floats)))
 
     def _stages(self, floats: Collection[str]) -> Stages:
@@ -144,7 +165,8 @@ class _Tuner:
         inserted = insert_marked(folded, make_marks(folded, self._options.quantize_mode, kept, True), self._options)
         unknown = [layer for layer in needed_ranges(folded, inserted) if layer not in self._ranges]
         collector = MSECollector(self._options.quantized_dtype)
-        self._ranges = {**self._ranges, **self._collect(folded, unknown, collector)}
+        if unknown:
+            self._ranges = {**self._ranges, **self._collect(folded, unknown, collector)}
         return finish_stages(folded, inserted, self._ranges)
 
     def keep(self, goal: Goal, all_int8: _Attempt) -> _Attempt:
@@ -194,14 +216,41 @@ class _Tuner:
         return [replace(first, arrays=arrays)]
 
     def _collect(
-        self, network: FusedNetwork, layers: Sequence[str], collector: CalibrationCollector
+        self, network: FusedNetwork, layers: Sequence[str], collector: CheckedCollector
     ) -> Mapping[str, tuple[float, float]]:
+        """What `collect_ranges` gives, in less memory: operation by operation, what nobody reads any more dropped."""
         self.logger.info("Collecting ranges of %d layers", len(layers))
-        return collect_ranges(network, layers, self._batches, collector, self.logger) if layers else {}
+        collector.include_layers = list(layers)
+        wanted = set(layers)
+        inputs = self._inputs()
+        for name, arrays in inputs.items():
+            _show(collector, name, "null", arrays)
+        if not wanted - inputs.keys():
+            return collector.post_collect()
+        part = ending_at(network.symbol, wanted)
+        run = StepwiseRun(part, inputs, network.parameters)
+        operations = part.operations()
+        for node in with_progress(operations, "Calibrating, operation", len(operations), self.logger):
+            run.run(node)
+            for i in range(node.num_outputs):
+                if layer_output(node[i]) in wanted:
+                    _show(collector, layer_output(node[i]), node.op_name, run.values[node[i]])
+        return collector.post_collect()
+
+    def _inputs(self) -> dict[str, list[Array]]:
+        return {name: [np.asarray(b.arrays[i]) for b in self._batches] for i, name in enumerate(self._network.inputs)}
 
     def _outputs(self, quantized: QuantizedGraph, batches: Sequence[Batch]) -> Outputs:
         block = make_block(Symbol(quantized.graph.outputs), self._network.inputs, quantized.parameters)
         return _run(block, batches)
+
+
+def _show(collector: CheckedCollector, name: str, op_name: str, arrays: Sequence[Array]) -> None:
+    for number, array in enumerate(arrays):
+        try:
+            collector.collect(name, op_name, array)
+        except DataError as error:
+            raise DataError(f"batch {number} of calib_data: {error}") from None
 
 
 def _run(block: Any, batches: Sequence[Batch]) -> Outputs:
