@@ -167,16 +167,23 @@ def _sizes(operands: Sequence[Operand]) -> dict[Label, int]:
     for x, labels in operands:
         for n, size in zip(labels, x.shape, strict=True):
             known = sizes.setdefault(n, size)
-            if known != size and 1 not in (known, size):
+            if _is_equal(known, size):
+                continue
+            if 1 not in (known, size):
                 name = f"{n!r}" if isinstance(n, str) else "of an ellipsis"
                 raise ShapeError(f"einsum: axes {name} must have one size, got {known} and {size}")
-            sizes[n] = size if is_same(known, 1) else known
+            sizes[n] = size if known == 1 else known
     return sizes
+
+
+def _is_equal(size: int, other: int) -> bool:
+    """Whether two sizes are equal; of symbolic ones that may differ, that is decided by the call that is traced."""
+    return is_same(size, other) or bool(size == other)
 
 
 def _drop_broadcast(x: ndarray, labels: Labels, sizes: dict[Label, int]) -> Operand:
     """Without the axes of size one along which other operands have more."""
-    dropped = tuple(i for i, n in enumerate(labels) if not is_same(x.shape[i], sizes[n]))
+    dropped = tuple(i for i, n in enumerate(labels) if not _is_equal(x.shape[i], sizes[n]))
     if not dropped:
         return x, labels
     return invoke_one("squeeze", x, axis=dropped), tuple(n for i, n in enumerate(labels) if i not in dropped)
