@@ -164,6 +164,7 @@ for call in (lambda: vision.get_model("resnet18_v1", pretrained=True), lambda: M
 @pytest.mark.parametrize("home", [None, "relative", "/proc/none"])
 def test_without_a_home_there_is_no_cache_on_disk_and_all_else_works(home: str | None, tmp_path: Path) -> None:
     environment = {"PYTHONPATH": f"{ROOT}:{ROOT / 'kernels'}", **({} if home is None else {"HOME": home})}
+    environment["HF_HUB_OFFLINE"] = "1"  # to find out that there is no connection takes long
     command = [sys.executable, "-W", "error", "-c", _HOMELESS]
     done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.stdout.splitlines() == ["6.0 off (no private folder)", "True", "True"], done.stderr
