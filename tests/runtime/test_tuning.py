@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import minidnn as mx
+from minidnn.contrib.quantization import quantize_net
 from minidnn.gluon import nn
 from minidnn.ir.graph import Graph, make_node, make_variable
 from minidnn.lowering import algorithms
@@ -103,6 +104,21 @@ def test_every_candidate_computes_the_layer(asked):
     for make in candidates.values():
         (result,) = Executor(make(), library(), pool)([ones])
         np.testing.assert_allclose(result, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_every_candidate_of_integers_gives_the_same_bits(asked):
+    net, x = _layer(), mx.np.random.uniform(-1, 1, (1, 64, 48, 48))
+    quantize_net(net, calib_mode="naive", calib_data=x)(x)
+    (candidates,) = [made for work, made in asked if work.startswith(("u8", "s8"))]
+    results = []
+    for make in candidates.values():
+        executor = Executor(make(), library(), pool)
+        (tensor,) = executor.program.inputs
+        data = np.arange(48 * 48 * 64, dtype=tensor.type.dtype).reshape(1, 48, 48, 64)
+        results.append(executor([data.transpose(0, 3, 1, 2)])[0])
+    assert len(results) > 1
+    for result in results[1:]:
+        np.testing.assert_array_equal(result, results[0])
 
 
 def test_one_choice_serves_every_batch(asked):
