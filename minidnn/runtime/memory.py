@@ -116,20 +116,44 @@ class Blocks:
                 return
 
 
+# Room that an arena gets which takes the place of a smaller one: as a multiple of its size, and at most so many bytes.
+_GROWTH = 7
+_MOST_ROOM = 1 << 30
+
 # Where outputs of all programs lie.
 OUTPUTS = Blocks(256 << 20)
 
 
 class Arena:
-    """Uninitialized bytes that begin on a multiple of `ALIGNMENT`, at `address`."""
+    """Uninitialized bytes that begin on a multiple of `ALIGNMENT`, at `address`.
 
-    __slots__ = ("address", "memory", "size")
+    Args:
+        size: how many bytes are needed at least.
+        room: how many more are reserved. Memory that nobody has written to takes none of the machine's, so room costs
+            addresses only; without them the arena is as large as is needed.
 
-    def __init__(self, size: int) -> None:
-        memory: np.ndarray[Any, Any] = np.empty(size + ALIGNMENT, np.uint8)
+    Attributes:
+        size: how many bytes it has.
+        used: how many of them runs have asked for.
+    """
+
+    __slots__ = ("address", "memory", "size", "used")
+
+    def __init__(self, size: int, room: int = 0) -> None:
+        memory = _reserve(size + room + ALIGNMENT)
+        if memory is None:
+            room, memory = 0, np.empty(size + ALIGNMENT, np.uint8)
         skip = -address_of(memory) % ALIGNMENT
-        self.memory, self.size = memory[skip : skip + size], size
+        self.size, self.used = size + room, size
+        self.memory = memory[skip : skip + self.size]
         self.address = address_of(self.memory)
+
+
+def _reserve(size: int) -> Array | None:
+    try:
+        return np.empty(size, np.uint8)
+    except MemoryError:
+        return None
 
 
 class Arenas:
@@ -147,22 +171,27 @@ class Arenas:
 
     @property
     def kept_bytes(self) -> int:
-        """Bytes that no run is using now."""
-        return sum(arena.size for arena in list(self._idle))
+        """Bytes that no run is using now; what no run ever asked for is not counted."""
+        return sum(arena.used for arena in list(self._idle))
 
     def take(self, size: int) -> Arena:
-        """An arena of at least `size` bytes; one that is too small makes way for it."""
+        """An arena of at least `size` bytes; one that is too small makes way for it.
+
+        What makes way was too small for a further shape, and more of those may follow: the next arena has room to
+        grow, so that a larger shape finds the pages that smaller ones have touched.
+        """
         try:
             arena = self._idle.pop()
         except IndexError:
             return Arena(size)
         if arena.size >= size:
+            arena.used = max(arena.used, size)
             return arena
         del arena
-        return Arena(size)
+        return Arena(size, min(_GROWTH * size, _MOST_ROOM))
 
     def give_back(self, arena: Arena) -> None:
         """Keep an arena that nobody looks at any more for the next run."""
         others = [*self._idle]
-        if arena.size + (sum(other.size for other in others) if others else 0) <= self._most_bytes:
+        if arena.used + (sum(other.used for other in others) if others else 0) <= self._most_bytes:
             self._idle.append(arena)

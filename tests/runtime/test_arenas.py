@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 import numpy as np
+import pytest
 from processes import force_threads, network
 
 from minidnn.ir.graph import Graph, evaluate, make_node, make_variable
@@ -12,6 +13,7 @@ from minidnn.lowering import lower
 from minidnn.lowering.values import PLAIN
 from minidnn.ops.registry import TensorType
 from minidnn.plan.layout import ALIGNMENT
+from minidnn.runtime import memory
 from minidnn.runtime.executor import Executor
 from minidnn.runtime.library import library
 from minidnn.runtime.memory import Arenas
@@ -37,6 +39,27 @@ def test_an_arena_is_used_again_by_all_that_fit_into_it() -> None:
     arenas.give_back(first)
     assert arenas.take(1001) is not first
     assert not arenas._idle, "one that is too small is not kept"
+
+
+def test_an_arena_that_makes_way_is_followed_by_one_with_room_to_grow() -> None:
+    arenas = Arenas()
+    arenas.give_back(arenas.take(1000))
+    larger = arenas.take(2000)
+    assert larger.size > 2000
+    assert larger.memory.nbytes == larger.size
+    arenas.give_back(larger)
+    assert arenas.kept_bytes == 2000, "room that no run has used is no memory yet"
+    assert arenas.take(larger.size) is larger
+    arenas.give_back(larger)
+    assert arenas.kept_bytes == larger.size
+
+
+def test_without_addresses_to_spare_an_arena_is_as_large_as_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "_MOST_ROOM", 1 << 60)
+    monkeypatch.setattr(memory, "_GROWTH", 1 << 50)
+    arenas = Arenas()
+    arenas.give_back(arenas.take(1000))
+    assert arenas.take(2000).size == 2000
 
 
 def test_no_more_bytes_are_kept_than_may_be() -> None:
