@@ -24,7 +24,7 @@ __all__ = [
     "call3",
     "call4",
     "call5",
-    "call6",
+    "call7",
     "call9",
     "compare_exchange",
     "copy_bytes",
@@ -145,9 +145,9 @@ def call4(typing_context: Any, address: Any, a: Any, b: Any, c: Any, d: Any) -> 
 
 
 @intrinsic
-def call6(typing_context: Any, address: Any, a: Any, b: Any, c: Any, d: Any, e: Any, f: Any) -> Any:
-    """Call the microkernel of six arguments at `address`."""
-    return _call(6)
+def call7(typing_context: Any, address: Any, a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, g: Any) -> Any:
+    """Call the microkernel of seven arguments at `address`."""
+    return _call(7)
 
 
 @intrinsic

@@ -16,7 +16,7 @@ from minidnn_kernels.loop_words import (
     call3,
     call4,
     call5,
-    call6,
+    call7,
     call9,
     copy_bytes,
     copy_item,
@@ -333,37 +333,45 @@ _CONTEXT_WORDS = CONTEXT.words
 
 
 def winograd_loop(args: int, part: int, parts: int, memory: int) -> None:
-    """One part is some blocks of one image: transformed, multiplied and transformed back in scratch memory."""
-    image_parts, part_blocks = load(args + _WINOGRAD.image_parts), load(args + _WINOGRAD.part_blocks)
-    image = part // image_parts
-    first = part % image_parts * part_blocks
-    blocks = min(part_blocks, load(args + _WINOGRAD.blocks) - first)
-    # Scratch: the transformed input [products][part blocks][channels], then the sums [products][part blocks][filters].
+    """One part is some blocks, of one image or several, and some panels of filters.
+
+    The blocks are transformed, multiplied and transformed back in scratch memory.
+    """
+    filter_parts, part_blocks = load(args + _WINOGRAD.filter_parts), load(args + _WINOGRAD.part_blocks)
+    image_blocks = load(args + _WINOGRAD.blocks)
+    first = part // filter_parts * part_blocks
+    blocks = min(part_blocks, load(args + _WINOGRAD.images) * image_blocks - first)
     elements, row_pitch, filters = (
         load(args + _WINOGRAD.products),
         load(args + _WINOGRAD.row_pitch),
         load(args + _WINOGRAD.filters),
     )
-    # Not a multiple of what a cache has sets for: the transforms touch one row of each matrix at a time.
-    source_pitch, sums_pitch = part_blocks * row_pitch + SPARE_BYTES, part_blocks * filters * LANE_BYTES + SPARE_BYTES
-    sums = memory + elements * source_pitch
+    columns, part_panels = load(args + _WINOGRAD.columns), load(args + _WINOGRAD.part_panels)
+    panels, first_panel = (filters + columns - 1) // columns, part % filter_parts * part_panels
+    last_panel = min(panels, first_panel + part_panels)
+    # Scratch: the transformed input [products][part blocks][channels], then the sums [products][part blocks][filters of
+    # the part]. Not a multiple of what a cache has sets for: the transforms touch one row of each matrix at a time.
+    sums_row = part_panels * columns * LANE_BYTES
+    source_pitch, sums_pitch = part_blocks * row_pitch + SPARE_BYTES, part_blocks * sums_row + SPARE_BYTES
+    # Where the sums of the very first filter would lie.
+    sums = memory + elements * source_pitch - first_panel * columns * LANE_BYTES
     pointers, channels = scratch(WINOGRAD_POINTERS), load(args + _WINOGRAD.channels)
     zeros, pixel_pitch = load(args + _WINOGRAD.zeros), load(args + _WINOGRAD.pixel_pitch)
-    source = load(args + _WINOGRAD.source) + image * load(args + _WINOGRAD.image_pitch)
     for block in range(blocks):
-        table = load(args + _WINOGRAD.input_table) + (first + block) * elements * _INDEX_BYTES
+        image, place = (first + block) // image_blocks, (first + block) % image_blocks
+        source = load(args + _WINOGRAD.source) + image * load(args + _WINOGRAD.image_pitch)
+        table = load(args + _WINOGRAD.input_table) + place * elements * _INDEX_BYTES
         for i in range(elements):
             pixel = load_i32(table + i * _INDEX_BYTES)
             store(pointers + i * WORD_BYTES, zeros if pixel < 0 else source + pixel * pixel_pitch)
         call4(load(args + _WINOGRAD.input_kernel), pointers, memory + block * row_pitch, source_pitch, channels)
 
-    rows, columns, steps = load(args + _WINOGRAD.rows), load(args + _WINOGRAD.columns), load(args + _WINOGRAD.steps)
-    panels = (filters + columns - 1) // columns
+    rows, steps = load(args + _WINOGRAD.rows), load(args + _WINOGRAD.steps)
     context = scratch(_CONTEXT_WORDS)
-    store(context + _CONTEXT.pitch, filters * LANE_BYTES)
+    store(context + _CONTEXT.pitch, sums_row)
     for element in range(elements):
         store(context + _CONTEXT.output, sums + element * sums_pitch)
-        for panel in range(panels):
+        for panel in range(first_panel, last_panel):
             columns_left = filters - panel * columns
             tile = load(args + _WINOGRAD.tile) if columns_left >= columns else load(args + _WINOGRAD.remainder_tile)
             weights = load(args + _WINOGRAD.weights) + (element * panels + panel) * load(args + _WINOGRAD.panel_pitch)
@@ -374,16 +382,16 @@ def winograd_loop(args: int, part: int, parts: int, memory: int) -> None:
                     store(pointers + i * WORD_BYTES, memory + element * source_pitch + row * row_pitch)
                 call9(tile, context, pointers, 1, steps, weights, strip, panel * columns, blocks - strip, columns_left)
 
-    block_pixels, pixels = load(args + _WINOGRAD.block_pixels), image * load(args + _WINOGRAD.pixels)
+    block_pixels = load(args + _WINOGRAD.block_pixels)
     for block in range(blocks):
-        table = load(args + _WINOGRAD.output_table) + (first + block) * block_pixels * _INDEX_BYTES
-        block_sums = sums + block * filters * LANE_BYTES
-        call6(
+        image, place = (first + block) // image_blocks, (first + block) % image_blocks
+        call7(
             load(args + _WINOGRAD.output_kernel),
             args + _WINOGRAD.context,
-            block_sums,
+            sums + block * sums_row,
             sums_pitch,
-            table,
-            pixels,
-            filters,
+            load(args + _WINOGRAD.output_table) + place * block_pixels * _INDEX_BYTES,
+            image * load(args + _WINOGRAD.pixels),
+            first_panel * columns,
+            min(last_panel * columns, filters),
         )

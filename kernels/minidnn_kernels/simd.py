@@ -411,10 +411,15 @@ class Simd:
         builder.position_at_end(after)
         return phis
 
-    def each_vector(self, count: Value, body: Callable[[Value, Value | None], None]) -> None:
-        """``body(index, mask)`` for every vector of `count` elements; only the last may be partial and masked."""
+    def each_vector(
+        self, count: Value, body: Callable[[Value, Value | None], None], first: Value | None = None
+    ) -> None:
+        """``body(index, mask)`` for every vector of `count` elements; only the last may be partial and masked.
+
+        It begins with the element `first`, a multiple of a vector's, or with the very first.
+        """
         whole = self.builder.and_(count, const(-self.lanes))
-        with self.loop(const(0), whole, self.lanes, []) as loop:
+        with self.loop(const(0) if first is None else first, whole, self.lanes, []) as loop:
             body(loop.index, None)
         with self.builder.if_then(self.builder.icmp_signed("<", whole, count)):
             body(whole, self.first_lanes(self.builder.sub(count, whole)))

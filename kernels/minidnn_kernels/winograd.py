@@ -3,12 +3,14 @@
 A. Lavin and S. Gray, Fast Algorithms for Convolutional Neural Networks, 2016: a block of outputs is
 ``Aᵀ [(G g Gᵀ) ⊙ (Bᵀ d B)] A`` for the 3x3 kernel g and the input block d. For all channels at once the
 products are matmuls of [blocks, channels] by [channels, filters], one for each element of the transformed block,
-and those are done by the tile. There are three schemes:
+and those are done by the tile. There are four schemes:
 
 - F(4x4, 3x3) for float32: 36 multiplications where the direct way takes 144. The interpolation points are 0, ±1,
   ±2 and infinity. The error is some ten times that of the direct sum: with 64 channels about 7e-6 of the largest
   output, with 512 about 2e-5. A NaN or an infinity in the input reaches all outputs of its blocks, not only
   those whose window sees it.
+- F(2x2, 3x3) for float32: 16 multiplications for 36, for few pixels with many channels: its transformed weights are
+  less than half as many, and the error is that of the direct sum.
 - F(2x2, 3x3) and F(4x4, 3x3) for int8: 16 multiplications for 36, 36 for 144, and exact. G is multiplied until all is
   integer and as small as to be multiplied as int16; what comes out is some factor times the convolution. Sums
   may wrap around at 32 bits on the way. Division of the result undoes the factor: its odd part by multiplication with
@@ -31,6 +33,7 @@ from minidnn_kernels.simd import Simd, Value, const, new_function
 from minidnn_kernels.store import Block, store_block
 
 __all__ = [
+    "F2X3",
     "F2X3_INT",
     "F4X3",
     "F4X3_INT",
@@ -192,12 +195,23 @@ F4X3_INT = Scheme(
     factor=24 * 24,
 )
 
+_F2X3_INPUT: tuple[Matrix, ...] = (((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1)),)
+_F2X3_OUTPUT: tuple[Matrix, ...] = (((1, 1, 1, 0), (0, 1, -1, -1)),)
+
+F2X3 = Scheme(
+    "f2x3",
+    _F2X3_INPUT,
+    ((1, 0, 0), (1 / 2, 1 / 2, 1 / 2), (1 / 2, -1 / 2, 1 / 2), (0, 0, 1)),
+    _F2X3_OUTPUT,
+    FLOAT32,
+)
+
 # G doubled. Transformed weights are at most 9 * 128, transformed input at most 4 * 255.
 F2X3_INT = Scheme(
     "f2x3",
-    (((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1)),),
+    _F2X3_INPUT,
     ((2, 0, 0), (1, 1, 1), (1, -1, 1), (0, 0, 2)),
-    (((1, 1, 1, 0), (0, 1, -1, -1)),),
+    _F2X3_OUTPUT,
     INT16,
     factor=2 * 2,
 )
@@ -206,7 +220,7 @@ F2X3_INT = Scheme(
 def schemes_for(isa: Isa, data: str) -> tuple[Scheme, ...]:
     """The schemes for input ``f32``, ``u8`` or ``s8``: those for integers need x86's products of int16."""
     if data == FLOAT32.name:
-        return (F4X3,)
+        return (F4X3, F2X3)
     return (F4X3_INT, F2X3_INT) if isa.arch == "x86_64" else ()
 
 
@@ -253,9 +267,11 @@ WINOGRAD_ARGUMENTS = ArgumentRow(
     Field("output_table", "int32 [blocks][block pixels]: output pixels, -1 for those beyond the edge"),
     Field("products", "of the scheme"),
     Field("block_pixels", "output pixels of a block"),
+    Field("images", "how many"),
     Field("blocks", "per image"),
-    Field("part_blocks", "blocks of a part"),
-    Field("image_parts", "parts of an image"),
+    Field("part_blocks", "blocks of a part, maybe of several images"),
+    Field("part_panels", "panels of a part"),
+    Field("filter_parts", "parts with the same blocks"),
     Field("channels", "of the input"),
     Field("filters", "channels of the output"),
     Field("row_pitch", "of the transformed input"),
@@ -362,11 +378,14 @@ class OutputTransform:
         return f"{self.scheme.sums.name}_winograd_{self.scheme.name}_output__{self.epilogue.name}"
 
     def emit(self, isa: Isa) -> str:
-        """LLVM IR: ``(context, products, bytes between matrices, output table of the block, first row, filters)``."""
-        names = ("context", "products", "pitch", "table", "first", "filters")
+        """LLVM IR: ``(context, products, bytes between matrices, output table, first row, first filter, end)``.
+
+        The table is the block's; the first filter is a multiple of a vector's, and `end` the one behind the last.
+        """
+        names = ("context", "products", "pitch", "table", "first", "begin", "end")
         module, function, builder = new_function(self.name, names)
         s = Simd(builder, isa)
-        context, products, pitch, table, first, filters = function.args
+        context, products, pitch, table, first, begin, end = function.args
         integer = self.scheme.integer
         pixels = [s.load_i32(s.add(table, const(INT32.bytes * i))) for i in range(self.scheme.output**2)]
         rows = [s.add(first, pixel) for pixel in pixels]
@@ -389,7 +408,7 @@ class OutputTransform:
                 with otherwise:
                     store_block(s, self.epilogue, Block(context, rows, [channel], [mask], present), block)
 
-        s.each_vector(filters, body)
+        s.each_vector(end, body, begin)
         builder.ret_void()
         return str(module)
 

@@ -487,8 +487,8 @@ class HybridBlock(Block):
     ) -> None:
         """Trace, fuse and compile for inputs like these; other sizes are planned when they come.
 
-        Parameters that waited for the first batch are initialized. The program is run once, so that the next call
-        finds its memory, its threads and everything else ready.
+        Parameters that waited for the first batch are initialized. Nothing is computed yet, as in MXNet: the first
+        call also touches the memory of its temporaries.
 
         Args:
             x, args: the inputs of `forward`; their values do not matter.
@@ -524,7 +524,7 @@ class HybridBlock(Block):
             try:
                 program = self._build_program(inputs, arrays, spec, chosen, kwargs, named, tune)
                 prepared = [] if dynamic is None else sizes_to_prepare(dynamic, program.graph.traced, named)
-                plan = program.make_plan(types)
+                program.make_plan(types)
             except OpError as error:
                 raise self._explained(error, inputs) from None
             before = self._programs, self._latest_program, self._arenas
@@ -553,7 +553,6 @@ class HybridBlock(Block):
                 self._programs, self._latest_program, self._arenas = before
                 self._make_ready()
                 raise
-        program.run(plan, arrays)
 
     def _prepare(self, program: Program, spec: Spec, sizes: Mapping[str, int]) -> None:
         """Have a plan for arrays of these sizes: of this program, or of another if it does not hold for them."""

@@ -16,7 +16,7 @@ from minidnn.lowering.values import CHANNELS_LAST, Value
 from minidnn.lowering.winograd import Winograd
 from minidnn.plan.program import Program
 from minidnn_kernels.element_type import element_type_of
-from minidnn_kernels.winograd import F2X3_INT, F4X3, F4X3_INT
+from minidnn_kernels.winograd import F2X3, F2X3_INT, F4X3, F4X3_INT
 
 __all__ = ["ALGORITHMS", "estimate", "lower_product"]
 
@@ -26,6 +26,7 @@ ALGORITHMS: tuple[Algorithm, ...] = (
     MergedRows(),
     Direct(),
     Winograd(F4X3),
+    Winograd(F2X3),
     Winograd(F4X3_INT),
     Winograd(F2X3_INT),
 )

@@ -10,9 +10,9 @@ from __future__ import annotations
 from minidnn.lowering.product import Product
 from minidnn_kernels.element_type import FLOAT32
 from minidnn_kernels.uniform_dot import FourBytes
-from minidnn_kernels.winograd import F2X3_INT, F4X3, F4X3_INT, Scheme
+from minidnn_kernels.winograd import F2X3, F2X3_INT, F4X3, F4X3_INT, Scheme
 
-__all__ = ["depthwise_cycles", "direct_cycles", "winograd_blocks", "winograd_cycles"]
+__all__ = ["depthwise_cycles", "direct_cycles", "winograd_blocks", "winograd_cycles", "winograd_stages"]
 
 # Bytes a core reads from memory in a cycle, while the others read too: weights are read once and not again.
 _BYTES_PER_CYCLE = 3.2
@@ -21,7 +21,7 @@ _PRODUCT_CYCLES = {False: 0.5, True: 0.25}
 # The same of the direct way where four bytes are multiplied in one instruction.
 _FOUR_BYTES_SHARE = 0.5
 # By scheme: cycles a vector of a block takes to be transformed, in and out.
-_TRANSFORM_CYCLES = {F4X3: 130.0, F4X3_INT: 90.0, F2X3_INT: 30.0}
+_TRANSFORM_CYCLES = {F4X3: 130.0, F2X3: 50.0, F4X3_INT: 90.0, F2X3_INT: 30.0}
 # What Winograd's algorithm must save of the direct way's time to be worth the trouble.
 _WINOGRAD_SHARE = 0.8
 
@@ -58,6 +58,14 @@ def winograd_blocks(scheme: Scheme, output: tuple[int, ...]) -> int:
     """Of an image with an output of that height and width."""
     high, wide = output
     return -(-high // scheme.output) * -(-wide // scheme.output)
+
+
+def winograd_stages(scheme: Scheme, product: Product, blocks: int) -> tuple[float, float]:
+    """Cycles of transforming that many blocks of input; and of the products and of transforming these back."""
+    vectors = _vectors(product, product.columns)
+    products = product.depth * vectors * _PRODUCT_CYCLES[scheme.integer] * scheme.products
+    transform = _TRANSFORM_CYCLES[scheme]
+    return blocks * _vectors(product, product.depth) * transform, blocks * (vectors * transform + products)
 
 
 def winograd_cycles(scheme: Scheme, product: Product) -> float:

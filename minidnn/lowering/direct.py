@@ -20,7 +20,7 @@ from minidnn.lowering.matmul_step import Panels, Shape, add_matmul_step
 from minidnn.lowering.memory import TEMPORARY
 from minidnn.lowering.product import Product
 from minidnn.lowering.tiling import MOST_PANELS, choose_panel, choose_tiling
-from minidnn.lowering.values import CHANNELS_LAST, Array, Value
+from minidnn.lowering.values import CHANNELS_LAST, PLAIN, Array, Value
 from minidnn.ops.registry import TensorType
 from minidnn_kernels.dot import SplitDot, best_dot
 from minidnn_kernels.matmul import MAX_POINTERS, pack_for_dot
@@ -126,7 +126,7 @@ def _add_step(
     most = 1 if isinstance(dot, SplitDot) else MOST_PANELS
     sizes = (product.images, window.pixels, taps, steps, groups, columns)
     usual = (math.prod(product.usual_output), columns) if builder.varies else None
-    tiling = choose_tiling(isa, *sizes, dot.fits, panel, most, usual)
+    tiling = choose_tiling(isa, *sizes, dot.fits, panel, most, usual, few=product.layout == PLAIN)
     start = weights.start
     starts = None if start is None else start.reshape(groups, columns)
     width = panel * isa.lanes

@@ -51,6 +51,9 @@ MOST_PANELS = 2
 # Pixels that are many: tiles are full. A panel may cost this share more of them than the best one.
 _MANY_PIXELS = 10_000
 _PANEL_SHARE = 1.03
+# Tiles for few pixels, at most; and what the others may cost, as a multiple of the best tile, before there are any.
+_MOST_FOR_FEW = 2
+_FEW_SHARE = 1.2
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,7 @@ def choose_tiling(
     panel: int | None = None,
     most_panels: int = MOST_PANELS,
     usual: tuple[int, int] | None = None,
+    few: bool = True,
 ) -> Tiling:
     """The tiling for [images x pixels, taps x depth] x [taps x depth, columns], `groups` times.
 
@@ -92,13 +96,13 @@ def choose_tiling(
     `most_panels` side by side. Without `panel` a panel is what the tile wants.
 
     With `usual`, pixels and columns in the call that the network was traced with, other numbers may come: the tile is
-    one of a few, so that few kernels serve all of them.
+    one of a few, so that few kernels serve all of them. The pixels may then be `few` too, as rows of dense layers are.
     """
     widths: Sequence[int] = range(1, _MOST_VECTORS + 1)
     if panel is not None:
         several = range(1, most_panels + 1 if columns > panel * isa.lanes else 2)
         widths = tuple(count * panel for count in several if count * panel <= _MOST_VECTORS)
-    tiles = () if usual is None else _varying_tiles(isa, usual, taps * depth, taps, fits, widths)
+    tiles = () if usual is None else _varying_tiles(isa, usual, taps * depth, taps, fits, widths, few)
     rows, vectors = choose_tile(isa, pixels, taps * depth, columns, taps, fits, widths, tiles)
     strips = -(-pixels // rows)
     across = -(-columns // (vectors * isa.lanes))
@@ -217,11 +221,32 @@ def _cycles(
 
 @lru_cache(maxsize=4096)
 def _varying_tiles(
-    isa: Isa, usual: tuple[int, int], depth: int, taps: int, fits: Fits, widths: Sequence[int]
+    isa: Isa, usual: tuple[int, int], depth: int, taps: int, fits: Fits, widths: Sequence[int], few: bool
 ) -> tuple[tuple[int, int], ...]:
-    """Few, of which one is good for any number of pixels: the best for the usual number, for many, and for a single."""
+    """Some, of which one is good for any number of pixels: the best for the usual number, for many, for a single one.
+
+    Where there may be `few` pixels, between one and the rows of a tile, up to `_MOST_FOR_FEW` more.
+    """
     pixels, columns = usual
     best, many, one = (choose_tile(isa, n, depth, columns, taps, fits, widths) for n in (pixels, _MANY_PIXELS, 1))
     # Between many and one.
     some = (-(-many[0] * 2 // 3), many[1])
-    return tuple(dict.fromkeys([best, many, some, one]))
+    tiles = [*dict.fromkeys([best, many, some, one])]
+    if not few:
+        return tuple(tiles)
+
+    def cycles(pixels: int, tiles: Sequence[tuple[int, int]]) -> float:
+        return min(_cycles(isa, pixels, depth, columns, *tile)[0] for tile in tiles)
+
+    tried = [(r, v) for v in widths for r in range(1, isa.max_rows + 1) if fits(isa, r, v)]
+    least = {n: cycles(n, tried) for n in range(2, 2 * many[0] + 1)}
+
+    def excess(tiles: Sequence[tuple[int, int]]) -> float:
+        """The most that the best of these costs for some number of pixels, as a multiple of the best of all."""
+        return max(cycles(n, tiles) / cost for n, cost in least.items())
+
+    for _ in range(_MOST_FOR_FEW):
+        if excess(tiles) <= _FEW_SHARE:
+            break
+        tiles.append(min(tried, key=lambda tile: excess([*tiles, tile])))
+    return tuple(tiles)

@@ -9,7 +9,7 @@ import numpy as np
 from minidnn import settings
 from minidnn.lowering.anchor import Anchor, epilogue_bytes, epilogue_context
 from minidnn.lowering.builder import Builder
-from minidnn.lowering.cost_model import winograd_blocks, winograd_cycles
+from minidnn.lowering.cost_model import winograd_blocks, winograd_cycles, winograd_stages
 from minidnn.lowering.epilogue import BoundEpilogue
 from minidnn.lowering.geometry import TABLES, Window, tap_pixels
 from minidnn.lowering.product import Product
@@ -35,7 +35,20 @@ __all__ = ["Winograd", "WinogradPlan", "make_plan"]
 
 # Transformed input and products of a part should stay in the second-level cache.
 _PART_BYTES = 640 * 1024
-_PARTS = 12
+# Numbers of threads that parts should suit, and how many parts of filters there are at most.
+_THREADS, _FILTER_PARTS = (2, 4, 8), 8
+# Bytes a core reads in a cycle from the cache that cores share.
+_SHARED_BYTES_PER_CYCLE = 8
+# Least blocks of a part, but for fewer than that in all: a tile of so many rows uses most of the registers.
+_LEAST_BLOCKS = 4
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A part is so many blocks, maybe of several images; all that have the same blocks share the filters."""
+
+    part_blocks: int
+    filter_parts: int
 
 
 @dataclass(frozen=True)
@@ -44,47 +57,86 @@ class WinogradPlan:
 
     Args:
         scheme: by which matrices.
-        blocks: of outputs, per image; `part_blocks` of them are a part.
+        blocks: of outputs, of all images.
+        cut: into parts.
         steps: of the tile along the channels, in rows of `row_bytes` of transformed input.
         dot: how the transformed rows are multiplied.
         rows, vectors: of the products' tile.
+        panels: of filters.
     """
 
     scheme: Scheme
     blocks: int
-    part_blocks: int
+    cut: Cut
     steps: int
     row_bytes: int
     dot: Dot
     rows: int
     vectors: int
+    panels: int
 
     @property
-    def image_parts(self) -> int:
-        return -(-self.blocks // self.part_blocks)
+    def part_panels(self) -> int:
+        return -(-self.panels // self.cut.filter_parts)
+
+    @property
+    def parts(self) -> int:
+        return -(-self.blocks // self.cut.part_blocks) * self.cut.filter_parts
 
 
 def make_plan(scheme: Scheme, product: Product) -> WinogradPlan:
     """How the product is computed by that scheme."""
-    isa, channels, filters = product.isa, product.depth, product.columns
-    blocks, usual = (winograd_blocks(scheme, output) for output in (product.window.output, product.usual_output))
+    isa, filters = product.isa, product.columns
+    blocks = product.images * winograd_blocks(scheme, product.window.output)
+    usual = product.usual_images * winograd_blocks(scheme, product.usual_output)
     dot = scheme.element.dot(isa)
-    steps = -(-channels // dot.group)
-    row_bytes = steps * dot.step_bytes
-    block_bytes = scheme.products * (row_bytes + filters * scheme.sums.bytes)
-    part_blocks = _choose_part(product.images * blocks, blocks, block_bytes)
-    usual_part = _choose_part(product.usual_images * usual, usual, block_bytes)
-    rows, vectors = choose_tile(isa, usual_part, steps, filters, fits=dot.fits)
-    if part_blocks < rows:
-        rows, _ = choose_tile(isa, part_blocks, steps, filters, fits=dot.fits, widths=(vectors,))
-    return WinogradPlan(scheme, blocks, part_blocks, steps, row_bytes, dot, rows, vectors)
+    steps = -(-product.depth // dot.group)
+    # As wide as a panel is at most: how many there are depends on the tile.
+    panels = -(-filters // (isa.lanes * 4))
+    cut, usual_cut = (_choose_cut(scheme, product, n, panels) for n in (blocks, usual))
+    rows, vectors = choose_tile(isa, usual_cut.part_blocks, steps, filters, fits=dot.fits)
+    if cut.part_blocks < rows:
+        rows, _ = choose_tile(isa, cut.part_blocks, steps, filters, fits=dot.fits, widths=(vectors,))
+    panels = -(-filters // (vectors * isa.lanes))
+    whole = Cut(cut.part_blocks, -(-panels // -(-panels // cut.filter_parts)))
+    return WinogradPlan(scheme, blocks, whole, steps, steps * dot.step_bytes, dot, rows, vectors, panels)
 
 
-def _choose_part(all_blocks: int, image_blocks: int, block_bytes: int) -> int:
-    """Blocks in a part: as many as stay in cache, fewer where threads would have nothing to share."""
-    fitting = max(1, _PART_BYTES // block_bytes)
-    shared = max(4, -(-all_blocks // _PARTS))
-    return min(fitting, shared, image_blocks)
+def _choose_cut(scheme: Scheme, product: Product, blocks: int, panels: int) -> Cut:
+    """The cut that a small model finds the fastest.
+
+    Every part reads the weights of its filters, which are more than the caches of a core hold where there are many
+    channels: few parts of many blocks read them less often. Every part transforms its blocks, also where others with
+    the same blocks do: fewer parts of filters do that less often. What a part has in scratch memory should stay in the
+    cache of the core.
+    """
+    dot = scheme.element.dot(product.isa)
+    row_bytes = -(-product.depth // dot.group) * dot.step_bytes
+    sums_bytes = product.columns * scheme.sums.bytes
+    weights = scheme.products * row_bytes * product.columns
+
+    def part_bytes(cut: Cut) -> float:
+        return scheme.products * (row_bytes + sums_bytes / cut.filter_parts) * cut.part_blocks
+
+    def cycles(cut: Cut) -> float:
+        rounds = -(-blocks // cut.part_blocks)
+        parts = rounds * cut.filter_parts
+        inputs, others = winograd_stages(scheme, product, rounds * cut.part_blocks)
+        # Half of the reads are hidden behind the products.
+        reads = rounds * weights / _SHARED_BYTES_PER_CYCLE / 2
+        spilled = 2 * parts * max(0, part_bytes(cut) - _PART_BYTES) / _SHARED_BYTES_PER_CYCLE
+        # Threads have unequal numbers of parts, and end half a part apart.
+        share = sum(-(-parts // threads) * threads + 0.5 for threads in _THREADS) / len(_THREADS) / parts
+        return (inputs * cut.filter_parts + others + reads + spilled) * share
+
+    counts = sorted({-(-blocks // n) for n in range(1, blocks + 1)}, reverse=True)
+    tried = [
+        Cut(n, f)
+        for n in counts
+        for f in range(1, min(_FILTER_PARTS, panels) + 1)
+        if n == min(_LEAST_BLOCKS, blocks) or (n > _LEAST_BLOCKS and part_bytes(Cut(n, f)) <= 2 * _PART_BYTES)
+    ]
+    return min(tried or [Cut(min(_LEAST_BLOCKS, blocks), min(_FILTER_PARTS, panels))], key=cycles)
 
 
 @dataclass(frozen=True)
@@ -159,9 +211,11 @@ def _add_step(
         output_table=builder.table(output_table),
         products=scheme.products,
         block_pixels=scheme.output**2,
-        blocks=plan.blocks,
-        part_blocks=plan.part_blocks,
-        image_parts=plan.image_parts,
+        images=images,
+        blocks=plan.blocks // images,
+        part_blocks=plan.cut.part_blocks,
+        part_panels=plan.part_panels,
+        filter_parts=plan.cut.filter_parts,
         channels=channels,
         filters=filters,
         row_pitch=plan.row_bytes,
@@ -176,8 +230,9 @@ def _add_step(
     # What the convolution is worth, not what this algorithm does: shares of the peak may exceed one.
     operations = 2 * images * window.pixels * window.taps * channels * filters
     cost = Cost(operations, source.nbytes + weights.nbytes + epilogue_bytes(bound, result))
-    scratch = scheme.products * (plan.part_blocks * (plan.row_bytes + filters * scheme.sums.bytes) + 2 * SPARE_BYTES)
-    builder.native(anchor.name, "winograd_loop", row, images * plan.image_parts, cost, scratch)
+    part_bytes = plan.row_bytes + plan.part_panels * width * scheme.sums.bytes
+    scratch = scheme.products * (plan.cut.part_blocks * part_bytes + 2 * SPARE_BYTES)
+    builder.native(anchor.name, "winograd_loop", row, plan.parts, cost, scratch)
     return result
 
 

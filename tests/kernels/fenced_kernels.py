@@ -96,7 +96,7 @@ def run_integers(machine: Machine, fence: Fence) -> None:
             spec = OutputTransform(scheme, Tail(scale=output != "s32", output=output).epilogue())
             context = words(address(image), filters * image.itemsize, address(fence.array(filters)), 0)
             table = np.arange(scheme.output**2, dtype=np.int32)
-            machine.call(spec, context, address(sums), filters * 4, table, 0, filters)
+            machine.call(spec, context, address(sums), filters * 4, table, 0, 0, filters)
 
 
 def run_integer_tile(machine: Machine, fence: Fence, tile: Tile, depth: int, missing: int) -> None:
@@ -143,7 +143,7 @@ def run(machine: Machine, fence: Fence) -> None:
         image, residual = fence.array(16, n), fence.array(16, n)
         context = _context(fence, image, residual, b, one)
         output = OutputTransform(epilogue=_ADD_BOTH)
-        machine.call(output, context, address(products), n * 4, np.arange(16, dtype=np.int32), 0, n)
+        machine.call(output, context, address(products), n * 4, np.arange(16, dtype=np.int32), 0, 0, n)
 
         depthwise = DepthwiseSpec(3, 3, 2, 1, 4, _ADD_BOTH)
         window = fence.array(3, depthwise.columns, n)

@@ -13,6 +13,7 @@ from tile_problem import DTYPES
 from minidnn_kernels.epilogue import Epilogue, Instruction, number_word
 from minidnn_kernels.isa import ISAS
 from minidnn_kernels.winograd import (
+    F2X3,
     F2X3_INT,
     F4X3,
     F4X3_INT,
@@ -36,7 +37,7 @@ TAIL = Epilogue(
 )
 SUMS = Epilogue(output="s32")
 
-NAMES = {F4X3: "f4x3", F4X3_INT: "f4x3-int", F2X3_INT: "f2x3-int"}
+NAMES = {F4X3: "f4x3", F2X3: "f2x3", F4X3_INT: "f4x3-int", F2X3_INT: "f2x3-int"}
 every_scheme = pytest.mark.parametrize("scheme", NAMES, ids=NAMES.values())
 every_integer_scheme = pytest.mark.parametrize("scheme", [F4X3_INT, F2X3_INT], ids=["f4x3", "f2x3"])
 every_byte = pytest.mark.parametrize("data", ["u8", "s8"])
@@ -109,8 +110,12 @@ def _output_transform(
     epilogue: Epilogue = TAIL,
     operands: tuple[Array, ...] = (),
     numbers: tuple[float, ...] = (),
+    begin: int = 0,
 ) -> Array:
-    """(products, filters) to the pixels of a larger output, at the rows that `table` gives, from row 2 on."""
+    """(products, filters) to the pixels of a larger output, at the rows that `table` gives, from row 2 on.
+
+    Filters before `begin` are left out.
+    """
     filters = products.shape[-1]
     dtype = DTYPES[epilogue.output]
     target = Watched((scheme.output**2 + 4, filters), dtype, fill=77)
@@ -119,7 +124,7 @@ def _output_transform(
         context += [address(operand), operand.strides[0] if operand.ndim > 1 else 0]
     context += map(number_word, numbers)
     kernel = OutputTransform(scheme, epilogue)
-    machine.call(kernel, words(*context), products, products.strides[0], table, 2, filters)
+    machine.call(kernel, words(*context), products, products.strides[0], table, 2, begin, filters)
     target.assert_untouched_around()
     return target.array
 
@@ -299,6 +304,18 @@ def test_the_tail_reads_its_operands_where_the_output_lies(machine: Machine, sch
         assert (actual[[0, 1, -2, -1]] == 77).all()
 
 
+@every_scheme
+def test_filters_from_any_vector_on(machine: Machine, scheme: Scheme) -> None:
+    lanes = machine.isa.lanes
+    for filters in (lanes + 1, 3 * lanes, 3 * lanes + 2):
+        products = _random_products(scheme, np.random.default_rng(filters), filters)
+        whole = _output_transform(machine, scheme, products, _whole(scheme), _plain(scheme)).copy()
+        for begin in range(lanes, filters, lanes):
+            actual = _output_transform(machine, scheme, products, _whole(scheme), _plain(scheme), begin=begin)
+            np.testing.assert_array_equal(actual[:, begin:], whole[:, begin:])
+            assert (actual[:, :begin] == 77).all()
+
+
 @pytest.mark.parametrize("output", ["s8", "u8"])
 @every_integer_scheme
 def test_integer_tails(machine: Machine, scheme: Scheme, output: str) -> None:
@@ -374,7 +391,7 @@ def test_what_does_not_fit_would_be_wrong(machine: Machine, scheme: Scheme) -> N
 
 def test_schemes_by_isa() -> None:
     for isa in ISAS:
-        assert schemes_for(isa, "f32") == (F4X3,)
+        assert schemes_for(isa, "f32") == (F4X3, F2X3)
         for data in ("u8", "s8"):
             assert set(schemes_for(isa, data)) == ({F4X3_INT, F2X3_INT} if isa.arch == "x86_64" else set())
 
@@ -383,7 +400,7 @@ def test_schemes_by_isa() -> None:
 @pytest.mark.parametrize("columns", [8, 24])
 def test_parts_are_the_transformed_weights_of_some_filters(scheme: Scheme, columns: int) -> None:
     rng = np.random.default_rng(0)
-    weights = rng.integers(-127, 128, (37, 5, 3, 3)).astype(np.float32 if scheme is F4X3 else np.int8)
+    weights = rng.integers(-127, 128, (37, 5, 3, 3)).astype(np.int8 if scheme.integer else np.float32)
     scale = rng.integers(1, 9, 37).astype(np.float32)
     whole = scheme.transform_weights(weights)
     g = np.array(scheme.weight_matrix, np.float64)

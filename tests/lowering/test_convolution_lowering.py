@@ -16,7 +16,7 @@ from small_graphs import Array, check, compiled, fuse, inner, node, normal, run,
 from minidnn.ir.graph import Graph, make_variable
 from minidnn.lowering.values import CHANNELS_LAST, PLAIN
 from minidnn.lowering.winograd import Winograd
-from minidnn_kernels.winograd import F4X3
+from minidnn_kernels.winograd import F2X3, F4X3, Scheme
 
 var = make_variable
 layouts = st.sampled_from([PLAIN, CHANNELS_LAST])
@@ -119,8 +119,9 @@ def test_depthwise_with_a_multiplier_is_a_grouped_convolution() -> None:
 
 @pytest.mark.parametrize("size", [4, 5, 6, 7, 8, 13])
 @pytest.mark.parametrize("pad", [(0, 0), (1, 1), (2, 0)])
+@pytest.mark.parametrize("scheme", [F4X3, F2X3], ids=["f4x3", "f2x3"])
 def test_winograd_gives_what_the_direct_way_gives(
-    size: int, pad: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+    size: int, pad: tuple[int, int], scheme: Scheme, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = Network()
     images, channels, filters = 2, 33, 35
@@ -130,7 +131,7 @@ def test_winograd_gives_what_the_direct_way_gives(
     for kind in ("batch_norm", "residual", "relu"):
         made = add_tail(network, made, shape, kind, kind)
     graph = network.graph([made], fused=True)
-    monkeypatch.setattr(ESTIMATE, Preference(Winograd(F4X3)))
+    monkeypatch.setattr(ESTIMATE, Preference(Winograd(scheme)))
     assert "winograd_loop" in steps(check(graph, network.feed, network.parameters))
     monkeypatch.undo()
     monkeypatch.setenv("MINIDNN_WINOGRAD", "0")

@@ -118,6 +118,22 @@ def test_weights_are_packed_alike_for_any_number_of_pixels(
 
 
 @pytest.mark.parametrize("isa", ISAS, ids=lambda isa: isa.name)
+@pytest.mark.parametrize("traced", [7, 128])
+def test_few_kernels_suit_any_number_of_rows(isa: Isa, traced: int) -> None:
+    depth, columns = 128, 512
+    panel = choose_panel(isa, depth, columns)
+
+    def steps(rows: int, usual: tuple[int, int] | None) -> float:
+        """Multiply-adds of whole tiles, no tile shorter than its latency."""
+        tiling = choose_tiling(isa, 1, rows, 1, depth, 1, columns, panel=panel, usual=usual)
+        across = -(-columns // (tiling.vectors * isa.lanes))
+        return -(-rows // tiling.rows) * across * max(9, tiling.rows * tiling.vectors)
+
+    for rows in range(1, 33):
+        assert steps(rows, (traced, columns)) <= 1.35 * steps(rows, None), f"{rows} rows"
+
+
+@pytest.mark.parametrize("isa", ISAS, ids=lambda isa: isa.name)
 def test_the_tile_suits_the_problem(isa: Isa) -> None:
     rows, vectors = choose_tile(isa, 10_000, 512, 512)
     assert rows * vectors >= 0.7 * (isa.registers - 4), "large products use the registers"

@@ -93,12 +93,20 @@ def _matmul(row: _Row, part: int, parts: int) -> Iterator[tuple[bool, Ranges]]:
 
 
 def _winograd(row: _Row, part: int, parts: int) -> Iterator[tuple[bool, Ranges]]:
-    image, number = divmod(part, row.image_parts)
-    some = slice(number * row.part_blocks, min((number + 1) * row.part_blocks, row.blocks))
-    inputs = row.find_table("input_table").reshape(row.blocks, -1)[some]
-    outputs = row.find_table("output_table").reshape(row.blocks, -1)[some]
-    yield False, _pixels(row.source, image, row, inputs, row.channels * _ITEM)
-    yield from row.output_rows(image * row.pixels + outputs[outputs >= 0].astype(np.int64), 0, row.filters)
+    number, filters = divmod(part, row.filter_parts)
+    first = filters * row.part_panels * row.columns
+    columns = min(row.filters - first, row.part_panels * row.columns)
+    all_inputs = row.find_table("input_table").reshape(row.blocks, -1)
+    all_outputs = row.find_table("output_table").reshape(row.blocks, -1)
+    end = min((number + 1) * row.part_blocks, row.images * row.blocks)
+    for image in range(row.images):
+        begin = image * row.blocks
+        some = slice(max(0, number * row.part_blocks - begin), max(0, min(row.blocks, end - begin)))
+        if some.start < some.stop:
+            outputs = all_outputs[some]
+            yield False, _pixels(row.source, image, row, all_inputs[some], row.channels * _ITEM)
+            rows = image * row.pixels + outputs[outputs >= 0].astype(np.int64)
+            yield from row.output_rows(rows, first, columns)
 
 
 def _depthwise(row: _Row, part: int, parts: int) -> Iterator[tuple[bool, Ranges]]:
