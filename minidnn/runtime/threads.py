@@ -6,8 +6,9 @@ many Python threads at once are fine: one has the helpers, the others work alone
 
 A scheduler may wake a helper on the core of the thread that wakes it, and leave the two there, taking turns,
 while the other core is idle: the run is then as slow as on one thread, for seconds at a time. So helpers are
-told which core is taken, whenever the calling thread has moved. Where the system does not let a program say
-so (anything but Linux), this does nothing.
+told which core is taken, whenever the calling thread has moved. On a machine whose cores do not all share a cache,
+they are also told to stay with those that do: threads of consecutive numbers read what their neighbours wrote. Where
+the system does not let a program say so (anything but Linux), this does nothing.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from minidnn.errors import SettingError
 from minidnn.plan.layout import JOB_WORDS, LINE_BYTES, PAUSED_BYTE, SLOT_WORDS
 from minidnn.process_safe import ForkSafeLock, uninterrupted
 from minidnn.runtime.cores import usable_cores
+from minidnn.runtime.topology import find_groups, share_out
 from minidnn.settings import quoted
 from minidnn_kernels.fork_lock import FORK_LOCK
 
@@ -53,13 +55,15 @@ class Placement:
     def __init__(self) -> None:
         self._current_core = _find_current_core()
         self._taken = -1
+        self._cores: set[int] = set()
+        self._groups: list[frozenset[int]] = []
 
     def forget(self) -> None:
         """There are new helpers, which have not been told anything."""
         self._taken = -1
 
     def avoid_this_core(self, helpers: Sequence[int]) -> None:
-        """Move the threads with these system identifiers to any core but the one of the calling thread.
+        """Move the threads with these system identifiers to cores near the calling thread, but not to its own.
 
         Does nothing if they have been told of this core already, or if there are fewer cores than threads.
         """
@@ -70,10 +74,13 @@ class Placement:
             return
         self._taken = core
         try:
-            free = os.sched_getaffinity(0) - {core}
-            if len(free) >= len(helpers):
-                for helper in helpers:
-                    os.sched_setaffinity(helper, free)
+            cores = os.sched_getaffinity(0)
+            if cores != self._cores:
+                self._cores, self._groups = cores, find_groups(cores)
+            if len(cores - {core}) >= len(helpers):
+                _, *places = share_out(self._groups, core, len(helpers) + 1)
+                for helper, place in zip(helpers, places, strict=True):
+                    os.sched_setaffinity(helper, place)
         except OSError:
             # A container may forbid it, and a helper may just have ended with the process.
             self._current_core = None
