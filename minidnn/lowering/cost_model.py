@@ -21,7 +21,7 @@ _PRODUCT_CYCLES = {False: 0.5, True: 0.25}
 # The same of the direct way where four bytes are multiplied in one instruction.
 _FOUR_BYTES_SHARE = 0.5
 # By scheme: cycles a vector of a block takes to be transformed, in and out.
-_TRANSFORM_CYCLES = {F4X3: 130.0, F2X3: 50.0, F4X3_INT: 90.0, F2X3_INT: 30.0}
+_TRANSFORM_CYCLES = {F4X3: 350.0, F2X3: 90.0, F4X3_INT: 90.0, F2X3_INT: 30.0}
 # What Winograd's algorithm must save of the direct way's time to be worth the trouble.
 _WINOGRAD_SHARE = 0.8
 

@@ -36,9 +36,9 @@ __all__ = ["Winograd", "WinogradPlan", "make_plan"]
 # Transformed input and products of a part should stay in the second-level cache.
 _PART_BYTES = 640 * 1024
 # Numbers of threads that parts should suit, and how many parts of filters there are at most.
-_THREADS, _FILTER_PARTS = (2, 4, 8), 8
+_THREADS, _FILTER_PARTS = (2, 4), 8
 # Bytes a core reads in a cycle from the cache that cores share.
-_SHARED_BYTES_PER_CYCLE = 8
+_SHARED_BYTES_PER_CYCLE = 10
 # Least blocks of a part, but for fewer than that in all: a tile of so many rows uses most of the registers.
 _LEAST_BLOCKS = 4
 
@@ -129,7 +129,7 @@ def _choose_cut(scheme: Scheme, product: Product, blocks: int, panels: int) -> C
         share = sum(-(-parts // threads) * threads + 0.5 for threads in _THREADS) / len(_THREADS) / parts
         return (inputs * cut.filter_parts + others + reads + spilled) * share
 
-    counts = sorted({-(-blocks // n) for n in range(1, blocks + 1)}, reverse=True)
+    counts = sorted({-(-blocks // n) for n in range(1 if blocks <= _LEAST_BLOCKS else 2, blocks + 1)}, reverse=True)
     tried = [
         Cut(n, f)
         for n in counts
