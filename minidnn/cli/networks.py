@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy as np
 
 import minidnn as mx
 from minidnn import npx, symbol
+from minidnn.amp import convert_hybrid_block
 from minidnn.cli.datasets import Preparation
 from minidnn.contrib.quantization import quantize_net
 from minidnn.errors import DataError
@@ -36,6 +37,7 @@ __all__ = [
     "is_quantized",
     "load_any_weights",
     "load_network",
+    "make_bf16",
     "make_inputs",
     "make_int8",
     "make_pair",
@@ -417,6 +419,11 @@ def make_pair(make: Callable[[], Any], data: Any) -> tuple[Any, Any]:
     fused.load_dict({name: parameter.data() for name, parameter in eager.collect_params().items()})
     fused.optimize_for(data)
     return eager, fused
+
+
+def make_bf16(net: Any, data: Sequence[Any]) -> Any:
+    """The network with weights in bfloat16, for inputs like these."""
+    return convert_hybrid_block(net, data)
 
 
 def make_int8(net: Any, batches: Iterable[Any], mode: str = "naive", accuracy: Any = None) -> Any:
