@@ -35,6 +35,7 @@ __all__ = [
     "get_preparation",
     "input_shape",
     "is_quantized",
+    "kind_of",
     "load_any_weights",
     "load_network",
     "make_bf16",
@@ -248,9 +249,20 @@ def _load_zoo(name: str, params: Path, key: str | None) -> Any:
 
 def is_quantized(source: Source) -> bool:
     """Whether a network computes in int8 already."""
+    return kind_of(source) == "int8"
+
+
+def kind_of(source: Source) -> str:
+    """What a network's products are of: ``int8``, ``bf16`` or ``float32``."""
+    graph: Graph | None = None
     if source.model is not None:
-        return source.block.is_known and any("quantize" in op for op in _operators(source.block._symbol))
-    return source.symbol is not None and any("quantize" in op for op in _operators(symbol.load(source.symbol)))
+        graph = source.block._symbol if source.block.is_known else None
+    elif source.symbol is not None:
+        graph = symbol.load(source.symbol)
+    names = [] if graph is None else list(_operators(graph))
+    if any("quantize" in name for name in names):
+        return "int8"
+    return "bf16" if any(name.endswith("_bfloat16_weight") for name in names) else "float32"
 
 
 def _operators(graph: Graph) -> Iterator[str]:

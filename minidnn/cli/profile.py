@@ -13,6 +13,7 @@ from minidnn.cli.networks import (
     add_shape,
     add_source,
     is_quantized,
+    kind_of,
     load_any_weights,
     make_bf16,
     make_inputs,
@@ -68,8 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
     with make_progress() as progress:
         task = progress.add_task(f"{source.name}: compiling", total=arguments.rounds + _WARMUP)
         net = _compile(net, data, wanted)
-        kind = "int8" if is_quantized(source) else wanted or "float32"
-        title = f"{source.name}, {kind}, batch {arguments.batch}, {mx.get_num_threads()} threads"
+        title = f"{source.name}, {wanted or kind_of(source)}, batch {arguments.batch}, {mx.get_num_threads()} threads"
         with mx.profiler.profile(title) as profile:
             for number in range(_WARMUP + arguments.rounds):
                 inference(net, *data)()
