@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from minidnn.ops import convolution, dense  # noqa: F401 - their operators are registered first
-from minidnn.ops.checks import FLOAT32, want_dtype
+from minidnn.ops.checks import want_dtype
 from minidnn.ops.registry import Attrs, Op, TensorType, get_op, list_ops, register
 from minidnn.ops.traits import AnchorTraits
 
@@ -52,9 +52,8 @@ def widen_bfloat16(bits: Array) -> Array:
 
 def _infer(name: str, float_op: Op, attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
     data, weight, *bias = types
-    want_dtype(name, "data", data, FLOAT32, "weights in bfloat16")
     want_dtype(name, "weight", weight, BITS, "bits of bfloat16")
-    return list(float_op.infer(attrs, [data, TensorType(weight.shape, FLOAT32), *bias]))
+    return list(float_op.infer(attrs, [data, TensorType(weight.shape, data.dtype), *bias]))
 
 
 def _register_product(float_op: Op, anchor: AnchorTraits) -> None:

@@ -6,8 +6,8 @@ import re
 from typing import Any
 
 import numpy as np
-from microkernels import Machine
-from test_tile import Problem
+from microkernels import Machine, address
+from test_tile import TAIL, Problem
 
 from minidnn.runtime.library import KernelSpec, Library
 from minidnn_kernels.dot import dot_for
@@ -15,7 +15,7 @@ from minidnn_kernels.isa import Isa
 from minidnn_kernels.matmul import pack_for_dot
 from minidnn_kernels.tile import TileSpec
 
-__all__ = ["BfloatProblem", "WithoutInstruction", "bits_of", "floats_of", "rounded"]
+__all__ = ["BfloatProblem", "WithoutInstruction", "bits_of", "fitting_tiles", "floats_of", "rounded", "solve_some"]
 
 Array = np.ndarray[Any, Any]
 
@@ -54,13 +54,36 @@ class BfloatProblem(Problem):
         if spec.data == "bf16":
             floats, self.source = self.source, bits_of(self.source)
             rows = self.pointers[:taps]
-            self.pointers[:taps] = (rows - floats.ctypes.data) // 2 + self.source.ctypes.data
+            self.pointers[:taps] = (rows - address(floats)) // 2 + address(self.source)
             self._bits = self.source
 
     def run(self, machine: Machine) -> None:
         super().run(machine)
         if self.spec.data == "bf16":
             self.source = floats_of(self._bits)
+
+
+def fitting_tiles(isa: Isa, data: str, dot: str) -> list[tuple[int, int]]:
+    fits = dot_for(isa, data, dot).fits
+    return [(rows, v) for rows in range(1, isa.max_rows + 1) for v in range(1, 5) if fits(isa, rows, v)]
+
+
+def solve_some(machine: Machine, data: str, dot: str) -> None:
+    """Some tiles with whole blocks and remainders, several taps, depths and panels."""
+    isa = machine.isa
+    group = dot_for(isa, data, dot).group
+    for number, (rows, vectors) in enumerate(
+        [(1, 1), (2, 3), (3, 2), (4, 2), (max(r for r, v in fitting_tiles(isa, data, dot)), 1)]
+    ):
+        width = vectors * isa.lanes
+        for panels in {1, vectors if vectors % 2 == 0 else 1}:
+            spec = TileSpec(rows, vectors, TAIL, True, data, dot, panels=panels)
+            left = [(rows, width), (max(1, rows - 1), width - 1), (rows, 1)]
+            for step, (rows_left, columns_left) in enumerate(left):
+                depth = group * (1 + number + step)
+                problem = BfloatProblem(isa, spec, rows_left, columns_left, 1 + step, depth)
+                problem.run(machine)
+                problem.check()
 
 
 class WithoutInstruction(Machine):

@@ -7,13 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from bfloat16_problem import BfloatProblem, WithoutInstruction, bits_of, floats_of, rounded
-from microkernels import FLOAT_ISAS, Machine, Watched
+from bfloat16_problem import BfloatProblem, WithoutInstruction, bits_of, fitting_tiles, floats_of, rounded, solve_some
+from microkernels import FLOAT_ISAS, Machine, Watched, address, words
 from test_isa import _innermost_loops, _keeps_vector_on_stack, _product
 from test_tile import TAIL
 
 from minidnn_kernels.codegen import emit_asm
-from minidnn_kernels.dot import dot_for
 from minidnn_kernels.element_type import BFLOAT16, ELEMENT_TYPES
 from minidnn_kernels.elementwise import ElementwiseSpec
 from minidnn_kernels.epilogue import Epilogue, Instruction
@@ -28,36 +27,13 @@ every_paired = pytest.mark.parametrize(
 )
 
 
-def _tiles(isa: Isa, data: str, dot: str) -> list[tuple[int, int]]:
-    fits = dot_for(isa, data, dot).fits
-    return [(rows, v) for rows in range(1, isa.max_rows + 1) for v in range(1, 5) if fits(isa, rows, v)]
-
-
 def _highest(isa: Isa, data: str, dot: str) -> list[tuple[int, int]]:
     """The highest tiles of each width, and one that is not high."""
-    return [*{v: (rows, v) for rows, v in _tiles(isa, data, dot)}.values(), (3, 2)]
-
-
-def _solve(machine: Machine, data: str, dot: str) -> None:
-    """Some tiles with whole blocks and remainders, several taps, depths and panels."""
-    isa = machine.isa
-    group = dot_for(isa, data, dot).group
-    for number, (rows, vectors) in enumerate(
-        [(1, 1), (2, 3), (3, 2), (4, 2), (max(r for r, v in _tiles(isa, data, dot)), 1)]
-    ):
-        width = vectors * isa.lanes
-        for panels in {1, vectors if vectors % 2 == 0 else 1}:
-            spec = TileSpec(rows, vectors, TAIL, True, data, dot, panels=panels)
-            left = [(rows, width), (max(1, rows - 1), width - 1), (rows, 1)]
-            for step, (rows_left, columns_left) in enumerate(left):
-                depth = group * (1 + number + step)
-                problem = BfloatProblem(isa, spec, rows_left, columns_left, 1 + step, depth)
-                problem.run(machine)
-                problem.check()
+    return [*{v: (rows, v) for rows, v in fitting_tiles(isa, data, dot)}.values(), (3, 2)]
 
 
 def test_weights_are_widened_as_they_are_read(machine: Machine) -> None:
-    _solve(machine, "f32", "bf16")
+    solve_some(machine, "f32", "bf16")
 
 
 def test_rows_may_be_scattered(machine: Machine) -> None:
@@ -74,7 +50,7 @@ every_emulated = pytest.mark.parametrize("isa", _LANES, ids=lambda isa: isa.name
 
 @every_emulated
 def test_pairs_meet_as_the_instruction_takes_them(isa: Isa) -> None:
-    _solve(WithoutInstruction(isa), "bf16", "")
+    solve_some(WithoutInstruction(isa), "bf16", "")
 
 
 @every_emulated
@@ -110,7 +86,7 @@ def test_float32_is_rounded_half_to_even(machine: Machine) -> None:
     spec = ElementwiseSpec(Epilogue((Instruction("cast", (0,), type="bf16"),), ("tensor",), "bf16"))
     numbers = np.concatenate([_NUMBERS, np.random.default_rng(0).standard_normal(43).astype(np.float32)])
     target = Watched(numbers.shape, np.uint16)
-    machine.call(spec, np.array([target.address, numbers.ctypes.data], np.int64), numbers.size, np.zeros(1, np.int64))
+    machine.call(spec, words(target.address, address(numbers)), numbers.size, np.zeros(1, np.int64))
     target.assert_untouched_around()
     np.testing.assert_array_equal(target.array, bits_of(numbers))
 
