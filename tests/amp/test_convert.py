@@ -8,6 +8,8 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 import torch
 
@@ -123,6 +125,18 @@ def test_it_is_exported_imported_and_compiled(pair: tuple[Any, Any], tmp_path: P
     again.optimize_for(x)
     np.testing.assert_array_equal(again(x).asnumpy(), made(x).asnumpy())
     assert "convolution_bfloat16_weight" in again.export(None)[0].tojson()
+
+
+def test_onnx_has_its_weights_in_bfloat16(pair: tuple[Any, Any], tmp_path: Path) -> None:
+    made, x = pair[1], draw(2, 6, 8, 9)
+    path = tmp_path / "net.onnx"
+    mx.onnx.export_model(made, path)
+    kinds = [t.data_type for t in onnx.load(path).graph.initializer if len(t.dims) > 1]
+    assert sorted(kinds) == [onnx.TensorProto.FLOAT] + [onnx.TensorProto.BFLOAT16] * 5
+    session = onnxruntime.InferenceSession(path)
+    (wanted,) = session.run(None, {session.get_inputs()[0].name: x.asnumpy()})
+    assert_near(made(x), wanted)
+    assert_near(mx.onnx.import_model(path)(x), wanted)
 
 
 @pytest.mark.parametrize("kind", BFLOAT16, ids=str)
