@@ -14,6 +14,7 @@ from typing import Any
 
 try:
     from minidnn import (
+        amp,
         attribute,
         autograd,
         contrib,
@@ -77,6 +78,7 @@ __all__ = [
     "Device",
     "MXNetError",
     "__version__",
+    "amp",
     "attribute",
     "autograd",
     "context",

@@ -20,12 +20,10 @@ _AUGMENT = "use the transforms of mx.gluon.data.vision.transforms and mx.gluon.d
 _FINANCE = "NumPy has removed it; the package numpy-financial has it"
 _FILES = "arrays are saved and loaded by mx.npx.save and mx.npx.load"
 _MARKS = "only mx.profiler.profile, set_config, start, stop, dumps and their like are offered"
-_LATER = "it is not implemented"
 _STAGES = "quantization_stages returns the graph of every stage"
 
 MISSING: dict[str, dict[str, str]] = {
     "minidnn": {
-        "amp": f"{_LATER}; compiled kernels compute in float32, and in int8 after quantize_net",
         "callback": _TRAINING,
         "cuda": _GPU,
         "executor": _OLD,
@@ -44,6 +42,13 @@ MISSING: dict[str, dict[str, str]] = {
         "rtc": _GPU,
         "test_utils": "numpy.testing compares arrays; ours become NumPy's by asnumpy()",
         "tvmop": _PLUMBING,
+    },
+    "minidnn.amp": {
+        "LossScaler": _TRAINING,
+        "convert_symbol": "weights are rounded when they are converted: use convert_model, which has their values",
+        "init_trainer": _TRAINING,
+        "scale_loss": _TRAINING,
+        "unscale": _TRAINING,
     },
     "minidnn.autograd": {
         "Function": _TRAINING,

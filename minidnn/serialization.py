@@ -22,12 +22,13 @@ import numpy as np
 
 from minidnn.errors import DataError
 from minidnn.formats import NOTE_KEY, check_format, note, read_note
-from minidnn.interop import mxnet_params
+from minidnn.interop import mxnet_list, mxnet_params
 from minidnn.replacing import replacing
 from minidnn.untrusted import MAX_RANK, is_possible
 
 __all__ = ["load", "metadata", "save"]
 
+_BFLOAT16 = "BF16"
 _DTYPES = {
     "F64": "<f8",
     "F32": "<f4",
@@ -42,6 +43,7 @@ _DTYPES = {
     "U8": "|u1",
     "BOOL": "|b1",
     "C64": "<c8",
+    _BFLOAT16: "<u2",  # its bits
 }
 _WRITABLE = frozenset(np.dtype(code).newbyteorder("=") for code in _DTYPES.values())
 _METADATA = "__metadata__"
@@ -83,6 +85,8 @@ def save(path: str | os.PathLike[str], arrays: Mapping[str, Any], metadata: Mapp
 def load(path: str | os.PathLike[str]) -> dict[str, np.ndarray[Any, Any]]:
     """Read a safetensors file, or one of MXNet's, into arrays that own their memory, in the file's order.
 
+    NumPy has no bfloat16: such records come widened to float32.
+
     Raises:
         DataError: the file is damaged, truncated or holds a dtype NumPy lacks; the message names the record.
         OSError: the file is missing or cannot be read.
@@ -117,6 +121,7 @@ def metadata(path: str | os.PathLike[str]) -> dict[str, str]:
 class _Record:
     name: str
     dtype: np.dtype[Any]
+    is_bfloat16: bool
     shape: tuple[int, ...]
     begin: int
     end: int
@@ -189,7 +194,7 @@ class _Reader:
         begin, end = offsets
         if end - begin != needed:
             self._refuse(f"{code}{shape} takes {needed} bytes, its data_offsets give it {end - begin}", name)
-        return _Record(name, dtype, tuple(shape), begin, end)
+        return _Record(name, dtype, code == _BFLOAT16, tuple(shape), begin, end)
 
     def _check_coverage(self, records: list[_Record], start: int) -> None:
         """The records must cover the data without holes or overlaps, as the format demands."""
@@ -208,10 +213,7 @@ class _Reader:
         self._file.seek(start + record.begin)
         if self._file.readinto(array.reshape(-1).view(np.uint8).data) != array.nbytes:  # type: ignore[attr-defined]
             self._refuse("truncated while it was being read", record.name)
-        if record.dtype == np.bool_:
-            # NumPy promises nothing for a boolean whose byte is neither 0 nor 1.
-            return np.asarray(np.not_equal(array.view(np.uint8), 0))
-        return array.astype(record.dtype.newbyteorder("="), copy=False)
+        return mxnet_list.as_native(array, record.is_bfloat16)
 
 
 def _are_sizes(value: Any) -> bool:

@@ -59,6 +59,7 @@ _IMAGE, _SCALE = ((4, 6, 6),), ((1,),)
 _PAIR = ((4, 6), (4, 6))
 _CONVOLUTION: dict[str, Any] = {"kernel": (3, 3), "num_filter": 8}
 _BYTES = ("uint8", "int8", "int32")
+_BITS = ("float32", "uint16", "float32")
 
 _OTHERS = [
     Sample("activation", attrs={"act_type": "relu"}),
@@ -87,6 +88,22 @@ _OTHERS = [
         ((5, 24), (5,), (5,)),
         {"num_hidden": 5},
         ("float32", "int8", "float32", "float32"),
+    ),
+    *(
+        Sample(
+            f"{op}_bfloat16_weight",
+            data,
+            (weight, (8,)),
+            attrs,
+            ("float32", "uint16", "float32"),
+            low=0x3F00,
+            high=0x3F80,
+        )
+        for op, data, weight, attrs in (
+            ("convolution", _IMAGE, (8, 4, 3, 3), _CONVOLUTION),
+            ("deconvolution", _IMAGE, (4, 8, 3, 3), {**_CONVOLUTION, "stride": (2, 2), "no_bias": False}),
+            ("fully_connected", ((4, 6),), (8, 24), {"num_hidden": 8}),
+        )
     ),
     Sample("quantized_fully_connected", ((4, 6),), ((5, 24), (5,)), {"num_hidden": 5}, _BYTES),
     Sample("batch_dot", ((4, 6), (6, 5))),

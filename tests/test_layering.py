@@ -45,6 +45,7 @@ LAYERS = {
     "minidnn.onnx": ["minidnn.gluon"],
     "minidnn.pytorch": ["minidnn.onnx"],
     "minidnn.contrib": ["minidnn.gluon", "minidnn.onnx"],
+    "minidnn.amp": ["minidnn.contrib"],
     "minidnn.viz": ["minidnn.ir"],
 }
 

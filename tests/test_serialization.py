@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import safetensors.numpy
+import safetensors.torch
+import torch
 
 from minidnn.errors import DataError
 from minidnn.serialization import load, save
@@ -89,7 +91,7 @@ def test_no_byte_of_a_file_can_be_cut_off_unnoticed(tmp_path: Path) -> None:
         ({"w": entry("F32", [-1], 0, 4)}, bytes(4), "record 'w': its shape"),
         ({"w": entry("F32", [1.0], 0, 4)}, bytes(4), "record 'w': its shape"),
         ({"w": entry("F32", [True], 0, 4)}, bytes(4), "record 'w': its shape"),
-        ({"w": entry("BF16", [2], 0, 4)}, bytes(4), "record 'w': dtype 'BF16'"),
+        ({"w": entry("F8_E4M3", [4], 0, 4)}, bytes(4), "record 'w': dtype 'F8_E4M3'"),
         ({"w": entry("F32", [1], 4, 0)}, bytes(4), "record 'w': F32"),
         ({"w": entry("F32", [1], 0, 4), "v": entry("F32", [1], 2, 6)}, bytes(6), "record 'v': it begins at byte 2"),
         ({"w": entry("F32", [1], 4, 8)}, bytes(8), "record 'w': it begins at byte 4"),
@@ -118,6 +120,15 @@ def test_an_announced_header_larger_than_the_file_is_not_allocated(tmp_path: Pat
 def test_a_boolean_is_0_or_1_whatever_the_byte(tmp_path: Path) -> None:
     path = write(tmp_path / "x", {"w": entry("BOOL", [3], 0, 3)}, bytes([0, 1, 7]))
     np.testing.assert_array_equal(load(path)["w"].view(np.uint8), [0, 1, 1])
+
+
+def test_bfloat16_comes_widened_to_float32_without_loss(tmp_path: Path) -> None:
+    tensor = torch.tensor([0.0, -0.0, 1.0, -2.5, 3.0e38, 1e-40, float("inf"), float("nan")]).bfloat16().reshape(2, 4)
+    safetensors.torch.save_file({"w": tensor, "none": torch.zeros(0, 3).bfloat16()}, tmp_path / "bf.safetensors")
+    found = load(tmp_path / "bf.safetensors")
+    np.testing.assert_array_equal(found["w"], tensor.float().numpy())
+    assert found["w"].dtype == np.float32
+    assert (found["none"].shape, found["none"].dtype) == ((0, 3), np.float32)
 
 
 def test_a_dtype_the_format_lacks_is_refused_and_nothing_is_written(tmp_path: Path) -> None:

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from minidnn_kernels.element_type import BOOL, FLOAT16, FLOAT32, FLOAT64, INT32, INT64, UINT32, UINT64, ElementType
+from minidnn_kernels.element_type import (
+    BFLOAT16,
+    BOOL,
+    FLOAT16,
+    FLOAT32,
+    FLOAT64,
+    INT32,
+    INT64,
+    UINT32,
+    UINT64,
+    ElementType,
+)
 from minidnn_kernels.simd import F64, Simd, Value
 
 __all__ = ["constant", "convert", "register"]
@@ -30,10 +41,11 @@ def convert(s: Simd, value: Value, source: ElementType, target: ElementType) -> 
         return value
     if target is BOOL:
         return _to_bool(s, value, source)
-    if source is FLOAT16:
-        return convert(s, s.half_to_float(value), FLOAT32, target)
-    if target is FLOAT16:
-        return s.float_to_half(_rounded_to_odd(s, value) if source is FLOAT64 else convert(s, value, source, FLOAT32))
+    if source in (FLOAT16, BFLOAT16):
+        return convert(s, source.to_float(s, value), FLOAT32, target)
+    if target in (FLOAT16, BFLOAT16):
+        single = _rounded_to_odd(s, value) if source is FLOAT64 else convert(s, value, source, FLOAT32)
+        return s.float_to_half(single) if target is FLOAT16 else s.float_to_bfloat16(single)
     if source.is_float:
         return _of_float(s, value, target)
     b, vector = s.builder, s.vector_of(target.memory)
@@ -48,9 +60,9 @@ def convert(s: Simd, value: Value, source: ElementType, target: ElementType) -> 
 
 def _to_bool(s: Simd, value: Value, source: ElementType) -> Value:
     b = s.builder
-    if source is FLOAT16:
+    if source in (FLOAT16, BFLOAT16):
         value = b.and_(value, s.constant_like(value, 0x7FFF))
-    if source.is_float and source is not FLOAT16:
+    elif source.is_float:
         return b.fcmp_unordered("!=", value, s.zero(value))
     return b.icmp_unsigned("!=", value, s.zero(value))
 

@@ -19,6 +19,8 @@ Array = np.ndarray[Any, Any]
 def dot_for(isa: Isa, data: str, name: str = "") -> Dot:
     """The dot for A of type ``f32`` (B too), ``s16`` (B too; x86 only), or ``s8`` or ``u8`` (B is int8) on that ISA.
 
+    Of ``bf16`` (B too) where the ISA has instructions for it.
+
     `name` is one of `ElementType.dots`; by default the ISA's own.
     """
     return ELEMENT_TYPES[data].dot(isa, name)
@@ -27,9 +29,11 @@ def dot_for(isa: Isa, data: str, name: str = "") -> Dot:
 def best_dot(isa: Isa, data: str, weights: Array) -> str:
     """The name of the dot that is fastest for weights [groups, taps, depth, columns] and A of that type.
 
-    Empty where that is the ISA's own.
+    Weights of uint16 are bits of bfloat16. Empty where that is the ISA's own.
     """
     if data == "f32" and weights.dtype == np.int8:
         return "int8"
+    if data == "f32" and weights.dtype == np.uint16:
+        return "bf16"
     dot = dot_for(isa, data)
     return "maddwd" if isinstance(dot, SplitDot) and not dot.pays(weights, isa.lanes) else ""

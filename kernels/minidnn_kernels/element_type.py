@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from minidnn_kernels.bfloat16_dot import Bfdot, Bfmmla, Dpbf16, Float32ByBfloat16
 from minidnn_kernels.isa import Isa
 from minidnn_kernels.simd import F32, F64, I8, I16, I32, I64, Simd, Value
 from minidnn_kernels.split_dot import SplitDot
@@ -30,6 +31,7 @@ from minidnn_kernels.uniform_dot import (
 )
 
 __all__ = [
+    "BFLOAT16",
     "BOOL",
     "ELEMENT_TYPES",
     "FLOAT16",
@@ -82,7 +84,8 @@ class ElementType:
         widen: elements to lanes.
         narrow: lanes to elements: the low bits of integers, which the caller has clamped.
         to_float: lanes to float32.
-        dots: how products of this type in A are summed, by name; an ISA names one of them, or the first is for all.
+        dots: how products of this type in A are summed, by name; an ISA names one of
+            them, or the first is for all.
     """
 
     name: str
@@ -164,7 +167,8 @@ class ElementType:
         Raises:
             ValueError: there is none for this type.
         """
-        wanted = name or (isa.dot if isa.dot in self.dots else next(iter(self.dots), ""))
+        own = [dot for dot in (isa.dot, isa.bfloat16) if dot in self.dots]
+        wanted = name or next(iter([*own, *self.dots]), "")
         if wanted not in self.dots:
             raise ValueError(f"no dot {wanted!r} of {self.name} elements; known: {', '.join(self.dots) or 'none'}")
         return self.dots[wanted]
@@ -189,7 +193,11 @@ def _bytes_dots(signed: bool) -> dict[str, Dot]:
 
 #        name, dtype, memory, widen, narrow, to float32, dots
 FLOAT32 = ElementType(
-    "f32", np.dtype(np.float32), F32, to_float=_same, dots={"fma": Float32(), "int8": Float32ByInt8()}
+    "f32",
+    np.dtype(np.float32),
+    F32,
+    to_float=_same,
+    dots={"fma": Float32(), "int8": Float32ByInt8(), "bf16": Float32ByBfloat16()},
 )
 UINT8 = ElementType("u8", np.dtype(np.uint8), I8, _zero_extend, _narrow_to(I8), dots=_bytes_dots(False))
 INT8 = ElementType("s8", np.dtype(np.int8), I8, _sign_extend, _narrow_to(I8), dots=_bytes_dots(True))
@@ -203,11 +211,19 @@ UINT64 = ElementType("u64", np.dtype(np.uint64), I64, to_float=_unsigned_to_floa
 BOOL = ElementType("bool", np.dtype(np.bool_), I8, _zero_extend, _narrow_to(I8))
 # Its bits: what is computed with them is computed in float32.
 FLOAT16 = ElementType("f16", np.dtype(np.float16), I16, to_float=Simd.half_to_float)
+# NumPy has no such dtype. As MXNet has it, a field of that name with its bits.
+BFLOAT16 = ElementType(
+    "bf16",
+    np.dtype([("bfloat16", np.uint16)]),
+    I16,
+    to_float=Simd.bfloat16_to_float,
+    dots={"dpbf16": Dpbf16(), "bfmmla": Bfmmla(), "bfdot": Bfdot()},
+)
 FLOAT64 = ElementType("f64", np.dtype(np.float64), F64, to_float=lambda s, value: s.builder.fptrunc(value, s.vector))
 
 _ROWS = (
     *(FLOAT32, UINT8, INT8, INT16, INT32),
-    *(UINT16, UINT32, INT64, UINT64, BOOL, FLOAT16, FLOAT64),
+    *(UINT16, UINT32, INT64, UINT64, BOOL, FLOAT16, BFLOAT16, FLOAT64),
 )
 
 # By name.

@@ -27,6 +27,7 @@ _X86_BITS = {
     "avx512vl": (_LEAF_7, 1, 31),
     "avx512vnni": (_LEAF_7, 2, 11),
     "avxvnni": (_LEAF_7_1, 0, 4),
+    "avx512bf16": (_LEAF_7_1, 0, 5),
     "avxvnniint8": (_LEAF_7_1, 3, 4),
 }
 # Where in struct cpuid_feature the registers are that say what the CPU has, and those that say what can be used.
@@ -36,7 +37,7 @@ _PRESENT, _ACTIVE = 0, 4
 _X86_YOUNG = {"avxvnniint8": "avx2"}
 # The bits of Linux's AT_HWCAP and AT_HWCAP2 (asm/hwcap.h), by LLVM's names.
 _AT_HWCAP, _AT_HWCAP2 = 16, 26
-_ARM_BITS = {"dotprod": (_AT_HWCAP, 20), "i8mm": (_AT_HWCAP2, 13)}
+_ARM_BITS = {"dotprod": (_AT_HWCAP, 20), "i8mm": (_AT_HWCAP2, 13), "bf16": (_AT_HWCAP2, 14)}
 
 
 def host_arch() -> str:

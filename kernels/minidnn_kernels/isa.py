@@ -30,6 +30,8 @@ class Isa:
         masked: whether masked loads and stores are instructions.
         dot: how four int8 products are summed into an int32, one of `ElementType.dots`.
         half: whether float16 is converted by instructions.
+        bfloat16: how products of bfloat16 are summed into float32, one of `ElementType.dots`; empty: elements are
+            widened and multiplied as float32.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Isa:
     masked: bool
     dot: str
     half: bool = True
+    bfloat16: str = ""
 
     def tile_fits(self, rows: int, vectors: int) -> bool:
         """Whether a rows x vectors tile stays in registers: accumulators, one row of B, one broadcast.
@@ -63,7 +66,7 @@ _AVX512 = ("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512cd")
 _WIDE = "-prefer-256-bit"
 
 # From the least to the most capable, architecture by architecture.
-#     name, arch, triple, cpu, features, requires, lanes, registers, max_rows, fma, masked, dot, half
+#     name, arch, triple, cpu, features, requires, lanes, registers, max_rows, fma, masked, dot, half, bfloat16
 ISAS: tuple[Isa, ...] = (
     Isa("sse", "x86_64", _X86, "x86-64", "", ("sse2",), 4, 16, 6, False, False, "maddwd", False),
     Isa("avx2", "x86_64", _X86, "x86-64-v3", "", _AVX2, 8, 16, 6, True, True, "split"),
@@ -97,6 +100,21 @@ ISAS: tuple[Isa, ...] = (
         True,
         "vnni",
     ),
+    Isa(
+        "avx512bf16",
+        "x86_64",
+        _X86,
+        "x86-64-v4",
+        f"+avx512vnni,+avx512bf16,{_WIDE}",
+        (*_AVX512, "avx512vnni", "avx512bf16"),
+        16,
+        32,
+        14,
+        True,
+        True,
+        "vnni",
+        bfloat16="dpbf16",
+    ),
     Isa("neon", "aarch64", _ARM, "generic", "+neon", (), 4, 32, 12, True, False, "widen"),
     Isa("neondot", "aarch64", _ARM, "generic", "+neon,+dotprod", ("dotprod",), 4, 32, 12, True, False, "sdot"),
     Isa(
@@ -112,6 +130,21 @@ ISAS: tuple[Isa, ...] = (
         True,
         False,
         "mmla",
+    ),
+    Isa(
+        "neonbf16",
+        "aarch64",
+        _ARM,
+        "generic",
+        "+neon,+dotprod,+i8mm,+bf16",
+        ("dotprod", "i8mm", "bf16"),
+        4,
+        32,
+        12,
+        True,
+        False,
+        "mmla",
+        bfloat16="bfmmla",
     ),
 )
 

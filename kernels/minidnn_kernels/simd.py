@@ -15,6 +15,7 @@ from llvmlite import ir
 from minidnn_kernels.isa import Isa
 
 __all__ = [
+    "BF16",
     "F32",
     "F64",
     "HALF",
@@ -38,6 +39,22 @@ I16 = ir.IntType(16)
 I32 = ir.IntType(32)
 I64 = ir.IntType(64)
 HALF = ir.HalfType()
+
+
+class _Bfloat(ir.Type):  # type: ignore[misc]
+    """LLVM's ``bfloat``, which llvmlite has no type for: what instructions take, never an element in memory."""
+
+    def _to_string(self) -> str:
+        return "bfloat"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Bfloat)
+
+    def __hash__(self) -> int:
+        return hash(_Bfloat)
+
+
+BF16 = _Bfloat()
 F32 = ir.FloatType()
 F64 = ir.DoubleType()
 VOID = ir.VoidType()
@@ -331,6 +348,19 @@ class Simd:
         is_nan = b.icmp_unsigned(">", doubled, self.splat_int(0xFF000000))
         number = b.select(is_nan, self.splat_int(0x7E00), number)
         return b.trunc(b.or_(b.lshr(sign, self.splat_int(16)), number), short)
+
+    def bfloat16_to_float(self, bits: Value) -> Value:
+        """Bfloat16, as int16 bits, to float32: they are its upper half."""
+        wide = self.builder.zext(bits, self.int_vector)
+        return self.as_float(self.builder.shl(wide, self.splat_int(16)))
+
+    def float_to_bfloat16(self, a: Value) -> Value:
+        """Float32 to bfloat16, as int16 bits, rounded half to even; a NaN stays one."""
+        b, bits = self.builder, self.as_int(a)
+        odd = b.and_(b.lshr(bits, self.splat_int(16)), self.splat_int(1))
+        rounded = b.lshr(b.add(b.add(bits, self.splat_int(0x7FFF)), odd), self.splat_int(16))
+        quiet = b.or_(b.lshr(bits, self.splat_int(16)), self.splat_int(0x40))
+        return b.trunc(b.select(b.fcmp_unordered("uno", a, a), quiet, rounded), self.vector_of(I16))
 
     def gather(self, table: Sequence[int], name: str, indices: Value) -> Value:
         """Elements of a table of int64 constants, by lanes of int64 that lie within it."""

@@ -28,6 +28,7 @@ __all__ = [
     "Vnni",
     "VnniInt8",
     "Widen",
+    "bytes_of_panels",
     "grouped",
     "int16_pairs",
     "loose",
@@ -104,7 +105,8 @@ class Dot(Protocol):
         return [*accumulators]
 
 
-def _bytes_of_panels(packed: Array) -> Array:
+def bytes_of_panels(packed: Array) -> Array:
+    """Panels [groups, panels, ...] as uint8 [groups, panels, bytes]."""
     return np.ascontiguousarray(packed).reshape(*packed.shape[:2], -1).view(np.uint8)
 
 
@@ -149,7 +151,7 @@ class Float32(Dot):
         return isa.tile_fits(rows, vectors)
 
     def pack(self, weights: Array, lanes: int) -> Array:
-        return _bytes_of_panels(weights)
+        return bytes_of_panels(weights)
 
 
 class Float32ByInt8(Float32):
@@ -204,7 +206,7 @@ class FourBytes(Dot):
         return rows * vectors + vectors + 1 + bool(self.offset) + loose(vectors) <= isa.registers
 
     def pack(self, weights: Array, lanes: int) -> Array:
-        return _bytes_of_panels(grouped(weights, self.group))
+        return bytes_of_panels(grouped(weights, self.group))
 
 
 class Vnni(FourBytes):
@@ -291,7 +293,7 @@ class Mmla(Dot):
         return 2 * len(_pairs(range(rows))) * vectors + 2 * vectors + 1 + loose(vectors) <= isa.registers
 
     def pack(self, weights: Array, lanes: int) -> Array:
-        return _bytes_of_panels(grouped(weights, self.group))
+        return bytes_of_panels(grouped(weights, self.group))
 
 
 _Item = TypeVar("_Item")
@@ -357,7 +359,7 @@ class Maddwd(Dot):
         return rows * vectors + 2 * vectors + 3 <= isa.registers
 
     def pack(self, weights: Array, lanes: int) -> Array:
-        return _bytes_of_panels(int16_pairs(weights, lanes))
+        return bytes_of_panels(int16_pairs(weights, lanes))
 
 
 @dataclass(frozen=True)
@@ -390,7 +392,7 @@ class Int16(Dot):
         return rows * vectors + vectors + 2 + loose(vectors) <= isa.registers
 
     def pack(self, weights: Array, lanes: int) -> Array:
-        return _bytes_of_panels(grouped(weights, self.group))
+        return bytes_of_panels(grouped(weights, self.group))
 
 
 @dataclass(frozen=True)
@@ -419,7 +421,7 @@ class Widen(Dot):
         return rows * vectors + vectors + 2 + loose(vectors) <= isa.registers
 
     def pack(self, weights: Array, lanes: int) -> Array:
-        return _bytes_of_panels(weights.astype(np.int32))
+        return bytes_of_panels(weights.astype(np.int32))
 
 
 def multiply_pairs(s: Simd, a: Value, b: Value) -> Value:

@@ -21,6 +21,7 @@ from minidnn.cli.networks import (
     get_preparation,
     is_quantized,
     load_network,
+    make_bf16,
     make_int8,
 )
 from minidnn.errors import DataError
@@ -55,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="batches to calibrate int8 on, spread evenly over DATA (default: 10)",
     )
+    parser.add_argument("--bf16", action="store_true", help="measure it with weights in bfloat16, too")
     add_threads(parser)
     add_preparation(parser)
 
@@ -66,20 +68,24 @@ def run(arguments: argparse.Namespace) -> int:
     batch = fixed_batch(arguments.model) or min(arguments.batch, len(samples))
     example = mx.np.array(samples.read(np.resize(np.arange(len(samples)), batch)))
     if is_quantized(arguments.model):
+        if arguments.bf16:
+            raise DataError(f"{arguments.model.file}: the network is quantized already; leave --bf16 out")
         variants = iter([("INT8", net)])
     else:
-        variants = _variants(net, example, SpreadBatches(samples, batch, arguments.calib))
+        variants = _variants(net, example, SpreadBatches(samples, batch, arguments.calib), arguments.bf16)
     for description, variant in variants:
         _check_output(variant(example), samples)
         print(_measure(variant, samples, batch, description), flush=True)
     return 0
 
 
-def _variants(net: Any, example: Any, calibration: SpreadBatches) -> Iterator[tuple[str, Any]]:
+def _variants(net: Any, example: Any, calibration: SpreadBatches, bf16: bool) -> Iterator[tuple[str, Any]]:
     """The network in each form; one is done with before the next is asked for, which may change it."""
     yield "FP32", net
     net.optimize_for(example)
     yield "FP32 fused", net
+    if bf16:
+        yield "BF16", make_bf16(net, (example,))
     for mode in ("naive", "entropy"):
         quantized = make_int8(net, calibration, mode)
         quantized.hybridize(static_alloc=True, static_shape=True)

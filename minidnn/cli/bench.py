@@ -21,11 +21,13 @@ from minidnn.cli.networks import (
     find_source,
     is_quantized,
     load_any_weights,
+    make_bf16,
     make_inputs,
     make_int8,
     make_pair,
 )
 from minidnn.cli.timing import Timing, inference, interleave
+from minidnn.errors import DataError
 from minidnn.gluon.model_zoo import vision
 
 __all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "run"]
@@ -43,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_source(parser, _find)
     parser.add_argument("--batch", type=positive, default=1, metavar="N", help="samples at a time (default: 1)")
     parser.add_argument("--rounds", type=positive, default=20, metavar="N", help="rounds of each (default: 20)")
+    parser.add_argument("--bf16", action="store_true", help="time it with weights in bfloat16, too")
     add_shape(parser)
     add_threads(parser)
 
@@ -82,14 +85,22 @@ def _make_networks(source: Source, arguments: argparse.Namespace, data: tuple[An
     """The network in each form that is timed; one that was made of a graph is never eager."""
     if source.file is None and arguments.params is None and arguments.key is None:
         eager, fused = make_pair(lambda: vision.get_model(source.name), data[0])
-        return {"eager": eager, "fused": fused, "int8": make_int8(eager, [data[0]])}
+        return {"eager": eager, "fused": fused, **_reduced(eager, data, arguments.bf16)}
     net = load_any_weights(source, arguments.params, arguments.key)
     if is_quantized(source):
+        if arguments.bf16:
+            raise DataError(f"{source.file}: the network is quantized already; leave --bf16 out")
         net.optimize_for(*data)
         return {"int8": net}
-    quantized = make_int8(net, [data if len(data) > 1 else data[0]])
+    reduced = _reduced(net, data, arguments.bf16)
     net.optimize_for(*data)
-    return {"fused": net, "int8": quantized}
+    return {"fused": net, **reduced}
+
+
+def _reduced(net: Any, data: tuple[Any, ...], bf16: bool) -> dict[str, Any]:
+    """The network in int8, and before that with weights in bfloat16 if that is wanted."""
+    made = {"bf16": make_bf16(net, data)} if bf16 else {}
+    return {**made, "int8": make_int8(net, [data if len(data) > 1 else data[0]])}
 
 
 def _first(made: Any) -> np.ndarray[Any, Any]:

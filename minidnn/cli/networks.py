@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy as np
 
 import minidnn as mx
 from minidnn import npx, symbol
+from minidnn.amp import convert_hybrid_block
 from minidnn.cli.datasets import Preparation
 from minidnn.contrib.quantization import quantize_net
 from minidnn.errors import DataError
@@ -34,8 +35,10 @@ __all__ = [
     "get_preparation",
     "input_shape",
     "is_quantized",
+    "kind_of",
     "load_any_weights",
     "load_network",
+    "make_bf16",
     "make_inputs",
     "make_int8",
     "make_pair",
@@ -246,9 +249,20 @@ def _load_zoo(name: str, params: Path, key: str | None) -> Any:
 
 def is_quantized(source: Source) -> bool:
     """Whether a network computes in int8 already."""
+    return kind_of(source) == "int8"
+
+
+def kind_of(source: Source) -> str:
+    """What a network's products are of: ``int8``, ``bf16`` or ``float32``."""
+    graph: Graph | None = None
     if source.model is not None:
-        return source.block.is_known and any("quantize" in op for op in _operators(source.block._symbol))
-    return source.symbol is not None and any("quantize" in op for op in _operators(symbol.load(source.symbol)))
+        graph = source.block._symbol if source.block.is_known else None
+    elif source.symbol is not None:
+        graph = symbol.load(source.symbol)
+    names = [] if graph is None else list(_operators(graph))
+    if any("quantize" in name for name in names):
+        return "int8"
+    return "bf16" if any(name.endswith("_bfloat16_weight") for name in names) else "float32"
 
 
 def _operators(graph: Graph) -> Iterator[str]:
@@ -417,6 +431,11 @@ def make_pair(make: Callable[[], Any], data: Any) -> tuple[Any, Any]:
     fused.load_dict({name: parameter.data() for name, parameter in eager.collect_params().items()})
     fused.optimize_for(data)
     return eager, fused
+
+
+def make_bf16(net: Any, data: Sequence[Any]) -> Any:
+    """The network with weights in bfloat16, for inputs like these."""
+    return convert_hybrid_block(net, data)
 
 
 def make_int8(net: Any, batches: Iterable[Any], mode: str = "naive", accuracy: Any = None) -> Any:

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any
 import minidnn as mx
 from minidnn.cli.arguments import add_threads, positive, use_threads
 from minidnn.cli.console import make_console, make_progress
-from minidnn.cli.networks import add_shape, add_source, is_quantized, load_any_weights, make_inputs, make_int8
+from minidnn.cli.networks import (
+    add_shape,
+    add_source,
+    is_quantized,
+    kind_of,
+    load_any_weights,
+    make_bf16,
+    make_inputs,
+    make_int8,
+)
 from minidnn.cli.timing import inference
 from minidnn.errors import DataError
 
@@ -34,7 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_source(parser)
     parser.add_argument("--batch", type=positive, default=1, metavar="N", help="samples at a time (default: 1)")
     parser.add_argument("--rounds", type=positive, default=20, metavar="N", help="rounds (default: 20)")
-    parser.add_argument("--int8", action="store_true", help="quantize it first, calibrated on the random numbers")
+    kinds = parser.add_mutually_exclusive_group()
+    kinds.add_argument("--int8", action="store_true", help="quantize it first, calibrated on the random numbers")
+    kinds.add_argument("--bf16", action="store_true", help="give it weights in bfloat16 first")
     parser.add_argument("--sort", action="store_true", help="the slowest step first, instead of the order they run in")
     parser.add_argument(
         "--format",
@@ -50,15 +61,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     use_threads(arguments)
     source = arguments.model
-    if arguments.int8 and is_quantized(source):
-        raise DataError(f"{source.file}: the network is quantized already; leave --int8 out")
+    wanted = "int8" if arguments.int8 else "bf16" if arguments.bf16 else ""
+    if wanted and is_quantized(source):
+        raise DataError(f"{source.file}: the network is quantized already; leave --{wanted} out")
     net = load_any_weights(source, arguments.params, arguments.key)
     data = make_inputs(source, arguments)
     with make_progress() as progress:
         task = progress.add_task(f"{source.name}: compiling", total=arguments.rounds + _WARMUP)
-        net = _compile(net, data, arguments.int8)
-        kind = "int8" if arguments.int8 or is_quantized(source) else "float32"
-        title = f"{source.name}, {kind}, batch {arguments.batch}, {mx.get_num_threads()} threads"
+        net = _compile(net, data, wanted)
+        title = f"{source.name}, {wanted or kind_of(source)}, batch {arguments.batch}, {mx.get_num_threads()} threads"
         with mx.profiler.profile(title) as profile:
             for number in range(_WARMUP + arguments.rounds):
                 inference(net, *data)()
@@ -69,9 +80,9 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _compile(net: Any, data: tuple[Any, ...], int8: bool) -> Any:
-    if int8:
-        net = make_int8(net, [data if len(data) > 1 else data[0]])
+def _compile(net: Any, data: tuple[Any, ...], wanted: str) -> Any:
+    if wanted:
+        net = make_bf16(net, data) if wanted == "bf16" else make_int8(net, [data if len(data) > 1 else data[0]])
         net.hybridize()
         net(*data)
     else:

@@ -13,7 +13,7 @@ from minidnn.errors import DataError, MXNetError, ShapeError
 from minidnn.gluon.recording import current_recording
 from minidnn.initializer import InitDesc, Initializer, Uniform, create
 from minidnn.ir.trace import untraced
-from minidnn.numpy.base import CHANGES
+from minidnn.numpy.base import CHANGES, as_dtype
 from minidnn.numpy.convert import as_array
 from minidnn.numpy.multiarray import ndarray
 from minidnn.process_safe import ForkSafeLock
@@ -67,7 +67,7 @@ class Parameter:
                 raise MXNetError(f"Parameter {name!r}: there are only dense arrays ({what} 'default'), got {value!r}")
         self._name = name
         self._shape = _checked_shape(name, shape)
-        self._dtype: np.dtype[Any] = np.dtype(dtype)
+        self._dtype: np.dtype[Any] = as_dtype(dtype)
         self._differentiable = differentiable
         self._allow_deferred_init = allow_deferred_init
         self._data: ndarray | None = None
@@ -338,7 +338,7 @@ class Parameter:
 
     def cast(self, dtype: Any) -> None:
         """Change the dtype, of the data too if there is any."""
-        self._dtype = np.dtype(dtype)
+        self._dtype = as_dtype(dtype)
         if self._data is not None:
             self._hold(self._data.astype(self._dtype, copy=True))
 

@@ -78,7 +78,8 @@ def _choose(builder: Builder, product: Product, fitting: Mapping[str, Algorithm]
 def _describe(product: Product) -> str:
     """All that decides on how long the product takes."""
     sizes = (product.images, product.groups, product.depth, product.columns)
-    return f"{product.data.name} {sizes} {product.window} {product.layout}"
+    kind = "bf16" if product.weights.is_bfloat16 else product.data.name
+    return f"{kind} {sizes} {product.window} {product.layout}"
 
 
 def _lower_alone(product: Product, algorithm: Algorithm) -> Program:

@@ -15,6 +15,7 @@ from minidnn.lowering.builder import Builder
 from minidnn.lowering.epilogue import BoundEpilogue, EpilogueBuilder
 from minidnn.lowering.values import PLAIN, Array, Value
 from minidnn.lowering.weight_store import Lookups, Origin
+from minidnn.ops.bfloat16 import BITS, widen_bfloat16
 from minidnn.ops.registry import Attrs, TensorType
 from minidnn.plan.program import Argument
 from minidnn_kernels.element_type import FLOAT32, INT32, element_type_of
@@ -105,9 +106,21 @@ class Weights:
 
     @property
     def numbers(self) -> Array:
-        """[groups, taps, depth, columns per group], float32 or integers, not scaled yet: what packers read."""
+        """[groups, taps, depth, columns per group], as they are stored, not scaled yet: what packers read.
+
+        Bfloat16 as its bits, uint16.
+        """
         assert self.unscaled is not None
         return self.unscaled
+
+    @cached_property
+    def widened(self) -> Array:
+        """The numbers, bfloat16 as float32."""
+        return widen_bfloat16(self.numbers) if self.is_bfloat16 else self.numbers
+
+    @property
+    def is_bfloat16(self) -> bool:
+        return bool(self.numbers.dtype == BITS)
 
     @property
     def factors(self) -> Array | None:
@@ -119,7 +132,7 @@ class Weights:
         """[groups, taps, depth, columns per group], float32 or integers."""
         factors = self.factors
         if factors is None:
-            return self.numbers
+            return self.widened
         scaled: Array = (self.numbers * factors[:, None, None, :]).astype(np.float32, copy=False)
         return scaled
 
@@ -145,6 +158,9 @@ def fold(anchor: Anchor, matrix: Array, bias: Array | None, channel_axis: int, o
     assert anchor.outside is not None or not anchor.following
     following = anchor.following[0] if anchor.following else None
     affine = None if following is None or following.op is None else following.op.affine
+    if matrix.dtype == BITS:
+        # A factor would be rounded with the weights once more.
+        affine = None
     unfolded = Weights(matrix, bias, anchor.following, anchor.entry, origin=origin)
     if following is None or affine is None or following.inputs[0] != anchor.entry:
         return unfolded

@@ -8,7 +8,7 @@ traced with: a layer has one algorithm, and weights packed for it once, whatever
 from __future__ import annotations
 
 from minidnn.lowering.product import Product
-from minidnn_kernels.element_type import FLOAT32
+from minidnn_kernels.element_type import BFLOAT16, FLOAT32
 from minidnn_kernels.uniform_dot import FourBytes
 from minidnn_kernels.winograd import F2X3, F2X3_INT, F4X3, F4X3_INT, Scheme
 
@@ -18,8 +18,8 @@ __all__ = ["depthwise_cycles", "direct_cycles", "winograd_blocks", "winograd_cyc
 _BYTES_PER_CYCLE = 3.2
 # Cycles of a vector's products by one element of the other operand: float32, and integers.
 _PRODUCT_CYCLES = {False: 0.5, True: 0.25}
-# The same of the direct way where four bytes are multiplied in one instruction.
-_FOUR_BYTES_SHARE = 0.5
+# The same of the direct way where four bytes are multiplied in one instruction, or two bfloat16.
+_FOUR_BYTES_SHARE = _BFLOAT16_SHARE = 0.5
 # By scheme: cycles a vector of a block takes to be transformed, in and out.
 _TRANSFORM_CYCLES = {F4X3: 350.0, F2X3: 90.0, F4X3_INT: 90.0, F2X3_INT: 30.0}
 # What Winograd's algorithm must save of the direct way's time to be worth the trouble.
@@ -38,8 +38,12 @@ def _weight_cycles(product: Product, item: int) -> float:
 def direct_cycles(product: Product) -> float:
     """The tile over all taps; a step along the depth takes whole groups."""
     integer = product.data.is_integer
-    dot = product.data.dot(product.isa)
-    share = _FOUR_BYTES_SHARE if isinstance(dot, FourBytes) else 1
+    dot = product.multiplied.dot(product.isa)
+    share = 1.0
+    if isinstance(dot, FourBytes):
+        share = _FOUR_BYTES_SHARE
+    elif product.multiplied is BFLOAT16:
+        share = _BFLOAT16_SHARE
     depth = max(product.depth, dot.group)
     vectors = product.groups * _vectors(product, product.columns)
     cycles = depth * vectors * _PRODUCT_CYCLES[integer] * share

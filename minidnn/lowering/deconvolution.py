@@ -23,6 +23,8 @@ from minidnn.lowering.weight_store import Origin
 from minidnn.ops.convolution import transposed_geometry
 from minidnn.plan.program import Argument, Cost, Kernel
 from minidnn_kernels.depthwise import DepthwiseTileSpec
+from minidnn_kernels.dot import best_dot
+from minidnn_kernels.element_type import FLOAT32, UINT16, element_type_of
 from minidnn_kernels.epilogue import Epilogue
 from minidnn_kernels.matmul import MAX_POINTERS, pack_panels
 from minidnn_kernels.tile import TileSpec
@@ -130,15 +132,16 @@ def add_phase_step(builder: Builder, anchor: Anchor, bound: BoundEpilogue, weigh
     )
     width = tiling.vectors * builder.isa.lanes
     form = ("phases", depthwise, width, tuple(tuple(p.taps for p in of_axis) for of_axis in phases.of_axis))
-    packed = weights.pack(builder, form, lambda: _pack(weights.matrix, phases, width, depthwise))
+    packed = weights.pack(builder, form, lambda: _pack(_numbers(weights, depthwise), phases, width, depthwise))
+    dot = best_dot(builder.isa, FLOAT32.name, packed)
     source = builder.as_layout(anchor.inputs[0], CHANNELS_LAST)
     result = builder.new(anchor.result, CHANNELS_LAST)
     described: list[Argument] = []
     for axis, of_axis in zip(phases.axes, phases.of_axis, strict=True):
         described += _axis_arguments(builder, axis, of_axis)
     row = TRANSPOSED_ARGUMENTS.fill(
-        tile=_tile(tiling, bound.epilogue, False, depthwise),
-        remainder_tile=_tile(tiling, bound.epilogue, columns % width != 0, depthwise),
+        tile=_tile(tiling, bound.epilogue, False, depthwise, dot),
+        remainder_tile=_tile(tiling, bound.epilogue, columns % width != 0, depthwise, dot),
         source=builder.address(source),
         zeros=builder.zeros(channels),
         image_pitch=source.nbytes // images,
@@ -166,10 +169,15 @@ def add_phase_step(builder: Builder, anchor: Anchor, bound: BoundEpilogue, weigh
     return result
 
 
-def _tile(tiling: PhaseTiling, epilogue: Epilogue, masked: bool, depthwise: bool) -> Kernel:
+def _numbers(weights: Weights, depthwise: bool) -> Array:
+    """What is packed: bfloat16 as it is, where the tile is one of products."""
+    return weights.numbers if weights.is_bfloat16 and not depthwise else weights.matrix
+
+
+def _tile(tiling: PhaseTiling, epilogue: Epilogue, masked: bool, depthwise: bool, dot: str) -> Kernel:
     if depthwise:
         return Kernel(DepthwiseTileSpec(tiling.rows, tiling.vectors, epilogue, masked))
-    return Kernel(TileSpec(tiling.rows, tiling.vectors, epilogue, masked, scattered=True))
+    return Kernel(TileSpec(tiling.rows, tiling.vectors, epilogue, masked, dot=dot, scattered=True))
 
 
 def _axis_arguments(builder: Builder, axis: Axis, phases: Sequence[Phase]) -> list[Argument]:
@@ -222,11 +230,13 @@ _MAX_SINGLE_EXTENT = 32
 def lower_deconvolution(builder: Builder, anchor: Anchor) -> Value | None:
     """A transposed convolution with its epilogue as one step; None where no kernel fits.
 
-    There is none for unknown weights, nor for other types than float32.
+    There is none for unknown weights, nor for other types than float32 or, of weights, bfloat16.
     """
     weight = anchor.inputs[1].array
     bias = None if anchor.attrs.no_bias else anchor.inputs[2].array
-    if weight is None or (bias is None and not anchor.attrs.no_bias) or weight.dtype != np.float32:
+    if weight is None or (bias is None and not anchor.attrs.no_bias):
+        return None
+    if element_type_of(weight.dtype) not in (FLOAT32, UINT16) or anchor.inputs[0].type.dtype != FLOAT32.dtype:
         return None
     groups = anchor.attrs.num_group
     depth, columns = weight.shape[0] // groups, weight.shape[1]

@@ -14,6 +14,7 @@ import numpy as np
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.copy import lower_copy
 from minidnn.lowering.cost_model import direct_cycles
+from minidnn.lowering.elementwise import cast_elements
 from minidnn.lowering.epilogue import BoundEpilogue
 from minidnn.lowering.geometry import Window
 from minidnn.lowering.matmul_step import Panels, Shape, add_matmul_step
@@ -23,6 +24,7 @@ from minidnn.lowering.tiling import MOST_PANELS, choose_panel, choose_tiling
 from minidnn.lowering.values import CHANNELS_LAST, PLAIN, Array, Value
 from minidnn.ops.registry import TensorType
 from minidnn_kernels.dot import SplitDot, best_dot
+from minidnn_kernels.element_type import ElementType, element_type_of
 from minidnn_kernels.matmul import MAX_POINTERS, pack_for_dot
 
 __all__ = ["Direct", "MergedRows", "can_merge_kernel_row", "merge_kernel_row"]
@@ -87,6 +89,8 @@ class Direct:
 
     def lower(self, builder: Builder, product: Product, bound: BoundEpilogue) -> Value:
         source = builder.as_layout(product.anchor.inputs[0], product.layout)
+        if product.multiplied is not product.data:
+            source = _rounded(builder, product.anchor.name, source, product.multiplied)
         return _add_step(builder, product, bound, source, product.weights.shape, product.window)
 
 
@@ -117,10 +121,10 @@ def _add_step(
     def numbers() -> Array:
         return weights.numbers if shape == weights.shape else np.ascontiguousarray(weights.numbers).reshape(shape)
 
-    name = weights.know(
-        builder.store, ("dot", taps, product.data.name), lambda: best_dot(isa, product.data.name, numbers())
-    )
-    dot = product.data.dot(isa, name)
+    data = element_type_of(source.type.dtype)
+    assert data is not None
+    name = weights.know(builder.store, ("dot", taps, data.name), lambda: best_dot(isa, data.name, numbers()))
+    dot = data.dot(isa, name)
     steps = -(-depth // dot.group)
     panel = choose_panel(isa, taps * steps, columns, taps, dot.fits)
     most = 1 if isinstance(dot, SplitDot) else MOST_PANELS
@@ -131,7 +135,7 @@ def _add_step(
     starts = None if start is None else start.reshape(groups, columns)
     width = panel * isa.lanes
     together = most if columns > width else 1
-    form = ("panels", taps, width, name, product.data.name)
+    form = ("panels", taps, width, name, data.name)
     packed = weights.pack(
         builder,
         form,
@@ -139,9 +143,18 @@ def _add_step(
     )
     count, pitch = packed.shape[1:]
     panels = Panels(builder.constant(packed), pitch * tiling.panels, count * pitch, 0, steps)
-    source = _with_room(builder, source, dot.row_bytes(steps) > depth * product.data.bytes)
+    source = _with_room(builder, source, dot.row_bytes(steps) > depth * data.bytes)
     sides = Shape(product.images, groups, taps, depth, columns, product.groups * product.depth)
     return add_matmul_step(builder, product.anchor, bound, tiling, source, panels, window, sides, product.layout, name)
+
+
+def _rounded(builder: Builder, name: str, value: Value, type: ElementType) -> Value:
+    """Data with elements of another type, a copy that later askers share."""
+    rounded = builder.find_laid_out(value, type.name)
+    if rounded is None:
+        rounded = cast_elements(builder, name, value, TensorType(value.shape, type.dtype))
+        builder.keep_laid_out(value, type.name, rounded)
+    return rounded
 
 
 def _with_room(builder: Builder, value: Value, needed: bool) -> Value:

@@ -20,7 +20,7 @@ from minidnn_kernels.element_type import element_type_of
 from minidnn_kernels.elementwise import ELEMENTWISE_ARGUMENTS, MAX_OPERANDS, MAX_OUTER, TENSOR, ElementwiseSpec
 from minidnn_kernels.epilogue import Epilogue, operand_kind, tensor_kind
 
-__all__ = ["add_rows_step", "collapse", "lower_elementwise"]
+__all__ = ["add_rows_step", "cast_elements", "collapse", "lower_elementwise"]
 
 # Elements in a call: a few operands of it fit the first-level cache.
 _CHUNK = 2048
@@ -62,6 +62,18 @@ def lower_elementwise(
     if len(bound.operands) > MAX_OPERANDS or bound.epilogue.output_type is not element_type_of(type.dtype):
         return None
     return _add_step(builder, name, bound, type, layout)
+
+
+def cast_elements(builder: Builder, name: str, value: Value, type: TensorType) -> Value:
+    """A tensor in memory with elements of another type, in the same layout, by a step of its own."""
+    source, target = element_type_of(value.type.dtype), element_type_of(type.dtype)
+    assert source is not None and target is not None
+    made = EpilogueBuilder(lambda given: (given, tensor_kind(source)), lambda make, axis, origin: None)
+    number = made.load(value)
+    assert number is not None
+    result = _add_step(builder, name, made.finish(made.cast(number, target)), type, value.layout)
+    assert result is not None
+    return result
 
 
 def _add_step(builder: Builder, name: str, bound: BoundEpilogue, type: TensorType, layout: str) -> Value | None:

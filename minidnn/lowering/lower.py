@@ -67,13 +67,22 @@ _ANCHORS: dict[str, Callable[[Builder, Anchor], Value | None]] = {
     "batch_dot": lower_batch_dot,
     "matmul": lower_matmul,
     "dot": lower_matmul,
+    "convolution_bfloat16_weight": lower_convolution,
+    "deconvolution_bfloat16_weight": lower_deconvolution,
+    "fully_connected_bfloat16_weight": lower_fully_connected,
     "quantized_batch_dot": lower_quantized_batch_dot,
     "quantized_convolution": lower_convolution,
     "quantized_fully_connected": lower_fully_connected,
 }
 
 # Those whose kernels take lengths or weights that are integers, or masks, which are bools: kinds of such dtypes.
-_OTHER_KINDS = {"attention": "iub", "fully_connected_int8_weight": "i", "recurrent": "iu", "rnn": "iu"}
+_OTHER_KINDS = {
+    "attention": "iub",
+    **dict.fromkeys((name for name in _ANCHORS if name.endswith("_bfloat16_weight")), "u"),
+    "fully_connected_int8_weight": "i",
+    "recurrent": "iu",
+    "rnn": "iu",
+}
 
 _NONE = Attrs({})
 _NO_ELEMENTS = "there are no elements to compute"

@@ -17,7 +17,7 @@ from minidnn.lowering.tiling import Tiling, choose_tiling
 from minidnn.lowering.values import CHANNELS_LAST, PLAIN, Array, Value
 from minidnn.lowering.weight_store import Origin
 from minidnn.ops.registry import TensorType
-from minidnn_kernels.element_type import FLOAT32, INT8, INT32, UINT8, element_type_of
+from minidnn_kernels.element_type import FLOAT32, INT8, INT32, UINT8, UINT16, element_type_of
 
 __all__ = [
     "absorb_padding",
@@ -31,7 +31,10 @@ __all__ = [
 
 
 def lower_convolution(builder: Builder, anchor: Anchor) -> Value | None:
-    """A convolution with its epilogue as one step, of float32 or of 8-bit integers; None where no kernel fits."""
+    """A convolution with its epilogue as one step, of float32 or of 8-bit integers; None where no kernel fits.
+
+    Weights of float32 data may be bfloat16.
+    """
     known = _known_parameters(anchor)
     if known is None:
         return None
@@ -56,13 +59,14 @@ def _known_parameters(anchor: Anchor) -> tuple[Array, Array | None] | None:
     if weight is None or not weight.dtype.isnative or (bias is None and not anchor.attrs.no_bias):
         return None
     types = element_type_of(anchor.inputs[0].type.dtype), element_type_of(weight.dtype)
-    return (weight, bias) if types in ((FLOAT32, FLOAT32), (INT8, INT8), (UINT8, INT8)) else None
+    known = ((FLOAT32, FLOAT32), (FLOAT32, UINT16), (INT8, INT8), (UINT8, INT8))
+    return (weight, bias) if types in known else None
 
 
 def _weights(anchor: Anchor, matrix: Array, bias: Array | None, channel_axis: int) -> Weights:
     """The bias of float32 is the epilogue's, and batch norm is folded; that of integers is what sums start from."""
     origin = Origin.of("outputs first", anchor.inputs[1].array, bias)
-    if matrix.dtype == FLOAT32.dtype:
+    if anchor.inputs[0].type.dtype == FLOAT32.dtype:
         return fold(anchor, matrix, bias, channel_axis, origin)
     start = np.zeros(matrix.shape[0] * matrix.shape[3], INT32.dtype) if bias is None else bias
     return Weights(matrix, None, anchor.following, anchor.entry, start, origin)
@@ -83,7 +87,10 @@ def absorb_padding(anchor: Anchor) -> tuple[Anchor, tuple[int, ...]]:
 
 
 def lower_fully_connected(builder: Builder, anchor: Anchor) -> Value | None:
-    """A dense layer with its epilogue as one step, of float32 or of 8-bit integers; None where no kernel fits."""
+    """A dense layer with its epilogue as one step, of float32 or of 8-bit integers; None where no kernel fits.
+
+    Weights of float32 data may be bfloat16.
+    """
     known = _known_parameters(anchor)
     if known is None:
         return None

@@ -15,11 +15,14 @@ from minidnn.lowering.epilogue import BoundEpilogue
 from minidnn.lowering.geometry import Window
 from minidnn.lowering.values import CHANNELS_LAST, PLAIN, Array, Value
 from minidnn.lowering.weight_store import Lookups
-from minidnn_kernels.element_type import ElementType
+from minidnn_kernels.element_type import BFLOAT16, ElementType
 from minidnn_kernels.isa import Isa
 from minidnn_kernels.winograd import largest_sum
 
 __all__ = ["Algorithm", "Product"]
+
+# Products of an element of the data that pay for rounding it to bfloat16.
+_LEAST_USES = 32
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,18 @@ class Product:
         return self.usual_images * math.prod(self.usual_output)
 
     @property
+    def multiplied(self) -> ElementType:
+        """The type in which data meets the weights: bfloat16 where they are, and the CPU has instructions for both.
+
+        A group that is not filled would multiply what lies behind a row, which may be NaN, by zero. Where little is
+        made of each element, rounding it costs more than it saves.
+        """
+        if not self.weights.is_bfloat16 or not self.isa.bfloat16:
+            return self.data
+        is_whole = self.depth % BFLOAT16.dot(self.isa).group == 0
+        return BFLOAT16 if is_whole and self.window.taps * self.columns >= _LEAST_USES else self.data
+
+    @property
     def matrix(self) -> Array:
         """[groups, taps, depth, columns]."""
         return self.weights.matrix
@@ -90,7 +105,7 @@ class Product:
     @cached_property
     def kernels(self) -> Array:
         """Unscaled weights of a window of two dimensions and one group, [filters, channels, height, width]."""
-        grid = self.weights.numbers[0].reshape(*self.window.kernel, self.depth, self.columns)
+        grid = self.weights.widened[0].reshape(*self.window.kernel, self.depth, self.columns)
         kernels: Array = grid.transpose(3, 2, 0, 1)
         return kernels
 

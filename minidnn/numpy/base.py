@@ -27,6 +27,7 @@ __all__ = [
     "ArrayBase",
     "Window",
     "apply",
+    "as_dtype",
     "as_native",
     "check_options",
     "check_order",
@@ -40,13 +41,29 @@ def is_scalar(x: Any) -> bool:
     return isinstance(x, (bool, int, float, np.bool_, np.integer, np.floating, Size, Number))
 
 
+def as_dtype(dtype: Any) -> np.dtype[Any]:
+    """What a caller names as the dtype of arrays.
+
+    Raises:
+        TypeError: it is none.
+        TypeMismatchError: it is bfloat16, which NumPy does not have; the message says what has.
+    """
+    name = dtype if isinstance(dtype, str) else getattr(dtype, "name", None) or getattr(dtype, "__name__", "")
+    if name == "bfloat16" or str(dtype) == "torch.bfloat16":
+        raise TypeMismatchError(
+            "arrays of bfloat16 are not supported; mx.amp.convert_hybrid_block makes a network with weights in bfloat16"
+        )
+    made: np.dtype[Any] = np.dtype(dtype)
+    return made
+
+
 def as_native(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """`x`, or its copy, as kernels can read it: native byte order, aligned, C-contiguous, of a supported dtype.
 
     Raises:
         TypeMismatchError: a dtype that no operator knows (complex, object, strings, dates, records).
     """
-    native = x.dtype.newbyteorder("=")
+    native = as_dtype(x.dtype).newbyteorder("=")
     if native not in DTYPES:
         raise TypeMismatchError(f"arrays of {x.dtype} are not supported; bool, integers and floats up to 64 bits are")
     return np.require(np.asarray(x), native, ["C", "A"]).reshape(x.shape)
@@ -298,7 +315,7 @@ class ArrayBase(Traceable):
         Raises:
             TypeMismatchError: a dtype that is not supported, or that `casting` forbids.
         """
-        wanted = np.dtype(dtype)
+        wanted = as_dtype(dtype)
         if not np.can_cast(self.dtype, wanted, casting):  # type: ignore[arg-type]
             raise TypeMismatchError(f"cannot cast {self.dtype} to {wanted} by the rule {casting!r}")
         if not copy and wanted == self.dtype:

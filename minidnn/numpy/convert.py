@@ -8,7 +8,7 @@ import numpy as np
 
 from minidnn.device import Device
 from minidnn.errors import ShapeError, TypeMismatchError
-from minidnn.numpy.base import apply, as_native, is_scalar
+from minidnn.numpy.base import apply, as_dtype, as_native, is_scalar
 from minidnn.numpy.multiarray import ndarray
 from minidnn.ops.checks import INTEGERS
 from minidnn.ops.elementwise import promote
@@ -82,6 +82,7 @@ def as_host(x: Any, dtype: Any = None) -> np.ndarray[Any, Any]:
     A NumPy array or scalar keeps its dtype, except that float64 becomes float32, the default; everything
     else (lists, Python's numbers) becomes float32. It may share memory with `x`.
     """
+    dtype = None if dtype is None else as_dtype(dtype)
     if isinstance(x, (np.ndarray, np.generic)):
         if dtype is None:
             dtype = np.float32 if x.dtype.newbyteorder("=") == _FLOAT64 else x.dtype

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from minidnn.errors import OpError
-from minidnn.numpy.base import apply, as_native, check_order, deliver
+from minidnn.numpy.base import apply, as_dtype, as_native, check_order, deliver
 from minidnn.numpy.convert import (
     Shape,
     as_array,
@@ -97,15 +97,15 @@ def empty(shape: Shape, dtype: Any = None, order: str = "C", device: Any = None,
     check_order("empty", order)
     check_device(device or ctx)
     sizes = as_shape(shape)
-    return _filled(sizes, 0, dtype) if has_sizes(sizes) else own(np.empty(sizes, dtype or np.float32))
+    return _filled(sizes, 0, dtype) if has_sizes(sizes) else own(np.empty(sizes, as_dtype(dtype or np.float32)))
 
 
 def _filled(shape: Shape, value: float, dtype: Any) -> ndarray:
     """An array of one number, recorded where its shape depends on the sizes of a network being traced."""
     sizes = as_shape(shape)
     if has_sizes((*sizes, value)):
-        return apply(ndarray, "full", (), {"shape": sizes, "value": value, "dtype": dtype or np.float32})[0]
-    return own(np.full(sizes, value, dtype or np.float32))
+        return apply(ndarray, "full", (), {"shape": sizes, "value": value, "dtype": as_dtype(dtype or np.float32)})[0]
+    return own(np.full(sizes, value, as_dtype(dtype or np.float32)))
 
 
 def zeros(shape: Shape, dtype: Any = None, order: str = "C", device: Any = None, ctx: Any = None) -> ndarray:

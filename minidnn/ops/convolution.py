@@ -237,6 +237,7 @@ register(
             channel_axis=1,
             output_rank=lambda attrs: len(attrs.kernel) + 2,
             integer="quantized_convolution",
+            bfloat16="convolution_bfloat16_weight",
             always_per_channel=True,
         ),
     )
@@ -262,6 +263,11 @@ register(
         check=lambda attrs: complete_spatial(
             "deconvolution", attrs, {"stride": 1, "dilate": 1, "pad": 0, "adj": 0, "target_shape": 0}
         ),
-        anchor=AnchorTraits("deconv", channel_axis=1, output_rank=lambda attrs: len(attrs.kernel) + 2),
+        anchor=AnchorTraits(
+            "deconv",
+            channel_axis=1,
+            output_rank=lambda attrs: len(attrs.kernel) + 2,
+            bfloat16="deconvolution_bfloat16_weight",
+        ),
     )
 )

@@ -69,6 +69,7 @@ register(
             "dense",
             output_rank=lambda attrs: 2 if attrs.flatten else None,
             integer="quantized_fully_connected",
+            bfloat16="fully_connected_bfloat16_weight",
             eltwise_hint="with_eltwise",
         ),
     )

@@ -404,7 +404,7 @@ def _register_product(float_op: Op, anchor: AnchorTraits) -> None:
             infer=lambda attrs, types: _infer_product(name, float_op, attrs, types),
             reference=lambda attrs, *arrays: _exact(float_op, attrs, *arrays),
             mxnet=(),
-            anchor=replace(anchor, integer="", is_integer=True),
+            anchor=replace(anchor, integer="", bfloat16="", is_integer=True),
         )
     )
 

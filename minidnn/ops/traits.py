@@ -189,6 +189,7 @@ class AnchorTraits:
         output_rank: rank of the output, where the attributes tell; None where it is that of the data.
         factors: how many inputs, the first ones, are multiplied and are no weights.
         integer: the operator that computes the same on 8-bit integers; empty if there is none.
+        bfloat16: the operator that computes the same with weights in bfloat16; empty if there is none.
         is_integer: whether it is such an operator itself.
         always_per_channel: whether its quantized weights have a scale per output channel in any case.
         eltwise_hint: MXNet's attribute of a fused node for operations on one tensor behind it, activations or not;
@@ -200,6 +201,7 @@ class AnchorTraits:
     output_rank: Callable[[Any], int | None] = lambda attrs: None
     factors: int = 1
     integer: str = ""
+    bfloat16: str = ""
     is_integer: bool = False
     always_per_channel: bool = False
     eltwise_hint: str = ""

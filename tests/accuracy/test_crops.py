@@ -42,3 +42,13 @@ def test_tuned_on_60_crops_it_agrees_far_better_on_300_others(crops: Crops) -> N
     found = compare(crops, mode="tuned")
     assert found.top1 >= 0.95
     assert found.sqnr >= 26
+
+
+@pytest.mark.slow
+def test_weights_in_bfloat16_choose_the_same_classes(crops: Crops) -> None:
+    net, test = vision.efficientnet_lite0(pretrained=True), crops.test
+    made = mx.amp.convert_hybrid_block(net, mx.np.array(test[:BATCH]))
+    net.optimize_for(mx.np.array(test[:BATCH]))
+    found = agreement(run_batches(net, test, BATCH), run_batches(made, test, BATCH))
+    assert found.top1 >= 0.99
+    assert found.sqnr >= 30

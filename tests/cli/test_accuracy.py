@@ -28,14 +28,15 @@ def lines(out: str) -> dict[str, tuple[float, float, int]]:
     return {m[1].rstrip(): (float(m[2]), float(m[3]), int(m[4])) for m in matches if m is not None}
 
 
-def test_four_lines_in_the_articles_format(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_in_the_articles_format(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     net = export(tmp_path / "net")
     write_samples(tmp_path / "data.npz", net, 50, wrong=5)
-    assert run(tmp_path / "net", tmp_path / "data.npz", "--batch", 8) == 0
+    assert run(tmp_path / "net", tmp_path / "data.npz", "--batch", 8, "--bf16") == 0
     out, error = capsys.readouterr()
     assert error == ""
     measured = lines(out)
-    assert list(measured) == ["FP32", "FP32 fused", "INT8 Naive", "INT8 Entropy"]
+    assert list(measured) == ["FP32", "FP32 fused", "BF16", "INT8 Naive", "INT8 Entropy"]
+    assert measured["BF16"][0] >= 0.88
     # 50 samples are 6 batches of 8 and one of 2: what fills up the last one is not counted.
     assert measured["FP32"] == measured["FP32 fused"] == (0.9, 0.9, 7)
     assert measured["INT8 Naive"][0] >= 0.8
@@ -51,6 +52,8 @@ def test_a_network_that_is_quantized_already_is_measured_as_it_is(
         main(["quantize", str(tmp_path / "net"), "--calib", str(tmp_path / "data.npz"), "-o", str(tmp_path / "q")]) == 0
     )
     capsys.readouterr()
+    assert run(tmp_path / "q", tmp_path / "data.npz", "--bf16") == 1
+    assert "quantized already; leave --bf16 out" in capsys.readouterr().err
     assert run(tmp_path / "q", tmp_path / "data.npz") == 0
     measured = lines(capsys.readouterr().out)
     assert list(measured) == ["INT8"]

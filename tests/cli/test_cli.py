@@ -86,18 +86,18 @@ def test_info_shows_versions_and_what_the_engine_says(capsys: pytest.CaptureFixt
         assert key.replace("_", " ") in out
 
 
-def test_bench_compares_eager_fused_and_int8(capsys: pytest.CaptureFixture[str]) -> None:
+def test_bench_compares_eager_fused_bfloat16_and_int8(capsys: pytest.CaptureFixture[str]) -> None:
     before = mx.get_num_threads()
     try:
-        assert main(["bench", "MobileNet0.25", "--batch", "2", "--rounds", "2", "--threads", "1"]) == 0
+        assert main(["bench", "MobileNet0.25", "--batch", "2", "--rounds", "2", "--threads", "1", "--bf16"]) == 0
     finally:
         mx.set_num_threads(before)
     out = capsys.readouterr().out
     assert "mobilenet0.25, batch 2, 1 threads, 2 rounds" in out
-    assert all(word in out for word in ("eager", "fused", "int8", "minimum ms", "median ms", "images/s"))
-    fused, int8 = (float(part.split()[0]) for part in out.split("outputs differ from eager's by ")[1:])
+    assert all(word in out for word in ("eager", "fused", "bf16", "int8", "minimum ms", "median ms", "images/s"))
+    fused, bf16, int8 = (float(part.split()[0]) for part in out.split("outputs differ from eager's by ")[1:])
     assert fused < 1e-4
-    assert fused < int8 < 0.2
+    assert fused < bf16 < int8 < 0.2
 
 
 def test_demo_classifies_the_photos_by_name(capsys: pytest.CaptureFixture[str]) -> None:

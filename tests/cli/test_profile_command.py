@@ -56,6 +56,21 @@ def test_json_of_int8_sorted(model: Path, capsys: pytest.CaptureFixture[str]) ->
     assert "int8" in read["title"]
 
 
+def test_weights_in_bfloat16(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["profile", str(model), "--bf16", "--rounds", "1", "--shape", "3x8x8"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("small, bf16, ")
+    assert "igemm_bf16" in out
+    x = mx.np.ones((1, 3, 8, 8))
+    net = gluon.SymbolBlock.imports(str(model / "small-symbol.json"), ["data"], str(model / "small-0000.params"))
+    mx.amp.convert_hybrid_block(net, x).export(str(tmp_path / "half"))
+    assert main(["profile", str(tmp_path / "half"), "--rounds", "1", "--shape", "3x8x8"]) == 0
+    assert capsys.readouterr().out.startswith("half, bf16, ")
+    with pytest.raises(SystemExit):
+        main(["profile", str(model), "--bf16", "--int8"])
+    assert "not allowed with" in capsys.readouterr().err
+
+
 def test_page_is_written_to_a_file(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "profile.html"
     assert main(["profile", str(model), "--format", "html", "-o", str(file), "--rounds", "1", "--shape", "3x8x8"]) == 0

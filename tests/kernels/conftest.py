@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from microkernels import FLOAT_ISAS, Integers, Machine
-from tile_problem import kinds
+from tile_problem import INTEGER_ISAS, kinds
 
 from minidnn_kernels.isa import ISAS, get_isa, host_supports
 
@@ -24,7 +24,7 @@ def any_machine(request: pytest.FixtureRequest) -> Machine:
 
 @pytest.fixture(
     scope="session",
-    params=[(isa.name, *kind) for isa in _HOST_ISAS for kind in kinds(isa)],
+    params=[(isa.name, *kind) for isa in INTEGER_ISAS if host_supports(isa) for kind in kinds(isa)],
     ids=lambda param: "-".join(filter(None, param)),
 )
 def integers(request: pytest.FixtureRequest) -> Integers:

@@ -50,6 +50,8 @@ def _numbers(name: str, count: int) -> np.ndarray:
     dtype, rng = ELEMENT_TYPES[name].dtype, np.random.default_rng(count)
     if dtype.kind == "f":
         return rng.standard_normal(count).astype(dtype)
+    if name == "bf16":
+        return (rng.standard_normal(count).astype(np.float32).view(np.uint32) >> 16).astype(np.uint16).view(dtype)
     if dtype.kind == "b":
         return rng.integers(0, 2, count).astype(dtype)
     info = np.iinfo(dtype)
@@ -58,12 +60,18 @@ def _numbers(name: str, count: int) -> np.ndarray:
     return numbers
 
 
+def _as_float32(source: np.ndarray) -> np.ndarray:
+    if source.dtype.names is None:
+        return source.astype(np.float32)
+    return (source.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+
+
 @pytest.mark.parametrize("name", _NAMES)
 @pytest.mark.parametrize("way", ["lanes", "float", "elements"])
 def test_elements_come_back_or_as_the_nearest_float32(machine: Machine, name: str, way: str) -> None:
     for count in range(1, 2 * machine.isa.lanes + 2):
         source = _numbers(name, count)
-        expected = source.astype(np.float32) if way == "float" else source
+        expected = _as_float32(source) if way == "float" else source
         target = Watched((count,), expected.dtype)
         machine.call(Converted(name, way), source, target.array, count)
         target.assert_untouched_around()
@@ -91,7 +99,7 @@ def test_a_type_that_no_kernel_has_is_none() -> None:
 
 @pytest.mark.parametrize("isa", [isa.name for isa in ISAS])
 def test_an_isa_names_a_dot_for_every_type_that_is_multiplied(isa: str) -> None:
-    assert {name for name, row in ELEMENT_TYPES.items() if row.dots} == {"f32", "u8", "s8", "s16"}
+    assert {name for name, row in ELEMENT_TYPES.items() if row.dots} == {"f32", "u8", "s8", "s16", "bf16"}
     for row in ELEMENT_TYPES.values():
         if not row.dots:
             with pytest.raises(ValueError, match=row.name):

@@ -7,15 +7,15 @@ from functools import cache
 
 import pytest
 from test_isa import _STACK, _innermost_loops
-from tile_problem import kinds, tiles
+from tile_problem import INTEGER_ISAS, kinds, tiles
 
 from minidnn_kernels.codegen import emit_asm
-from minidnn_kernels.isa import ISAS, Isa, get_isa
+from minidnn_kernels.isa import Isa, get_isa
 from minidnn_kernels.tile import TileSpec
 
 every_kind = pytest.mark.parametrize(
     ("isa", "data", "dot"),
-    [(isa, *kind) for isa in ISAS for kind in kinds(isa)],
+    [(isa, *kind) for isa in INTEGER_ISAS for kind in kinds(isa)],
     ids=lambda value: value.name if isinstance(value, Isa) else value or "own",
 )
 

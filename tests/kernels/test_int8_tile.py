@@ -23,7 +23,7 @@ from tile_cases import (
     weights_like,
 )
 from tile_native import solve
-from tile_problem import Array, Fill, Tail, Tile, TileProblem, kinds, tiles, uniform
+from tile_problem import INTEGER_ISAS, Array, Fill, Tail, Tile, TileProblem, kinds, tiles, uniform
 
 from minidnn_kernels.dot import SplitDot, best_dot, dot_for
 from minidnn_kernels.isa import ISAS, Isa, get_isa
@@ -177,7 +177,7 @@ def _packed_by_definition(isa: Isa, data: str, dot: str, weights: Array) -> byte
     return packed
 
 
-_PACKED = [(isa, *kind) for isa in ISAS for kind in kinds(isa)]
+_PACKED = [(isa, *kind) for isa in INTEGER_ISAS for kind in kinds(isa)]
 every_packing = pytest.mark.parametrize(("isa", "data", "dot"), _PACKED, ids=lambda v: getattr(v, "name", v) or "own")
 
 

@@ -14,15 +14,31 @@ import numpy as np
 
 from minidnn_kernels.dot import dot_for
 from minidnn_kernels.epilogue import Epilogue, Instruction, number_word
-from minidnn_kernels.isa import Isa
+from minidnn_kernels.isa import ISAS, Isa
 from minidnn_kernels.matmul import pack_integer_panels, pack_panels
 from minidnn_kernels.tile import TileSpec
 
-__all__ = ["DTYPES", "Fill", "Memory", "Tail", "Tile", "TileProblem", "kinds", "tiles", "uniform", "weight_type"]
+__all__ = [
+    "DTYPES",
+    "INTEGER_ISAS",
+    "Fill",
+    "Memory",
+    "Tail",
+    "Tile",
+    "TileProblem",
+    "kinds",
+    "tiles",
+    "uniform",
+    "weight_type",
+]
 
 Array = np.ndarray[Any, Any]
 
 DTYPES: dict[str, type] = {"f32": np.float32, "s32": np.int32, "s16": np.int16, "s8": np.int8, "u8": np.uint8}
+
+# Rows whose code for integers differs: the others differ in how they multiply floats.
+INTEGER_ISAS = tuple({(isa.arch, isa.lanes, isa.dot): isa for isa in reversed(ISAS)}.values())[::-1]
+
 _CLAMP = {"s8": (-127.0, 127.0), "u8": (0.0, 255.0)}
 
 # Rows and columns of the output before the block, which others own, and behind it.

@@ -10,6 +10,7 @@ import every_kernel
 import int8_layers
 import pytest
 import small_graphs
+from bfloat16_layers import LAYERS, kernels
 from guest_machine import GuestMachine
 from int8_layers import Layer
 from microkernels import address
@@ -79,6 +80,14 @@ def test_int8_layers_are_exact(layers: GuestMachine) -> None:
         for signed in (False, True):
             graph, parameters, _ = layer.node()
             int8_layers.assert_exact(layers.isa.name, graph, parameters, layer.feed(signed))
+
+
+@on_the_last_row
+def test_weights_in_bfloat16(layers: GuestMachine) -> None:
+    for name in ("3x3", "1x1", "odd depth", "groups", "dense"):
+        layer = LAYERS[name]
+        program = check(layer.graph(), layer.feed(True), ["w", "b"])
+        assert any(kernel.startswith("bf16_igemm") for kernel in kernels(program)) == layer.is_paired(layers.isa)
 
 
 @on_the_last_row

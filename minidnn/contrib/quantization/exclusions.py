@@ -23,7 +23,7 @@ _FUSED = {
 }
 
 
-def find_excluded(graph: Graph, layers: Any, matches: Any, operators: Any) -> set[Node]:
+def find_excluded(graph: Graph, layers: Any, matches: Any, operators: Any, label: str = "exclude_layers") -> set[Node]:
     """The operations that are to stay in float32.
 
     Args:
@@ -32,6 +32,7 @@ def find_excluded(graph: Graph, layers: Any, matches: Any, operators: Any) -> se
             (``features.0_convolution``), or of blocks (``features.0``), or None.
         matches: parts of such names, or None.
         operators: operators by name, ours or MXNet's; of a fused node the one that it is built around, or None.
+        label: what the argument of `layers` is called, for errors.
 
     Raises:
         TypeError: an argument is no list of strings.
@@ -40,14 +41,14 @@ def find_excluded(graph: Graph, layers: Any, matches: Any, operators: Any) -> se
     names = {node: _names(node) for node in graph.operations()}
     found: set[Node] = set()
 
-    def add(label: str, text: str, hits: set[Node]) -> None:
+    def add(argument: str, text: str, hits: set[Node]) -> None:
         if not hits:
             known = sorted({name for own in names.values() for name in own})
-            raise ValueError(f"{label}: no layer fits {text!r}; the network has {known}")
+            raise ValueError(f"{argument}: no layer fits {text!r}; the network has {known}")
         found.update(hits)
 
-    for text in _strings("exclude_layers", layers):
-        add("exclude_layers", text, {n for n, own in names.items() if own & {text, text.removesuffix("_output")}})
+    for text in _strings(label, layers):
+        add(label, text, {n for n, own in names.items() if own & {text, text.removesuffix("_output")}})
     for text in _strings("exclude_layers_match", matches):
         add("exclude_layers_match", text, {n for n, own in names.items() if any(text in name for name in own)})
     return found | _by_operator(graph, _strings("exclude_operators", operators))

@@ -10,6 +10,7 @@ from minidnn.dispatch import invoke, invoke_one
 from minidnn.gluon._hybrid_block import HybridBlock
 from minidnn.gluon.nn._op import complete_shapes, make_attrs, show
 from minidnn.gluon.parameter import Init, Parameter
+from minidnn.numpy.base import as_dtype
 from minidnn.ops.registry import Attrs
 
 __all__ = ["BatchNorm", "BatchNormReLU", "GroupNorm", "InstanceNorm", "LayerNorm", "SyncBatchNorm"]
@@ -74,7 +75,7 @@ class BatchNorm(HybridBlock):
 
     def cast(self, dtype: Any) -> None:
         """Change the dtype of the parameters; where float16 is asked for they stay float32, as in MXNet."""
-        super().cast("float32" if np.dtype(dtype) == np.float16 else dtype)
+        super().cast("float32" if as_dtype(dtype) == np.float16 else dtype)
 
     def forward(self, x: Any) -> Any:
         vectors = (p.data() for p in (self.gamma, self.beta, self.running_mean, self.running_var))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from minidnn.interop.onnx.export.writer import Tensor, Writer, export_rule
+from minidnn.interop.onnx.export.writer import EXPORT, Tensor, Writer, export_rule
 from minidnn.ops.registry import Attrs, TensorType
 
 __all__ = ["convolved", "dense"]
@@ -180,3 +180,18 @@ def _pooling(w: Writer, attrs: Attrs, x: Sequence[Tensor], out: Sequence[TensorT
     if common["ceil_mode"]:
         w.fail("sums of windows that reach over the end are not supported")
     return w.node("Mul", made, w.number(math.prod(attrs.kernel), data.dtype))
+
+
+_BFLOAT16_WEIGHT = "_bfloat16_weight"
+
+
+@export_rule(*(f"{op}{_BFLOAT16_WEIGHT}" for op in ("convolution", "deconvolution", "fully_connected")))
+def _by_bfloat16(w: Writer, attrs: Attrs, x: Sequence[Tensor], out: Sequence[TensorType]) -> Any:
+    """The product of floats, with weights that are stored as bfloat16 and cast."""
+    data, weight, *bias = x
+    if weight.array is None:
+        w.fail("weights in bfloat16 must be constants")
+    stored = w.bfloat16_constant(np.asarray(weight.array), weight.name)
+    type_ = TensorType(weight.shape, data.dtype)
+    widened = Tensor(w.node("Cast", stored, to=w.element(data.dtype)), type_)
+    return EXPORT[w.op.removesuffix(_BFLOAT16_WEIGHT)](w, attrs, [data, widened, *bias], out)

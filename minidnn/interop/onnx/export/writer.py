@@ -20,6 +20,8 @@ IR_VERSION = 10
 
 # Numbers of TensorProto.DataType by the names of dtypes.
 FROM_ONNX = {"float32": 1, "uint8": 2, "int8": 3, "uint16": 4, "int16": 5, "int32": 6, "int64": 7, "bool": 9}
+# TensorProto.BFLOAT16, which NumPy has no dtype for.
+_BFLOAT16 = 16
 FROM_ONNX |= {"float16": 10, "float64": 11, "uint32": 12, "uint64": 13}
 
 
@@ -152,6 +154,10 @@ class Writer:
                 return made
             self._known[key] = made
         return self._known[key]
+
+    def bfloat16_constant(self, bits: np.ndarray[Any, Any], name: str) -> str:
+        """A constant of bfloat16, of these bits."""
+        return self.constant(bits.view(self._helper.tensor_dtype_to_np_dtype(_BFLOAT16)), name=f"{name}:bfloat16")
 
     def number(self, value: Any, dtype: Any) -> str:
         """A number without axes; one that depends on sizes is computed."""
