@@ -13,7 +13,7 @@ from minidnn_kernels.isa import Isa
 from minidnn_kernels.simd import I8, I32, LANE_BYTES, Simd, Value, const
 from minidnn_kernels.uniform_dot import Dot, multiply_pairs
 
-__all__ = ["SplitDot"]
+__all__ = ["PSHUFB_ZERO", "SplitDot", "shuffle_bytes"]
 
 Array = np.ndarray[Any, Any]
 
@@ -25,7 +25,7 @@ _ENTRIES = {False: 2.4, True: 1.6}
 # Columns that stand for all when they are counted.
 _SAMPLE = 64
 # What ``vpshufb`` makes zero of, in an entry's shuffle.
-_PSHUFB_ZERO = 0x80
+PSHUFB_ZERO = 0x80
 # Of the int32 numbers in a tap's header.
 _COUNT_BYTES = np.dtype(np.int32).itemsize
 # Of each tap's header and entries: a cache line.
@@ -124,7 +124,7 @@ class SplitDot(Dot):
                 offset = s.load_i32(s.add(offsets, s.mul(loop.index, const(_COUNT_BYTES))))
                 loop.next = []
                 for pointer, total in zip(row_pointers, loop.values, strict=True):
-                    pairs = _shuffle_bytes(s, self._load_chunk(s, s.add(pointer, offset)), shuffle)
+                    pairs = shuffle_bytes(s, self._load_chunk(s, s.add(pointer, offset)), shuffle)
                     loop.next.append(s.builder.add(total, multiply_pairs(s, pairs, weights)))
             sums[j::vectors] = loop.results
             entries = s.add(entries, s.mul(count, const(2 * s.vector_bytes)))
@@ -181,7 +181,7 @@ def _pack_rest(weights: Array, lanes: int) -> bytes:
     total = int(needed.sum())
     entries = np.zeros((total, 2, lanes * LANE_BYTES), np.uint8)
     shuffles, numbers = entries[:, 0].reshape(total, lanes, 2, 2), entries[:, 1].view(np.int16)
-    shuffles[:] = _PSHUFB_ZERO
+    shuffles[:] = PSHUFB_ZERO
     shuffles[entry, column % lanes, position % 2, 0] = k - start[chunk]
     numbers[entry, column % lanes * 2 + position % 2] = weights[k, column]
     counts: bytes = needed.sum(1).astype(np.int32).tobytes()
@@ -198,7 +198,7 @@ def _multiply_bytes(s: Simd, a: Value, b: Value) -> Value:
     return s.builder.call(intrinsic, [s.builder.bitcast(a, s.byte_vector), s.builder.bitcast(b, s.byte_vector)])
 
 
-def _shuffle_bytes(s: Simd, a: Value, order: Value) -> Value:
+def shuffle_bytes(s: Simd, a: Value, order: Value) -> Value:
     """``vpshufb``: in each 16 bytes of a, those that `order` says; zero where it says 0x80."""
     name = {8: "llvm.x86.avx2.pshuf.b", 16: "llvm.x86.avx512.pshuf.b.512"}[s.lanes]
     intrinsic = s.intrinsic(name, s.byte_vector, [s.byte_vector, s.byte_vector])
