@@ -213,13 +213,13 @@ class Simd:
         intrinsic = self.intrinsic(name, self.int_vector, [operand.type for operand in operands])
         return self.builder.call(intrinsic, operands)
 
-    def pack_bytes(self, low: Value, high: Value, signed: bool) -> Value:
-        """Two vectors of eight int32 each as 16 bytes in an int32 vector of four; beyond the type's ends as these."""
+    def pack_bytes(self, low: Value, high: Value) -> Value:
+        """Two vectors of eight int32 each as 16 bytes in an int32 vector of four; below 0 as 0, above 255 as 255."""
         # The instructions pack the halves of vectors by themselves; the four parts are put in order at the end.
         words = self._pack("packssdw", low, high, self.short_vector)
-        packed = self._pack("packsswb" if signed else "packuswb", words, words, self.byte_vector)
-        packed, order = self.builder.bitcast(packed, self.int_vector), [0, 4, 1, 5]
-        return self.builder.shuffle_vector(packed, packed, ir.Constant(ir.VectorType(I32, 4), order))
+        packed = self.builder.bitcast(self._pack("packuswb", words, words, self.byte_vector), self.int_vector)
+        order = ir.Constant(ir.VectorType(I32, 4), [0, 4, 1, 5])
+        return self.builder.shuffle_vector(packed, packed, order)
 
     def store_halves(self, value: Value, low: Value, high: Value) -> None:
         """The two halves of 16 bytes to two addresses."""

@@ -121,8 +121,11 @@ class _Place:
 
 
 def _store_pair(s: Simd, low: _Place, high: _Place, signed: bool) -> None:
-    """Two vectors of int32 as bytes that can hold them."""
-    packed = s.pack_bytes(low.value, high.value, signed)
+    """The low bytes of two vectors of int32, which are bytes, or what a NaN has become."""
+    values = [low.value, high.value]
+    if signed:
+        values = [s.builder.and_(value, s.splat_int(0xFF)) for value in values]
+    packed = s.pack_bytes(*values)
     if low.row is high.row and high.column == low.column + 1:
         s.builder.store(packed, s.pointer(low.address, packed.type), align=1)
     else:
