@@ -1,12 +1,18 @@
 """Depthwise convolution: every channel by itself, so the vector is channels and nothing is summed across it.
 
 A call computes `pixels` neighbouring outputs along the last spatial dimension for all channels. Their
-windows overlap: an input column is loaded once and used for every output that sees it.
+windows overlap: an input column is loaded once and used for every output that sees it. How taps are multiplied is in
+`tap_dot`.
 """
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import numpy as np
 
 from minidnn_kernels.arguments import WORD_BYTES, ArgumentRow, Field
 from minidnn_kernels.element_type import ELEMENT_TYPES, FLOAT32, INT32
@@ -14,15 +20,15 @@ from minidnn_kernels.epilogue import Epilogue
 from minidnn_kernels.isa import Isa
 from minidnn_kernels.simd import Simd, Value, const, new_function
 from minidnn_kernels.store import Block, store_block
+from minidnn_kernels.tap_dot import TapDot, tap_dot_for
 from minidnn_kernels.tile import ARGUMENTS as TILE_ARGUMENTS
 from minidnn_kernels.tile import scattered_rows
 
-__all__ = ["ARGUMENTS", "DEPTHWISE_ARGUMENTS", "MAX_POINTERS", "DepthwiseSpec", "DepthwiseTileSpec"]
+__all__ = ["ARGUMENTS", "DEPTHWISE_ARGUMENTS", "MAX_POINTERS", "DepthwiseSpec", "DepthwiseTileSpec", "unit_of"]
 
 # context:   as `store.CONTEXT` has it
 # pointers:  address of the input pixels' addresses, [outer taps][columns]
-# weights:   address of float32 [outer taps][width][channels rounded up to whole vectors]; for integer input
-#            one row more, the int32 bias
+# weights:   as `DepthwiseSpec.pack` makes them
 # row:       the first output pixel
 # channels:  how many
 ARGUMENTS = ("context", "pointers", "weights", "row", "channels")
@@ -30,6 +36,8 @@ ARGUMENTS = ("context", "pointers", "weights", "row", "channels")
 
 # Input pixels of a strip: the loop keeps their addresses on its stack.
 MAX_POINTERS = 2048
+
+Array = np.ndarray[Any, Any]
 
 # Of `depthwise_loop`.
 DEPTHWISE_ARGUMENTS = ArgumentRow(
@@ -51,6 +59,10 @@ DEPTHWISE_ARGUMENTS = ArgumentRow(
 )
 
 
+# Pixels that are stored together, so that two vectors are narrowed at once.
+_STORED = 2
+
+
 @dataclass(frozen=True)
 class DepthwiseSpec:
     """A window of `outer` x `width` taps; `width` is along the dimension that `pixels` runs along.
@@ -60,9 +72,11 @@ class DepthwiseSpec:
         width, stride, dilate: of the last dimension.
         pixels: outputs computed together.
         epilogue: the epilogue.
-        data: type of the input, ``f32``, ``u8`` or ``s8``. Integers are summed as float32, which is exact: the
-            sum of all products of a window stays below 2^24. Then the int32 bias is added, and the epilogue sees
-            int32 sums.
+        data: type of the input, ``f32``, ``u8`` or ``s8``; weights of integers are int8, and the epilogue sees int32
+            sums.
+        vectors: of channels that are computed together, a power of two. Where the channels are no multiple of them,
+            the last ones begin early enough to be whole, and some channels are computed again.
+        masked: for fewer channels than a vector has; then `vectors` is 1.
     """
 
     outer: int
@@ -72,6 +86,8 @@ class DepthwiseSpec:
     pixels: int
     epilogue: Epilogue = field(default_factory=Epilogue)
     data: str = "f32"
+    vectors: int = 1
+    masked: bool = False
 
     @property
     def columns(self) -> int:
@@ -81,49 +97,119 @@ class DepthwiseSpec:
     @property
     def name(self) -> str:
         window = f"{self.outer}x{self.width}s{self.stride}d{self.dilate}"
-        return f"{self.data}_depthwise_{window}_{self.pixels}p__{self.epilogue.name}"
+        tail = "_remainder" if self.masked else ""
+        return f"{self.data}_depthwise_{window}_{self.pixels}p{self.vectors}v{tail}__{self.epilogue.name}"
 
     def emit(self, isa: Isa) -> str:
         """LLVM IR of the kernel, one function of `ARGUMENTS`."""
         module, function, builder = new_function(self.name, ARGUMENTS)
         s = Simd(builder, isa)
         context, pointers, weights, row, channels = function.args
-        data = ELEMENT_TYPES[self.data]
-        rounded = builder.and_(s.add(channels, const(s.lanes - 1)), const(-s.lanes))
-
-        def body(channel: Value, mask: Value | None) -> None:
-            offset = s.mul(channel, const(FLOAT32.bytes))
-            element = s.mul(channel, const(data.bytes))
-            sums = self._window(
-                s, pointers, s.add(weights, offset), element, s.mul(rounded, const(FLOAT32.bytes)), mask
-            )
-            if data.is_integer:
-                taps = const(self.outer * self.width)
-                bias = INT32.load_lanes(s, s.add(weights, offset, s.mul(taps, s.mul(rounded, const(FLOAT32.bytes)))))
-                sums = [builder.add(builder.fptosi(total, s.int_vector), bias) for total in sums]
-            rows = [s.add(row, const(p)) for p in range(self.pixels)]
-            store_block(s, self.epilogue, Block(context, rows, [channel], [mask]), [[v] for v in sums])
-
-        s.each_vector(channels, body)
+        dot, unit = tap_dot_for(isa, self.data), self.vectors * isa.lanes
+        pitch = self._block_bytes(dot, isa.lanes)
+        units = builder.lshr(s.add(channels, const(unit - 1)), const(unit.bit_length() - 1))
+        mask = s.first_lanes(channels) if self.masked else None
+        with s.loop(const(0), const(1) if self.masked else units, 1, []) as loop:
+            first = s.mul(loop.index, const(unit))
+            channel = first if self.masked else s.smaller(first, s.add(channels, const(-unit)))
+            element = s.mul(channel, const(ELEMENT_TYPES[self.data].bytes))
+            begin = s.add(weights, s.mul(loop.index, const(self.vectors * pitch)))
+            blocks = [s.add(begin, const(j * pitch)) for j in range(self.vectors)]
+            columns = [s.add(channel, const(j * s.lanes)) for j in range(self.vectors)]
+            for pixels in _in_turns(self._window(s, dot, pointers, blocks, element, mask), _STORED):
+                rows = [s.add(row, const(p)) for p, _ in pixels]
+                block = Block(context, rows, columns, [mask] * self.vectors)
+                store_block(s, self.epilogue, block, [sums for _, sums in pixels])
         builder.ret_void()
         return str(module)
 
+    def pack(self, weights: Array, start: Array | None, isa: Isa) -> Array:
+        """Weights [outer taps, width, channels], and int32 starts (channels,) of integers, as the kernel reads them.
+
+        uint8 [units of channels, bytes].
+        """
+        dot, lanes, unit = tap_dot_for(isa, self.data), isa.lanes, self.vectors * isa.lanes
+        channels = weights.shape[2]
+        # In a masked unit the last channel stands for those that do not exist.
+        begins = (
+            np.arange(0, channels, unit) if self.masked else np.minimum(np.arange(0, channels, unit), channels - unit)
+        )
+        chosen = np.minimum(begins[:, None] + np.arange(unit), channels - 1)
+        groups = -(-self.outer // dot.group)
+        padded = np.zeros((groups * dot.group, self.width, channels), dot.element)
+        padded[: self.outer] = weights
+        # [units, vectors, groups, width, lanes, group]
+        shape = (groups, dot.group, self.width, len(begins), self.vectors, lanes)
+        order = padded[:, :, chosen].reshape(shape).transpose(3, 4, 0, 2, 5, 1)
+        packed = np.ascontiguousarray(order).reshape(len(begins), self.vectors, -1).view(np.uint8)
+        if ELEMENT_TYPES[self.data].is_integer:
+            starts = np.zeros(channels, np.int64) if start is None else start.astype(np.int64)
+            starts = (starts - weights.astype(np.int64).sum((0, 1)) * dot.offset).astype(np.int32)
+            bytes_ = starts[chosen].reshape(len(begins), self.vectors, lanes).view(np.uint8)
+            packed = np.concatenate([bytes_, packed], 2)
+        return packed.reshape(len(begins), -1)
+
+    def _block_bytes(self, dot: TapDot, lanes: int) -> int:
+        """Of a vector of channels in the packed weights."""
+        steps = -(-self.outer // dot.group) * self.width
+        start = INT32.bytes if ELEMENT_TYPES[self.data].is_integer else 0
+        return lanes * (start + steps * dot.group * dot.element.itemsize)
+
     def _window(
-        self, s: Simd, pointers: Value, weights: Value, offset: Value, tap_pitch: Value, mask: Value | None
-    ) -> list[Value]:
-        sums = [s.splat(0.0)] * self.pixels
-        for outer in range(self.outer):
-            seen: dict[int, Value] = {}
-            for tap in range(self.width):
-                index = outer * self.width + tap
-                weight = s.load(s.add(weights, s.mul(const(index), tap_pitch)))
-                for p in range(self.pixels):
-                    column = p * self.stride + tap * self.dilate
-                    if column not in seen:
-                        pointer = s.load_i64(s.add(pointers, const((outer * self.columns + column) * WORD_BYTES)))
-                        seen[column] = ELEMENT_TYPES[self.data].load(s, s.add(pointer, offset), mask)
-                    sums[p] = s.fma(seen[column], weight, sums[p])
-        return sums
+        self, s: Simd, dot: TapDot, pointers: Value, blocks: list[Value], element: Value, mask: Value | None
+    ) -> Iterator[tuple[int, list[Value]]]:
+        """Each output pixel and its sums, a vector for each block of weights, as soon as they are complete.
+
+        Either the weights of some rows of the window stay in registers while all columns of the input pass by, or the
+        columns pass by once and the weights are read again and again.
+        """
+        start, place = [s.splat(0.0)] * len(blocks), list(blocks)
+        if ELEMENT_TYPES[self.data].is_integer:
+            start = [INT32.load_lanes(s, block) for block in blocks]
+            place = [s.add(block, const(s.lanes * INT32.bytes)) for block in blocks]
+        sums = [start] * self.pixels
+        step_bytes = s.lanes * dot.group * dot.element.itemsize
+        groups = [range(first, min(first + dot.group, self.outer)) for first in range(0, self.outer, dot.group)]
+        passes = [groups] if dot.one_pass else [[group] for group in groups]
+        for number, column in itertools.product(range(len(passes)), range(self.columns)):
+            if dot.one_pass:
+                # Operands in memory are better than registers that are put on the stack and read again.
+                place = [s.opaque(block) for block in place]
+            for g, rows in enumerate(passes[number], number):
+                seeing = self._pixels_that_see(column)
+                if not seeing:
+                    continue
+                pointer = [s.add(pointers, const((outer * self.columns + column) * WORD_BYTES)) for outer in rows]
+                data = dot.load(s, [s.add(s.load_i64(p), element) for p in pointer], len(blocks), mask)
+                for p, tap in seeing:
+                    offset = const((g * self.width + tap) * step_bytes)
+                    weights = [dot.load_weights(s, s.add(block, offset)) for block in place]
+                    sums[p] = [dot.accumulate(s, *factors) for factors in zip(sums[p], data, weights, strict=True)]
+                    if tap == self.width - 1 and rows.stop == self.outer:
+                        yield p, sums[p]
+
+    def _pixels_that_see(self, column: int) -> list[tuple[int, int]]:
+        """Output pixels, each with its tap that meets the column."""
+        taps = ((p, column - p * self.stride) for p in range(self.pixels))
+        return [(p, tap // self.dilate) for p, tap in taps if tap in range(0, self.width * self.dilate, self.dilate)]
+
+
+_Item = TypeVar("_Item")
+
+
+def _in_turns(items: Iterable[_Item], count: int) -> Iterator[list[_Item]]:
+    """So many at a time; the last ones may be fewer."""
+    rest = iter(items)
+    while taken := list(itertools.islice(rest, count)):
+        yield taken
+
+
+def unit_of(isa: Isa, data: str, channels: int) -> tuple[int, bool]:
+    """How many vectors of channels the kernel for so many channels takes together, and whether it is masked."""
+    vectors = tap_dot_for(isa, data).vectors
+    while vectors > 1 and vectors * isa.lanes > channels:
+        vectors //= 2
+    return vectors, channels < isa.lanes
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 from minidnn_kernels.element_type import ELEMENT_TYPES
 from minidnn_kernels.isa import Isa
 from minidnn_kernels.split_dot import SplitDot
-from minidnn_kernels.uniform_dot import Dot
+from minidnn_kernels.uniform_dot import Dot, SignedBytes
 
 __all__ = ["Dot", "SplitDot", "best_dot", "dot_for"]
 
@@ -36,4 +36,8 @@ def best_dot(isa: Isa, data: str, weights: Array) -> str:
     if data == "f32" and weights.dtype == np.uint16:
         return "bf16"
     dot = dot_for(isa, data)
-    return "maddwd" if isinstance(dot, SplitDot) and not dot.pays(weights, isa.lanes) else ""
+    if not isinstance(dot, SplitDot):
+        return ""
+    by_sign = data == "s8" and isa.lanes == SignedBytes.lanes and weights.min(initial=0) >= SignedBytes.least_weight
+    other = "signed" if by_sign else "maddwd"
+    return "" if dot.pays(weights, isa.lanes, other) else other

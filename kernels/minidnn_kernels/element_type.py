@@ -25,6 +25,7 @@ from minidnn_kernels.uniform_dot import (
     Maddwd,
     Mmla,
     Sdot,
+    SignedBytes,
     Vnni,
     VnniInt8,
     Widen,
@@ -188,7 +189,7 @@ def _bytes_dots(signed: bool) -> dict[str, Dot]:
         "maddwd": Maddwd,
         "widen": Widen,
     }
-    return {name: kind(signed) for name, kind in kinds.items()}
+    return {name: kind(signed) for name, kind in kinds.items()} | ({"signed": SignedBytes()} if signed else {})
 
 
 #        name, dtype, memory, widen, narrow, to float32, dots

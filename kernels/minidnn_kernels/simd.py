@@ -114,6 +114,7 @@ class Simd:
         self.int_vector = ir.VectorType(I32, self.lanes)
         self.byte_vector = ir.VectorType(I8, self.vector_bytes)
         self.short_vector = ir.VectorType(I16, 2 * self.lanes)
+        self._opaque: dict[str, Value] = {}
         self.mask_type = ir.VectorType(I1, self.lanes)
 
     # --- integers and addresses -------------------------------------------------------------
@@ -149,8 +150,10 @@ class Simd:
         return self.builder.load(self.pointer(address, I64), align=8)
 
     def load_argument(self, row: Value, offset: int) -> Value:
-        """The word of an argument row that begins at that offset, in bytes."""
-        return self.load_i64(self.add(row, const(offset)) if offset else row)
+        """The word of an argument row that begins at that offset, in bytes; nobody writes to it meanwhile."""
+        word = self.load_i64(self.add(row, const(offset)) if offset else row)
+        word.set_metadata("invariant.load", self.builder.module.add_metadata([]))
+        return word
 
     def load_i32(self, address: Value) -> Value:
         """An int32 from memory, widened."""
@@ -227,14 +230,20 @@ class Simd:
         intrinsic = self.intrinsic(name, self.int_vector, [operand.type for operand in operands])
         return self.builder.call(intrinsic, operands)
 
-    def store_u8_pair(self, low: Value, high: Value, address: Value) -> None:
-        """Two vectors of eight int32 each to memory as 16 uint8, below 0 as 0, above 255 as 255."""
+    def pack_bytes(self, low: Value, high: Value) -> Value:
+        """Two vectors of eight int32 each as 16 bytes in an int32 vector of four; below 0 as 0, above 255 as 255."""
         # The instructions pack the halves of vectors by themselves; the four parts are put in order at the end.
         words = self._pack("packssdw", low, high, self.short_vector)
         packed = self.builder.bitcast(self._pack("packuswb", words, words, self.byte_vector), self.int_vector)
         order = ir.Constant(ir.VectorType(I32, 4), [0, 4, 1, 5])
-        quarters = self.builder.shuffle_vector(packed, packed, order)
-        self.builder.store(quarters, self.pointer(address, quarters.type), align=1)
+        return self.builder.shuffle_vector(packed, packed, order)
+
+    def store_halves(self, value: Value, low: Value, high: Value) -> None:
+        """The two halves of 16 bytes to two addresses."""
+        words = self.builder.bitcast(value, ir.VectorType(I64, 2))
+        for i, address in enumerate((low, high)):
+            half = self.builder.extract_element(words, ir.Constant(I32, i))
+            self.builder.store(half, self.pointer(address, I64), align=1)
 
     def _pack(self, instruction: str, low: Value, high: Value, result: Any) -> Value:
         intrinsic = self.intrinsic(f"llvm.x86.avx2.{instruction}", result, [low.type, high.type])
@@ -271,6 +280,19 @@ class Simd:
     def splat_int(self, value: int) -> Value:
         """A constant int32 in every lane."""
         return ir.Constant(self.int_vector, [value] * self.lanes)
+
+    def opaque(self, value: Value) -> Value:
+        """An address, or a vector of x86, of which LLVM knows nothing: it leaves the instructions around it alone."""
+        constraints = "=r,0" if value.type == I64 else "=x,0"
+        return self.builder.asm(ir.FunctionType(value.type, [value.type]), "", constraints, [value], side_effect=False)
+
+    def opaque_constant(self, constant: Value) -> Value:
+        """The same of a constant, once in the function."""
+        key = str(constant)
+        if key not in self._opaque:
+            with self.builder.goto_entry_block():
+                self._opaque[key] = self.opaque(constant)
+        return self._opaque[key]
 
     def fma(self, a: Value, b: Value, c: Value) -> Value:
         """a * b + c; fused where that is one instruction, two roundings elsewhere."""

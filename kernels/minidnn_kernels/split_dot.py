@@ -11,21 +11,21 @@ from llvmlite import ir
 
 from minidnn_kernels.isa import Isa
 from minidnn_kernels.simd import I8, I32, LANE_BYTES, Simd, Value, const
-from minidnn_kernels.uniform_dot import Dot, multiply_pairs
+from minidnn_kernels.uniform_dot import Dot, multiply_bytes, multiply_pairs
 
-__all__ = ["SplitDot"]
+__all__ = ["PSHUFB_ZERO", "SplitDot", "shuffle_bytes"]
 
 Array = np.ndarray[Any, Any]
 
 # Elements of K from which one entry of the rest takes its numbers: a shuffle reaches 16 bytes.
 _CHUNK = 16
 _MOST_ROWS = 10
-# `Maddwd` is as fast where a chunk has that many entries in the rest: by measurement, for A unsigned and signed.
-_ENTRIES = {False: 2.4, True: 1.6}
+# Other dots are as fast where a chunk has that many entries in the rest: by measurement, for A unsigned and signed.
+_ENTRIES = {("maddwd", False): 2.4, ("maddwd", True): 1.6, ("signed", True): 0.5}
 # Columns that stand for all when they are counted.
 _SAMPLE = 64
 # What ``vpshufb`` makes zero of, in an entry's shuffle.
-_PSHUFB_ZERO = 0x80
+PSHUFB_ZERO = 0x80
 # Of the int32 numbers in a tap's header.
 _COUNT_BYTES = np.dtype(np.int32).itemsize
 # Of each tap's header and entries: a cache line.
@@ -70,14 +70,14 @@ class SplitDot(Dot):
 
     # --- packing ----------------------------------------------------------------------------
 
-    def pays(self, weights: Array, lanes: int) -> bool:
-        """Whether int8 weights [groups, taps, depth, columns] leave a rest that is small enough."""
+    def pays(self, weights: Array, lanes: int, other: str) -> bool:
+        """Whether int8 weights [groups, taps, depth, columns] leave a rest so small that the `other` dot is slower."""
         groups, taps, depth, columns = weights.shape
         room = ((0, 0), (0, 0), (0, -depth % _CHUNK), (0, -min(columns, _SAMPLE) % lanes))
         wide = np.pad(weights[..., :_SAMPLE].astype(np.int16), room)
         moved = (wide != _keep_small(wide)).reshape(groups, taps, -1, _CHUNK, wide.shape[3] // lanes, lanes)
         entries = -(-moved.sum(3) // 2)
-        return bool(entries.max(-1).mean() < _ENTRIES[self.signed])
+        return bool(entries.max(-1).mean() < _ENTRIES[other, self.signed])
 
     def pack(self, weights: Array, lanes: int) -> Array:
         groups, panels, taps, depth, columns = weights.shape
@@ -105,7 +105,7 @@ class SplitDot(Dot):
 
     def accumulate(self, s: Simd, a: Sequence[Value], b: Sequence[Value], accumulator: Value) -> Value:
         ones = ir.Constant(s.short_vector, [1] * (s.lanes * 2))
-        products = [_multiply_bytes(s, x, y) for x, y in zip(a, b, strict=True)]
+        products = [multiply_bytes(s, x, y) for x, y in zip(a, b, strict=True)]
         return s.builder.add(accumulator, multiply_pairs(s, s.builder.add(*products), ones))
 
     def add_rest(self, s: Simd, rest: Value, row_pointers: Sequence[Value], sums: Sequence[Value]) -> list[Value]:
@@ -124,7 +124,7 @@ class SplitDot(Dot):
                 offset = s.load_i32(s.add(offsets, s.mul(loop.index, const(_COUNT_BYTES))))
                 loop.next = []
                 for pointer, total in zip(row_pointers, loop.values, strict=True):
-                    pairs = _shuffle_bytes(s, self._load_chunk(s, s.add(pointer, offset)), shuffle)
+                    pairs = shuffle_bytes(s, self._load_chunk(s, s.add(pointer, offset)), shuffle)
                     loop.next.append(s.builder.add(total, multiply_pairs(s, pairs, weights)))
             sums[j::vectors] = loop.results
             entries = s.add(entries, s.mul(count, const(2 * s.vector_bytes)))
@@ -181,7 +181,7 @@ def _pack_rest(weights: Array, lanes: int) -> bytes:
     total = int(needed.sum())
     entries = np.zeros((total, 2, lanes * LANE_BYTES), np.uint8)
     shuffles, numbers = entries[:, 0].reshape(total, lanes, 2, 2), entries[:, 1].view(np.int16)
-    shuffles[:] = _PSHUFB_ZERO
+    shuffles[:] = PSHUFB_ZERO
     shuffles[entry, column % lanes, position % 2, 0] = k - start[chunk]
     numbers[entry, column % lanes * 2 + position % 2] = weights[k, column]
     counts: bytes = needed.sum(1).astype(np.int32).tobytes()
@@ -191,14 +191,7 @@ def _pack_rest(weights: Array, lanes: int) -> bytes:
     return header.ljust(filled, b"\0") + entries.tobytes()
 
 
-def _multiply_bytes(s: Simd, a: Value, b: Value) -> Value:
-    """``vpmaddubsw``: unsigned a times signed b, neighbours summed into int16."""
-    name = {8: "llvm.x86.avx2.pmadd.ub.sw", 16: "llvm.x86.avx512.pmaddubs.w.512"}[s.lanes]
-    intrinsic = s.intrinsic(name, s.short_vector, [s.byte_vector, s.byte_vector])
-    return s.builder.call(intrinsic, [s.builder.bitcast(a, s.byte_vector), s.builder.bitcast(b, s.byte_vector)])
-
-
-def _shuffle_bytes(s: Simd, a: Value, order: Value) -> Value:
+def shuffle_bytes(s: Simd, a: Value, order: Value) -> Value:
     """``vpshufb``: in each 16 bytes of a, those that `order` says; zero where it says 0x80."""
     name = {8: "llvm.x86.avx2.pshuf.b", 16: "llvm.x86.avx512.pshuf.b.512"}[s.lanes]
     intrinsic = s.intrinsic(name, s.byte_vector, [s.byte_vector, s.byte_vector])

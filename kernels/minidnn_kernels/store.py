@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from minidnn_kernels.arguments import WORD_BYTES, ArgumentRow, Field
-from minidnn_kernels.element_type import INT32, UINT8
+from minidnn_kernels.element_type import INT32
 from minidnn_kernels.epilogue import Epilogue, load_numbers
 from minidnn_kernels.simd import Simd, Value, const
 
@@ -68,8 +68,12 @@ def store_block(s: Simd, epilogue: Epilogue, block: Block, accumulators: Sequenc
                 address = s.add(operands[i][0], s.mul(column, const(kind.type.bytes)))
                 shared[i, j] = kind.type.read(s, address, block.masks[j])
 
+    # AVX2 has no instruction to narrow one vector, but does two as fast.
+    in_pairs = s.isa.arch == "x86_64" and s.lanes == 8 and epilogue.is_quantized
+    waiting: list[_Place] = []
+
     def store_row(row: Value, vectors: Sequence[Value]) -> None:
-        made: list[Value] = []
+        start = s.add(base, s.mul(row, pitch))
         for j, accumulator in enumerate(vectors):
 
             def load(i: int, j: int = j) -> Value:
@@ -82,19 +86,19 @@ def store_block(s: Simd, epilogue: Epilogue, block: Block, accumulators: Sequenc
                 element = s.mul(block.columns[j], const(kind.type.bytes))
                 return kind.type.read(s, s.add(address, element), block.masks[j])
 
-            made.append(_finish(s, epilogue, accumulator, load, numbers))
-        # AVX2 has no instruction to narrow one vector, but does two as fast.
-        paired = s.isa.arch == "x86_64" and s.lanes == 8 and output is UINT8 and epilogue.is_quantized
-        start = s.add(base, s.mul(row, pitch))
-        j = 0
-        while j < len(made):
-            address = s.add(start, s.mul(block.columns[j], const(output.bytes)))
-            if paired and j + 1 < len(made) and block.masks[j] is None and block.masks[j + 1] is None:
-                s.store_u8_pair(made[j], made[j + 1], address)
-                j += 2
+            value = _finish(s, epilogue, accumulator, load, numbers)
+            place = _Place(value, s.add(start, s.mul(block.columns[j], const(output.bytes))), row, j)
+            if not in_pairs or block.masks[j] is not None:
+                _store(s, epilogue, value, place.address, block.masks[j])
+            elif waiting:
+                _store_pair(s, waiting.pop(), place, output.is_signed)
             else:
-                _store(s, epilogue, made[j], address, block.masks[j])
-                j += 1
+                waiting.append(place)
+
+    def store_waiting() -> None:
+        while waiting:
+            place = waiting.pop()
+            _store(s, epilogue, place.value, place.address, None)
 
     for r, vectors in enumerate(accumulators):
         if block.present is None:
@@ -102,6 +106,30 @@ def store_block(s: Simd, epilogue: Epilogue, block: Block, accumulators: Sequenc
         else:
             with s.builder.if_then(block.present[r]):
                 store_row(block.rows[r], vectors)
+                store_waiting()
+    store_waiting()
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A vector to be stored: where, and which row's and column's it is."""
+
+    value: Value
+    address: Value
+    row: Value
+    column: int
+
+
+def _store_pair(s: Simd, low: _Place, high: _Place, signed: bool) -> None:
+    """The low bytes of two vectors of int32, which are bytes, or what a NaN has become."""
+    values = [low.value, high.value]
+    if signed:
+        values = [s.builder.and_(value, s.splat_int(0xFF)) for value in values]
+    packed = s.pack_bytes(*values)
+    if low.row is high.row and high.column == low.column + 1:
+        s.builder.store(packed, s.pointer(low.address, packed.type), align=1)
+    else:
+        s.store_halves(packed, low.address, high.address)
 
 
 def store_value(

@@ -15,7 +15,7 @@ import numpy as np
 from llvmlite import ir
 
 from minidnn_kernels.isa import Isa
-from minidnn_kernels.simd import I8, I32, LANE_BYTES, Simd, Value, const
+from minidnn_kernels.simd import I1, I8, I32, LANE_BYTES, Simd, Value, const
 
 __all__ = [
     "Dot",
@@ -25,6 +25,7 @@ __all__ = [
     "Maddwd",
     "Mmla",
     "Sdot",
+    "SignedBytes",
     "Vnni",
     "VnniInt8",
     "Widen",
@@ -32,6 +33,7 @@ __all__ = [
     "grouped",
     "int16_pairs",
     "loose",
+    "multiply_bytes",
     "multiply_pairs",
 ]
 
@@ -362,6 +364,43 @@ class Maddwd(Dot):
         return bytes_of_panels(int16_pairs(weights, lanes))
 
 
+class SignedBytes(Dot):
+    """``vpmaddubsw`` of AVX2 on the sizes of a signed A, and B with A's signs.
+
+    Two products meet in 16 bits: at most 2 * 128 * 127 without the sign, which fits if no weight is -128.
+    """
+
+    group = 4
+    step_bytes = LANE_BYTES
+    column_bytes = LANE_BYTES
+    offset = 0
+    # -128 times itself, twice, is 2^15, and it has no positive. Wider vectors have no ``vpsignb``.
+    least_weight = -127
+    lanes = 8
+
+    def load_b(self, s: Simd, address: Value) -> Sequence[Value]:
+        return [s.load_words(address)]
+
+    def load_a(self, s: Simd, address: Value) -> Sequence[Value]:
+        lanes = s.builder.bitcast(s.load_splat_i32(address), s.byte_vector)
+        size = s.intrinsic("llvm.abs.v32i8", s.byte_vector, [s.byte_vector, I1])
+        return [lanes, s.builder.call(size, [lanes, ir.Constant(I1, 0)])]
+
+    def accumulate(self, s: Simd, a: Sequence[Value], b: Sequence[Value], accumulator: Value) -> Value:
+        lanes, size = a
+        sign = s.intrinsic("llvm.x86.avx2.psign.b", s.byte_vector, [s.byte_vector, s.byte_vector])
+        signed = s.builder.call(sign, [s.builder.bitcast(b[0], s.byte_vector), lanes])
+        ones = ir.Constant(s.short_vector, [1] * (s.lanes * 2))
+        return s.builder.add(accumulator, multiply_pairs(s, multiply_bytes(s, size, signed), ones))
+
+    def fits(self, isa: Isa, rows: int, vectors: int) -> bool:
+        # The sums, B, A and its sizes, a product, and ones.
+        return rows * vectors + vectors + 4 <= isa.registers
+
+    def pack(self, weights: Array, lanes: int) -> Array:
+        return _bytes_of_panels(grouped(weights, self.group))
+
+
 @dataclass(frozen=True)
 class Int16(Dot):
     """``vpmaddwd`` of x86, or VNNI's ``vpdpwssd``, on int16 as they come: two elements of K in a step.
@@ -430,3 +469,10 @@ def multiply_pairs(s: Simd, a: Value, b: Value) -> Value:
     name = {4: "llvm.x86.sse2.pmadd.wd", 8: "llvm.x86.avx2.pmadd.wd", 16: "llvm.x86.avx512.pmaddw.d.512"}[s.lanes]
     intrinsic = s.intrinsic(name, s.int_vector, [pairs, pairs])
     return s.builder.call(intrinsic, [s.builder.bitcast(a, pairs), s.builder.bitcast(b, pairs)])
+
+
+def multiply_bytes(s: Simd, a: Value, b: Value) -> Value:
+    """``vpmaddubsw``: unsigned a times signed b, neighbours summed into int16."""
+    name = {8: "llvm.x86.avx2.pmadd.ub.sw", 16: "llvm.x86.avx512.pmaddubs.w.512"}[s.lanes]
+    intrinsic = s.intrinsic(name, s.short_vector, [s.byte_vector, s.byte_vector])
+    return s.builder.call(intrinsic, [s.builder.bitcast(a, s.byte_vector), s.builder.bitcast(b, s.byte_vector)])

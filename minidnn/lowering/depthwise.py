@@ -16,14 +16,15 @@ from minidnn.lowering.product import Product
 from minidnn.lowering.tiling import PARTS
 from minidnn.lowering.values import CHANNELS_LAST, Array, Value
 from minidnn.plan.program import Cost, Kernel
-from minidnn_kernels.depthwise import DEPTHWISE_ARGUMENTS, MAX_POINTERS, DepthwiseSpec
+from minidnn_kernels.depthwise import DEPTHWISE_ARGUMENTS, MAX_POINTERS, DepthwiseSpec, unit_of
 
 __all__ = ["Depthwise"]
 
-# Taps of a window: more would be a long kernel, and integer sums of 518 products could pass 2^24.
+# Taps of a window: more would be a long kernel.
 _MAX_TAPS = 512
 _PART_OPERATIONS = 200_000
-_PIXELS = 4
+# Output pixels of a strip, at most: of float32 and of integers, whose kernels take longer to compile.
+_PIXELS = {False: 8, True: 4}
 
 
 class Depthwise:
@@ -48,8 +49,11 @@ def _spec(product: Product) -> DepthwiseSpec:
     """The kernel, without its epilogue."""
     window = product.window
     width, stride, dilate = window.kernel[-1], window.stride[-1], window.dilate[-1]
-    pixels = min(_PIXELS, window.output[-1])
-    return DepthwiseSpec(math.prod(window.kernel[:-1]), width, stride, dilate, pixels, data=product.data.name)
+    strips = -(-window.output[-1] // _PIXELS[product.data.is_integer])
+    pixels = -(-window.output[-1] // strips)
+    outer, data = math.prod(window.kernel[:-1]), product.data.name
+    vectors, masked = unit_of(product.isa, data, product.groups)
+    return DepthwiseSpec(outer, width, stride, dilate, pixels, data=data, vectors=vectors, masked=masked)
 
 
 def _add_step(builder: Builder, product: Product, bound: BoundEpilogue) -> Value:
@@ -60,7 +64,12 @@ def _add_step(builder: Builder, product: Product, bound: BoundEpilogue) -> Value
     form = ("strips", window, spec.pixels, spec.columns)
     table, starts = TABLES.share(form, (), lambda: _strips(window, spec.pixels, spec.columns))
     strips = len(starts)
-    packed = product.weights.pack(builder, "depthwise", lambda: _pack(product, builder.isa.lanes))
+
+    def pack() -> Array:
+        weights = product.matrix[:, :, 0, 0].T.reshape(spec.outer, spec.width, channels)
+        return spec.pack(weights, product.weights.start, builder.isa)
+
+    packed = product.weights.pack(builder, ("depthwise", spec.data), pack)
     operations = 2 * images * window.pixels * window.taps * channels
     blocks = max(1, min(PARTS, operations // _PART_OPERATIONS, strips))
     block_strips = -(-strips // blocks)
@@ -85,15 +94,6 @@ def _add_step(builder: Builder, product: Product, bound: BoundEpilogue) -> Value
     moved = data.nbytes + packed.nbytes + epilogue_bytes(bound, result)
     builder.native(anchor.name, "depthwise_loop", row, images * blocks, Cost(operations, moved))
     return result
-
-
-def _pack(product: Product, lanes: int) -> Array:
-    """Float32 [taps + 1, channels rounded up to whole vectors]; of integers, the last row is the int32 start."""
-    packed = np.zeros((product.window.taps + 1, -(-product.groups // lanes) * lanes), np.float32)
-    packed[:-1, : product.groups] = product.matrix[:, :, 0, 0].T
-    if product.weights.start is not None:
-        packed[-1, : product.groups].view(np.int32)[:] = product.weights.start
-    return packed
 
 
 def _strips(window: Window, pixels: int, columns: int) -> tuple[Array, Array]:

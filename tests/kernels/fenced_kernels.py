@@ -145,7 +145,7 @@ def run(machine: Machine, fence: Fence) -> None:
         output = OutputTransform(epilogue=_ADD_BOTH)
         machine.call(output, context, address(products), n * 4, np.arange(16, dtype=np.int32), 0, 0, n)
 
-        depthwise = DepthwiseSpec(3, 3, 2, 1, 4, _ADD_BOTH)
+        depthwise = DepthwiseSpec(3, 3, 2, 1, 4, _ADD_BOTH, masked=n < lanes)
         window = fence.array(3, depthwise.columns, n)
         weights = fence.array(9, -(-n // lanes) * lanes)
         strip, beside = fence.array(4, n), fence.array(4, n)

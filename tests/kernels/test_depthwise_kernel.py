@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -26,11 +27,10 @@ TAIL = Epilogue(
 def _check(machine: Machine, spec: DepthwiseSpec, channels: int, padded: int = 0) -> None:
     """One strip whose first `padded` columns are padding, against a sum in float64."""
     rng = np.random.default_rng(channels)
-    lanes = machine.isa.lanes
     columns = rng.standard_normal((spec.outer, spec.columns, channels)).astype(np.float32)
     weights = rng.standard_normal((spec.outer, spec.width, channels)).astype(np.float32)
-    packed = np.zeros((spec.outer * spec.width, -(-channels // lanes) * lanes), np.float32)
-    packed[:, :channels] = weights.reshape(-1, channels)
+    spec = replace(spec, masked=channels < machine.isa.lanes)
+    packed = spec.pack(weights, None, machine.isa)
     zeros = np.zeros(channels, np.float32)
     pointers = (address(columns) + np.arange(spec.outer * spec.columns) * channels * 4).reshape(spec.outer, -1)
     pointers[:, :padded] = address(zeros)
@@ -58,7 +58,7 @@ def _check(machine: Machine, spec: DepthwiseSpec, channels: int, padded: int = 0
 
 
 @pytest.mark.parametrize(("stride", "dilate"), [(1, 1), (2, 1), (1, 2), (3, 2), (2, 3)])
-@pytest.mark.parametrize("pixels", [1, 2, 3, 4])
+@pytest.mark.parametrize("pixels", [1, 2, 3, 4, 8])
 def test_strides_and_dilations(machine: Machine, stride: int, dilate: int, pixels: int) -> None:
     _check(machine, DepthwiseSpec(3, 3, stride, dilate, pixels), machine.isa.lanes + 3)
 

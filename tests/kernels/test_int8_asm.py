@@ -54,6 +54,8 @@ def _products(isa: Isa, data: str, dot: str, rows: int, vectors: int) -> list[di
     if isa.dot in ("vnni", "vnniint8"):
         other, own = ("vpdpbusd", "vpdpwssd") if data == "s16" else ("vpdpwssd", "vpdpbusd")
         return [{own + register: sums, r"\{vex\}": sums if isa.lanes == 8 else 0, other: 0, "pmadd": 0}]
+    if dot == "signed":
+        return [{bytes_: sums, pairs: sums, rf"\bvpsignb{register}": sums, "vpshufb": 0}]
     if data == "s16":
         return [{pairs: sums, "vpmaddubsw": 0}]
     if dot == "maddwd" or isa.dot == "maddwd":

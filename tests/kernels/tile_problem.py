@@ -17,6 +17,7 @@ from minidnn_kernels.epilogue import Epilogue, Instruction, number_word
 from minidnn_kernels.isa import ISAS, Isa
 from minidnn_kernels.matmul import pack_integer_panels, pack_panels
 from minidnn_kernels.tile import TileSpec
+from minidnn_kernels.uniform_dot import SignedBytes
 
 __all__ = [
     "DTYPES",
@@ -60,7 +61,8 @@ class Memory(Protocol):
 def kinds(isa: Isa) -> list[tuple[str, str]]:
     """Every data and dot of the integer tiles that can be chosen for that ISA."""
     dots = ("", "maddwd") if isa.dot == "split" else ("",)
-    return [(data, dot) for dot in dots for data in ("u8", "s8")] + [("s16", "")] * (isa.arch == "x86_64")
+    made = [(data, dot) for dot in dots for data in ("u8", "s8")] + [("s16", "")] * (isa.arch == "x86_64")
+    return made + [("s8", "signed")] * (isa.dot == "split" and isa.lanes == SignedBytes.lanes)
 
 
 def weight_type(data: str) -> type:
@@ -221,6 +223,8 @@ class TileProblem:
         self._rows, self._columns = min(tile.rows, self._left[0]), min(self._width, self._left[1])
         shapes = [(self._rows, taps, depth), (taps, depth, self._columns), (self._columns,)]
         self.a, self.b, self.bias = (fill or uniform)(rng, shapes, tile)
+        if tile.dot == "signed":
+            self.b = np.maximum(self.b, SignedBytes.least_weight).astype(self.b.dtype)
         self._absent = rng.random((self._rows, taps)) < absent
         self._shape = (
             _ROWS_BEFORE + self._left[0] + _BEHIND,

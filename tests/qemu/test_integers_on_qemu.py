@@ -5,9 +5,20 @@ from __future__ import annotations
 import itertools
 
 from microkernels import Integers
+from test_depthwise_integers import test_any_number_of_channels, test_the_ends_of_all_ranges, test_windows_of_every_kind
 from tile_cases import TAILS, alternating, constant, ends_of_data, ends_of_weights
 from tile_native import solve
 from tile_problem import Tile, TileProblem, tiles
+
+__all__ = [
+    "test_any_number_of_channels",
+    "test_every_remainder_of_rows_and_columns",
+    "test_extremes",
+    "test_several_panels",
+    "test_the_ends_of_all_ranges",
+    "test_tiles_of_every_shape_with_every_tail",
+    "test_windows_of_every_kind",
+]
 
 
 def test_tiles_of_every_shape_with_every_tail(integers: Integers) -> None:
