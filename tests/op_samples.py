@@ -276,6 +276,8 @@ _OTHERS += [
     Sample("multibox_prior", (), ((1, 4, 3, 3),), {"sizes": (0.5, 0.25)}),
     Sample("multibox_target", (), ((1, 4, 4), (2, 3, 5), (2, 3, 4))),
     Sample("multibox_detection", ((3, 4), (16,)), ((1, 4, 4),)),
+    Sample("mark_overlaps", ((5, 6),)),
+    Sample("non_max_suppression", ((8, 4), (2, 8)), attrs={"max_boxes": 3}),
     Sample("bilinear_resize_2d", _IMAGE, attrs={"height": 9, "width": 4}),
     Sample("upsampling", _IMAGE, attrs={"scale": 2, "sample_type": "nearest"}),
     Sample("adaptive_avg_pooling_2d", _IMAGE, attrs={"output_size": (4, 2)}),

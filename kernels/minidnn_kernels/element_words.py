@@ -5,7 +5,7 @@ Numba intrinsics, as in `loop_words`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,26 @@ from numba import types
 from minidnn_kernels.elements import ELEMENTS, F64, FIRST_FLOAT, REAL, UNSIGNED, WHOLE, Lanes
 from minidnn_kernels.loop_words import inlined, intrinsic
 
-__all__ = ["index_at", "load_key", "load_real", "load_whole", "store_real", "store_whole"]
+__all__ = [
+    "floor",
+    "index_at",
+    "larger",
+    "load_double",
+    "load_float",
+    "load_key",
+    "load_real",
+    "load_whole",
+    "nearest",
+    "smaller",
+    "store_double",
+    "store_float",
+    "store_real",
+    "store_whole",
+    "whole",
+]
 
 _I64 = ir.IntType(64)
+_FLOATS = ELEMENTS[FIRST_FLOAT:]
 # What a float is no further from zero than, as an index: far from the ends of int64.
 _FAR = 1 << 62
 _MOST = (1 << 63) - 1
@@ -25,15 +42,15 @@ _MOST = (1 << 63) - 1
 _NAN_KEY = _MOST
 
 
-def _switch(builder: Any, code: Any, emit: Callable[[str], Any], result: Any) -> Any:
-    """What `emit` makes of the type that `code` names; nothing is done for other codes."""
+def _switch(builder: Any, code: Any, emit: Callable[[str], Any], result: Any, names: Sequence[str] = ELEMENTS) -> Any:
+    """What `emit` makes of the type that `code` names, one of `names`; nothing is done for other codes."""
     done = builder.append_basic_block("done")
     before = builder.block
     switch = builder.switch(code, done)
     made: list[tuple[Any, Any]] = []
-    for number, name in enumerate(ELEMENTS):
+    for name in names:
         block = builder.append_basic_block(name)
-        switch.add_case(ir.Constant(_I64, number), block)
+        switch.add_case(ir.Constant(_I64, ELEMENTS.index(name)), block)
         builder.position_at_end(block)
         made.append((emit(name), builder.block))
         builder.branch(done)
@@ -112,6 +129,50 @@ def store_whole(typing_context: Any, address: Any, code: Any, value: Any) -> Any
 
 
 @intrinsic
+def load_double(typing_context: Any, address: Any) -> Any:
+    """The float64 at `address`."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return Lanes(builder, "float64", REAL, 1).load(arguments[0])
+
+    return types.float64(types.intp), codegen
+
+
+@intrinsic
+def store_double(typing_context: Any, address: Any, value: Any) -> Any:
+    """Write a float64 at `address`."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        Lanes(builder, "float64", REAL, 1).store(arguments[1], arguments[0])
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.float64), codegen
+
+
+@intrinsic
+def load_float(typing_context: Any, address: Any, code: Any) -> Any:
+    """The float32 or float64 at `address`."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        address, code = arguments
+        return _switch(builder, code, lambda name: Lanes(builder, name, REAL, 1).load(address), F64, _FLOATS)
+
+    return types.float64(types.intp, types.intp), codegen
+
+
+@intrinsic
+def store_float(typing_context: Any, address: Any, code: Any, value: Any) -> Any:
+    """Write a float64 as a float32 or float64."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        address, code, value = arguments
+        _switch(builder, code, lambda name: Lanes(builder, name, REAL, 1).store(value, address), None, _FLOATS)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp, types.float64), codegen
+
+
+@intrinsic
 def load_key(typing_context: Any, address: Any, code: Any) -> Any:
     """An int64 that orders as the element at `address` does among others of its type; NaN comes behind all."""
 
@@ -150,3 +211,55 @@ def index_at(address: int, code: int, floors: int) -> int:
         if index > value:
             return index - 1
     return index
+
+
+# From here on all float64 are whole.
+_WHOLE_FROM = float(1 << 52)
+
+
+@intrinsic
+def _cut(typing_context: Any, value: Any) -> Any:
+    """A float64 as an int64; see `_as_whole`."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return _as_whole(builder, arguments[0])
+
+    return types.intp(types.float64), codegen
+
+
+@inlined
+def whole(value: float) -> int:
+    """A whole float64 as an int64; what is too large is some 4e18, and NaN is so far below zero."""
+    index: int = _cut(value)
+    return max(index, -_FAR)
+
+
+@inlined
+def floor(value: float) -> float:
+    """Rounded down, by no function of a library."""
+    if not abs(value) < _WHOLE_FROM:
+        return value
+    down = float(_cut(value))
+    return down - 1 if down > value else down
+
+
+@inlined
+def nearest(value: float) -> float:
+    """Rounded to the nearest whole number, halves to even ones."""
+    down = floor(value)
+    rest = value - down
+    if rest > 0.5 or (rest == 0.5 and _cut(down) % 2 != 0):
+        return down + 1
+    return down
+
+
+@inlined
+def larger(a: float, b: float) -> float:
+    """The larger of two; NaN if one is NaN."""
+    return a if a > b or a != a else b
+
+
+@inlined
+def smaller(a: float, b: float) -> float:
+    """The smaller of two; NaN if one is NaN."""
+    return a if a < b or a != a else b

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from functools import wraps
 from typing import Any, TypeVar
 
 from llvmlite import ir
@@ -40,10 +41,33 @@ __all__ = [
     "yield_cpu",
 ]
 
-# Numba types an intrinsic as the function that makes it; loops call it without the typing context.
-intrinsic: Callable[[Callable[..., Any]], Callable[..., Any]] = numba_intrinsic
 cgutils: Any = numba_cgutils
 _Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def intrinsic(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A word: Numba calls `function` with a typing context and types, loops call the word without the context.
+
+    Words compute addresses as integers. LLVM may have taken the offset of such a sum for the pointer, and where that is
+    0, the null pointer, would drop what is done there: in functions with words, the null pointer is one like others.
+    """
+
+    @wraps(function)
+    def make(*arguments: Any) -> Any:
+        made = function(*arguments)
+        if made is None:
+            return None
+        signature, codegen = made
+
+        def marked(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            # llvmlite lets pass the attributes that it knows, and this is none of them.
+            set.add(builder.function.attributes, "null_pointer_is_valid")
+            return codegen(context, builder, signature, values)
+
+        return signature, marked
+
+    made: Callable[..., Any] = numba_intrinsic(make)
+    return made
 
 
 def inlined(function: _Function) -> _Function:

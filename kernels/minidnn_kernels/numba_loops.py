@@ -55,7 +55,7 @@ def loop_ir(
     names = [f"%a{i}" for i in range(arguments)]
     typed = ", ".join(f"i64 {name}" for name in names)
     wrapper = f"""
-define void @{symbol}({typed}) {{
+define void @{symbol}({typed}) null_pointer_is_valid {{
   %result = alloca ptr
   %error = alloca ptr
   %status = call i32 @{native}(ptr %result, ptr %error, {typed})

@@ -10,7 +10,7 @@ from minidnn_kernels.elements import FIRST_FLOAT
 from minidnn_kernels.loop_words import copy_item, inlined, load, store
 from minidnn_kernels.order import CUMULATE_ARGUMENTS, ONE_HOT_ARGUMENTS, SORT_ARGUMENTS
 
-__all__ = ["cumulate_loop", "one_hot_loop", "sort_loop"]
+__all__ = ["cumulate_loop", "one_hot_loop", "sort_loop", "sorted_pairs"]
 
 _S, _C, _H = SORT_ARGUMENTS.offsets, CUMULATE_ARGUMENTS.offsets, ONE_HOT_ARGUMENTS.offsets
 _WORD = WORD_BYTES
@@ -18,7 +18,7 @@ _PAIR = 2 * WORD_BYTES
 
 
 def sort_loop(args: int, part: int, parts: int, memory: int) -> None:
-    """One part is an equal share of the rows: merges of ever longer runs of pairs of a key and a place."""
+    """One part is an equal share of the rows."""
     rows, count, kept = load(args + _S.rows), load(args + _S.count), load(args + _S.kept)
     item, code, descending = load(args + _S.item), load(args + _S.code), load(args + _S.descending)
     values, places = load(args + _S.values), load(args + _S.places)
@@ -31,19 +31,29 @@ def sort_loop(args: int, part: int, parts: int, memory: int) -> None:
             # The complement orders the other way round.
             store(here + i * _PAIR, ~key if descending != 0 else key)
             store(here + i * _PAIR + _WORD, i)
-        width = 1
-        while width < count:
-            for begin in range(0, count, 2 * width):
-                middle, end = min(begin + width, count), min(begin + 2 * width, count)
-                _merge(here, there, begin, middle, end)
-            here, there = there, here
-            width *= 2
+        here = sorted_pairs(here, there, count)
         for i in range(kept):
             place = load(here + i * _PAIR + _WORD)
             if values != 0:
                 copy_item(values + (row * kept + i) * item, source + place * item, item)
             if places != 0:
                 store_whole(places + (row * kept + i) * place_item, place_code, place)
+
+
+@inlined
+def sorted_pairs(here: int, there: int, count: int) -> int:
+    """Pairs of a key and a place by rising key, equals in their order; where they are: `here`, or `there`.
+
+    They are merged in ever longer runs, from one of both into the other.
+    """
+    width = 1
+    while width < count:
+        for begin in range(0, count, 2 * width):
+            middle, end = min(begin + width, count), min(begin + 2 * width, count)
+            _merge(here, there, begin, middle, end)
+        here, there = there, here
+        width *= 2
+    return here
 
 
 @inlined

@@ -398,7 +398,7 @@ class SignedBytes(Dot):
         return rows * vectors + vectors + 4 <= isa.registers
 
     def pack(self, weights: Array, lanes: int) -> Array:
-        return _bytes_of_panels(grouped(weights, self.group))
+        return bytes_of_panels(grouped(weights, self.group))
 
 
 @dataclass(frozen=True)

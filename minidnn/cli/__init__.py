@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from minidnn.cli import accuracy, bench, demo, embed, im2rec, info, profile, quantize, viz
+from minidnn.cli import accuracy, bench, demo, embed, im2rec, info, profile, quantize, read, viz
 from minidnn.engine import check_settings
 from minidnn.errors import MXNetError
 from minidnn.formats import version
@@ -17,6 +17,7 @@ __all__ = ["COMMANDS", "main", "make_parser"]
 COMMANDS = {
     "demo": demo,
     "embed": embed,
+    "read": read,
     "bench": bench,
     "accuracy": accuracy,
     "quantize": quantize,

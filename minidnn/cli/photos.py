@@ -13,7 +13,7 @@ from minidnn.errors import DataError
 from minidnn.image_headers import JPEG, PNG, has_module
 from minidnn.image_pixels import Pixels, decode
 
-__all__ = ["PHOTOS", "prepare", "read_photos"]
+__all__ = ["PHOTOS", "prepare", "read_photos", "read_rgb"]
 
 PHOTOS = ("chelsea.png", "coffee.png", "camera.png", "rocket.jpg", "astronaut.png")
 _CROP = 0.875  # of the shorter side, as the network was evaluated when it was trained
@@ -56,7 +56,7 @@ def prepare(
     Returns:
         ``(1, 3, size, size)``, float32.
     """
-    image = _read_rgb(path)
+    image = read_rgb(path)
     factor = size / _CROP / min(image.shape[:2])
     height, width = (round(side * factor) for side in image.shape[:2])
     left, top = (width - size) // 2, (height - size) // 2
@@ -65,7 +65,7 @@ def prepare(
     return np.ascontiguousarray(pixels.transpose(2, 0, 1)[None])
 
 
-def _read_rgb(path: Path | BinaryIO) -> Pixels:
+def read_rgb(path: Path | BinaryIO) -> Pixels:
     """The pixels ``(H, W, 3)``, by Pillow, which reads most formats, or by what decodes JPEG and PNG without it."""
     if has_module("PIL"):
         from PIL import Image

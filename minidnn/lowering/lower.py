@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from minidnn.errors import GraphError
 from minidnn.ir.graph import Entry, Graph, Node, make_node, make_variable
 from minidnn.lowering.anchor import Anchor
 from minidnn.lowering.attention import lower_attention
+from minidnn.lowering.boxes import lower_box_nms, lower_mark_overlaps, lower_non_max_suppression
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.constants import lower_full, lower_made
 from minidnn.lowering.constraints import lower_constraint, lower_depend, lower_expected
@@ -46,6 +48,12 @@ from minidnn.lowering.recurrent import lower_recurrent, lower_rnn
 from minidnn.lowering.reductions import lower_any_reduction
 from minidnn.lowering.resampling import lower_resample
 from minidnn.lowering.rows import lower_layer_norm, lower_softmax
+from minidnn.lowering.sampling import (
+    lower_deformable_sampling,
+    lower_grid_sample,
+    lower_max_roi_pool,
+    lower_roi_align,
+)
 from minidnn.lowering.steps import Measure
 from minidnn.lowering.values import Array, Value
 from minidnn.lowering.views import lower_concatenate, lower_stack, lower_view
@@ -62,6 +70,7 @@ __all__ = ["has_kernel", "lower", "why_on_host"]
 _ANCHORS: dict[str, Callable[[Builder, Anchor], Value | None]] = {
     "convolution": lower_convolution,
     "deconvolution": lower_deconvolution,
+    "deformable_sampling": lower_deformable_sampling,
     "fully_connected": lower_fully_connected,
     "fully_connected_int8_weight": lower_by_int8_weight,
     "batch_dot": lower_batch_dot,
@@ -117,6 +126,12 @@ _NETWORK_RULES: dict[str, Rule] = {
     "depend": lower_depend,
     **dict.fromkeys(("arange", "eye"), lower_made),
     "resample": lower_resample,
+    "non_max_suppression": lower_non_max_suppression,
+    "box_nms": lower_box_nms,
+    "mark_overlaps": lower_mark_overlaps,
+    "grid_sample": lower_grid_sample,
+    "roi_align": lower_roi_align,
+    "max_roi_pool": lower_max_roi_pool,
     **dict.fromkeys(("group_norm", "instance_norm"), lower_group_norm),
     "l2_normalization": lower_l2_normalization,
     "one_hot": lower_one_hot,
@@ -139,6 +154,16 @@ _NETWORK_RULES: dict[str, Rule] = {
         ("sum", "mean", "max", "prod", "min", "var", "std", "any", "all", "argmax", "argmin"), lower_any_reduction
     ),
 }
+
+
+# Those whose references compute float16 in float32: their kernels do the same.
+_HALF_IN_FLOAT32 = frozenset(
+    {
+        *("grid_sample", "roi_align", "max_roi_pool", "deformable_sampling"),
+        *("softmax", "log_softmax", "masked_softmax", "masked_log_softmax"),
+    }
+)
+_HALF, _FLOAT = np.dtype(np.float16), np.dtype(np.float32)
 
 
 def has_kernel(op_name: str, types: Sequence[TensorType], attrs: Attrs = _NONE) -> bool:
@@ -250,14 +275,11 @@ def _lower_node(builder: Builder, node: Node, inputs: Sequence[Value]) -> list[V
         return lower_host(builder, node, inputs, types, _NO_ELEMENTS)
     if inside is not None:
         return _lower_fused(builder, node, inputs, inside)
-    if node.op_name in _ANCHORS:
-        lower_anchor = _ANCHORS[node.op_name]
-        anchor = Anchor(node.name, node.attrs, inputs, types[0], types[0], usual=builder.usual_shape(node.name))
-        value = builder.attempt(lambda: lower_anchor(builder, anchor))
-        if value is not None:
-            return [value]
-    for rule in _rules(node.op_name):
-        values = builder.attempt(partial(rule, builder, node, inputs, types))
+    values = _lower_by_rules(builder, node, inputs, types)
+    if values is not None:
+        return values
+    if node.op_name in _HALF_IN_FLOAT32 and any(v.type.dtype == _HALF for v in inputs):
+        values = builder.attempt(partial(_lower_in_float32, builder, node, inputs, types))
         if values is not None:
             return values
     if can_be_epilogue(node):
@@ -268,6 +290,50 @@ def _lower_node(builder: Builder, node: Node, inputs: Sequence[Value]) -> list[V
     if node.op is not None and node.op.expansion is not None:
         return _lower_expanded(builder, node, inputs)
     return lower_host(builder, node, inputs, types, why_on_host(node.op_name, [v.type for v in inputs]))
+
+
+def _lower_by_rules(
+    builder: Builder, node: Node, inputs: Sequence[Value], types: Sequence[TensorType]
+) -> list[Value] | None:
+    """An operation by a rule for its operator; None where no rule can do it."""
+    if node.op_name in _ANCHORS:
+        lower_anchor = _ANCHORS[node.op_name]
+        anchor = Anchor(node.name, node.attrs, inputs, types[0], types[0], usual=builder.usual_shape(node.name))
+        value = builder.attempt(lambda: lower_anchor(builder, anchor))
+        if value is not None:
+            return [value]
+    for rule in _rules(node.op_name):
+        values = builder.attempt(partial(rule, builder, node, inputs, types))
+        if values is not None:
+            return values
+    return None
+
+
+def _lower_in_float32(
+    builder: Builder, node: Node, inputs: Sequence[Value], types: Sequence[TensorType]
+) -> list[Value] | None:
+    """An operation on float16 by its kernel for float32."""
+    if any(v.type.dtype == _HALF and v.array is not None for v in inputs[:1]):
+        return None
+    wide = [
+        _cast(builder, f"{node.name}_float32_{i}", v, _FLOAT) if v.type.dtype == _HALF else v
+        for i, v in enumerate(inputs)
+    ]
+    results = [TensorType(t.shape, _FLOAT) if t.dtype == _HALF else t for t in types]
+    made = _lower_by_rules(builder, node, wide, results)
+    if made is None:
+        return None
+    return [
+        _cast(builder, f"{node.name}_float16_{i}", v, t.dtype) if v.type.dtype != t.dtype else v
+        for i, (v, t) in enumerate(zip(made, types, strict=True))
+    ]
+
+
+def _cast(builder: Builder, name: str, value: Value, dtype: np.dtype[Any]) -> Value:
+    if value.array is not None:
+        return builder.parameter(value.array.astype(dtype))
+    (made,) = _lower_node(builder, make_node("cast", name, [make_variable("input")], {"dtype": dtype}), [value])
+    return made
 
 
 def _lower_expanded(builder: Builder, node: Node, inputs: Sequence[Value]) -> list[Value]:

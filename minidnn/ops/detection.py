@@ -31,6 +31,12 @@ def _want_regions(op: str, attrs: Attrs, data: TensorType, rois: TensorType, wid
     return TensorType((rois.shape[0], data.shape[1], *attrs.pooled), data.dtype)
 
 
+# Points in a direction of a bin.
+_MAX_COUNT = 1 << 12
+# Corners in whole pixels are clipped so that their differences are exact.
+_LARGEST_REGION = float(1 << 40)
+
+
 def _infer_roi_align(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
     op, (data, rois, samples) = "roi_align", types
     result = _want_regions(op, attrs, data, rois, 4)
@@ -48,13 +54,15 @@ def _roi_align(attrs: Attrs, x: Array, rois: Array, samples: Array) -> Array:
     for region, (roi, sample) in enumerate(zip(rois, samples, strict=True)):
         left, top, right, bottom = roi.astype(np.float64) * attrs.scale - shift
         height, width = bottom - top, right - left
+        if not np.isfinite([left + width, top + height]).all():
+            raise OpError(f"roi_align: region {region} is too large: {roi}")
         if not attrs.aligned:
             height, width = max(height, 1.0), max(width, 1.0)
         points = []
         for start, extent, bins in ((top, height, attrs.pooled[0]), (left, width, attrs.pooled[1])):
             size = extent / bins
             count = attrs.samples or max(int(np.ceil(size)), 1)
-            if not np.isfinite(start + extent) or count > 1 << 12:
+            if count > _MAX_COUNT:
                 raise OpError(f"roi_align: region {region} is too large: {roi}")
             points.append(start + (np.arange(bins)[:, None] + (np.arange(count) + 0.5) / count) * size)
         result[region] = _pooled_region(x[sample], points[0], points[1], attrs.mode)
@@ -112,13 +120,14 @@ def _max_roi_pool(attrs: Attrs, x: Array, rois: Array) -> Array:
     """Maxima of whole pixels in each bin; a bin without any gives 0 (Girshick, Fast R-CNN, 2015)."""
     result = np.zeros((len(rois), x.shape[1], *attrs.pooled), x.dtype)
     for region, roi in enumerate(rois):
+        if not -1 < roi[0] < len(x):
+            raise OpError(f"max_roi_pool: region {region} is of sample {roi[0]:g}, data has {len(x)}")
         sample = int(roi[0])
-        if not 0 <= sample < len(x):
-            raise OpError(f"max_roi_pool: region {region} is of sample {sample}, data has {len(x)}")
         corners = roi[1:].astype(np.float64) * attrs.scale
         if not np.isfinite(corners).all():
             raise OpError(f"max_roi_pool: region {region} has no finite corners: {roi}")
-        left, top, right, bottom = np.floor(corners + 0.5).astype(np.int64)
+        whole = np.clip(np.floor(corners + 0.5), -_LARGEST_REGION, _LARGEST_REGION)
+        left, top, right, bottom = whole.astype(np.int64)
         spans = []
         for start, end, bins, n in (
             (top, bottom, attrs.pooled[0], x.shape[2]),
@@ -157,11 +166,12 @@ def _infer_suppression(attrs: Attrs, types: Sequence[TensorType]) -> list[Tensor
     want_float(op, "boxes", boxes)
     want_float(op, "scores", scores)
     want_shape(op, "boxes", boxes, (scores.shape[0], scores.shape[2], 4), "four numbers for each score")
-    return [TensorType((attrs.size, 3), INT64)]
+    samples, kinds, count = scores.shape
+    return [TensorType((samples * kinds * min(attrs.max_boxes, count), 3), INT64), TensorType((1,), INT64)]
 
 
-def _suppress(attrs: Attrs, boxes: Array, scores: Array) -> Array:
-    """Sample, class and box of what is left, by sample, class and falling score."""
+def _suppress(attrs: Attrs, boxes: Array, scores: Array) -> tuple[Array, Array]:
+    """Sample, class and box of what is left, by sample, class and falling score, zeros behind; and how many rows."""
     found = []
     for sample, own in enumerate(boxes):
         corners = _corners(own.astype(np.float64), attrs.center_point)
@@ -176,7 +186,9 @@ def _suppress(attrs: Attrs, boxes: Array, scores: Array) -> Array:
                 found.append((sample, kind, best))
                 left -= 1
                 order = order[_overlap(corners, areas, best, order) <= attrs.iou_threshold]
-    return np.array(found, np.int64).reshape(-1, 3)
+    rows = np.zeros((scores.shape[0] * scores.shape[1] * min(attrs.max_boxes, scores.shape[2]), 3), np.int64)
+    rows[: len(found)] = np.array(found, np.int64).reshape(-1, 3)
+    return rows, np.array([len(found)])
 
 
 def _corners(boxes: Array, center_point: bool) -> Array:
@@ -207,9 +219,8 @@ register(
             Attr("iou_threshold", "float", 0.0),
             Attr("score_threshold", "float", None),
             Attr("center_point", "bool", False),
-            Attr("size", "int", None, low=0),
         ),
-        is_dynamic=True,
+        outputs=2,
         nonnegative=ALWAYS,
     )
 )

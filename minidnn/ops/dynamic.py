@@ -1,5 +1,5 @@
-"""Operators whose result has a size that depends on values: argwhere, unique, setxor1d, bincount; and depend,
-expect_values.
+"""Operators whose result has a size that depends on values: argwhere, unique, setxor1d, bincount,
+first_rows; and depend, expect_values.
 
 Their attribute ``size`` fixes it; see `Op.is_dynamic`.
 """
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from minidnn.errors import OpError, ShapeError, SizeError
-from minidnn.ops.checks import normalize_axis, want_integer, want_rank, want_shape
+from minidnn.ops.checks import normalize_axis, want_integer, want_min_rank, want_rank, want_shape
 from minidnn.ops.elementwise import BOOL, INT64, promote, want_supported
 from minidnn.ops.numpy_dtypes import defaulted
 from minidnn.ops.registry import Attr, Attrs, Op, TensorType, register
@@ -117,6 +117,33 @@ register(
         lambda attrs: ("data", "weights") if attrs.has_weights else ("data",),
         attrs=(Attr("minlength", "int", 0, low=0), Attr("has_weights", "bool", False), _SIZE),
         is_dynamic=True,
+    )
+)
+
+
+def _infer_first_rows(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
+    op, (data, count) = "first_rows", types
+    want_min_rank(op, "data", data, 1)
+    want_integer(op, "count", count)
+    want_shape(op, "count", count, (1,))
+    return [TensorType((attrs.size, *data.shape[1:]), data.dtype)]
+
+
+def _first_rows(attrs: Attrs, x: Array, count: Array) -> Array:
+    if not 0 <= count[0] <= len(x):
+        raise OpError(f"first_rows: count must lie in [0, {len(x)}], got {count[0]}")
+    return x[: int(count[0])]
+
+
+register(
+    Op(
+        "first_rows",
+        _infer_first_rows,
+        _first_rows,
+        ("data", "count"),
+        attrs=(_SIZE,),
+        is_dynamic=True,
+        nonnegative=IF_FIRST,
     )
 )
 

@@ -10,6 +10,7 @@ import numpy as np
 from minidnn.errors import OpError
 from minidnn.ops.boxes import greedy, pair_overlap
 from minidnn.ops.checks import want_float, want_rank, want_shape
+from minidnn.ops.composed import Operand, register_composed
 from minidnn.ops.registry import Attr, Attrs, Op, TensorType, register
 
 __all__: list[str] = []
@@ -215,58 +216,82 @@ def _infer_detection(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorTy
     return [TensorType((scores.shape[0], count, 6), scores.dtype)]
 
 
-def _detect(attrs: Attrs, scores: Array, moves: Array, anchor: Array) -> Array:
-    """Class, score and corners of each anchor that is no background, the best first; class -1 where another is better.
+def _mark_overlaps(attrs: Attrs, data: Array) -> Array:
+    """Rows by falling score, as far as that is large enough; class -1 where a box overlaps a better one too much.
 
     Rows behind the last one are -1 altogether.
     """
-    batch, _, count = scores.shape
-    result = np.full((batch, count, 6), -1, scores.dtype)
-    kinds = np.delete(np.arange(scores.shape[1]), attrs.background_id) if attrs.background_id >= 0 else None
-    classes = scores if kinds is None else scores[:, kinds]
-    for sample, own in enumerate(classes):
-        kind, score = own.argmax(0), own.max(0)
-        order = np.argsort(-score, kind="stable")
-        order = order[score[order] >= attrs.threshold]
-        boxes = _decoded(attrs, anchor[0, order], moves[sample].reshape(count, 4)[order])
-        kept = np.ones(len(order), np.bool_)
-        top = len(order)
+    result = np.full(data.shape, -1, data.dtype)
+    for own, rows in zip(data, result, strict=True):
+        order = np.argsort(-own[:, 1], kind="stable")
+        order = order[own[order, 1] >= attrs.threshold]
+        found = own[order]
         if 0 < attrs.nms_threshold <= 1:
-            top = min(attrs.nms_topk, top) if attrs.nms_topk > 0 else top
-            of_kind = None if attrs.force_suppress else kind[order[:top]]
-            kept[:top] = greedy(boxes[:top], of_kind, attrs.nms_threshold, closed=True)
-            kept[top:] = False
-        rows = result[sample, : len(order)]
-        rows[:, 0], rows[:, 1], rows[:, 2:] = np.where(kept, kind[order], -1), score[order], boxes
+            top = min(attrs.nms_topk, len(order)) if attrs.nms_topk > 0 else len(order)
+            wide = found[:top].astype(np.promote_types(data.dtype, np.float32), copy=False)
+            kept = np.zeros(len(order), np.bool_)
+            kept[:top] = greedy(wide[:, 2:], None if attrs.force_suppress else wide[:, 0], attrs.nms_threshold, True)
+            found[~kept, 0] = -1
+        rows[: len(order)] = found
     return result
 
 
-def _decoded(attrs: Attrs, anchors: Array, moves: Array) -> Array:
-    wide = np.promote_types(anchors.dtype, np.float32)
-    anchors, moves = anchors.astype(wide), moves.astype(wide) * np.array(attrs.variances, wide)
-    size = anchors[:, 2:] - anchors[:, :2]
-    middle = moves[:, :2] * size + (anchors[:, :2] + anchors[:, 2:]) / 2
-    half = np.exp(moves[:, 2:]) * size / 2
-    boxes = np.concatenate([middle - half, middle + half], 1)
-    return np.asarray(np.clip(boxes, 0, 1) if attrs.clip else boxes)
+def _infer_mark_overlaps(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
+    op, data = "mark_overlaps", types[0]
+    want_float(op, "data", data)
+    want_rank(op, "data", data, 3, "(N, boxes, class and score and corners)")
+    want_shape(op, "data", data, (*data.shape[:2], 6), "class, score and four corners in a row")
+    return [data]
 
 
-register(
-    Op(
-        "multibox_detection",
-        _infer_detection,
-        _detect,
-        ("cls_prob", "loc_pred", "anchor"),
-        attrs=(
-            Attr("clip", "bool", True),
-            Attr("threshold", "float", 0.01),
-            Attr("background_id", "int", 0, low=-1),
-            Attr("nms_threshold", "float", 0.5),
-            Attr("force_suppress", "bool", False),
-            _VARIANCES,
-            Attr("nms_topk", "int", -1),
-        ),
-        check=_check_variances("multibox_detection"),
-        mxnet=("_npx_multibox_detection", "_contrib_MultiBoxDetection"),
-    )
+_MARKS = (
+    Attr("threshold", "float", 0.01),
+    Attr("nms_threshold", "float", 0.5),
+    Attr("force_suppress", "bool", False),
+    Attr("nms_topk", "int", -1),
+)
+
+register(Op("mark_overlaps", _infer_mark_overlaps, _mark_overlaps, ("data",), attrs=_MARKS))
+
+
+def _detection(attrs: Attrs, scores: Operand, moves: Operand, anchor: Operand) -> Operand:
+    """Class, score and corners of each anchor that is no background, as ``mark_overlaps`` gives them."""
+    _infer_detection(attrs, [scores.type, moves.type, anchor.type])
+    batch, kinds, count = scores.shape
+    if attrs.background_id >= 0:
+        rest = [
+            scores.cut(1, begin, end)
+            for begin, end in ((0, attrs.background_id), (attrs.background_id + 1, kinds))
+            if begin < min(end, kinds)
+        ]
+        scores = rest[0] if len(rest) == 1 else rest[0].join(rest[1], axis=1)
+    kind = scores.apply("argmax", axis=1).cast(scores.type.dtype).reshape(batch, count, 1)
+    score = scores.apply("max", axis=(1,)).reshape(batch, count, 1)
+    dtype = np.promote_types(anchor.type.dtype, np.float32)
+    sides = [anchor.cast(dtype).cut(2, i, i + 1) for i in range(4)]
+    given = [
+        moves.cast(dtype).reshape(batch, count, 4).cut(2, i, i + 1) * float(dtype.type(v))
+        for i, v in enumerate(attrs.variances)
+    ]
+    low, high = [], []
+    for d in range(2):
+        size = sides[d + 2] - sides[d]
+        middle = given[d] * size + (sides[d] + sides[d + 2]) / 2
+        half = given[d + 2].apply("exp") * size / 2
+        low.append(middle - half)
+        high.append(middle + half)
+    corners = low[0].join(low[1], *high, axis=2)
+    if attrs.clip:
+        corners = corners.apply("clip", a_min=0, a_max=1)
+    rows = kind.join(score, corners.cast(scores.type.dtype), axis=2)
+    return rows.apply("mark_overlaps", **{a.name: attrs[a.name] for a in _MARKS})
+
+
+register_composed(
+    "multibox_detection",
+    _detection,
+    ("cls_prob", "loc_pred", "anchor"),
+    (Attr("clip", "bool", True), Attr("background_id", "int", 0, low=-1), _VARIANCES, *_MARKS),
+    check=_check_variances("multibox_detection"),
+    mxnet=("_npx_multibox_detection", "_contrib_MultiBoxDetection"),
 )

@@ -16,6 +16,7 @@ from minidnn.errors import OpError, ShapeError
 from minidnn.ops.checks import normalize_axis, want_dtype, want_filled, want_float, want_rank, want_shape
 from minidnn.ops.elementwise import want_supported
 from minidnn.ops.registry import Attr, Attrs, Op, TensorType, register
+from minidnn.ops.traits import AnchorTraits
 
 __all__ = ["COORDINATES", "ROUNDINGS", "only_moves", "resample_indices", "resample_taps"]
 
@@ -235,10 +236,19 @@ def _within(attrs: Attrs, at: Array, n: int) -> Array:
     return _reflected(at, *_bounds(attrs, n)) if attrs.padding == "reflection" else at
 
 
+# Far outside of any picture, and far from the ends of int64.
+_FAR = float(1 << 62)
+
+
+def _whole(x: Array) -> Array:
+    """Whole numbers as int64; those that are too large, and NaN, lie far outside on either side."""
+    return np.asarray(np.where(np.isnan(x), -_FAR, np.clip(x, -_FAR, _FAR)), np.int64)
+
+
 def _padded_place(attrs: Attrs, place: Array, n: int) -> tuple[Array, Array]:
     """The index that is read for a place, and whether it counts."""
     if attrs.padding == "reflection":
-        place = np.rint(_reflected(place.astype(np.float64), *_bounds(attrs, n))).astype(np.int64)
+        place = _whole(np.rint(_reflected(place.astype(np.float64), *_bounds(attrs, n))))
     inside = (place >= 0) & (place < n)
     return np.clip(place, 0, n - 1), inside if attrs.padding == "zeros" else np.ones_like(inside)
 
@@ -246,12 +256,12 @@ def _padded_place(attrs: Attrs, place: Array, n: int) -> tuple[Array, Array]:
 def _taps(at: Array, mode: str) -> list[tuple[Array, Array]]:
     """Places along one axis and their weights."""
     if mode == "nearest":
-        return [(np.rint(at).astype(np.int64), np.ones_like(at))]
+        return [(_whole(np.rint(at)), np.ones_like(at))]
     base = np.floor(at)
-    ratio = at - base
+    ratio, first = at - base, _whole(base)
     if mode == "linear":
-        return [(base.astype(np.int64), 1 - ratio), (base.astype(np.int64) + 1, ratio)]
-    return [(base.astype(np.int64) + i, _cubic(np.abs(ratio - i), -0.75)) for i in (-1, 0, 1, 2)]
+        return [(first, 1 - ratio), (first + 1, ratio)]
+    return [(first + i, _cubic(np.abs(ratio - i), -0.75)) for i in (-1, 0, 1, 2)]
 
 
 def _interpolated(
@@ -368,6 +378,9 @@ register(
             Attr("offset_group", "int", 1, low=1),
             Attr("has_mask", "bool", False),
         ),
+        kind="anchor",
+        parameters=frozenset({"weight"}),
+        anchor=AnchorTraits("deform", channel_axis=1, output_rank=lambda attrs: 4),
     )
 )
 

@@ -39,6 +39,7 @@ def every_kind(isa: Isa) -> list[KernelSpec]:
         FoldSpec("argmax", "int8", "whole", across=False),
         ResultSpec("float32", "real", divides=True, root=True),
         BlendSpec(),
+        BlendSpec("float64"),
         InputTransform(),
         OutputTransform(epilogue=epilogue),
     ]

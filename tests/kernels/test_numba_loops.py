@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 from minidnn_kernels.codegen import emit_asm, emit_object
+from minidnn_kernels.element_words import load_float, store_double
+from minidnn_kernels.elements import element_code
 from minidnn_kernels.isa import best_isa, get_isa
 from minidnn_kernels.loader import Loader
-from minidnn_kernels.loop_words import copy_bytes, copy_item, load, load_i32, pause, scratch, store
+from minidnn_kernels.loop_words import copy_bytes, copy_item, inlined, load, load_i32, pause, scratch, store
 from minidnn_kernels.numba_loops import loop_ir
 
 
@@ -32,6 +34,18 @@ def _bytes_loop(args: int, part: int, parts: int, memory: int) -> None:
     store(target, load_i32(source))
     copy_bytes(target + 8, source, size)
     copy_item(target + 16, source, size)
+
+
+@inlined
+def _element(args: int, row: int, number: int) -> float:
+    """Of rows with a pitch."""
+    return load_float(load(args) + row * load(args + 8) + number * load(args + 16), load(args + 24))
+
+
+def _first_loop(args: int, part: int, parts: int, memory: int) -> None:
+    """[numbers, pitch, item, code, target]: the first element of each of two rows."""
+    for row in range(2):
+        store_double(load(args + 32) + row * 8, _element(args, row, 0))
 
 
 def _allocating(args: int, part: int, parts: int, memory: int) -> None:
@@ -68,6 +82,16 @@ def test_a_loop_computes_on_raw_memory() -> None:
     for part in range(3):
         loop(row.ctypes.data, part, 3, 0)
     assert target[0] == 45
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_an_offset_of_zero_is_no_null_pointer(dtype: str) -> None:
+    loop = _compile(_first_loop, "first_loop")
+    numbers, target = np.arange(1, 9).reshape(2, 4).astype(dtype), np.zeros(2)
+    code = element_code(numbers.dtype)
+    row = np.array([numbers.ctypes.data, *numbers.strides, code, target.ctypes.data], np.int64)
+    loop(row.ctypes.data, 0, 1, 0)
+    assert target.tolist() == [1, 5]
 
 
 @pytest.mark.parametrize("size", [1, 2, 4, 8])

@@ -96,3 +96,29 @@ def assert_close(actual: Array, expected: Array, tolerance: float) -> None:
 def steps(program: Program) -> list[str]:
     """What each step is: its loop, or ``host``."""
     return [s.loop.name if isinstance(s, NativeStep) else "host" for s in program.steps]
+
+
+def compared(
+    op: str,
+    feed: Mapping[str, Array],
+    parameters: Sequence[str] = (),
+    layouts: Mapping[str, str] | None = None,
+    tolerance: float = 1e-4,
+    **attrs: Any,
+) -> list[Array]:
+    """What kernels give for one operator, of which NumPy runs no step, after a comparison with its reference."""
+    made = make_node(op, op, [make_variable(name) for name in feed], attrs)
+    graph = Graph([made[i] for i in range(made.num_outputs)])
+    program = compiled(graph, feed, parameters, layouts)
+    assert "host" not in steps(program), str(program)
+    arrays = [
+        channels_last(a) if (layouts or {}).get(name) == CHANNELS_LAST else np.ascontiguousarray(a)
+        for name, a in feed.items()
+        if name not in parameters
+    ]
+    assert made.op is not None
+    actual, expected = run(program, arrays), made.op.compute(made.attrs, *feed.values())
+    for got, wanted in zip(actual, expected, strict=True):
+        assert got.dtype == wanted.dtype
+        np.testing.assert_allclose(got.astype(np.float64), wanted.astype(np.float64), tolerance, tolerance)
+    return actual

@@ -202,18 +202,26 @@ def intersection_over_union(a: Array, b: Array) -> float:
     return float(common / (sum(areas) - common))
 
 
+def kept_boxes(boxes: Array, scores: Array, **attrs: Any) -> list[list[int]]:
+    """The rows that there are; what lies behind them is zero."""
+    op = get_op("non_max_suppression")
+    rows, count = op.compute(op.make_attrs(attrs), boxes, scores)
+    assert not rows[count[0] :].any()
+    return rows[: count[0]].tolist()
+
+
 def test_boxes_that_overlap_others_are_left_out() -> None:
     corner = RNG.uniform(0, 5, (2, 20, 2))
     boxes = np.concatenate([corner, corner + RNG.uniform(1, 4, (2, 20, 2))], -1)
     scores = RNG.uniform(size=(2, 3, 20))
     attrs: dict[str, Any] = {"max_boxes": 6, "iou_threshold": 0.3, "score_threshold": 0.2}
     wanted = suppressed(boxes, scores, 6, 0.3, 0.2)
-    assert reference("non_max_suppression", boxes, scores, **attrs).tolist() == wanted
+    assert kept_boxes(boxes, scores, **attrs) == wanted
     flipped = boxes[..., [2, 3, 0, 1]]
-    assert reference("non_max_suppression", flipped, scores, **attrs).tolist() == wanted
+    assert kept_boxes(flipped, scores, **attrs) == wanted
     middle, size = (boxes[..., :2] + boxes[..., 2:]) / 2, boxes[..., 2:] - boxes[..., :2]
     centered = np.concatenate([middle, size], -1)
-    assert reference("non_max_suppression", centered, scores, center_point=True, **attrs).tolist() == wanted
+    assert kept_boxes(centered, scores, center_point=True, **attrs) == wanted
     assert reference("non_max_suppression", boxes, scores, max_boxes=0).shape == (0, 3)
 
 

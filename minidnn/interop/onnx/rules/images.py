@@ -177,7 +177,7 @@ def _non_max_suppression(call: Call) -> Value:
     most = 0 if call.get(2) is None else int(call.number(2, "max_output_boxes_per_class"))
     overlap = 0.0 if call.get(3) is None else float(call.number(3, "iou_threshold"))
     least = None if call.get(4) is None else float(call.number(4, "score_threshold"))
-    return call.emit(
+    rows, count = call.emit_all(
         "non_max_suppression",
         call[0],
         call[1],
@@ -186,3 +186,4 @@ def _non_max_suppression(call: Call) -> Value:
         score_threshold=least,
         center_point=call.flag("center_point_box"),
     )
+    return call.emit("first_rows", rows, count)
