@@ -154,7 +154,8 @@ class _Tuner:
         folded = self._folded
         names = {node.name for node in self._excluded} | set(floats)
         kept = {node for node in folded.symbol.operations() if node.name in names}
-        inserted = insert_marked(folded, make_marks(folded, self._options.quantize_mode, kept, True), self._options)
+        marks = make_marks(folded, self._options.quantize_mode, kept, calibrated=True, by_rows=True)
+        inserted = insert_marked(folded, marks, self._options)
         unknown = [layer for layer in needed_ranges(folded, inserted) if layer not in self._ranges]
         collector = MSECollector(self._options.quantized_dtype)
         if unknown:

@@ -112,7 +112,7 @@ class _Layer:
         dequantize = next(n for n in inner if n.inputs and n.inputs[0] == product[0])
         self._inside = inner
         self._data = self._outer(product.inputs[0])
-        self._scale = float(np.asarray(integers.of(self._outer(dequantize.inputs[1]), 0)).reshape(-1)[0])
+        self._scale = self._outer(dequantize.inputs[1])
 
     def _outer(self, entry: Entry) -> Entry:
         node = self._node
@@ -134,7 +134,7 @@ class _Layer:
         some = _spread(x.shape[1])
         before = lack[:, some]
         after = before + x[:, some] @ np.swapaxes(change, 1, 2)
-        _store(product, tuned, q.reshape(weight.shape), steps.reshape(-1), corrected, self._scale)
+        _store(product, tuned, q.reshape(weight.shape), steps.reshape(-1), corrected, self._integers.of(self._scale, 0))
         decibels = (_decibel(signal, _mean_square(noise)) for noise in (before, after))
         return LayerTuning(self._own.name, how, x.shape[1], *decibels)
 
@@ -149,8 +149,12 @@ class _Layer:
         rows, lacks, variance = [], [], 0.0
         for batch, (quantized, exact) in enumerate(zip(integers, real, strict=True)):
             places = self._reader.places(exact.shape, share, random)
-            x = self._reader.read(quantized, places).astype(np.float32)
-            x *= np.float32(self._scale)
+            scale = self._integers.of(self._scale, batch)
+            if scale.size > 1:  # one for each row of a dense layer
+                x = self._reader.read(quantized * scale, places)
+            else:
+                x = self._reader.read(quantized, places).astype(np.float32)
+                x *= scale.reshape(())
             lack = self._reader.read(exact, places)
             output = lack[:, _spread(lack.shape[1], len(integers))] @ columns
             variance += float(output.var(axis=1, dtype=np.float64).mean()) / len(integers)
@@ -249,12 +253,12 @@ def _spread(rows: int, batches: int = 1) -> slice:
 
 
 def _store(
-    product: ProductParameters, tuned: dict[str, Array], q: Array, steps: Array, bias: Array, data_scale: float
+    product: ProductParameters, tuned: dict[str, Array], q: Array, steps: Array, bias: Array, data_scale: Array
 ) -> None:
     assert product.bias is not None
     known = tuned[product.bias]
     if known.dtype == np.int32:
-        integers, q, steps = quantize_bias(bias, q, steps, data_scale)
+        integers, q, steps = quantize_bias(bias, q, steps, float(data_scale.reshape(-1)[0]))
         tuned[product.bias] = integers.reshape(known.shape)
     else:
         tuned[product.bias] = bias.astype(np.float32).reshape(known.shape)
