@@ -85,10 +85,14 @@ class _Inserter:
     # ---- values ------------------------------------------------------------------------------------
 
     def _give_float(self, entry: Entry, new: Entry) -> None:
-        """`new` is the float32 value of `entry`; where there is to be an int8 one, everyone reads that."""
+        """`new` is the float32 value of `entry`; where there is to be an int8 one, everyone reads that.
+
+        Where ranges are found at run time in spite of calibration the float32 value exists anyway: only products read
+        int8.
+        """
         if entry in self._marks.int8:
             self._int8[entry] = self._quantizing("quantize", entry, [new], {})
-        else:
+        if entry not in self._marks.int8 or self._is_by_rows(entry):
             self._floats[entry] = new
 
     def _float(self, entry: Entry) -> Entry:
@@ -117,9 +121,14 @@ class _Inserter:
         name = self._name(f"{_stem(entry)}_{op}")
         axes = self._marks.batch_axes.get(entry, 0 if self._marks.calibrated else SAMPLES)
         node = make_node(op, name, inputs, {**attrs, "out_type": "uint8" if is_uint8 else "int8", "batch_axes": axes})
-        layers = tuple(layer_output(e) for e in group)
-        self._ranges[name] = PlannedRange(layers, by_calibration and not is_uint8)
+        if not self._is_by_rows(entry):
+            layers = tuple(layer_output(e) for e in group)
+            self._ranges[name] = PlannedRange(layers, by_calibration and not is_uint8)
         return node[0], node[1]
+
+    def _is_by_rows(self, entry: Entry) -> bool:
+        """Whether the range is found at run time although calibration gives ranges."""
+        return self._marks.calibrated and entry in self._marks.batch_axes
 
     def _name(self, name: str) -> str:
         while name in self._names:
@@ -176,7 +185,8 @@ class _Inserter:
         scaling: Mapping[str, Any] = {"axis": traits.channel_axis, "per_channel": True}
         if not self._marks.calibrated:
             scales, scaling = self._sample_scales(anchor, scales, scaling)
-        if bias is None and not tail and self._marks.calibrated:
+        by_rows = any(self._is_by_rows(e) for e in product_operands(node))
+        if bias is None and not tail and self._marks.calibrated and not by_rows:
             name = self._insert_bare(node, product, scales, scaling)
         else:
             region = [product, make_node("dequantize", f"{anchor.name}_dequantize", [product[0], *scales], scaling)]
@@ -212,7 +222,8 @@ class _Inserter:
 
     def _operand(self, entry: Entry) -> Entry:
         """What the epilogue reads beside the product: int8 wherever that exists, to move fewer bytes."""
-        return self._from_int8(entry) if entry in self._marks.int8 else self._float(entry)
+        has_int8 = entry in self._marks.int8 and not self._is_by_rows(entry)
+        return self._from_int8(entry) if has_int8 else self._float(entry)
 
     def _insert_bare(self, node: Node, product: Node, scales: Sequence[Entry], scaling: Mapping[str, Any]) -> str:
         """A product without an epilogue: int32, made int8 or float32 by the node behind it."""

@@ -25,7 +25,7 @@ from minidnn.ir.roles import input_roles
 from minidnn.ops.quantization import largest_depth
 from minidnn.passes.naming import find_anchor
 from minidnn.passes.quantize_weights import MAX_DEPTH
-from minidnn.passes.quantized_graph import SAMPLES, find_batch_axes, operand_axes
+from minidnn.passes.quantized_graph import ROWS, SAMPLES, find_batch_axes, operand_axes
 from minidnn.passes.regions import GraphView, data_inputs
 
 __all__ = ["Marks", "mark", "product_operands"]
@@ -46,7 +46,7 @@ class Marks:
         group: for each quantized value the values that have one scale with it, itself included.
         signed: quantized values that have to be int8, not uint8.
         calibrated: whether calibration gives ranges; else they are found at run time.
-        batch_axes: for each quantized value the attribute of its quantization where ranges are found at run time.
+        batch_axes: for each quantized value whose range is found at run time the attribute of its quantization.
     """
 
     products: frozenset[Node]
@@ -60,7 +60,14 @@ class Marks:
     batch_axes: dict[Entry, int] = field(default_factory=dict)
 
 
-def mark(graph: Graph, known: Collection[str], mode: str, excluded: Collection[Node] = (), joins: bool = True) -> Marks:
+def mark(
+    graph: Graph,
+    known: Collection[str],
+    mode: str,
+    excluded: Collection[Node] = (),
+    joins: bool = True,
+    by_rows: bool = False,
+) -> Marks:
     """What is to be quantized.
 
     Args:
@@ -70,6 +77,8 @@ def mark(graph: Graph, known: Collection[str], mode: str, excluded: Collection[N
         excluded: operations that stay as they are.
         joins: whether joins carry int8; they need ranges from calibration. Without it ranges are found at run time,
             for each sample, and only what leaves samples by themselves carries int8.
+        by_rows: whether ranges are found at run time nevertheless, for each row, of what dense layers alone read in
+            int8, and which has rows.
     """
     view = GraphView(graph)
     products = frozenset(n for n in view.operations if n not in excluded and _is_product(view, n, known))
@@ -94,6 +103,11 @@ def mark(graph: Graph, known: Collection[str], mode: str, excluded: Collection[N
     used_tables = {n for n in used_tables if len(group[n[0]]) == 1}
     signed = {o for n in products for e in _right_operand(n) for o in origins[e]}
     signed |= {member for e in signed for member in group[e]}
+    batch_axes: dict[Entry, int] = {}
+    if by_rows or not joins:
+        batch_axes = find_batch_axes(_readers(products, transparent), origins)
+    if joins:
+        batch_axes = {e: axes for e, axes in batch_axes.items() if axes == ROWS and _has_rows(view, e, used_tables)}
     return Marks(
         products,
         frozenset(used_tables),
@@ -103,8 +117,12 @@ def mark(graph: Graph, known: Collection[str], mode: str, excluded: Collection[N
         group,
         frozenset(signed),
         joins,
-        {} if joins else find_batch_axes(_readers(products, transparent), origins),
+        batch_axes,
     )
+
+
+def _has_rows(view: GraphView, entry: Entry, tables: Collection[Node]) -> bool:
+    return entry in view.types and view.types[entry].ndim > 2 and entry.node not in tables
 
 
 def _readers(products: Collection[Node], transparent: Collection[Node]) -> Iterator[tuple[Entry, int]]:

@@ -17,6 +17,7 @@ from minidnn.ir.graph import Entry, Graph, Node
 
 __all__ = [
     "QUANTIZING",
+    "ROWS",
     "SAMPLES",
     "PlannedRange",
     "ProductParameters",
@@ -94,15 +95,15 @@ def _is_integer_product(node: Node) -> bool:
 
 
 # Values of the attribute ``batch_axes``: the first axis; all but the last; all but the last two.
-SAMPLES, _ROWS, _MATRICES = 1, -1, -2
+SAMPLES, ROWS, _MATRICES = 1, -1, -2
 
 
 def operand_axes(anchor: Node) -> tuple[int, ...]:
     """The finest ``batch_axes`` of each operand of a product: what is summed up has one scale."""
     if anchor.op_name == "batch_dot":
-        return (_MATRICES if anchor.attrs.transpose_a else _ROWS), _MATRICES
+        return (_MATRICES if anchor.attrs.transpose_a else ROWS), _MATRICES
     if anchor.op_name == "fully_connected" and not anchor.attrs.flatten:
-        return (_ROWS,)
+        return (ROWS,)
     return (SAMPLES,)
 
 

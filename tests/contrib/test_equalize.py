@@ -11,13 +11,14 @@ from quantization_helpers import Residual, draw, fill
 
 import minidnn as mx
 from minidnn import gluon
-from minidnn.contrib.quantization.collector import collect_ranges
+from minidnn.contrib.quantization.collector import CheckedCollector, collect_ranges
 from minidnn.contrib.quantization.data import CalibrationData
 from minidnn.contrib.quantization.network import FusedNetwork, fuse_block, make_block
-from minidnn.contrib.quantization.tuning.equalize import ChannelCollector, equalize, find_chains
+from minidnn.contrib.quantization.tuning.equalize import Equalizer, find_chains
 from minidnn.gluon import nn
 from minidnn.passes.fold_parameters import fold_parameters
 from minidnn.passes.quantize_mark import mark
+from minidnn.passes.quantized_graph import layer_output
 from minidnn.symbol.symbol import Symbol
 
 Array = np.ndarray[Any, Any]
@@ -136,12 +137,29 @@ def folded(net: Any, x: Any) -> tuple[FusedNetwork, dict[str, tuple[str, str]]]:
 
 def equalized(network: FusedNetwork, names: dict[str, tuple[str, str]], x: Any) -> tuple[dict[str, Array], list[str]]:
     """New parameters, and the names of the layers that changed."""
-    chains = list(find_chains(network.symbol, network.parameters, names))
-    collector = ChannelCollector(chains)
-    if chains:
-        collect_ranges(network, list(collector.axes), [CalibrationData([x], ["data"]).first], collector)
-    values, changed = equalize(network.parameters, chains, collector)
-    return values, [chain.entry.node.name for chain in changed]
+    equalizer = Equalizer(network.parameters, list(find_chains(network.symbol, network.parameters, names)))
+    layers = [layer_output(n[i]) for n in network.symbol.operations() for i in range(n.num_outputs)]
+    batch = [CalibrationData([x], ["data"]).first]
+    predicted, collected = Seen(equalizer), Seen(None)
+    collect_ranges(network, layers, batch, predicted)
+    new = FusedNetwork(network.symbol, network.inputs, equalizer.parameters, network.structure)
+    collect_ranges(new, layers, batch, collected)
+    for name, array in collected.arrays.items():
+        assert np.abs(predicted.arrays[name] - array).max() <= 1e-4 * np.abs(array).max(), name
+    return equalizer.parameters, [chain.entry.node.name for chain in equalizer.changed]
+
+
+class Seen(CheckedCollector):
+    """What layers give, as an equalizer says it will be."""
+
+    def __init__(self, equalizer: Equalizer | None) -> None:
+        super().__init__()
+        self.equalizer = equalizer
+        self.arrays: dict[str, Array] = {}
+
+    def add(self, name: str, array: Array, low: float, high: float) -> None:
+        (found,) = [array] if self.equalizer is None else self.equalizer.scaled(name, [array])
+        self.arrays[name] = found.copy()
 
 
 def uneven(net: Any, shape: tuple[int, ...]) -> Any:

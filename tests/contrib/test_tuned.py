@@ -92,6 +92,55 @@ def test_the_network_has_the_operations_of_a_naive_one(tmp_path: Any) -> None:
     assert again(mx.np.array(x)).asnumpy().tobytes() == wanted.tobytes()
 
 
+class PostNorm(gluon.HybridBlock):
+    """The dense half of a transformer's layer: its input goes by the dense layers, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wide = nn.Dense(24, flatten=False, in_units=12, activation="relu")
+        self.narrow = nn.Dense(12, flatten=False, in_units=24)
+        self.norm = nn.LayerNorm(in_channels=12)
+        self.head = nn.Dense(4, flatten=False, in_units=12, use_bias=False)
+
+    def forward(self, x: Any) -> Any:
+        return self.head(self.norm(self.narrow(self.wide(x)) + x))
+
+
+def uneven_rows(*shape: int, seed: int) -> Any:
+    """Rows of which some are a hundred times as large as others."""
+    return draw(*shape, seed=seed) * 10.0 ** np.random.default_rng(seed).uniform(-1, 1, (*shape[:-1], 1)).astype("f")
+
+
+def test_dense_layers_on_rows_find_the_range_of_each_row(tmp_path: Any) -> None:
+    net = fill(PostNorm(), (1, 5, 12))
+    x, data = mx.np.array(uneven_rows(4, 5, 12, seed=1)), uneven_rows(64, 5, 12, seed=2)
+    net(x)
+    ours = tuned(net, data)
+    wanted, got = net(x).asnumpy(), ours(x).asnumpy()
+    # Of each row, for the range of all rows together leaves nothing of small ones.
+    noise = np.square(wanted - got).sum(-1) / np.square(wanted).sum(-1)
+    assert noise.max() < 0.01
+    assert sqnr(wanted, got) > sqnr(wanted, naive(net, data)(x)) + 3
+    alone = [ours(x[i : i + 1, j : j + 1]).asnumpy() for i in range(4) for j in range(5)]
+    assert np.stack(alone).tobytes() == got.reshape(20, 1, 1, 4).tobytes()
+    files = ours.export(tmp_path / "net")
+    again = gluon.SymbolBlock.imports(files[0], ["data"], files[1])
+    assert again(x).asnumpy().tobytes() == got.tobytes()
+
+
+def test_rows_are_tuned_in_batches_of_different_sizes() -> None:
+    net = fill(PostNorm(), (1, 5, 12))
+    x = mx.np.array(uneven_rows(4, 5, 12, seed=3))
+    made = tuned(net, uneven_rows(16, 5, 12, seed=4), uneven_rows(3, 9, 12, seed=5))
+    assert sqnr(net(x), made(x)) > 25
+
+
+def test_a_dense_layer_on_whole_samples_keeps_the_range_of_calibration() -> None:
+    made = tuned(_dense(), draw(64, 20))
+    quantizing = [n for n in made._own_graph().symbol.operations() if n.op_name == "quantize"]
+    assert quantizing and all(n.attrs.min_calib_range is not None for n in quantizing)
+
+
 def test_the_float32_network_stays_as_it_is() -> None:
     net, x = small_net(), mx.np.array(draw(4, 3, 16, 16))
     before = net(x).asnumpy().tobytes()

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from minidnn.contrib.quantization.tuning.rounding import damp, invert_upper, output_error, round_weights
+from minidnn.contrib.quantization.tuning.rounding import damp, output_error, round_weights, solve_moments
 from minidnn.contrib.quantization.tuning.rows import RowReader
 from minidnn.ir.graph import make_node, make_variable
 
@@ -100,12 +100,28 @@ def test_weights_that_are_zero_stay_zero() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 63, 64, 65, 200])
-def test_a_triangle_is_inverted_by_halves(size: int) -> None:
+def test_moments_are_solved_by_halves_of_their_factor(size: int) -> None:
     rng = np.random.default_rng(size)
     triangle = np.triu(rng.standard_normal((2, size, size)) / size) + 2 * np.eye(size)
-    inverse = invert_upper(triangle)
-    assert np.abs(inverse @ triangle - np.eye(size)).max() < 1e-12
-    assert not np.tril(inverse, -1).any()
+    right = rng.standard_normal((2, size, 3))
+    found = solve_moments(triangle, right)
+    wanted = np.linalg.solve(triangle @ np.swapaxes(triangle, 1, 2), right)
+    assert np.abs(found - wanted).max() < 1e-12
+
+
+def test_moments_in_float32_give_what_those_in_float64_give() -> None:
+    depth = 200
+    x = correlated(2, 900, depth)
+    weight = np.random.default_rng(7).standard_normal((2, 8, depth))
+    missing = 0.01 * np.swapaxes(x, 1, 2) @ np.random.default_rng(8).standard_normal((2, 900, 8)) / 900
+    moments = moments_of(x)
+    found = []
+    for kind in (np.float32, np.float64):
+        q, scale = round_weights(weight, moments.astype(kind), missing.astype(kind), 0.01)
+        assert scale.dtype == np.float32
+        found.append(output_error(weight - q * scale.astype(np.float64)[:, :, None], moments))
+    assert np.allclose(found[0], found[1], rtol=0.3)
+    assert abs(found[0].sum() / found[1].sum() - 1) < 0.05
 
 
 CONVOLUTIONS = [

@@ -130,7 +130,9 @@ def find_floats(network: FusedNetwork, options: Options) -> set[Node]:
     )
 
 
-def make_marks(network: FusedNetwork, mode: str, floats: Collection[Node], calibrated: bool) -> Marks:
+def make_marks(
+    network: FusedNetwork, mode: str, floats: Collection[Node], calibrated: bool, by_rows: bool = False
+) -> Marks:
     """What is to be quantized.
 
     Args:
@@ -138,11 +140,12 @@ def make_marks(network: FusedNetwork, mode: str, floats: Collection[Node], calib
         mode: ``full`` or ``smart``.
         floats: operations that stay float32.
         calibrated: whether ranges are known before inference.
+        by_rows: whether those of dense layers that work on rows are not.
 
     Raises:
         GraphError: the network is int8 already.
     """
-    marks = mark(network.symbol, network.parameters.keys(), mode, floats, joins=calibrated)
+    marks = mark(network.symbol, network.parameters.keys(), mode, floats, calibrated, by_rows)
     if not marks.products and is_quantized(network.symbol):
         raise GraphError("there is nothing to quantize: the network is int8 already")
     return marks

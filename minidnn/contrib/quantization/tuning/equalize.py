@@ -10,13 +10,12 @@ range that calibration has seen the clip does the same as before, and beyond it 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from minidnn.contrib.quantization.collector import CheckedCollector
 from minidnn.ir.graph import Entry, Graph, Node
 from minidnn.ir.infer import known_types
 from minidnn.ir.roles import input_roles
@@ -24,7 +23,7 @@ from minidnn.passes.fold_parameters import take_apart
 from minidnn.passes.quantized_graph import layer_output
 from minidnn.passes.regions import data_inputs
 
-__all__ = ["Chain", "ChannelCollector", "equalize", "find_chains"]
+__all__ = ["Chain", "Equalizer", "find_chains"]
 
 Array = np.ndarray[Any, Any]
 
@@ -88,30 +87,60 @@ class Chain:
     signed: bool
 
 
-def equalize(
-    parameters: Mapping[str, Array], chains: Sequence[Chain], collector: ChannelCollector
-) -> tuple[dict[str, Array], list[Chain]]:
-    """The parameters of the same function with channels that use the integers better, and the tensors that changed.
+class Equalizer:
+    """Scales channels, tensor by tensor in the order in which the network computes them.
 
     Args:
         parameters: of the float32 graph.
         chains: its tensors whose channels can be scaled.
-        collector: has seen them on calibration data.
+
+    Attributes:
+        parameters: of the same function with channels that use the integers better.
+        changed: the tensors that have been scaled.
+        layers: the names of all `chains` as collectors see them, which `scaled` has to be given.
     """
-    values = dict(parameters)
-    changed = []
-    for chain in chains:
-        factors = _choose(chain, values, collector.found[layer_output(chain.entry)])
+
+    def __init__(self, parameters: Mapping[str, Array], chains: Sequence[Chain]) -> None:
+        self.parameters = dict(parameters)
+        self.changed: list[Chain] = []
+        self._chains = {layer_output(chain.entry): chain for chain in chains}
+        self.layers = tuple(self._chains)
+        self._factors: dict[str, tuple[int, Array]] = {}
+
+    def scaled(self, name: str, arrays: Sequence[Array]) -> Iterable[Array]:
+        """What the equalized network has for a layer.
+
+        Args:
+            name: of the layer.
+            arrays: what it gives on calibration data, batch by batch.
+        """
+        chain = self._chains.get(name)
+        if chain is not None:
+            self._decide(chain, arrays)
+        if name not in self._factors:
+            return arrays
+        axis, factors = self._factors[name]
+        return (_scaled(array, _along(factors, array, axis)) for array in arrays)
+
+    def _decide(self, chain: Chain, arrays: Sequence[Array]) -> None:
+        factors = _choose(chain, self.parameters, _channels(arrays, chain.axis))
         if factors is None:
-            continue
-        changed.append(chain)
+            return
+        values = self.parameters
+        self.changed.append(chain)
+        self._factors.update((layer, (chain.axis, factors)) for layer in chain.layers)
         for name in chain.scaled:
             values[name] = _scaled(values[name], factors.reshape(-1, *(1,) * (values[name].ndim - 1)))
         for reader in chain.readers:
             weight = values[reader.weight]
             columns = reader.columns(weight) / reader.per_group(factors)
             values[reader.weight] = columns.astype(np.float32).reshape(weight.shape)
-    return values, changed
+
+
+def _along(factors: Array, array: Array, axis: int) -> Array:
+    """The channels' factors, as they are multiplied with an array; where it is flat, each for several elements."""
+    size = array.shape[axis]
+    return np.repeat(factors, size // len(factors)).reshape(size, *(1,) * (array.ndim - 1 - axis))
 
 
 def _scaled(value: Array, factors: Array) -> Array:
@@ -252,45 +281,26 @@ def _reader(
 # ---- how much ----------------------------------------------------------------------------------------
 
 
-class ChannelCollector(CheckedCollector):
-    """The largest magnitude and the mean square of every channel.
-
-    Args:
-        chains: the tensors that are looked at.
-
-    Attributes:
-        found: by the layer's output, both, and how many numbers of a channel have been seen.
-    """
-
-    def __init__(self, chains: Sequence[Chain]) -> None:
-        super().__init__()
-        self.axes = {layer_output(chain.entry): chain.axis for chain in chains}
-        self.found: dict[str, tuple[Array, Array, int]] = {}
-
-    def add(self, name: str, array: Array, low: float, high: float) -> None:
-        if name not in self.axes:
-            return
-        axis = self.axes[name]
+def _channels(arrays: Sequence[Array], axis: int) -> tuple[Array, Array]:
+    """The largest magnitude and the mean square of every channel."""
+    largest, squares, count = np.zeros(()), np.zeros(()), 0
+    for array in arrays:
         rest = tuple(i for i in range(array.ndim) if i != axis)
-        largest = np.maximum(array.max(axis=rest), -array.min(axis=rest)).astype(np.float64)
-        squares = np.square(array).sum(axis=rest, dtype=np.float64)
-        count = array.size // array.shape[axis]
-        if name in self.found:
-            before = self.found[name]
-            largest, squares, count = np.maximum(before[0], largest), before[1] + squares, before[2] + count
-        self.found[name] = largest, squares, count
-        self.min_max_dict[name] = low, high
+        largest = np.maximum(largest, np.maximum(array.max(axis=rest), -array.min(axis=rest)))
+        squares = squares + np.square(array).sum(axis=rest, dtype=np.float64)
+        count += array.size // array.shape[axis]
+    return largest.astype(np.float64), squares / count
 
 
-def _choose(chain: Chain, values: Mapping[str, Array], seen: tuple[Array, Array, int]) -> Array | None:
+def _choose(chain: Chain, values: Mapping[str, Array], seen: tuple[Array, Array]) -> Array | None:
     """A factor for each channel, at least 1; None if it is best to leave them."""
-    largest, squares, count = seen
+    largest, squares = seen
     top = chain.bound if chain.bound is not None else float(largest.max(initial=0))
     if top <= 0 or not np.isfinite(squares).all():
         return None
     with np.errstate(divide="ignore"):
         full = np.where(largest > 0, np.clip(top / (_HEADROOM * largest), 1, _LARGEST_FACTOR), 1)
-    noises = [_noise(chain, values, largest, squares / count, full**share) for share in _SHARES]
+    noises = [_noise(chain, values, largest, squares, full**share) for share in _SHARES]
     best = int(np.argmin(noises))
     return full ** _SHARES[best] if noises[best] < _WORTHWHILE * noises[0] else None
 

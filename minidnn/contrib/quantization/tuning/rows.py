@@ -82,13 +82,15 @@ class RowReader:
         a = self.anchor.attrs
         sizes = self._sizes(data.shape)
         sample, *outputs = np.unravel_index(places, (len(data), *sizes))
-        pads = [(0, 0), *((pad, pad) for pad in a.pad), (0, 0)]
-        pixels = np.pad(np.moveaxis(data, 1, -1), pads)
+        pixels = np.moveaxis(data, 1, -1)
         taps = list(np.ndindex(*a.kernel))
         rows = np.empty((len(places), data.shape[1], len(taps)), data.dtype)
         for number, tap in enumerate(taps):
-            at = [o * s + t * d for o, s, t, d in zip(outputs, a.stride, tap, a.dilate, strict=True)]
-            rows[:, :, number] = pixels[(sample, *at)]
+            at = [o * s + t * d - p for o, s, t, d, p in zip(outputs, a.stride, tap, a.dilate, a.pad, strict=True)]
+            inside = [np.clip(where, 0, n - 1) for where, n in zip(at, data.shape[2:], strict=True)]
+            rows[:, :, number] = pixels[(sample, *inside)]
+            padded = np.logical_or.reduce([where != n for where, n in zip(at, inside, strict=True)])
+            rows[padded, :, number] = 0
         return np.swapaxes(rows.reshape(len(places), self.groups, self.depth), 0, 1)
 
     def outputs_at(self, result: Array, places: Array) -> Array:

@@ -8,7 +8,7 @@ keep it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,7 +27,7 @@ from minidnn.contrib.quantization.stages import (
     make_marks,
     needed_ranges,
 )
-from minidnn.contrib.quantization.tuning.equalize import ChannelCollector, equalize, find_chains
+from minidnn.contrib.quantization.tuning.equalize import Equalizer, find_chains
 from minidnn.contrib.quantization.tuning.goal import Goal, count_samples, sqnr
 from minidnn.contrib.quantization.tuning.report import Tuning, with_tuning
 from minidnn.contrib.quantization.tuning.stepwise import StepwiseRun
@@ -88,18 +88,6 @@ def tune(
     return replace(best.stages, fused=network.symbol, quantized=with_tuning(tuned, made))
 
 
-class _Together(CheckedCollector):
-    """Several collectors in one pass over the data; each is asked for what it has found."""
-
-    def __init__(self, collectors: Sequence[CheckedCollector]) -> None:
-        super().__init__()
-        self._collectors = collectors
-
-    def add(self, name: str, array: Array, low: float, high: float) -> None:
-        for collector in self._collectors:
-            collector.add(name, array, low, high)
-
-
 @dataclass(frozen=True)
 class _Attempt:
     """A tuned network, some layers of which stay float32."""
@@ -132,19 +120,23 @@ class _Tuner:
         inserted = insert_marked(network, marks, options)
         graph, parameters, self._names = fold_parameters(network.symbol, network.parameters, marks.products)
         chains = list(find_chains(graph, parameters, self._names))
-        naive, channels = NaiveCollector(self.logger), ChannelCollector(chains)
-        least_error = MSECollector(options.quantized_dtype)
-        layers = dict.fromkeys([*needed_ranges(network, inserted), *channels.axes])
+        naive, least_error = NaiveCollector(self.logger), MSECollector(options.quantized_dtype)
+        equalizer = Equalizer(parameters, chains)
+
+        def see(name: str, op_name: str, arrays: Sequence[Array]) -> None:
+            _show(naive, name, op_name, arrays)
+            _show(least_error, name, op_name, equalizer.scaled(name, arrays))
+
+        layers = dict.fromkeys([*needed_ranges(network, inserted), *equalizer.layers])
+        naive.include_layers = least_error.include_layers = list(layers)
         # One pass for all: running every operation by itself takes its time.
-        self._collect(network, list(layers), _Together([naive, channels, least_error]))
-        stages = finish_stages(network, inserted, naive.min_max_dict)
+        self._run_through(network, layers, see)
+        stages = finish_stages(network, inserted, naive.post_collect())
         if not marks.products:
             return stages, []
-        parameters, changed = equalize(parameters, chains, channels)
-        self._folded = FusedNetwork(Symbol(graph.outputs), network.inputs, parameters, network.structure)
-        self.equalized = [chain.entry.node.name for chain in changed]
-        scaled = {layer for chain in changed for layer in chain.layers}
-        self._ranges = {name: range_ for name, range_ in least_error.post_collect().items() if name not in scaled}
+        self._folded = FusedNetwork(Symbol(graph.outputs), network.inputs, equalizer.parameters, network.structure)
+        self.equalized = [chain.entry.node.name for chain in equalizer.changed]
+        self._ranges = least_error.post_collect()
         return stages, self._outputs(stages.quantized, self._batches)
 
     def attempt(self, floats: Collection[str]) -> _Attempt:
@@ -162,11 +154,14 @@ class _Tuner:
         folded = self._folded
         names = {node.name for node in self._excluded} | set(floats)
         kept = {node for node in folded.symbol.operations() if node.name in names}
-        inserted = insert_marked(folded, make_marks(folded, self._options.quantize_mode, kept, True), self._options)
+        marks = make_marks(folded, self._options.quantize_mode, kept, calibrated=True, by_rows=True)
+        inserted = insert_marked(folded, marks, self._options)
         unknown = [layer for layer in needed_ranges(folded, inserted) if layer not in self._ranges]
         collector = MSECollector(self._options.quantized_dtype)
         if unknown:
-            self._ranges = {**self._ranges, **self._collect(folded, unknown, collector)}
+            collector.include_layers = unknown
+            self._run_through(folded, unknown, lambda *seen: _show(collector, *seen))
+            self._ranges = {**self._ranges, **collector.post_collect()}
         return finish_stages(folded, inserted, self._ranges)
 
     def keep(self, goal: Goal, all_int8: _Attempt) -> _Attempt:
@@ -215,18 +210,20 @@ class _Tuner:
         arrays = tuple(array[:_SENSITIVITY_SAMPLES] if array.ndim else array for array in first.arrays)
         return [replace(first, arrays=arrays)]
 
-    def _collect(
-        self, network: FusedNetwork, layers: Sequence[str], collector: CheckedCollector
-    ) -> Mapping[str, tuple[float, float]]:
-        """What `collect_ranges` gives, in less memory: operation by operation, what nobody reads any more dropped."""
+    def _run_through(
+        self, network: FusedNetwork, layers: Collection[str], see: Callable[[str, str, Sequence[Array]], None]
+    ) -> None:
+        """Show what layers give, all batches of one after those of the other, as `collect_ranges` does batch by batch.
+
+        What nobody reads any more is dropped.
+        """
         self.logger.info("Collecting ranges of %d layers", len(layers))
-        collector.include_layers = list(layers)
         wanted = set(layers)
         inputs = self._inputs()
         for name, arrays in inputs.items():
-            _show(collector, name, "null", arrays)
+            see(name, "null", arrays)
         if not wanted - inputs.keys():
-            return collector.post_collect()
+            return
         part = ending_at(network.symbol, wanted)
         run = StepwiseRun(part, inputs, network.parameters)
         operations = part.operations()
@@ -234,8 +231,7 @@ class _Tuner:
             run.run(node)
             for i in range(node.num_outputs):
                 if layer_output(node[i]) in wanted:
-                    _show(collector, layer_output(node[i]), node.op_name, run.values[node[i]])
-        return collector.post_collect()
+                    see(layer_output(node[i]), node.op_name, run.values[node[i]])
 
     def _inputs(self) -> dict[str, list[Array]]:
         return {name: [np.asarray(b.arrays[i]) for b in self._batches] for i, name in enumerate(self._network.inputs)}
@@ -245,7 +241,7 @@ class _Tuner:
         return _run(block, batches)
 
 
-def _show(collector: CheckedCollector, name: str, op_name: str, arrays: Sequence[Array]) -> None:
+def _show(collector: CheckedCollector, name: str, op_name: str, arrays: Iterable[Array]) -> None:
     for number, array in enumerate(arrays):
         try:
             collector.collect(name, op_name, array)

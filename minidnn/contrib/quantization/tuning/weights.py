@@ -29,6 +29,8 @@ _DAMPING = 0.01
 _PRECISION = 1e-6
 # Inputs whose moments are looked at together; a deeper layer is rounded so many columns at a time.
 _DEPTH = 2304
+# Rows on which signal and noise are measured for the report.
+_REPORTED = 2048
 # Rows of one sample are alike: they count as no more than so many.
 _ROWS_OF_A_SAMPLE = 2
 # What int32 holds the sum of whatever the weights; deeper layers have coarser weights than rounding knows of.
@@ -110,7 +112,7 @@ class _Layer:
         dequantize = next(n for n in inner if n.inputs and n.inputs[0] == product[0])
         self._inside = inner
         self._data = self._outer(product.inputs[0])
-        self._scale = float(np.asarray(integers.of(self._outer(dequantize.inputs[1]), 0)).reshape(-1)[0])
+        self._scale = self._outer(dequantize.inputs[1])
 
     def _outer(self, entry: Entry) -> Entry:
         node = self._node
@@ -124,14 +126,17 @@ class _Layer:
         mean, offset = x.mean(1, dtype=np.float64), lack.mean(1, dtype=np.float64)
         x -= mean[:, None, :].astype(np.float32)
         lack -= offset[:, None, :].astype(np.float32)
-        before = _mean_square(lack)
         samples = sum(len(batch) for batch in self._floats.values[self._real])
         q, steps, how = _solve(grouped, x, lack, mean, min(x.shape[1], _ROWS_OF_A_SAMPLE * samples))
-        change = grouped - q * steps.astype(np.float64)[:, :, None]
-        corrected = bias.astype(np.float64) + (offset + np.einsum("gpk,gk->gp", change, mean)).reshape(-1)
-        noise = _mean_square(lack)
-        _store(product, tuned, q.reshape(weight.shape), steps.reshape(-1), corrected, self._scale)
-        return LayerTuning(self._own.name, how, x.shape[1], _decibel(signal, before), _decibel(signal, noise))
+        change = grouped - q * steps[:, :, None]
+        shift = np.einsum("gpk,gk->gp", change, mean, dtype=np.float64)
+        corrected = bias.astype(np.float64) + (offset + shift).reshape(-1)
+        some = _spread(x.shape[1])
+        before = lack[:, some]
+        after = before + x[:, some] @ np.swapaxes(change, 1, 2)
+        _store(product, tuned, q.reshape(weight.shape), steps.reshape(-1), corrected, self._integers.of(self._scale, 0))
+        decibels = (_decibel(signal, _mean_square(noise)) for noise in (before, after))
+        return LayerTuning(self._own.name, how, x.shape[1], *decibels)
 
     def _read(self, weight: Array, bias: Array) -> tuple[Array, Array, float]:
         """Rows of the inputs (G, R, K) as they are after quantization, what the outputs (G, R, P) lack because of
@@ -144,12 +149,17 @@ class _Layer:
         rows, lacks, variance = [], [], 0.0
         for batch, (quantized, exact) in enumerate(zip(integers, real, strict=True)):
             places = self._reader.places(exact.shape, share, random)
-            x = self._reader.read(quantized, places).astype(np.float32)
-            x *= np.float32(self._scale)
+            scale = self._integers.of(self._scale, batch)
+            if scale.size > 1:  # one for each row of a dense layer
+                x = self._reader.read(quantized * scale, places)
+            else:
+                x = self._reader.read(quantized, places).astype(np.float32)
+                x *= scale.reshape(())
             lack = self._reader.read(exact, places)
-            output = lack @ columns
+            output = lack[:, _spread(lack.shape[1], len(integers))] @ columns
             variance += float(output.var(axis=1, dtype=np.float64).mean()) / len(integers)
-            lack = (lack - x) @ columns
+            lack -= x
+            lack = lack @ columns
             added = self._lacking_sum(batch)
             if added is not None:
                 lack += self._reader.outputs_at(added, places)
@@ -192,7 +202,7 @@ class _Layer:
 
 
 def _solve(weight: Array, x: Array, lack: Array, mean: Array, independent: int) -> tuple[Array, Array, str]:
-    """Integers (G, P, K) and scales (G, P), and how they were found; `lack` becomes what is lacking after that.
+    """Integers (G, P, K) and scales (G, P), and how they were found.
 
     Args:
         weight: (G, P, K).
@@ -204,7 +214,7 @@ def _solve(weight: Array, x: Array, lack: Array, mean: Array, independent: int) 
     groups, outputs, depth = weight.shape
     rows = x.shape[1]
     if depth > _DEEPEST:
-        return (*_nearest(weight, x, lack), "nearest, too deep")
+        return (*_nearest(weight), "nearest, too deep")
     # What few rows show of two inputs together is chance for a part.
     trust = independent / (independent + min(depth, _DEPTH))
     parts = [slice(start, min(start + _DEPTH, depth)) for start in range(0, depth, _DEPTH)]
@@ -212,37 +222,43 @@ def _solve(weight: Array, x: Array, lack: Array, mean: Array, independent: int) 
     scale = None if len(parts) == 1 else quantize_weight(weight.reshape(-1, depth))[1].reshape(groups, outputs)
     q = np.empty(weight.shape, np.int8)
     for part in parts:
-        some, own = x[:, :, part], weight[:, :, part].astype(np.float64)
-        moments = trust / rows * (np.swapaxes(some, 1, 2) @ some).astype(np.float64)
+        some, own = x[:, :, part], weight[:, :, part]
+        moments = np.swapaxes(some, 1, 2) @ some
+        moments *= np.float32(trust / rows)
         diagonal = np.einsum("gkk->gk", moments)
-        diagonal /= trust
+        diagonal /= np.float32(trust)
         raw = diagonal + np.square(mean[:, part])
         diagonal += _PRECISION * raw.mean(1, keepdims=True)
-        missing = trust / rows * (np.swapaxes(some, 1, 2) @ lack).astype(np.float64)
+        missing = np.swapaxes(some, 1, 2) @ lack
+        missing *= np.float32(trust / rows)
         try:
             q[:, :, part], scale = round_weights(own, moments, missing, _DAMPING, scale)
         except np.linalg.LinAlgError:
-            return (*_nearest(weight, x, lack), "nearest, singular")
-        change = own - q[:, :, part] * scale.astype(np.float64)[:, :, None]
-        lack += some @ np.swapaxes(change, 1, 2).astype(np.float32)
+            return (*_nearest(weight), "nearest, singular")
+        if part is not parts[-1]:
+            change = own - q[:, :, part] * scale[:, :, None]
+            lack = lack + some @ np.swapaxes(change, 1, 2)
     assert scale is not None
     return q, scale, "second order" if len(parts) == 1 else f"second order, {len(parts)} blocks"
 
 
-def _nearest(weight: Array, x: Array, lack: Array) -> tuple[Array, Array]:
+def _nearest(weight: Array) -> tuple[Array, Array]:
     q, scale = quantize_weight(weight.reshape(-1, weight.shape[2]))
-    q, scale = q.reshape(weight.shape), scale.reshape(weight.shape[:2])
-    lack += x @ np.swapaxes(weight - q * scale[:, :, None], 1, 2)
-    return q, scale
+    return q.reshape(weight.shape), scale.reshape(weight.shape[:2])
+
+
+def _spread(rows: int, batches: int = 1) -> slice:
+    """Every so many of the rows of one of the batches: as many as a report needs."""
+    return slice(None, None, max(1, rows * batches // _REPORTED))
 
 
 def _store(
-    product: ProductParameters, tuned: dict[str, Array], q: Array, steps: Array, bias: Array, data_scale: float
+    product: ProductParameters, tuned: dict[str, Array], q: Array, steps: Array, bias: Array, data_scale: Array
 ) -> None:
     assert product.bias is not None
     known = tuned[product.bias]
     if known.dtype == np.int32:
-        integers, q, steps = quantize_bias(bias, q, steps, data_scale)
+        integers, q, steps = quantize_bias(bias, q, steps, float(data_scale.reshape(-1)[0]))
         tuned[product.bias] = integers.reshape(known.shape)
     else:
         tuned[product.bias] = bias.astype(np.float32).reshape(known.shape)
