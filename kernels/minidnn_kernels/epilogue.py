@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -192,6 +192,19 @@ class Epilogue:
             raise ValueError(
                 f"an {self.output} output is the accumulators as they are, or values of that type: got {types[-1].name}"
             )
+
+    def after_adding(self, kind: str) -> Epilogue:
+        """The epilogue of value 0 plus an operand of that kind, which comes before all others."""
+        moved = tuple(
+            replace(
+                each,
+                values=tuple(2 + value for value in each.values),
+                operand=each.operand + (each.op == "load"),
+            )
+            for each in self.instructions
+        )
+        first = (Instruction("load", operand=0), Instruction("add", (0, 1)))
+        return Epilogue(first + moved, (kind, *self.operands), self.output)
 
     def _check(self, instruction: Instruction, types: Sequence[ElementType]) -> None:
         if instruction.type not in ELEMENT_TYPES:

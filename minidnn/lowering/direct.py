@@ -6,8 +6,9 @@ In convolutions of few channels, such as an image's three, a whole row of the ke
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -23,12 +24,16 @@ from minidnn.lowering.product import Product
 from minidnn.lowering.tiling import MOST_PANELS, choose_panel, choose_tiling
 from minidnn.lowering.values import CHANNELS_LAST, PLAIN, Array, Value
 from minidnn.ops.registry import TensorType
-from minidnn_kernels.dot import SplitDot, best_dot
-from minidnn_kernels.element_type import ElementType, element_type_of
+from minidnn_kernels.dot import Dot, SplitDot, best_dot
+from minidnn_kernels.element_type import FLOAT32, ElementType, element_type_of
+from minidnn_kernels.epilogue import Epilogue
 from minidnn_kernels.matmul import MAX_POINTERS, pack_for_dot
 
 __all__ = ["Direct", "MergedRows", "can_merge_kernel_row", "merge_kernel_row"]
 
+# From that depth and number of rows on, depth is cut into slices of about so many elements: a strip of rows and a panel
+# of such a slice are in the caches of a core.
+_LONG_DEPTH, _MANY_ROWS, _SLICE_DEPTH = 2560, 64, 1024
 # With more channels than this, a tap is long enough by itself.
 _MOST_CHANNELS = 8
 
@@ -115,7 +120,7 @@ class MergedRows:
 def _add_step(
     builder: Builder, product: Product, bound: BoundEpilogue, source: Value, shape: tuple[int, ...], window: Window
 ) -> Value:
-    """The step for weights read as [groups, taps, depth, columns] of that shape."""
+    """The step for weights read as [groups, taps, depth, columns] of that shape; several where depth is cut."""
     isa, weights, (groups, taps, depth, columns) = builder.isa, product.weights, shape
 
     def numbers() -> Array:
@@ -125,27 +130,66 @@ def _add_step(
     assert data is not None
     name = weights.know(builder.store, ("dot", taps, data.name), lambda: best_dot(isa, data.name, numbers()))
     dot = data.dot(isa, name)
-    steps = -(-depth // dot.group)
+    slices = _slices(product, data, shape) if source.array is None else [slice(0, depth)]
+    steps = -(-(slices[0].stop) // dot.group)
     panel = choose_panel(isa, taps * steps, columns, taps, dot.fits)
     most = 1 if isinstance(dot, SplitDot) else MOST_PANELS
     sizes = (product.images, window.pixels, taps, steps, groups, columns)
     usual = (math.prod(product.usual_output), columns) if builder.varies else None
-    tiling = choose_tiling(isa, *sizes, dot.fits, panel, most, usual, few=product.layout == PLAIN)
+    few, is_sliced = product.layout == PLAIN, len(slices) > 1
+    tiling = choose_tiling(isa, *sizes, dot.fits, panel, most, usual, few, is_sliced)
     start = weights.start
     starts = None if start is None else start.reshape(groups, columns)
     width = panel * isa.lanes
     together = most if columns > width else 1
-    form = ("panels", taps, width, name, data.name)
-    packed = weights.pack(
-        builder,
-        form,
-        lambda: pack_for_dot(numbers(), starts, width, dot, isa.lanes, together, weights.factors),
-    )
-    count, pitch = packed.shape[1:]
-    panels = Panels(builder.constant(packed), pitch * tiling.panels, count * pitch, 0, steps)
     source = _with_room(builder, source, dot.row_bytes(steps) > depth * data.bytes)
-    sides = Shape(product.images, groups, taps, depth, columns, product.groups * product.depth)
-    return add_matmul_step(builder, product.anchor, bound, tiling, source, panels, window, sides, product.layout, name)
+    sums: Value | None = None
+    for part in slices:
+        form = ("panels", taps, width, name, data.name, part.start, part.stop)
+        pack = partial(_pack_slice, numbers, part, starts, width, dot, isa.lanes, together, weights.factors)
+        packed = weights.pack(builder, form, pack)
+        count, pitch = packed.shape[1:]
+        inside = -(-(part.stop - part.start) // dot.group)
+        panels = Panels(builder.constant(packed), pitch * tiling.panels, count * pitch, 0, inside)
+        sides = Shape(product.images, groups, taps, part.stop - part.start, columns, product.groups * product.depth)
+        beside = replace(source, address=source.address + part.start * data.bytes) if part.start else source
+        is_last = part.stop == depth
+        tail = bound if is_last else BoundEpilogue(Epilogue(), ())
+        if sums is not None:
+            tail = tail.after_adding(sums)
+        type = TensorType(product.anchor.result.shape, FLOAT32.dtype)
+        anchor = product.anchor if is_last else replace(product.anchor, result=type)
+        sums = add_matmul_step(builder, anchor, tail, tiling, beside, panels, window, sides, product.layout, name)
+    assert sums is not None
+    return sums
+
+
+def _pack_slice(
+    numbers: Callable[[], Array],
+    part: slice,
+    starts: Array | None,
+    width: int,
+    dot: Dot,
+    lanes: int,
+    together: int,
+    factors: Array | None,
+) -> Array:
+    return pack_for_dot(numbers()[:, :, part], starts, width, dot, lanes, together, factors)
+
+
+def _slices(product: Product, data: ElementType, shape: tuple[int, ...]) -> list[slice]:
+    """The parts of depth that are multiplied one after the other: several where rows are long and many.
+
+    A tile that has walked along long rows of A and a long panel of B finds neither in the caches for the next tile.
+    Sums of parts go through memory, which few rows are not worth. The number of rows is that of the call that the
+    network was traced with: results do not depend on the batch.
+    """
+    groups, taps, depth, _ = shape
+    is_long = depth >= _LONG_DEPTH and product.usual_pixels >= _MANY_ROWS
+    if not is_long or data is not FLOAT32 or taps > 1 or groups > 1:
+        return [slice(0, depth)]
+    each = -(-depth // round(depth / _SLICE_DEPTH))
+    return [slice(begin, min(begin + each, depth)) for begin in range(0, depth, each)]
 
 
 def _rounded(builder: Builder, name: str, value: Value, type: ElementType) -> Value:

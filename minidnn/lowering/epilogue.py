@@ -19,7 +19,7 @@ from minidnn.ops.registry import Attrs, Op
 from minidnn.ops.traits import EpilogueStep
 from minidnn.passes.legality import result_dtype
 from minidnn_kernels.element_type import BOOL, FLOAT16, FLOAT32, INT8, INT32, UINT8, ElementType, element_type_of
-from minidnn_kernels.epilogue import OPERAND_KINDS, OPS, Epilogue, Instruction, has_operation, number_word
+from minidnn_kernels.epilogue import OPERAND_KINDS, OPS, Epilogue, Instruction, has_operation, number_word, operand_kind
 
 __all__ = ["BoundEpilogue", "EpilogueBuilder", "is_float_instruction", "quantized_type"]
 
@@ -38,6 +38,11 @@ class BoundEpilogue:
     epilogue: Epilogue
     operands: tuple[Value, ...]
     numbers: tuple[float, ...] = ()
+
+    def after_adding(self, value: Value) -> BoundEpilogue:
+        """The epilogue of the kernel's result plus a float32 tensor that lies like the output."""
+        kind = operand_kind("tensor", FLOAT32)
+        return BoundEpilogue(self.epilogue.after_adding(kind), (value, *self.operands), self.numbers)
 
     @property
     def number_words(self) -> list[int]:

@@ -85,6 +85,7 @@ def choose_tiling(
     most_panels: int = MOST_PANELS,
     usual: tuple[int, int] | None = None,
     few: bool = True,
+    is_sliced: bool = False,
 ) -> Tiling:
     """The tiling for [images x pixels, taps x depth] x [taps x depth, columns], `groups` times.
 
@@ -97,6 +98,8 @@ def choose_tiling(
 
     With `usual`, pixels and columns in the call that the network was traced with, other numbers may come: the tile is
     one of a few, so that few kernels serve all of them. The pixels may then be `few` too, as rows of dense layers are.
+
+    Where depth is a slice of longer rows (`is_sliced`), these lie far from each other, and share the sets of a cache.
     """
     widths: Sequence[int] = range(1, _MOST_VECTORS + 1)
     if panel is not None:
@@ -109,7 +112,8 @@ def choose_tiling(
     operations = 2 * images * pixels * taps * depth * groups * columns
     wanted = max(1, min(PARTS, operations // _PART_OPERATIONS))
     row_bytes = rows * depth * _STEP_BYTES
-    most_strips = max(1, min(strips, MAX_POINTERS // (taps * rows), max(1, _CACHE_BYTES // row_bytes)))
+    cached = _CACHE_BYTES // (2 if is_sliced else 1)
+    most_strips = max(1, min(strips, MAX_POINTERS // (taps * rows), max(1, cached // row_bytes)))
     block_strips, block_panels = most_strips, across
 
     def parts() -> int:
