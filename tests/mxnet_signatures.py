@@ -313,4 +313,17 @@ SIGNATURES: dict[str, dict[str, str]] = {
             "num_calib_batches quantized_dtype quantize_mode quantize_granularity logger"
         ): "quantize_model",
     },
+    "amp": {
+        (
+            "block data_example target_dtype target_dtype_ops fp32_ops conditional_fp32_ops excluded_sym_names device "
+            "cast_params_offline"
+        ): "convert_hybrid_block",
+        (
+            "sym arg_params aux_params input_dtypes target_dtype target_dtype_ops fp32_ops conditional_fp32_ops "
+            "excluded_sym_names cast_params_offline"
+        ): "convert_model",
+        "target_dtype target_precision_ops conditional_fp32_ops fp32_ops layout_optimization": "init",
+        "target_dtype": "list_lp16_ops list_fp32_ops list_lp16_fp32_ops list_conditional_fp32_ops "
+        "list_widest_type_cast list_loss_output_functions list_lp16_use_fp32_params",
+    },
 }
