@@ -69,7 +69,12 @@ class TapDot(Protocol):
         ...
 
 
+@dataclass(frozen=True)
 class _Float(TapDot):
+    """Float32, or what becomes it where it is loaded."""
+
+    data: str
+
     group = 1
     vectors = 1
     one_pass = False
@@ -77,7 +82,8 @@ class _Float(TapDot):
     offset = 0
 
     def load(self, s: Simd, rows: Sequence[Value], vectors: int, mask: Value | None) -> list[Value]:
-        return [s.load(s.add(rows[0], const(j * s.vector_bytes)), mask) for j in range(vectors)]
+        data = ELEMENT_TYPES[self.data]
+        return [data.load(s, s.add(rows[0], const(j * s.lanes * data.bytes)), mask) for j in range(vectors)]
 
     def load_weights(self, s: Simd, address: Value) -> Value:
         return s.load(address)
@@ -251,10 +257,10 @@ def _parts(s: Simd, value: Value, count: int) -> list[Value]:
 
 
 def tap_dot_for(isa: Isa, data: str) -> TapDot:
-    """The dot for input of type ``f32``, ``u8`` or ``s8`` on that ISA."""
+    """The dot for input of floats, or of type ``u8`` or ``s8``, on that ISA."""
     type = ELEMENT_TYPES[data]
     if not type.is_integer:
-        return _Float()
+        return _Float(data)
     dot = type.dot(isa, "sdot" if isa.dot == "mmla" else "")
     if isinstance(dot, FourBytes):
         return _Quads(dot)
