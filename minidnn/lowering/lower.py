@@ -47,7 +47,7 @@ from minidnn.lowering.quantized import lower_quantized_batch_dot
 from minidnn.lowering.recurrent import lower_recurrent, lower_rnn
 from minidnn.lowering.reductions import lower_any_reduction
 from minidnn.lowering.resampling import lower_resample
-from minidnn.lowering.rows import lower_layer_norm, lower_softmax
+from minidnn.lowering.rows import lower_layer_norm, lower_masked_softmax, lower_softmax
 from minidnn.lowering.sampling import (
     lower_deformable_sampling,
     lower_grid_sample,
@@ -134,6 +134,7 @@ _NETWORK_RULES: dict[str, Rule] = {
     "max_roi_pool": lower_max_roi_pool,
     **dict.fromkeys(("group_norm", "instance_norm"), lower_group_norm),
     "l2_normalization": lower_l2_normalization,
+    **dict.fromkeys(("masked_softmax", "masked_log_softmax"), lower_masked_softmax),
     "one_hot": lower_one_hot,
     "topk": lower_topk,
     **dict.fromkeys(("sort", "argsort"), lower_sort),
