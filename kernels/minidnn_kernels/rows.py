@@ -55,7 +55,8 @@ class RowSpec:
         """LLVM IR of the kernel, one function of `ARGUMENTS`."""
         module, function, builder = new_function(self.name, ARGUMENTS)
         is_masked = self.operation.startswith("masked_")
-        rows = _Row(Simd(builder, isa), *function.args[:4], function.args[4] if is_masked else None)
+        source, target, count, extra, mask = function.args
+        rows = _Row(Simd(builder, isa), source, target, count, extra, mask if is_masked else None)
         if self.operation == "layer_norm":
             rows.layer_norm()
         else:

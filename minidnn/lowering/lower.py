@@ -124,7 +124,7 @@ _NETWORK_RULES: dict[str, Rule] = {
     "expect_values": lower_expected,
     "constraint_check": lower_constraint,
     "depend": lower_depend,
-    **dict.fromkeys(("arange", "eye"), lower_made),
+    **dict.fromkeys(("arange", "eye", "arange_like", "shape_array", "multibox_prior"), lower_made),
     "resample": lower_resample,
     "non_max_suppression": lower_non_max_suppression,
     "box_nms": lower_box_nms,
