@@ -46,7 +46,7 @@ from minidnn.lowering.pooling import lower_dequantized_pooling, lower_pooling, l
 from minidnn.lowering.quantized import lower_quantized_batch_dot
 from minidnn.lowering.recurrent import lower_recurrent, lower_rnn
 from minidnn.lowering.reductions import lower_any_reduction
-from minidnn.lowering.resampling import lower_resample
+from minidnn.lowering.resampling import lower_pad_by_sums, lower_resample
 from minidnn.lowering.rows import lower_layer_norm, lower_masked_softmax, lower_softmax
 from minidnn.lowering.sampling import (
     lower_deformable_sampling,
@@ -126,6 +126,7 @@ _NETWORK_RULES: dict[str, Rule] = {
     "depend": lower_depend,
     **dict.fromkeys(("arange", "eye", "arange_like", "shape_array", "multibox_prior"), lower_made),
     "resample": lower_resample,
+    "pad": lower_pad_by_sums,
     "non_max_suppression": lower_non_max_suppression,
     "box_nms": lower_box_nms,
     "mark_overlaps": lower_mark_overlaps,
