@@ -198,7 +198,9 @@ def why_on_host(op_name: str, types: Sequence[TensorType], is_alone: bool = Fals
         return "the size of its result depends on values"
     if not all(t.size for t in types):
         return _NO_ELEMENTS
-    if op_name not in _ANCHORS and not _rules(op_name) and op.epilogue is None:
+    if is_alone and op.expansion is not None:
+        return "it has kernels in networks alone"
+    if op_name not in _ANCHORS and not _rules(op_name) and op.epilogue is None and op.expansion is None:
         return "no kernel computes this operator"
     others = sorted({str(t.dtype) for t in types} - {"float32"})
     if others and "quantize" not in op_name:
