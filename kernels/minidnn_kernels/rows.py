@@ -6,18 +6,21 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from llvmlite import ir
+
 from minidnn_kernels import vector_math as vm
 from minidnn_kernels.arguments import ArgumentRow, Field
 from minidnn_kernels.element_type import FLOAT32
 from minidnn_kernels.isa import Isa
-from minidnn_kernels.simd import F32, Simd, Value, const, new_function
+from minidnn_kernels.simd import F32, I8, Simd, Value, const, new_function
 
 __all__ = ["ARGUMENTS", "EXTRA", "ROWS_ARGUMENTS", "RowSpec"]
 
 # source, target: addresses of the rows
 # count:          elements
 # extra:          address of `EXTRA`
-ARGUMENTS = ("source", "target", "count", "extra", "unused")
+# mask:           address of bools, of a masked operation; else unused
+ARGUMENTS = ("source", "target", "count", "extra", "mask")
 
 
 # Of `rows_loop`.
@@ -28,6 +31,7 @@ ROWS_ARGUMENTS = ArgumentRow(
     Field("rows", "how many"),
     Field("count", "elements of a row"),
     Field("extra", "as `EXTRA` has it", words=3),
+    Field("mask", "bool [rows][count]: what takes part, of a masked operation; else 0"),
 )
 # What microkernels are told beside the row.
 EXTRA = ArgumentRow(
@@ -39,7 +43,7 @@ EXTRA = ArgumentRow(
 
 @dataclass(frozen=True)
 class RowSpec:
-    """`operation` is ``softmax``, ``log_softmax`` or ``layer_norm``."""
+    """`operation` is ``softmax``, ``log_softmax``, one of both with ``masked_`` in front, or ``layer_norm``."""
 
     operation: str
 
@@ -50,11 +54,13 @@ class RowSpec:
     def emit(self, isa: Isa) -> str:
         """LLVM IR of the kernel, one function of `ARGUMENTS`."""
         module, function, builder = new_function(self.name, ARGUMENTS)
-        rows = _Row(Simd(builder, isa), *function.args[:4])
+        is_masked = self.operation.startswith("masked_")
+        source, target, count, extra, mask = function.args
+        rows = _Row(Simd(builder, isa), source, target, count, extra, mask if is_masked else None)
         if self.operation == "layer_norm":
             rows.layer_norm()
         else:
-            rows.softmax(logarithm=self.operation == "log_softmax")
+            rows.softmax(logarithm=self.operation.endswith("log_softmax"))
         builder.ret_void()
         return str(module)
 
@@ -62,20 +68,31 @@ class RowSpec:
 class _Row:
     """One row, and passes over it."""
 
-    def __init__(self, s: Simd, source: Value, target: Value, count: Value, extra: Value) -> None:
-        self.s, self.source, self.target, self.count, self.extra = s, source, target, count, extra
+    def __init__(self, s: Simd, source: Value, target: Value, count: Value, extra: Value, kept: Value | None) -> None:
+        self.s, self.source, self.target, self.count, self.extra, self.kept = s, source, target, count, extra, kept
         self.whole = s.builder.and_(count, const(-s.lanes))
         self.left = s.builder.sub(count, self.whole)
         self.mask = s.first_lanes(self.left)
+
+    def keeps(self, index: Value, mask: Value | None) -> Value:
+        """Which lanes take part, of a masked operation."""
+        assert self.kept is not None
+        flags = self.s.load_elements(self.s.add(self.kept, index), I8, mask)
+        return self.s.builder.icmp_signed("!=", flags, ir.Constant(flags.type, None))
+
+    def load(self, index: Value, mask: Value | None = None) -> Value:
+        """Elements of the source; those that take no part as -inf."""
+        elements = self.s.load(self.s.add(self.source, self.s.mul(index, const(FLOAT32.bytes))), mask)
+        if self.kept is None:
+            return elements
+        return self.s.builder.select(self.keeps(index, mask), elements, self.s.splat(-math.inf))
 
     def fold(self, start: float, combine: Callable[[Value, Value], Value], of: Callable[[Value], Value]) -> Value:
         """All elements, mapped by `of` and combined, as a scalar; lanes that do not exist count as `start`."""
         s = self.s
         with s.loop(const(0), self.whole, s.lanes, [s.splat(start)]) as loop:
-            loop.next = [
-                combine(loop.values[0], of(s.load(s.add(self.source, s.mul(loop.index, const(FLOAT32.bytes))))))
-            ]
-        tail = of(s.load(s.add(self.source, s.mul(self.whole, const(FLOAT32.bytes))), self.mask))
+            loop.next = [combine(loop.values[0], of(self.load(loop.index)))]
+        tail = of(self.load(self.whole, self.mask))
         tail = s.builder.select(self.mask, tail, s.splat(start))
         empty = s.builder.icmp_signed("==", self.left, const(0))
         combined = combine(loop.results[0], tail)
@@ -88,7 +105,7 @@ class _Row:
 
         def one(index: Value, mask: Value | None) -> None:
             offset = s.mul(index, const(FLOAT32.bytes))
-            s.store(of(s.load(s.add(self.source, offset), mask), offset, mask), s.add(self.target, offset), mask)
+            s.store(of(self.load(index, mask), index, mask), s.add(self.target, offset), mask)
 
         s.each_vector(self.count, one)
 
@@ -103,10 +120,22 @@ class _Row:
         total = s.splat(self.fold(0.0, b.fadd, lambda x: vm.exp(s, shifted(x))))
         if logarithm:
             rest = vm.log(s, total)
-            self.transform(lambda x, offset, mask: b.fsub(shifted(x), rest))
+            self.transform(lambda x, index, mask: self.absent(b.fsub(shifted(x), rest), index, mask))
         else:
             factor = b.fdiv(s.splat(1.0), total)
-            self.transform(lambda x, offset, mask: b.fmul(vm.exp(s, shifted(x)), factor))
+            self.transform(lambda x, index, mask: self.empty(b.fmul(vm.exp(s, shifted(x)), factor)))
+
+    def absent(self, logarithms: Value, index: Value, mask: Value | None) -> Value:
+        """Of what takes no part the logarithm is -inf, also in rows where nothing does."""
+        if self.kept is None:
+            return logarithms
+        return self.s.builder.select(self.keeps(index, mask), logarithms, self.s.splat(-math.inf))
+
+    def empty(self, shares: Value) -> Value:
+        """A row where nothing takes part sums to zero: its shares are zero, not NaN."""
+        if self.kept is None:
+            return shares
+        return self.s.where("==", shares, shares, shares, self.s.splat(0.0))
 
     def layer_norm(self) -> None:
         # J. L. Ba et al., Layer Normalization, 2016: two passes, because E[x²] - E[x]² cancels.
@@ -124,7 +153,8 @@ class _Row:
         gamma = s.load_argument(self.extra, EXTRA.offsets.gamma)
         beta = s.load_argument(self.extra, EXTRA.offsets.beta)
 
-        def normalized(x: Value, offset: Value, mask: Value | None) -> Value:
+        def normalized(x: Value, index: Value, mask: Value | None) -> Value:
+            offset = s.mul(index, const(FLOAT32.bytes))
             scaled = b.fmul(b.fsub(x, mean), factor)
             return s.fma(scaled, s.load(s.add(gamma, offset), mask), s.load(s.add(beta, offset), mask))
 

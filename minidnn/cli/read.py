@@ -9,6 +9,7 @@ from pathlib import Path
 
 from minidnn.cli.arguments import add_threads, use_threads
 from minidnn.cli.photos import read_rgb
+from minidnn.contrib.ocr import TextReader
 from minidnn.errors import DataError
 
 __all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "run"]
@@ -33,8 +34,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from minidnn.contrib.ocr import TextReader
-
     use_threads(arguments)
     pixels = read_rgb(arguments.image)
     lines = TextReader(arguments.models).read(pixels)

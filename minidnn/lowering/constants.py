@@ -1,4 +1,4 @@
-"""Operators without inputs, whose sizes are known when a graph is lowered: their results are constants."""
+"""Operators of which all is known when a graph is lowered, since they read no numbers: their results are constants."""
 
 from __future__ import annotations
 
@@ -21,5 +21,6 @@ def lower_full(builder: Builder, node: Node, inputs: Sequence[Value], types: Seq
 
 
 def lower_made(builder: Builder, node: Node, inputs: Sequence[Value], types: Sequence[TensorType]) -> list[Value]:
-    """``arange`` and ``eye``: what their references make."""
-    return [builder.parameter(np.ascontiguousarray(array)) for array in node.compute([])]
+    """``arange`` and ``eye``, and what depends on the types of inputs alone: what their references make."""
+    unread = [np.broadcast_to(np.zeros((), v.type.dtype), v.shape) for v in inputs]
+    return [builder.parameter(np.ascontiguousarray(array)) for array in node.compute(unread)]

@@ -46,8 +46,8 @@ from minidnn.lowering.pooling import lower_dequantized_pooling, lower_pooling, l
 from minidnn.lowering.quantized import lower_quantized_batch_dot
 from minidnn.lowering.recurrent import lower_recurrent, lower_rnn
 from minidnn.lowering.reductions import lower_any_reduction
-from minidnn.lowering.resampling import lower_resample
-from minidnn.lowering.rows import lower_layer_norm, lower_softmax
+from minidnn.lowering.resampling import lower_pad_by_sums, lower_resample
+from minidnn.lowering.rows import lower_layer_norm, lower_masked_softmax, lower_softmax
 from minidnn.lowering.sampling import (
     lower_deformable_sampling,
     lower_grid_sample,
@@ -124,8 +124,9 @@ _NETWORK_RULES: dict[str, Rule] = {
     "expect_values": lower_expected,
     "constraint_check": lower_constraint,
     "depend": lower_depend,
-    **dict.fromkeys(("arange", "eye"), lower_made),
+    **dict.fromkeys(("arange", "eye", "arange_like", "shape_array", "multibox_prior"), lower_made),
     "resample": lower_resample,
+    "pad": lower_pad_by_sums,
     "non_max_suppression": lower_non_max_suppression,
     "box_nms": lower_box_nms,
     "mark_overlaps": lower_mark_overlaps,
@@ -134,6 +135,7 @@ _NETWORK_RULES: dict[str, Rule] = {
     "max_roi_pool": lower_max_roi_pool,
     **dict.fromkeys(("group_norm", "instance_norm"), lower_group_norm),
     "l2_normalization": lower_l2_normalization,
+    **dict.fromkeys(("masked_softmax", "masked_log_softmax"), lower_masked_softmax),
     "one_hot": lower_one_hot,
     "topk": lower_topk,
     **dict.fromkeys(("sort", "argsort"), lower_sort),
@@ -196,7 +198,9 @@ def why_on_host(op_name: str, types: Sequence[TensorType], is_alone: bool = Fals
         return "the size of its result depends on values"
     if not all(t.size for t in types):
         return _NO_ELEMENTS
-    if op_name not in _ANCHORS and not _rules(op_name) and op.epilogue is None:
+    if is_alone and op.expansion is not None:
+        return "it has kernels in networks alone"
+    if op_name not in _ANCHORS and not _rules(op_name) and op.epilogue is None and op.expansion is None:
         return "no kernel computes this operator"
     others = sorted({str(t.dtype) for t in types} - {"float32"})
     if others and "quantize" not in op_name:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -14,12 +17,12 @@ from minidnn.lowering.geometry import TABLES
 from minidnn.lowering.picks import pick
 from minidnn.lowering.tiling import PARTS
 from minidnn.lowering.values import CHANNELS_LAST, PLAIN, Array, Value, physical_order
-from minidnn.ops.registry import Attrs, TensorType
+from minidnn.ops.registry import TensorType
 from minidnn.ops.sampling import only_moves, resample_taps
 from minidnn.plan.program import Cost, Kernel
 from minidnn_kernels.blend import MAX_TAPS, RESAMPLE_ARGUMENTS, TAP, BlendSpec
 
-__all__ = ["lower_resample"]
+__all__ = ["Taps", "lower_pad_by_sums", "lower_resample", "lower_taps"]
 
 _FLOAT = np.dtype(np.float32)
 _CHUNK = 4096
@@ -40,23 +43,46 @@ def lower_resample(
         indices[axis] = places[:, 0]
         picked = pick(builder, node.name, data, types[0], indices)
         return None if picked is None else [picked]
+    n = data.shape[axis]
+    taps = Taps(("resample", a.replace(axis=0), n), lambda: resample_taps(a, n), a.extrapolation)
+    made = lower_taps(builder, node.name, data, types[0], axis, taps)
+    return None if made is None else [made]
+
+
+@dataclass(frozen=True)
+class Taps:
+    """What each result along an axis is made of.
+
+    Args:
+        key: the same for equal ones.
+        make: gives places of elements, weights, and which results are `fill` instead, as `resample_taps` does.
+        fill: a number.
+    """
+
+    key: Hashable
+    make: Callable[[], tuple[Array, Array, Array]]
+    fill: float = 0.0
+
+
+def lower_taps(builder: Builder, name: str, data: Value, type: TensorType, axis: int, taps: Taps) -> Value | None:
+    """Weighted sums of float32 elements along an axis, with constant weights; None where no kernel does that."""
     if data.type.dtype != _FLOAT:
         return None
     layout = data.layout
     if physical_order(data.type.ndim, layout)[-1] == axis:
         if data.type.ndim < 3:
-            return _swapped(builder, node, data, types[0])
+            return _swapped(builder, name, data, type, taps)
         layout = PLAIN if layout == CHANNELS_LAST else CHANNELS_LAST
     source = builder.as_layout(data, layout)
-    result = builder.new(types[0], layout)
+    result = builder.new(type, layout)
     order = physical_order(data.type.ndim, layout)
     inside = order.index(axis)
     outer = math.prod(data.shape[d] for d in order[:inside])
     inner = math.prod(data.shape[d] for d in order[inside + 1 :])
-    return [result] if _add_step(builder, node, source, result, (outer, data.shape[axis], inner)) else None
+    return result if _add_step(builder, name, source, result, (outer, data.shape[axis], inner), taps) else None
 
 
-def _swapped(builder: Builder, node: Node, data: Value, type: TensorType) -> list[Value] | None:
+def _swapped(builder: Builder, name: str, data: Value, type: TensorType, taps: Taps) -> Value | None:
     """Along the last axis of one or two: rows as columns, there and back."""
     plain = builder.as_layout(data, PLAIN)
     n, rest = data.shape[-1], math.prod(data.shape[:-1])
@@ -65,21 +91,22 @@ def _swapped(builder: Builder, node: Node, data: Value, type: TensorType) -> lis
         builder, "reorder", plain, (_FLOAT.itemsize, n * _FLOAT.itemsize), columns.address, columns.strides, (n, rest)
     )
     made = builder.new(TensorType((type.shape[-1], rest), _FLOAT))
-    if not _add_step(builder, node, columns, made, (1, n, rest)):
+    if not _add_step(builder, name, columns, made, (1, n, rest), taps):
         return None
     result = builder.new(type)
     back = (_FLOAT.itemsize, type.shape[-1] * _FLOAT.itemsize)
     lower_copy(builder, "reorder", made, made.strides, result.address, back, made.shape)
-    return [result]
+    return result
 
 
-def _add_step(builder: Builder, node: Node, source: Value, result: Value, shape: tuple[int, int, int]) -> bool:
+def _add_step(
+    builder: Builder, name: str, source: Value, result: Value, shape: tuple[int, int, int], taps: Taps
+) -> bool:
     outer, n, inner = shape
-    size, pitch = node.attrs.size, inner * _FLOAT.itemsize
-    key = ("resample", node.attrs.replace(axis=0), n, pitch)
-    counts, table = TABLES.share(key, (), lambda: _tables(node.attrs, n, pitch))
-    taps = table.shape[1]
-    if taps > MAX_TAPS:
+    pitch = inner * _FLOAT.itemsize
+    counts, table = TABLES.share(("taps", taps.key, pitch), (), lambda: _tables(*taps.make(), pitch))
+    size, most = table.shape[:2]
+    if most > MAX_TAPS:
         return False
     chunk = min(inner, _CHUNK)
     row = RESAMPLE_ARGUMENTS.fill(
@@ -93,19 +120,18 @@ def _add_step(builder: Builder, node: Node, source: Value, result: Value, shape:
         chunk=chunk,
         counts=builder.table(counts),
         table=builder.table(table),
-        taps=taps,
-        outside=builder.table(np.full(chunk, node.attrs.extrapolation, _FLOAT)),
+        taps=most,
+        outside=builder.table(np.full(chunk, taps.fill, _FLOAT)),
     )
     rows = outer * size * -(-inner // chunk)
     parts = max(1, min(PARTS, rows, result.type.size // _PART_ELEMENTS))
-    cost = Cost(2 * result.type.size * taps, source.nbytes + result.nbytes)
-    builder.native(node.name, "resample_loop", row, parts, cost)
+    cost = Cost(2 * result.type.size * most, source.nbytes + result.nbytes)
+    builder.native(name, "resample_loop", row, parts, cost)
     return True
 
 
-def _tables(attrs: Attrs, n: int, pitch: int) -> tuple[Array, Array]:
+def _tables(places: Array, weights: Array, outside: Array, pitch: int) -> tuple[Array, Array]:
     """How many taps each result has, and the taps, those with weight first."""
-    places, weights, outside = resample_taps(attrs, n)
     weights = np.where(outside[:, None], 0.0, weights)
     weights[outside, 0] = 1.0
     order = np.argsort(weights == 0, axis=1, kind="stable")
@@ -117,3 +143,39 @@ def _tables(attrs: Attrs, n: int, pitch: int) -> tuple[Array, Array]:
     table[..., TAP.position("weight")] = weights.astype(_FLOAT).view(np.uint32)
     most = max(1, int(counts.max(initial=1)))
     return counts, np.ascontiguousarray(table[:, :most])
+
+
+# Coefficients of a padded axis: elements times results.
+_MOST_COEFFICIENTS = 1 << 22
+
+
+def lower_pad_by_sums(
+    builder: Builder, node: Node, inputs: Sequence[Value], types: Sequence[TensorType]
+) -> list[Value] | None:
+    """``pad`` of odd reflections: what lies outside is twice an edge less an element inside, axis by axis."""
+    value, a = inputs[0], node.attrs
+    if value.array is not None or a.mode not in ("reflect", "symmetric"):
+        return None
+    pairs = a.pad_width * (value.type.ndim if len(a.pad_width) == 1 else 1)
+    for axis, pair in enumerate(pairs):
+        n = value.shape[axis]
+        size = n + sum(pair)
+        if not any(pair):
+            continue
+        if n * size > _MOST_COEFFICIENTS:
+            return None
+        shape = (*value.shape[:axis], size, *value.shape[axis + 1 :])
+        taps = Taps(("pad", a.mode, a.reflect_type, n, pair), partial(_pad_taps, n, pair, a.mode, a.reflect_type))
+        made = lower_taps(builder, node.name, value, TensorType(shape, value.type.dtype), axis, taps)
+        if made is None:
+            return None
+        value = made
+    return [value]
+
+
+def _pad_taps(n: int, pair: tuple[int, int], mode: Any, kind: Any) -> tuple[Array, Array, Array]:
+    """Padding is linear: its coefficients are what it makes of unit vectors."""
+    matrix = np.pad(np.eye(n), (pair, (0, 0)), mode, reflect_type=kind)
+    most = max(1, int(np.count_nonzero(matrix, axis=1).max()))
+    places = np.argsort(matrix == 0, axis=1, kind="stable")[:, :most]
+    return places, np.take_along_axis(matrix, places, 1), np.zeros(len(matrix), np.bool_)

@@ -10,6 +10,7 @@ import numpy as np
 
 from minidnn.errors import ShapeError
 from minidnn.ops.checks import want_dtype, want_filled, want_float, want_integer, want_min_rank, want_rank, want_shape
+from minidnn.ops.composed import expansion_of
 from minidnn.ops.registry import Attr, Attrs, Op, TensorType, register
 
 __all__ = ["INTERLEAVED"]
@@ -129,6 +130,7 @@ register(
         lambda attrs, x: x.astype(np.float64) / math.sqrt(max(1, x.shape[-1])),
         ("data",),
         mxnet=("_contrib_div_sqrt_dim", "_npx_div_sqrt_dim"),
+        expansion=expansion_of(lambda attrs, x: x / math.sqrt(max(1, x.shape[-1]))),
     )
 )
 

@@ -13,7 +13,7 @@ import numpy as np
 from minidnn.ops.registry import Attr, Attrs, Op, TensorType, get_op, register
 from minidnn.ops.traits import Part
 
-__all__ = ["Operand", "register_composed"]
+__all__ = ["Operand", "expansion_of", "register_composed"]
 
 Array = np.ndarray[Any, Any]
 
@@ -60,6 +60,14 @@ class Operand:
         """The result of an operator without inputs."""
         return self._parts.add(op, [], attrs)
 
+    def count(self, stop: Any) -> Operand:
+        """The numbers from 0 to before `stop`, int64."""
+        return self.make("arange", start=0, stop=stop, dtype=np.int64)
+
+    def full(self, value: float) -> Operand:
+        """A number in this one's dtype."""
+        return self.make("full", shape=(), value=value, dtype=self.type.dtype)
+
     def _with(self, op: str, other: Operand | float) -> Operand:
         if isinstance(other, Operand):
             return self.apply(op, other)
@@ -97,6 +105,17 @@ class Operand:
 Compose = Callable[..., Operand | Sequence[Operand]]
 
 
+def expansion_of(compose: Compose) -> Callable[[Attrs, Sequence[TensorType]], tuple[list[Part], list[int]]]:
+    """The field ``expansion`` of a record, by what makes the outputs of attributes and operands."""
+
+    def expansion(values: Attrs, types: Sequence[TensorType]) -> tuple[list[Part], list[int]]:
+        parts = _Parts(types)
+        made = compose(values, *(Operand(parts, i) for i in range(len(types))))
+        return parts.parts, [x.number for x in ([made] if isinstance(made, Operand) else made)]
+
+    return expansion
+
+
 def register_composed(
     name: str,
     compose: Compose,
@@ -114,10 +133,7 @@ def register_composed(
         traits: further fields of the record; ``outputs`` where there are several.
     """
 
-    def expansion(values: Attrs, types: Sequence[TensorType]) -> tuple[list[Part], list[int]]:
-        parts = _Parts(types)
-        made = compose(values, *(Operand(parts, i) for i in range(len(types))))
-        return parts.parts, [x.number for x in ([made] if isinstance(made, Operand) else made)]
+    expansion = expansion_of(compose)
 
     def infer(values: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
         parts = _Parts(types)

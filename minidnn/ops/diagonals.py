@@ -9,6 +9,7 @@ import numpy as np
 
 from minidnn.errors import OpError, ShapeError
 from minidnn.ops.checks import normalize_axis, want_min_rank
+from minidnn.ops.composed import Operand, expansion_of
 from minidnn.ops.elementwise import want_supported
 from minidnn.ops.registry import Attr, Attrs, Op, TensorType, register
 from minidnn.ops.traits import IF_ALL
@@ -70,7 +71,17 @@ def _infer_triangle(name: str) -> Callable[[Attrs, Sequence[TensorType]], list[T
     return infer
 
 
-def _register(name: str, infer: Any, reference: Any, attrs: tuple[Attr, ...] = (_K,)) -> None:
+def _compose_triangle(comparison: str) -> Any:
+    def compose(attrs: Attrs, data: Operand) -> Operand:
+        rows, columns = data.shape[-2:] if data.ndim > 1 else data.shape * 2
+        distance = data.count(columns).reshape(1, columns) - data.count(rows).reshape(rows, 1)
+        keep = distance.apply(f"{comparison}_scalar", scalar=attrs.k, is_int=True)
+        return keep.apply("where", data, data.full(0))
+
+    return expansion_of(compose)
+
+
+def _register(name: str, infer: Any, reference: Any, attrs: tuple[Attr, ...] = (_K,), expansion: Any = None) -> None:
     register(
         Op(
             name,
@@ -82,6 +93,7 @@ def _register(name: str, infer: Any, reference: Any, attrs: tuple[Attr, ...] = (
             mxnet=(f"_npi_{name}",),
             check=_check_k(name),
             nonnegative=IF_ALL,
+            expansion=expansion,
         )
     )
 
@@ -94,5 +106,15 @@ _register(
     lambda attrs, x: np.diagonal(x, attrs.offset, attrs.axis1, attrs.axis2),
     (Attr("offset", "int", 0), Attr("axis1", "int", 0), Attr("axis2", "int", 1)),
 )
-_register("tril", _infer_triangle("tril"), lambda attrs, x: np.tril(x, attrs.k))
-_register("triu", _infer_triangle("triu"), lambda attrs, x: np.triu(x, attrs.k))
+_register(
+    "tril",
+    _infer_triangle("tril"),
+    lambda attrs, x: np.tril(x, attrs.k),
+    expansion=_compose_triangle("less_equal"),
+)
+_register(
+    "triu",
+    _infer_triangle("triu"),
+    lambda attrs, x: np.triu(x, attrs.k),
+    expansion=_compose_triangle("greater_equal"),
+)

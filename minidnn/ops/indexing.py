@@ -10,6 +10,7 @@ import numpy as np
 from minidnn.errors import OpError, ShapeError, TypeMismatchError
 from minidnn.ops.checks import DTYPES, FLOATS, INTEGERS, normalize_axis, want_filled, want_integer, want_min_rank
 from minidnn.ops.checks import want_shape as _want_shape
+from minidnn.ops.composed import Operand, expansion_of
 from minidnn.ops.elementwise import BOOL
 from minidnn.ops.registry import Attr, Attrs, Op, TensorType, register
 from minidnn.ops.traits import ALWAYS, IF_FIRST
@@ -272,6 +273,15 @@ def _sequence_mask(attrs: Attrs, data: Array, length: Array | None = None) -> Ar
     return np.where(keep.reshape(*keep.shape, *(1,) * (data.ndim - 2)), data, data.dtype.type(attrs.value))
 
 
+def _compose_sequence_mask(attrs: Attrs, data: Operand, length: Operand | None = None) -> Operand:
+    if length is None:
+        return data.apply("identity")
+    steps, batch, rest = data.shape[attrs.axis], data.shape[1 - attrs.axis], (1,) * (data.ndim - 2)
+    along, across = ((steps, 1), (1, batch)) if attrs.axis == 0 else ((1, steps), (batch, 1))
+    keep = data.count(steps).reshape(*along, *rest).apply("less", length.reshape(*across, *rest))
+    return keep.apply("where", data, data.full(attrs.value))
+
+
 register(
     Op(
         "sequence_mask",
@@ -285,6 +295,7 @@ register(
         ),
         mxnet=("SequenceMask", "_npx_sequence_mask"),
         nonnegative=lambda attrs, inputs: inputs[0] and (attrs.value >= 0 or not attrs.use_sequence_length),
+        expansion=expansion_of(_compose_sequence_mask),
     )
 )
 
@@ -308,6 +319,20 @@ def _sequence_reverse(attrs: Attrs, data: Array, length: Array | None = None) ->
     return np.asarray(data[source, np.arange(data.shape[1])])
 
 
+def _compose_sequence_reverse(attrs: Attrs, data: Operand, length: Operand | None = None) -> Operand:
+    if length is None:
+        return data.apply("flip", axis=(0,))
+    steps, batch = data.shape[:2]
+    if length.type.dtype not in INTEGERS:
+        # nan has no place in an integer; it becomes 0.
+        length = length.apply("equal", length).apply("where", length, length.full(0)).apply("floor")
+    ends = length.apply("clip", a_min=0, a_max=steps).cast(np.int64).reshape(1, batch)
+    places = data.count(steps).reshape(steps, 1)
+    mirrored = ends.apply("subtract", places).apply("subtract_scalar", scalar=1, is_int=True)
+    source = places.apply("less", ends).apply("where", mirrored, places)
+    return data.apply("index", source, data.count(batch).reshape(1, batch), axes=(0, 1))
+
+
 register(
     Op(
         "sequence_reverse",
@@ -317,6 +342,7 @@ register(
         attrs=(Attr("use_sequence_length", "bool", False), Attr("axis", "int", 0, choices=(0,))),
         mxnet=("SequenceReverse", "_npx_sequence_reverse"),
         nonnegative=IF_FIRST,
+        expansion=expansion_of(_compose_sequence_reverse),
     )
 )
 

@@ -20,7 +20,7 @@ from minidnn.cli.timing import interleave
 from minidnn.gluon.model_zoo import vision
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ["demo", "embed", "bench", "accuracy", "quantize", "viz", "profile", "im2rec", "info"]
+COMMANDS = ["demo", "embed", "read", "bench", "accuracy", "quantize", "viz", "profile", "im2rec", "info"]
 
 
 def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:

@@ -12,8 +12,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 from real_models import model_file
 
-from minidnn.cli import main
-from minidnn.contrib import ocr
+from minidnn.cli import main, read
 from minidnn.contrib.ocr import TextReader
 from minidnn.contrib.ocr.boxes import cut_out, find_boxes
 from minidnn.errors import DataError, ShapeError, TypeMismatchError
@@ -71,7 +70,7 @@ def test_pixels_that_are_none(reader: TextReader) -> None:
 def test_the_command_shows_lines_and_json(
     tmp_path: Path, reader: TextReader, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ocr, "TextReader", {None: reader}.__getitem__)
+    monkeypatch.setattr(read, "TextReader", {None: reader}.__getitem__)
     page().save(tmp_path / "page.png")
     Image.new("RGB", (640, 400), "white").save(tmp_path / "white.png")
     assert main(["read", str(tmp_path / "page.png")]) == 0

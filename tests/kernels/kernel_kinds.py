@@ -27,6 +27,8 @@ def every_kind(isa: Isa) -> list[KernelSpec]:
         PoolSpec("sum", strided=True),
         RowSpec("softmax"),
         RowSpec("log_softmax"),
+        RowSpec("masked_softmax"),
+        RowSpec("masked_log_softmax"),
         RowSpec("layer_norm"),
         TransposeSpec(),
         WeightsSpec(),

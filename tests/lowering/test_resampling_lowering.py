@@ -68,3 +68,19 @@ def test_nearest_elements_only_move(dtype: str, rounding: str) -> None:
         for node_ in Graph([both]).operations():
             (wanted,) = node_.compute([wanted])
         np.testing.assert_array_equal(run(program, [given])[0].astype(np.float64), wanted)
+
+
+@pytest.mark.parametrize("mode", ["reflect", "symmetric"])
+def test_odd_reflections(mode: Any) -> None:
+    for shape, pairs, layout in (
+        ((2, 3, 5, 4), ((0, 0), (1, 1), (2, 1), (3, 9)), PLAIN),
+        ((2, 9, 5, 4), ((0, 1), (0, 0), (7, 0), (0, 2)), CHANNELS_LAST),
+        ((6,), ((4, 5),), PLAIN),
+        ((3, 1), ((2, 2), (0, 0)), PLAIN),
+    ):
+        x = normal(*shape)
+        graph = Graph([node("pad", var("x"), pad_width=pairs, mode=mode, reflect_type="odd")])
+        program = compiled(graph, {"x": x}, (), {"x": layout})
+        assert "host" not in steps(program)
+        (got,) = run(program, [channels_last(x) if layout == CHANNELS_LAST else x])
+        np.testing.assert_allclose(got, np.pad(x, pairs, mode, reflect_type="odd"), 1e-5, 1e-5)
