@@ -6,6 +6,9 @@ need not, and peers differ less. The figures belong to the processor they were m
 
 from __future__ import annotations
 
+import re
+import resource
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +18,8 @@ from peers import BatchReader, write_model
 
 import minidnn as mx
 from minidnn import engine
-from minidnn.contrib.quantization import quantize_net
-from minidnn.gluon.model_zoo import vision
+from minidnn.contrib.quantization import quantize_net, read_tuning
+from minidnn.gluon.model_zoo import text, vision
 from tests.accuracy.crops import Crops, agreement, make_crops, run_batches
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="ONNX Runtime is missing: pip install '.[bench]'")
@@ -106,6 +109,74 @@ def test_int8_beside_onnx_runtime(crops: Crops, fp32: Any, tmp_path: Path, capsy
     tuned = agreement(fp32, results["minidnn, tuned"])
     assert tuned.top1 >= 0.95
     assert tuned.sqnr >= 26
+
+
+SENTENCES = 200  # to compare on; those behind them are calibrated on
+
+
+def _sentences() -> list[str]:
+    """Sentences of the descriptions of scikit-learn's data sets, shuffled the same way every time."""
+    import sklearn.datasets
+
+    found = []
+    for path in sorted((Path(sklearn.datasets.__file__).parent / "descr").glob("*.rst")):
+        for paragraph in re.split(r"\n\s*\n", path.read_text("utf-8")):
+            for sentence in re.split(r"(?<=[.!?])\s+", " ".join(paragraph.split())):
+                words = sum(letter.isalpha() or letter == " " for letter in sentence)
+                if 12 <= len(sentence) <= 500 and words > 0.75 * len(sentence):
+                    found.append(sentence)
+    found = list(dict.fromkeys(found))
+    return [found[i] for i in np.random.default_rng(0).permutation(len(found))]
+
+
+def _inputs(net: Any, sentences: list[str]) -> tuple[Any, Any]:
+    tokens = net.tokenize(sentences)
+    ids = np.zeros((len(tokens), max(map(len, tokens))), np.int32)
+    for row, given in zip(ids, tokens, strict=True):
+        row[: len(given)] = given
+    return mx.np.array(ids, dtype="int32"), mx.np.array([len(t) for t in tokens], dtype="int32")
+
+
+def test_int8_sentences(capsys: pytest.CaptureFixture[str]) -> None:
+    net = text.get_model("all-MiniLM-L6-v2", pretrained=True)
+    sentences = _sentences()
+    x, data = _inputs(net, sentences[:SENTENCES]), [_inputs(net, sentences[SENTENCES:])]
+    wanted = net(*x).asnumpy()
+    near = wanted @ wanted.T - 2 * np.eye(SENTENCES)
+    pairs = np.triu_indices(SENTENCES - 1, 1)
+    order = np.argsort(-near, 1)[:, :-1]
+    cosines = {}
+    for mode in ("none", "naive", "tuned"):
+        made = quantize_net(net, quantize_granularity="channel-wise", calib_mode=mode, calib_data=data)
+        got = made(*x).asnumpy()
+        cosines[mode] = (got * wanted).sum(1) / np.linalg.norm(got, axis=1)
+        found = np.take_along_axis(got @ got.T, order, 1)
+        kept = np.mean([(row[pairs[0]] >= row[pairs[1]]).mean() for row in found])
+        noise = 10 * np.log10(np.square(wanted).sum() / np.square(got - wanted).sum())
+        with capsys.disabled():
+            print(
+                f"\nMiniLM, {SENTENCES} sentences, {mode}: cosine at least {cosines[mode].min():.4f}, "
+                f"mean {cosines[mode].mean():.4f}, SQNR {noise:.1f} dB, pairs of neighbours in order {kept:.3f}"
+            )
+    assert cosines["tuned"].mean() > max(cosines["none"].mean(), cosines["naive"].mean())
+
+
+def test_tuning_resnet50(capsys: pytest.CaptureFixture[str]) -> None:
+    mx.np.random.seed(0)
+    net = vision.get_model("resnet50_v1")
+    net.initialize(mx.init.MSRAPrelu())
+    random = np.random.default_rng(0)
+    data = [mx.np.array(random.standard_normal((16, 3, 224, 224)).astype(np.float32)) for _ in range(4)]
+    began, used = time.perf_counter(), time.process_time()
+    made = quantize_net(net, calib_mode="tuned", calib_data=data)
+    wall, cpu = time.perf_counter() - began, time.process_time() - used
+    recipe = read_tuning(made)
+    assert recipe is not None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    with capsys.disabled():
+        print(f"\nResNet-50, 64 images: {wall:.0f} s, {cpu:.0f} s of CPU time, at most {peak:.2f} GB of this process")
+        print(recipe.summary())
+    assert recipe.sqnr > recipe.naive
 
 
 def _processor() -> str:

@@ -118,6 +118,8 @@ def test_dense_layers_on_rows_find_the_range_of_each_row(tmp_path: Any) -> None:
     ours = tuned(net, data)
     wanted, got = net(x).asnumpy(), ours(x).asnumpy()
     # Of each row, for the range of all rows together leaves nothing of small ones.
+    recipe = read_tuning(ours)
+    assert recipe is not None and all("ranges of rows" in layer.rounding for layer in recipe.layers)
     noise = np.square(wanted - got).sum(-1) / np.square(wanted).sum(-1)
     assert noise.max() < 0.01
     assert sqnr(wanted, got) > sqnr(wanted, naive(net, data)(x)) + 3

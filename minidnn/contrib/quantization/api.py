@@ -73,8 +73,9 @@ def quantize_net(
             on rows; a sample with NaN or infinity gives NaN, and leaves its neighbours alone; joins and reshapes
             stay in float32. ``naive``: minimum and maximum over calib_data. ``entropy``: thresholds of the least
             divergence. ``custom``: what LayerOutputCollector says. ``tuned``: as near to float32 as calib_data can
-            bring it, without labels, in a minute or some: channels equalized, thresholds of the least error, weights
-            rounded by second moments of their inputs, biases corrected; a scale per output channel in any case. Where
+            bring it, without labels, in a minute or some: channels equalized, thresholds of the least error (but
+            of what dense layers work on row by row the range of each row, at inference), weights rounded by second
+            moments of their inputs, biases corrected; a scale per output channel in any case. Where
             that errs more on calib_data than ``naive`` does, ``naive`` is what comes out, and log and report say so.
             See `read_tuning`.
         num_calib_batches: how many batches of calib_data to use; None for all.

@@ -16,6 +16,7 @@ from minidnn.contrib.quantization.tuning.rounding import round_weights
 from minidnn.contrib.quantization.tuning.rows import RowReader
 from minidnn.contrib.quantization.tuning.stepwise import StepwiseRun
 from minidnn.ir.graph import Entry, Graph, Node
+from minidnn.ops.quantization import calibrated_scale
 from minidnn.passes.fold_parameters import take_apart
 from minidnn.passes.quantize_weights import quantize_bias, quantize_weight
 from minidnn.passes.quantized_graph import ProductParameters, QuantizedGraph
@@ -113,6 +114,8 @@ class _Layer:
         self._inside = inner
         self._data = self._outer(product.inputs[0])
         self._scale = self._outer(dequantize.inputs[1])
+        source = self._scale.node
+        self._by_rows = source.op_name == "quantize" and calibrated_scale(source.attrs) is None
 
     def _outer(self, entry: Entry) -> Entry:
         node = self._node
@@ -136,6 +139,7 @@ class _Layer:
         after = before + x[:, some] @ np.swapaxes(change, 1, 2)
         _store(product, tuned, q.reshape(weight.shape), steps.reshape(-1), corrected, self._integers.of(self._scale, 0))
         decibels = (_decibel(signal, _mean_square(noise)) for noise in (before, after))
+        how += ", ranges of rows" if self._by_rows else ""
         return LayerTuning(self._own.name, how, x.shape[1], *decibels)
 
     def _read(self, weight: Array, bias: Array) -> tuple[Array, Array, float]:
@@ -150,7 +154,7 @@ class _Layer:
         for batch, (quantized, exact) in enumerate(zip(integers, real, strict=True)):
             places = self._reader.places(exact.shape, share, random)
             scale = self._integers.of(self._scale, batch)
-            if scale.size > 1:  # one for each row of a dense layer
+            if self._by_rows:
                 x = self._reader.read(quantized * scale, places)
             else:
                 x = self._reader.read(quantized, places).astype(np.float32)
