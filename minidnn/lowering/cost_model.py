@@ -64,12 +64,12 @@ def winograd_blocks(scheme: Scheme, output: tuple[int, ...]) -> int:
     return -(-high // scheme.output) * -(-wide // scheme.output)
 
 
-def winograd_stages(scheme: Scheme, product: Product, blocks: int) -> tuple[float, float]:
-    """Cycles of transforming that many blocks of input; and of the products and of transforming these back."""
+def winograd_stages(scheme: Scheme, product: Product) -> tuple[float, float]:
+    """Cycles of a block: of transforming its input; and of its products and of transforming these back."""
     vectors = _vectors(product, product.columns)
     products = product.depth * vectors * _PRODUCT_CYCLES[scheme.integer] * scheme.products
     transform = _TRANSFORM_CYCLES[scheme]
-    return blocks * _vectors(product, product.depth) * transform, blocks * (vectors * transform + products)
+    return _vectors(product, product.depth) * transform, vectors * transform + products
 
 
 def winograd_cycles(scheme: Scheme, product: Product) -> float:

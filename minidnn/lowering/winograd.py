@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -37,6 +38,8 @@ __all__ = ["Winograd", "WinogradPlan", "make_plan"]
 _PART_BYTES = 640 * 1024
 # Numbers of threads that parts should suit, and how many parts of filters there are at most.
 _THREADS, _FILTER_PARTS = (2, 4), 8
+# Numbers of parts of blocks that are considered, beginning with the least.
+_MOST_TRIED = 24
 # Bytes a core reads in a cycle from the cache that cores share.
 _SHARED_BYTES_PER_CYCLE = 10
 # Least blocks of a part, but for fewer than that in all: a tile of so many rows uses most of the registers.
@@ -91,9 +94,8 @@ def make_plan(scheme: Scheme, product: Product) -> WinogradPlan:
     usual = product.usual_images * winograd_blocks(scheme, product.usual_output)
     dot = scheme.element.dot(isa)
     steps = -(-product.depth // dot.group)
-    # As wide as a panel is at most: how many there are depends on the tile.
-    panels = -(-filters // (isa.lanes * 4))
-    cut, usual_cut = (_choose_cut(scheme, product, n, panels) for n in (blocks, usual))
+    work = _work(scheme, product)
+    cut, usual_cut = _choose_cut(work, blocks), _choose_cut(work, usual)
     rows, vectors = choose_tile(isa, usual_cut.part_blocks, steps, filters, fits=dot.fits)
     if cut.part_blocks < rows:
         rows, _ = choose_tile(isa, cut.part_blocks, steps, filters, fits=dot.fits, widths=(vectors,))
@@ -102,41 +104,69 @@ def make_plan(scheme: Scheme, product: Product) -> WinogradPlan:
     return WinogradPlan(scheme, blocks, whole, steps, steps * dot.step_bytes, dot, rows, vectors, panels)
 
 
-def _choose_cut(scheme: Scheme, product: Product, blocks: int, panels: int) -> Cut:
+@dataclass(frozen=True)
+class _Work:
+    """What there is to do of one scheme: bytes and cycles of a block.
+
+    Args:
+        input_bytes, sums_bytes: in scratch memory, of all products and filters.
+        weights_bytes: of all filters.
+        input_cycles: of transforming the input; `other_cycles` of the products and of transforming them back.
+        panels: of filters, at least.
+    """
+
+    input_bytes: int
+    sums_bytes: int
+    weights_bytes: int
+    input_cycles: float
+    other_cycles: float
+    panels: int
+
+
+def _work(scheme: Scheme, product: Product) -> _Work:
+    dot = scheme.element.dot(product.isa)
+    row_bytes = scheme.products * -(-product.depth // dot.group) * dot.step_bytes
+    sums_bytes = scheme.products * product.columns * scheme.sums.bytes
+    # As wide as a panel is at most: how many there are depends on the tile.
+    panels = -(-product.columns // (product.isa.lanes * 4))
+    return _Work(row_bytes, sums_bytes, row_bytes * product.columns, *winograd_stages(scheme, product), panels)
+
+
+@lru_cache(maxsize=4096)
+def _choose_cut(work: _Work, blocks: int) -> Cut:
     """The cut that a small model finds the fastest.
 
     Every part reads the weights of its filters, which are more than the caches of a core hold where there are many
     channels: few parts of many blocks read them less often. Every part transforms its blocks, also where others with
     the same blocks do: fewer parts of filters do that less often. What a part has in scratch memory should stay in the
-    cache of the core.
+    cache of the core. Blocks are cut at least once if they can be: two threads that read the same data wait for it.
     """
-    dot = scheme.element.dot(product.isa)
-    row_bytes = -(-product.depth // dot.group) * dot.step_bytes
-    sums_bytes = product.columns * scheme.sums.bytes
-    weights = scheme.products * row_bytes * product.columns
+    filter_parts = min(_FILTER_PARTS, work.panels)
 
     def part_bytes(cut: Cut) -> float:
-        return scheme.products * (row_bytes + sums_bytes / cut.filter_parts) * cut.part_blocks
+        return (work.input_bytes + work.sums_bytes / cut.filter_parts) * cut.part_blocks
 
     def cycles(cut: Cut) -> float:
         rounds = -(-blocks // cut.part_blocks)
         parts = rounds * cut.filter_parts
-        inputs, others = winograd_stages(scheme, product, rounds * cut.part_blocks)
         # Half of the reads are hidden behind the products.
-        reads = rounds * weights / _SHARED_BYTES_PER_CYCLE / 2
+        reads = rounds * work.weights_bytes / _SHARED_BYTES_PER_CYCLE / 2
         spilled = 2 * parts * max(0, part_bytes(cut) - _PART_BYTES) / _SHARED_BYTES_PER_CYCLE
+        computed = rounds * cut.part_blocks * (work.input_cycles * cut.filter_parts + work.other_cycles)
         # Threads have unequal numbers of parts, and end half a part apart.
         share = sum(-(-parts // threads) * threads + 0.5 for threads in _THREADS) / len(_THREADS) / parts
-        return (inputs * cut.filter_parts + others + reads + spilled) * share
+        return (computed + reads + spilled) * share
 
-    counts = sorted({-(-blocks // n) for n in range(1 if blocks <= _LEAST_BLOCKS else 2, blocks + 1)}, reverse=True)
-    tried = [
-        Cut(n, f)
-        for n in counts
-        for f in range(1, min(_FILTER_PARTS, panels) + 1)
-        if n == min(_LEAST_BLOCKS, blocks) or (n > _LEAST_BLOCKS and part_bytes(Cut(n, f)) <= 2 * _PART_BYTES)
-    ]
-    return min(tried or [Cut(min(_LEAST_BLOCKS, blocks), min(_FILTER_PARTS, panels))], key=cycles)
+    least = min(_LEAST_BLOCKS, blocks)
+    most = int(2 * _PART_BYTES / part_bytes(Cut(1, filter_parts)))
+    most = max(least, min(most, blocks if blocks <= _LEAST_BLOCKS else -(-blocks // 2)))
+    tried = [Cut(least, filter_parts)]
+    for rounds in range(-(-blocks // most), -(-blocks // least) + 1)[:_MOST_TRIED]:
+        # Filters are cut where there are few parts of blocks.
+        most_parts = min(filter_parts, max(1, _FILTER_PARTS // rounds))
+        cuts = (Cut(-(-blocks // rounds), parts) for parts in range(1, most_parts + 1))
+        tried += (cut for cut in cuts if cut.part_blocks == least or part_bytes(cut) <= 2 * _PART_BYTES)
+    return min(tried, key=cycles)
 
 
 @dataclass(frozen=True)
