@@ -20,7 +20,7 @@ from minidnn.ir.graph import Graph
 from minidnn.ir.infer import hinted_type, with_types
 from minidnn.numpy.multiarray import ndarray
 from minidnn.onnx.block import load_package
-from minidnn.ops.registry import TensorType
+from minidnn.ops.registry import TensorType, get_op, list_ops
 from minidnn.sizes import Decisions, Size, example_of
 from minidnn.symbol.symbol import Symbol, load
 
@@ -31,8 +31,9 @@ _MOST_BYTES = (1 << 31) - 1
 
 
 def get_operator_support(opset_version: int | None = None) -> list[str]:
-    """Names of our operators that `export_model` writes."""
-    return sorted(EXPORT)
+    """Names of our operators that `export_model` writes; of those made of others, as far as ONNX has these."""
+    composed = {name for name in list_ops() if get_op(name).decomposition or get_op(name).expansion}
+    return sorted({*EXPORT, *composed})
 
 
 def export_model(

@@ -11,6 +11,7 @@ from minidnn.interop.onnx.export.writer import EXPORT, IR_VERSION, OPSET, Export
 from minidnn.interop.onnx.reader import import_onnx
 from minidnn.ir.graph import Entry, Graph, Node
 from minidnn.ops.registry import Attrs, TensorType, get_op
+from minidnn.ops.traits import Part
 from minidnn.sizes import Size, by_example, has_sizes
 
 __all__ = ["make_model"]
@@ -109,7 +110,11 @@ def _node(w: Writer, label: str, op_name: str, attrs: Attrs, inputs: Sequence[Te
     rule = EXPORT.get(op_name)
     if rule is None:
         if op.decomposition is not None:
-            return _parts(w, label, op.decomposition(attrs), inputs)
+            return _parts(w, label, op.decomposition(attrs), inputs)[-1:]
+        if op.expansion is not None:
+            parts, outputs = by_example(op.expansion, attrs, [x.type for x in inputs])
+            values = [*inputs, *_parts(w, label, parts, inputs)]
+            return [values[i] for i in outputs]
         w.fail("ONNX has no such operator, or it is not supported")
     assert rule is not None
     made = rule(w, attrs, inputs, types)
@@ -125,12 +130,10 @@ def _tensor(w: Writer, value: Any, type_: TensorType) -> Tensor:
     return Tensor(value, type_)
 
 
-def _parts(w: Writer, label: str, parts: Sequence[Any], inputs: Sequence[Tensor]) -> list[Tensor]:
-    """An operation that ONNX lacks, by those that it is made of."""
+def _parts(w: Writer, label: str, parts: Sequence[Part], inputs: Sequence[Tensor]) -> list[Tensor]:
+    """What the operations make, one after the other, that stand for one that ONNX lacks."""
     values = list(inputs)
-    made: list[Tensor] = []
     for part in parts:
-        attrs = get_op(part.op).make_attrs(part.attrs)
-        made = _node(w, f"{label}_{part.suffix}".rstrip("_"), part.op, attrs, [values[i] for i in part.inputs])
-        values.append(made[0])
-    return made
+        attrs = part.attrs if isinstance(part.attrs, Attrs) else get_op(part.op).make_attrs(part.attrs)
+        values += _node(w, f"{label}_{part.suffix}".rstrip("_"), part.op, attrs, [values[i] for i in part.inputs])
+    return values[len(inputs) :]

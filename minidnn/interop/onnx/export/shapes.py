@@ -306,6 +306,22 @@ def _take_along_axis(w: Writer, attrs: Attrs, x: Sequence[Tensor], out: Sequence
     return w.node("GatherElements", data, index, axis=axis)
 
 
+@export_rule("pick")
+def _pick(w: Writer, attrs: Attrs, x: Sequence[Tensor], out: Sequence[TensorType]) -> Any:
+    axis = attrs.axis % x[0].ndim
+    count, index = x[0].shape[axis], w.cast(x[1], np.int64)
+    if x[1].dtype.kind == "f":
+        index = w.node("Cast", w.node("Floor", x[1]), to=w.element(np.int64))
+    if attrs.mode == "wrap":
+        index = w.node("Mod", index, w.number(count, np.int64))
+    else:
+        index = w.node("Clip", index, w.number(0, np.int64), w.number(count - 1, np.int64))
+    if x[1].ndim < x[0].ndim:
+        index = w.unsqueezed(index, [axis])
+    made = w.node("GatherElements", x[0], index, axis=axis)
+    return made if attrs.keepdims else w.squeezed(made, [axis])
+
+
 @export_rule("scatter_elements", "scatter_points")
 def _scatter(w: Writer, attrs: Attrs, x: Sequence[Tensor], out: Sequence[TensorType]) -> Any:
     how = None if attrs.reduction == "none" else attrs.reduction
