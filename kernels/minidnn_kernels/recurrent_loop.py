@@ -8,6 +8,7 @@ from minidnn_kernels.loop_words import (
     atomic_add,
     atomic_load,
     call3,
+    call4,
     call9,
     copy_bytes,
     inlined,
@@ -57,7 +58,7 @@ def recurrent_loop(args: int, part: int, parts: int, memory: int) -> None:
     phase_parts = load(phase + _P.parts)
     direction, number = rest // phase_parts, rest % phase_parts
 
-    # Scratch: how many sequences are not over, where their rows lie, their numbers, and the sums.
+    # Scratch: how many sequences are not over, where their rows lie, their numbers, the sums, and states in levels.
     batch, rows, place_bytes = load(args + _R.batch), load(phase + _P.rows), load(phase + _P.places) * WORD_BYTES
     pointers = memory + SCRATCH_HEAD
     ids, sums = pointers + place_bytes, pointers + 2 * place_bytes
@@ -82,6 +83,11 @@ def recurrent_loop(args: int, part: int, parts: int, memory: int) -> None:
     columns, panels, panel_pitch = load(phase + _P.columns), load(phase + _P.panels), load(phase + _P.panel_pitch)
     weights = load(phase + _P.weights) + (direction * phase_parts + number) * load(phase + _P.part_pitch)
     context, row_bytes = scratch(_CONTEXT_WORDS), panels * columns * _FLOAT
+    levels = load(phase + _P.levels)
+    if levels != 0:
+        rounded = sums + batch * row_bytes
+        call4(levels, pointers, active, depth, rounded)
+        _point_in_order(rounded, depth * _FLOAT, rows, active, pointers)
     store(context + _C.output, sums)
     store(context + _C.pitch, row_bytes)
     for panel in range(panels):
@@ -137,6 +143,14 @@ def recurrent_loop(args: int, part: int, parts: int, memory: int) -> None:
 
 
 @inlined
+def _repeat_last(rows: int, active: int, pointers: int) -> None:
+    """The pointers of a strip's rows that are missing."""
+    if active > 0:
+        for place in range(active, (active + rows - 1) // rows * rows):
+            store(pointers + place * WORD_BYTES, load(pointers + (active - 1) * WORD_BYTES))
+
+
+@inlined
 def _point_rows(args: int, time: int, source: int, pitch: int, rows: int, count: int, pointers: int, ids: int) -> None:
     """How many sequences last longer than `time`, where their rows lie, and their numbers.
 
@@ -149,7 +163,13 @@ def _point_rows(args: int, time: int, source: int, pitch: int, rows: int, count:
             store(ids + active * WORD_BYTES, row)
             store(pointers + active * WORD_BYTES, source + row * pitch)
             active += 1
-    if active > 0:
-        for place in range(active, (active + rows - 1) // rows * rows):
-            store(pointers + place * WORD_BYTES, load(pointers + (active - 1) * WORD_BYTES))
+    _repeat_last(rows, active, pointers)
     store(count, active)
+
+
+@inlined
+def _point_in_order(source: int, pitch: int, rows: int, active: int, pointers: int) -> None:
+    """Row pointers to rows that lie one behind the other."""
+    for row in range(active):
+        store(pointers + row * WORD_BYTES, source + row * pitch)
+    _repeat_last(rows, active, pointers)

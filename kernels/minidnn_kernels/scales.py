@@ -11,7 +11,7 @@ from minidnn_kernels.epilogue import QUANTIZED_LIMITS
 from minidnn_kernels.isa import Isa
 from minidnn_kernels.simd import F32, I32, Simd, Value, const, new_function
 
-__all__ = ["ARGUMENTS", "SCALES_ARGUMENTS", "ScalesSpec"]
+__all__ = ["ARGUMENTS", "SCALES_ARGUMENTS", "ScalesSpec", "linear_scale"]
 
 # extrema: address of float32 pairs, minimum and maximum of each chunk of a row
 # scale:   address of the row's scale
@@ -64,7 +64,7 @@ class ScalesSpec:
             loop.next = [s.binary("minimum", loop.values[0], low), s.binary("maximum", loop.values[1], high)]
         low, high = loop.results
         if self.with_zero_point:
-            found, second = self._linear(s, low, high)
+            found, second = linear_scale(s, low, high, QUANTIZED_LIMITS[self.output][1])
         else:
             found = self._scale(s, low, high)
             second = builder.fdiv(s.splat(1.0), found)
@@ -84,18 +84,18 @@ class ScalesSpec:
             usable = s.where("<", end, s.splat(math.inf), usable, otherwise)
         return usable
 
-    def _linear(self, s: Simd, low: Value, high: Value) -> tuple[Value, Value]:
-        """Scale and zero point."""
-        b, zero = s.builder, s.splat(0.0)
-        low, high, (_, most) = (
-            s.binary("minimum", low, zero),
-            s.binary("maximum", high, zero),
-            QUANTIZED_LIMITS[self.output],
-        )
-        scale = b.fdiv(b.fsub(high, low), s.splat(most))
-        scale = s.where("<", scale, s.splat(math.inf), scale, s.splat(1.0))
-        scale = s.where(">", scale, zero, scale, s.splat(1.0))
-        start = b.fdiv(b.fneg(low), scale)
-        # A NaN is not above zero.
-        start = s.at_most(s.where(">", start, zero, start, zero), s.splat(most))
-        return scale, s.unary("rint", start)
+
+def linear_scale(s: Simd, low: Value, high: Value, most: float) -> tuple[Value, Value]:
+    """Scale and zero point of a range that has a zero in it, for whole numbers from 0 to `most`.
+
+    One without extent, or with an infinite one, has scale 1.
+    """
+    b, zero = s.builder, s.splat(0.0)
+    low, high = s.binary("minimum", low, zero), s.binary("maximum", high, zero)
+    scale = b.fdiv(b.fsub(high, low), s.splat(most))
+    scale = s.where("<", scale, s.splat(math.inf), scale, s.splat(1.0))
+    scale = s.where(">", scale, zero, scale, s.splat(1.0))
+    start = b.fdiv(b.fneg(low), scale)
+    # A NaN is not above zero.
+    start = s.at_most(s.where(">", start, zero, start, zero), s.splat(most))
+    return scale, s.unary("rint", start)

@@ -40,6 +40,7 @@ from minidnn_kernels.recurrent import (
     SCRATCH_HEAD,
     GatesSpec,
 )
+from minidnn_kernels.state_levels import StateLevelsSpec
 from minidnn_kernels.tile import TileSpec
 
 __all__ = ["Layer", "Made", "lower_layer"]
@@ -296,6 +297,7 @@ def _phase_row(builder: Builder, layer: Layer, phase: _Phase, batch: int) -> tup
         tile=Kernel(TileSpec(tiling.rows, tiling.vectors, panels=tiling.panels)),
         gates=_both(kernels),
         source=0 if phase.source is None else phase.source.address,
+        levels=Kernel(StateLevelsSpec()) if layer.cell.round_state else 0,
         depth=phase.depth,
         weights=builder.constant(packed),
         part_pitch=packed.shape[2] * phase.depth * width * FLOAT32.bytes,
@@ -309,7 +311,8 @@ def _phase_row(builder: Builder, layer: Layer, phase: _Phase, batch: int) -> tup
         units=phase.units,
     )
     pointers = SCRATCH_HEAD + 2 * _places(batch, tiling.rows) * WORD_BYTES
-    return row, pointers + batch * -(-part_columns // columns) * columns * FLOAT32.bytes
+    levels = phase.depth if layer.cell.round_state else 0
+    return row, pointers + batch * (-(-part_columns // columns) * columns + levels) * FLOAT32.bytes
 
 
 def _places(batch: int, rows: int) -> int:

@@ -108,9 +108,11 @@ def _number(attrs: Attrs, name: str, index: int, default: float) -> float:
 
 def _check_recurrent(attrs: Attrs) -> None:
     _functions(attrs)
-    for name in ("has_projection", "has_peephole", "input_forget"):
+    for name in ("has_projection", "has_peephole", "input_forget", "round_state"):
         if attrs[name] and attrs.mode != "lstm":
             raise OpError(f"recurrent: only an lstm can have {name}, got mode {attrs.mode!r}")
+    if attrs.round_state and attrs.has_projection:
+        raise OpError("recurrent: round_state of a projected state is unsupported")
 
 
 def _infer_recurrent(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
@@ -164,6 +166,7 @@ def recurrent_layer(attrs: Attrs, given: dict[str, Array]) -> list[Direction]:
         "reset_after": attrs.linear_before_reset,
         "coupled": attrs.input_forget,
         "clip": attrs.clip,
+        "round_state": attrs.round_state,
     }
     result = []
     for d, functions in enumerate(_functions(attrs)):
@@ -201,6 +204,7 @@ register(
             Attr("clip", "float", None, low=0),
             Attr("linear_before_reset", "bool", True),
             Attr("input_forget", "bool", False),
+            Attr("round_state", "bool", False),
             *(Attr(flag, "bool", False) for flag in _FLAGS),
         ),
         parameters=frozenset(_WEIGHTS),

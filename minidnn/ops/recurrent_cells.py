@@ -24,6 +24,7 @@ __all__ = [
     "check_lengths",
     "default_functions",
     "folded_bias",
+    "rounded_state",
     "run_layer",
 ]
 
@@ -96,6 +97,7 @@ class Cell:
         clip: bound of the gates before their activations; None: none.
         state_low, state_high: bounds of an LSTM's cell state; None: none.
         keep_nan: whether a NaN passes those bounds.
+        round_state: whether states are multiplied as `rounded_state` gives them.
     """
 
     mode: str
@@ -107,6 +109,7 @@ class Cell:
     state_low: float | None = None
     state_high: float | None = None
     keep_nan: bool = True
+    round_state: bool = False
 
     @property
     def gates(self) -> int:
@@ -149,6 +152,19 @@ def check_lengths(op: str, lengths: Array, steps: int) -> Array:
     return lengths.astype(np.int64)
 
 
+def rounded_state(h: Array) -> Array:
+    """States ``(batch, state)`` with 256 levels between the extremes of all of them and zero.
+
+    It is what is left of them where the product with the state is one of integers, dynamically quantized at each time.
+    """
+    low, high = (f.reduce(h, axis=None, initial=0) for f in (np.fmin, np.fmax))
+    scale = (high - low) / h.dtype.type(255)
+    scale = scale if 0 < scale < np.inf else h.dtype.type(1)
+    zero = np.rint(np.clip(-low / scale, 0, 255))
+    rounded: Array = (np.clip(np.rint(h / scale) + zero, 0, 255) - zero) * scale
+    return rounded
+
+
 def _step(cell: Cell, w: Weights, x: Array, h: Array, c: Array | None) -> tuple[Array, Array | None]:
     """The next state and cell from the gates' share of the input, ``(batch, gates * size)``, biases included."""
     f, g = cell.functions[0], cell.functions[min(1, len(cell.functions) - 1)]
@@ -161,7 +177,7 @@ def _step(cell: Cell, w: Weights, x: Array, h: Array, c: Array | None) -> tuple[
     if cell.mode == "gru":
         return _gru_step(cell, w, x, h, bounded), None
     assert c is not None
-    gates = np.split(x + h @ w.h2h.T, 4, axis=1)
+    gates = np.split(x + (rounded_state(h) if cell.round_state else h) @ w.h2h.T, 4, axis=1)
     peephole = None if w.peephole is None else np.split(w.peephole, 3)
     if peephole is not None:
         gates[0], gates[1] = gates[0] + peephole[0] * c, gates[1] + peephole[1] * c

@@ -10,6 +10,7 @@ from microkernels import Array, Machine, Watched, address, words
 
 from minidnn_kernels.epilogue import number_word
 from minidnn_kernels.recurrent import ACTIVATIONS, FORMS, GATES_CONTEXT, NUMBERS, GatesSpec
+from minidnn_kernels.state_levels import StateLevelsSpec
 
 _ALPHA, _BETA, _CLIP = 0.7, 0.4, 0.6
 
@@ -153,3 +154,18 @@ def test_gates_are_accurate_everywhere_and_stay_in_their_range(machine: Machine,
     if name == "tanh":
         small = np.abs(x) < 1
         np.testing.assert_allclose(made[small], expected[small], rtol=4e-7, atol=1e-37)
+
+
+@pytest.mark.parametrize("depth", [1, 3, 8, 17, 40])
+def test_states_have_levels_between_the_extremes_of_all_rows(machine: Machine, depth: int) -> None:
+    rng = np.random.default_rng(depth)
+    for low, high in ((-1, 1), (0.2, 0.9), (-0.9, -0.3), (0, 0)):
+        rows = [rng.uniform(low, high, depth).astype(np.float32) for _ in range(3)]
+        made = Watched((3, depth), fill=-77)
+        machine.call(StateLevelsSpec(), words(*map(address, rows)), 3, depth, made.address)
+        made.assert_untouched_around()
+        x = np.stack(rows)
+        least, most = min(x.min(), 0), max(x.max(), 0)
+        scale = np.float32(most - least) / np.float32(255) or np.float32(1)
+        zero = np.rint(-least / scale)
+        np.testing.assert_array_equal(made.array, (np.clip(np.rint(x / scale) + zero, 0, 255) - zero) * scale)

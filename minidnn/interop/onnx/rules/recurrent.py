@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from minidnn.interop.onnx.call import Call, rule
+from minidnn.interop.onnx.rules.integers import dequantize, dynamically_quantized
 from minidnn.interop.onnx.values import Value, known
 
 __all__: list[str] = []
@@ -44,7 +45,38 @@ _WITH_BETA = frozenset(["affine", "scaledtanh", "hardsigmoid"])
 
 @rule("LSTM", "GRU", "RNN")
 def _recurrent(call: Call) -> list[Value]:
-    kind, is_lstm = _KINDS[call.op], call.op == "LSTM"
+    return _layer(call, call.op)
+
+
+@rule("DynamicQuantizeLSTM", domain="com.microsoft")
+def _quantized_lstm(call: Call) -> list[Value]:
+    """An LSTM whose products are those of integers: the input quantized as a whole, states at each time."""
+    q, scale, zero = dynamically_quantized(call, call[0])
+    weights = [_floats(call, call[i], call[first], call[first + 1]) for i, first in ((1, 8), (2, 10))]
+    call.inputs[:3] = [dequantize(call, q, scale, zero), *weights]
+    return _layer(call, "LSTM", round_state=True)
+
+
+def _floats(call: Call, weights: Value, scale: Value, zero: Value) -> Value:
+    """Integers ``(directions, depth, rows)`` as floats ``(directions, rows, depth)``.
+
+    Scale and zero point are numbers of each direction, or of each row of it.
+    """
+    if weights.ndim != 3:
+        call.fail(f"quantized weights must have 3 dimensions, got {weights.ndim}")
+    spread = []
+    for name, value in (("scale", scale), ("zero point", zero)):
+        shapes = ((weights.dim(0),), (weights.dim(0), weights.dim(2)))
+        if value._type.shape not in shapes:
+            call.misfit(f"the {name} of weights must have one of the shapes {shapes}, got {value._type.shape}")
+        wide = value if value.ndim == 2 else call.expand_dims(value, (1,))
+        spread.append(call.cast(call.expand_dims(wide, (1,)), np.float32))
+    moved = call.binary("subtract", call.cast(weights, np.float32), spread[1])
+    return call.transpose(call.binary("multiply", moved, spread[0]), (0, 2, 1))
+
+
+def _layer(call: Call, op: str, round_state: bool = False) -> list[Value]:
+    kind, is_lstm = _KINDS[op], op == "LSTM"
     is_batch_first = call.flag("layout")
     direction = call.text("direction", "forward", ("forward", "reverse", "bidirectional"))
     directions = 2 if direction == "bidirectional" else 1
@@ -79,8 +111,9 @@ def _recurrent(call: Call) -> list[Value]:
         state_size=size,
         direction=direction,
         clip=call.real("clip", None),
-        linear_before_reset=call.flag("linear_before_reset") if call.op == "GRU" else True,
+        linear_before_reset=call.flag("linear_before_reset") if op == "GRU" else True,
         input_forget=is_lstm and call.flag("input_forget"),
+        round_state=round_state,
         **_activations(call, kind.functions * directions),
         **flags,
     )
