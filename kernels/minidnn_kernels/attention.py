@@ -85,6 +85,7 @@ ATTENTION_ARGUMENTS = ArgumentRow(
     Field("mask_group", "as of the queries"),
     Field("mask_row", "as of the queries"),
     Field("mask_item", "bytes of its elements, which lie side by side along the keys"),
+    Field("packed", "sequences, which lie one behind the other in all rows, with as many keys; 0: a batch"),
     Field("heads", "of the keys"),
     Field("groups", "heads of queries for each of them"),
     Field("rows", "queries of a head"),

@@ -33,7 +33,12 @@ def attention_loop(args: int, part: int, parts: int, memory: int) -> None:
     head, batch = part // row_blocks % heads, part // row_blocks // heads
     block_rows, tile_rows = load(args + _A.block_rows), load(args + _A.tile_rows)
     first = part % row_blocks * block_rows
-    last = min(load(args + _A.rows), first + block_rows)
+    packed, begin_row, rows_end = load(args + _A.packed), 0, load(args + _A.rows)
+    if packed != 0:
+        begin_row, rows_end = _sequence(args, batch, packed, rows_end)
+        if first >= rows_end:
+            return
+    last = min(rows_end, first + block_rows)
     size, value_size = load(args + _A.size), load(args + _A.value_size)
     width, value_width = load(args + _A.score_columns), load(args + _A.value_columns)
     value_panels = (value_size + value_width - 1) // value_width
@@ -60,16 +65,22 @@ def attention_loop(args: int, part: int, parts: int, memory: int) -> None:
     store(score_context + _C.output, scores)
     store(score_context + _C.pitch, score_pitch)
     store(weights + _W.sums_count, sums_pitch // _FLOAT)
-    query = load(args + _A.query) + batch * load(args + _A.query_batch) + head * load(args + _A.query_head)
-    out = load(args + _A.out) + batch * load(args + _A.out_batch) + head * load(args + _A.out_head)
-    mask = load(args + _A.mask) + batch * load(args + _A.mask_batch) + head * load(args + _A.mask_head)
     query_row, out_row, mask_row = load(args + _A.query_row), load(args + _A.out_row), load(args + _A.mask_row)
+    item = 0 if packed != 0 else batch
+    query = load(args + _A.query) + item * load(args + _A.query_batch) + head * load(args + _A.query_head)
+    query += begin_row * query_row
+    out = load(args + _A.out) + item * load(args + _A.out_batch) + head * load(args + _A.out_head)
+    out += begin_row * out_row
+    mask = load(args + _A.mask) + item * load(args + _A.mask_batch) + head * load(args + _A.mask_head)
+    mask += begin_row * (mask_row + load(args + _A.mask_item))
     segments = load(args + _A.segments)
     for number in range(segments):
         segment = args + _A.segment + number * _SEGMENT_BYTES
         length, lengths = load(segment + _S.keys), load(segment + _S.lengths)
         # As many as there are, whatever a length says.
-        if lengths != 0 and load(segment + _S.length_bytes) == WORD_BYTES:
+        if packed != 0:
+            length = rows_end if batch < packed else 0
+        elif lengths != 0 and load(segment + _S.length_bytes) == WORD_BYTES:
             length = max(0, min(length, load(lengths + batch * WORD_BYTES)))
         elif lengths != 0:
             length = max(0, min(length, load_i32(lengths + batch * _FLOAT)))
@@ -78,11 +89,12 @@ def attention_loop(args: int, part: int, parts: int, memory: int) -> None:
         causal = load(args + _A.causal)
         if causal != 0 and number == segments - 1:
             step = load(args + _A.step)
-            offset = 1 + (length - load(args + _A.queries) if causal == _LAST else 0)
+            offset = 1 + (length - load(args + _A.queries) if causal == _LAST and packed == 0 else 0)
         most = max(0, min(length, (last - 1) * step + offset))
-        key = load(segment + _S.key) + batch * load(segment + _S.key_batch) + head * load(segment + _S.key_head)
-        value = load(segment + _S.value) + batch * load(segment + _S.value_batch)
-        value += head * load(segment + _S.value_head)
+        key = load(segment + _S.key) + item * load(segment + _S.key_batch) + head * load(segment + _S.key_head)
+        key += begin_row * load(segment + _S.key_row)
+        value = load(segment + _S.value) + item * load(segment + _S.value_batch)
+        value += head * load(segment + _S.value_head) + begin_row * load(segment + _S.value_row)
         mask_column = mask + load(segment + _S.column)
         # Where there is one block it writes the result, even if no key is seen.
         for block in range((max(most, 1) + key_block - 1) // key_block):
@@ -169,6 +181,20 @@ def attention_loop(args: int, part: int, parts: int, memory: int) -> None:
                     totals + place * _FLOAT,
                     0,
                 )
+
+
+@inlined
+def _sequence(args: int, number: int, sequences: int, rows: int) -> tuple[int, int]:
+    """Where a sequence of packed ones begins, and its rows; behind the last one those that are no sequence's."""
+    lengths, item = load(args + _A.segment + _S.lengths), load(args + _A.segment + _S.length_bytes)
+    begin, count = 0, 0
+    for i in range(number + 1):
+        begin += count
+        count = rows - begin
+        if i < sequences:
+            length = load(lengths + i * item) if item == WORD_BYTES else load_i32(lengths + i * item)
+            count = max(0, min(length, count))
+    return begin, count
 
 
 @inlined

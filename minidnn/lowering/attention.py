@@ -124,7 +124,7 @@ def _add_step(
     columns = key[2] + _past(given)
     mask = _mask(builder, given.get("mask"), (*result.shape[:-1], columns))
     row_steps, group_steps = (asked.row, into.row, mask.row), (asked.head, into.head, mask.head)
-    if queries == 1:
+    if queries == 1 and not attrs.packed:
         # The heads that share keys are the rows.
         groups, rows, row_steps, group_steps = 1, groups, group_steps, (0, 0, 0)
     tiles, isa = _choose_tiles(builder.isa, rows), builder.isa
@@ -166,6 +166,7 @@ def _add_step(
         mask_group=group_steps[2],
         mask_row=row_steps[2],
         mask_item=MASKS[mask.kind],
+        packed=given["length"].shape[0] if attrs.packed else 0,
         heads=key_heads,
         groups=groups,
         rows=rows,
@@ -178,7 +179,7 @@ def _add_step(
         value_columns=value_columns,
         key_block=key_block,
         causal=CAUSAL[attrs.causal],
-        step=int(queries > 1),
+        step=int(queries > 1 or attrs.packed),
         queries=queries,
         numbers=[number_word(n) for n in (attention_scale(attrs, size), attrs.softcap, attrs.mask_value)],
         segments=1 + attrs.use_past,
@@ -186,10 +187,12 @@ def _add_step(
     )
     kept = groups * block_rows
     scratch = tiles.rows * key_block + key_block * (size + padded_size) + kept * (2 + (0 if is_single else padded_size))
-    scores = batch * heads * queries * columns
+    # Packed sequences, and what lies behind the last one.
+    sequences = given["length"].shape[0] + 1 if attrs.packed else batch
+    scores = batch * heads * queries * (columns // sequences if attrs.packed else columns)
     operations = scores * (2 * size + 2 * value_size + _SCORE_OPERATIONS)
     moved = sum(v.nbytes for v in given.values()) + out.nbytes
-    parts = batch * key_heads * row_blocks
+    parts = sequences * key_heads * row_blocks
     builder.native(node.name, "attention_loop", row, parts, Cost(operations, moved), scratch * FLOAT32.bytes, result)
 
 

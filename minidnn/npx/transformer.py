@@ -36,6 +36,7 @@ def attention(
     causal: str | bool | None = None,
     softcap: float = 0.0,
     mask_value: float = -math.inf,
+    packed: bool = False,
 ) -> ndarray:
     """softmax(scale · query keyᵀ + mask) value (Vaswani et al., 2017), as one operator.
 
@@ -53,6 +54,8 @@ def attention(
             that count, and each before it one less. All see all of the past.
         mask_value: the score of keys that a mask of bools hides; -inf: they have no weight, even if all are hidden.
         softcap: if it is not 0, scores become ``softcap * tanh(scores / softcap)`` before the mask.
+        packed: whether a batch of 1 holds sequences one behind the other, `length` ``(sequences,)`` of its tokens each:
+            a query sees the keys of its own sequence, and none behind the last one.
 
     Returns:
         ``(batch, heads, queries, value size)``. A query that sees no key gives zeros.
@@ -74,6 +77,7 @@ def attention(
         "causal": order,
         "softcap": softcap,
         "mask_value": mask_value,
+        "packed": packed,
     }
     return dispatch.invoke_one("attention", *arrays, **used)
 

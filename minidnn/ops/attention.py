@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from minidnn.errors import OpError, ShapeError, TypeMismatchError
-from minidnn.ops.checks import want_dtype, want_filled, want_float, want_shape
+from minidnn.ops.checks import want_dtype, want_filled, want_float, want_rank, want_shape
 from minidnn.ops.registry import Attr, Attrs, Op, TensorType, register
 
 __all__ = ["attention_inputs", "attention_scale"]
@@ -36,6 +36,8 @@ def _check_attention(attrs: Attrs) -> None:
         raise OpError("attention: use_past_length needs use_past")
     if attrs.scale is not None and not math.isfinite(attrs.scale):
         raise OpError(f"attention: scale must be finite, got {attrs.scale}")
+    if attrs.packed and (attrs.use_past or not attrs.use_length):
+        raise OpError("attention: packed needs use_length, and excludes use_past")
 
 
 def _infer_attention(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
@@ -64,7 +66,13 @@ def _infer_attention(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorTy
         if name in given:
             if given[name].dtype not in _LENGTHS:
                 raise TypeMismatchError(f"{op}: {name} must be int32 or int64, got {given[name]}")
-            want_shape(op, name, given[name], query.shape[:1], "one for each sequence")
+            if not attrs.packed:
+                want_shape(op, name, given[name], query.shape[:1], "one for each sequence")
+    if attrs.packed:
+        want_rank(op, "length", given["length"], 1, "(sequences,)")
+        wanted = (1, *query.shape[1:])
+        want_shape(op, "query", query, wanted, "packed: a batch of 1")
+        want_shape(op, "key", key, (*key.shape[:-2], *query.shape[-2:]), f"packed: the tokens of query {query.shape}")
     if attrs.use_mask:
         _want_mask(op, given["mask"], (*query.shape[:-1], _columns(given)))
     return [TensorType((*query.shape[:-1], value.shape[-1]), query.dtype)]
@@ -106,6 +114,24 @@ def _seen(attrs: Attrs, given: dict[str, Array], heads: tuple[int, ...]) -> Arra
     return seen.reshape(batch, *(1,) * len(heads), *seen.shape[1:])
 
 
+def _seen_of_packed(attrs: Attrs, given: dict[str, Array]) -> Array:
+    """As `_seen`, of packed sequences, in two dimensions."""
+    sequence = _sequence_of_token(given["length"], given["key"].shape[-2])
+    seen: Array = (sequence[:, None] == sequence) & (sequence >= 0)
+    return seen if attrs.causal is None else np.tril(seen)
+
+
+def _sequence_of_token(length: Array, tokens: int) -> Array:
+    """The number of the sequence that each token of packed ones belongs to; -1 behind the last one."""
+    result = np.full(tokens, -1)
+    begin = 0
+    for number, count in enumerate(length.tolist()):
+        end = begin + max(0, min(count, tokens - begin))
+        result[begin:end] = number
+        begin = end
+    return result
+
+
 def _attention(attrs: Attrs, *arrays: Array) -> Array:
     """softmax(scale · query keyᵀ + mask) value, in float64; zeros for a query that sees no key."""
     given = dict(zip(attention_inputs(attrs), arrays, strict=True))
@@ -117,7 +143,7 @@ def _attention(attrs: Attrs, *arrays: Array) -> Array:
     if heads and heads[0] != key.shape[1]:
         group = heads[0] // key.shape[1]
         key, value = (np.repeat(x, group, axis=1) for x in (key, value))
-    seen = _seen(attrs, given, heads)
+    seen = _seen_of_packed(attrs, given) if attrs.packed else _seen(attrs, given, heads)
     # What lies beyond a length, or comes later than all queries, does not count whatever it holds: no kernel reads it.
     value = np.where(np.any(seen, axis=-2)[..., None], value, 0)
     scores = attention_scale(attrs, query.shape[-1]) * (query @ np.swapaxes(key, -1, -2))
@@ -148,6 +174,7 @@ register(
             Attr("use_length", "bool", False),
             Attr("use_past", "bool", False),
             Attr("use_past_length", "bool", False),
+            Attr("packed", "bool", False),
         ),
         check=_check_attention,
     )

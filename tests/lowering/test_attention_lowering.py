@@ -142,3 +142,35 @@ def test_elements_that_do_not_lie_side_by_side_are_copied() -> None:
 def test_other_floats_run_on_the_reference() -> None:
     feed = dict(zip("qkv", [x.astype(np.float64) for x in qkv(3, 5)], strict=True))
     assert steps(check(Graph([node("attention", *map(var, "qkv"))]), feed)) == ["host"]
+
+
+@pytest.mark.parametrize("length", [[5, 30, 0, 1], [-2, 60, 100], [3], []], ids=str)
+def test_packed_sequences_see_themselves(length: list[int]) -> None:
+    arrays = [x[:1] for x in qkv(70, 70)]
+    for causal, dtype in ((None, np.int32), ("first", np.int64), ("last", np.int64)):
+        attend(*arrays, np.array(length, dtype), names=("length",), packed=True, causal=causal)
+
+
+def test_packed_sequences_of_one_head_of_more_than_a_block_and_with_a_mask() -> None:
+    length, arrays = np.array([40, 0, 17]), [x[:1] for x in qkv(70, 70)]
+    assert attend(*(x[:, 0] for x in arrays), length, names=("length",), packed=True) == ["attention_loop"]
+    for mask in (normal(70, 70, seed=4), np.random.default_rng(0).uniform(size=(4, 1, 70)) < 0.6):
+        attend(*arrays, mask, length, names=("mask", "length"), packed=True)
+    attend(*(x[:1] for x in qkv(1, 1)), np.array([1]), names=("length",), packed=True)
+    tokens = _key_block(64, 64, 16) + 9
+    for causal in (None, "last"):
+        many = [x[:1, :1] for x in qkv(tokens, tokens, 1, 64, 50)]
+        attend(*many, np.array([5, tokens - 9, 2]), names=("length",), packed=True, causal=causal)
+
+
+def test_packed_sequences_do_not_read_each_other() -> None:
+    q, k, v = (x[:1] for x in qkv(20, 20))
+    length = np.array([7, 9])
+    clean = (q.copy(), k.copy(), v.copy())
+    for x in (q, k, v):
+        x[:, :, :7], x[:, :, 16:] = np.nan, np.inf
+    feed = {"q": q, "k": k, "v": v, "n": length}
+    program = compiled(Graph([node("attention", *map(var, "qkvn"), packed=True, use_length=True)]), feed)
+    made = run(program, list(feed.values()))[0]
+    assert not made[:, :, 16:].any()
+    np.testing.assert_array_equal(made[:, :, 7:16], run(program, [*clean, length])[0][:, :, 7:16])

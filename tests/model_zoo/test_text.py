@@ -162,6 +162,34 @@ def test_vectors_of_tokens_without_a_tokenizer() -> None:
     np.testing.assert_allclose(first(ids, lengths).asnumpy(), first.bert(ids, None, lengths).asnumpy()[:, 0], atol=1e-6)
 
 
+def pack(*lengths: int) -> list[Any]:
+    """The tokens of sentences of `IDS` one behind the other with two more behind them, lengths, and positions."""
+    ids = np.concatenate([row[:n] for row, n in zip(IDS, lengths, strict=True)] + [[5, 6]])
+    positions = np.concatenate([np.arange(n) for n in lengths] + [[0, 0]])
+    return [mx.np.array(x, dtype="int32") for x in (ids[None], lengths, positions[None])]
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+def test_packed_sentences_have_the_vectors_of_padded_ones(pooling: str) -> None:
+    net = text.SentenceEncoder(SMALL, pooling=pooling)
+    net.initialize(mx.init.Normal(0.5))
+    lengths = [9, 0, 4] if pooling == "mean" else [9, 2, 4]
+    wanted = net(mx.np.array(IDS, dtype="int32"), mx.np.array(lengths, dtype="int32")).asnumpy()
+    np.testing.assert_allclose(net(*pack(*lengths)).asnumpy(), wanted, rtol=0, atol=1e-6)
+    net.optimize_for(*pack(2, 3, 1))
+    np.testing.assert_allclose(net(*pack(*lengths)).asnumpy(), wanted, rtol=0, atol=1e-6)
+
+
+def test_packed_sentences_have_pooled_outputs_too() -> None:
+    net = text.BertModel(SMALL)
+    net.initialize(mx.init.Normal(0.5))
+    ids, lengths, positions = pack(9, 1, 4)
+    wanted = net(mx.np.array(IDS, dtype="int32"), None, lengths)[1].asnumpy()
+    np.testing.assert_allclose(net(ids, None, lengths, positions)[1].asnumpy(), wanted, rtol=0, atol=1e-6)
+    with pytest.raises(ValueError, match="need valid_length"):
+        net(ids, None, None, positions)
+
+
 SENTENCES = [
     "A cat sits.",
     "",

@@ -64,6 +64,28 @@ def test_the_last_query_sees_all_keys_that_count() -> None:
     assert_close(made, attend(*QKV, mask=np.arange(7) <= np.arange(5)[:, None] + 1))
 
 
+def test_packed_sequences_are_sequences_alone() -> None:
+    q, k, v = normal(1, 4, 9, 6), normal(1, 2, 9, 6, seed=1), normal(1, 2, 9, 3, seed=2)
+    for causal in (None, "first", "last"):
+        made = reference("attention", q, k, v, np.array([3, 0, 4]), packed=True, use_length=True, causal=causal)
+        parts = [tuple(x[:, :, rows] for x in (q, k, v)) for rows in (slice(0, 3), slice(3, 7))]
+        wanted = [attend(*part, enable_gqa=True, is_causal=causal is not None) for part in parts]
+        assert_close(made, np.concatenate([*wanted, np.zeros((1, 4, 2, 3))], 2))
+
+
+def test_packed_sequences_that_do_not_fit_are_refused() -> None:
+    def refused(error: type[Exception], said: str, *shapes: tuple[int, ...], **attrs: Any) -> None:
+        types = [*(tensor(*shape) for shape in shapes[:3]), *(tensor(*shape, dtype="int32") for shape in shapes[3:])]
+        with pytest.raises(error, match=said):
+            infer("attention", *types, packed=True, **attrs)
+
+    one = (1, 4, 9, 6)
+    refused(ShapeError, "a batch of 1", *[(2, 4, 9, 6)] * 3, (3,), use_length=True)
+    refused(ShapeError, "the tokens of query", one, (1, 4, 8, 6), (1, 4, 8, 6), (3,), use_length=True)
+    refused(ShapeError, "length", *[one] * 3, (3, 1), use_length=True)
+    refused(OpError, "use_length", *[one] * 3)
+
+
 def test_a_past_comes_before_the_keys() -> None:
     q, k, v = normal(2, 4, 3, 6), normal(2, 2, 3, 6, seed=1), normal(2, 2, 3, 5, seed=2)
     past = normal(2, 2, 8, 6, seed=3), normal(2, 2, 8, 5, seed=4)

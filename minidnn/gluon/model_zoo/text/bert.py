@@ -11,7 +11,7 @@ from minidnn.errors import DataError, ShapeError
 from minidnn.gluon import nn
 from minidnn.gluon._hybrid_block import HybridBlock
 
-__all__ = ["BertConfig", "BertModel"]
+__all__ = ["BertConfig", "BertModel", "first_tokens"]
 
 # Names that configurations have for activations: the activation, and the form of a GELU.
 _ACTIVATIONS: dict[str, Any] = {"gelu": "erf", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh", "relu": ""}
@@ -83,16 +83,18 @@ class _Embeddings(HybridBlock):
         self.LayerNorm = _norm(config)
         self._most = config.max_position_embeddings
 
-    def forward(self, inputs: Any, token_types: Any = None) -> Any:
-        length = inputs.shape[1]
+    def forward(self, inputs: Any, token_types: Any = None, positions: Any = None) -> Any:
+        types = self.token_type_embeddings
+        kinds = types.weight.data()[0] if token_types is None else types(token_types)
+        places = self._first(inputs.shape[1]) if positions is None else self.position_embeddings(positions)
+        return self.LayerNorm(self.word_embeddings(inputs) + places + kinds)
+
+    def _first(self, length: Any) -> Any:
         if length > self._most:
             raise ShapeError(
                 f"BertModel: inputs must have at most {self._most} tokens, as many as positions, got {int(length)}"
             )
-        types = self.token_type_embeddings
-        kinds = types.weight.data()[0] if token_types is None else types(token_types)
-        positions = self.position_embeddings.weight.data()[:length]
-        return self.LayerNorm(self.word_embeddings(inputs) + positions + kinds)
+        return self.position_embeddings.weight.data()[:length]
 
 
 class _SelfAttention(HybridBlock):
@@ -105,9 +107,9 @@ class _SelfAttention(HybridBlock):
     def _apart(self, x: Any) -> Any:
         return x.reshape(x.shape[0], x.shape[1], self._heads, self._size).transpose(0, 2, 1, 3)
 
-    def forward(self, x: Any, length: Any = None) -> Any:
+    def forward(self, x: Any, length: Any = None, packed: bool = False) -> Any:
         query, key, value = (self._apart(layer(x)) for layer in (self.query, self.key, self.value))
-        mixed = npx.attention(query, key, value, length=length)
+        mixed = npx.attention(query, key, value, length=length, packed=packed)
         return mixed.transpose(0, 2, 1, 3).reshape(x.shape[0], x.shape[1], self._heads * self._size)
 
 
@@ -127,8 +129,8 @@ class _Attention(HybridBlock):
         super().__init__()
         self.self, self.output = _SelfAttention(config), _Output(config, config.hidden_size)
 
-    def forward(self, x: Any, length: Any = None) -> Any:
-        return self.output(self.self(x, length), x)
+    def forward(self, x: Any, length: Any = None, packed: bool = False) -> Any:
+        return self.output(self.self(x, length, packed), x)
 
 
 class _Intermediate(HybridBlock):
@@ -148,8 +150,8 @@ class _Layer(HybridBlock):
         self.attention, self.intermediate = _Attention(config), _Intermediate(config)
         self.output = _Output(config, config.intermediate_size)
 
-    def forward(self, x: Any, length: Any = None) -> Any:
-        x = self.attention(x, length)
+    def forward(self, x: Any, length: Any = None, packed: bool = False) -> Any:
+        x = self.attention(x, length, packed)
         return self.output(self.intermediate(x), x)
 
 
@@ -159,9 +161,9 @@ class _Encoder(HybridBlock):
         self.layer = nn.HybridSequential()
         self.layer.add(*(_Layer(config) for _ in range(config.num_hidden_layers)))
 
-    def forward(self, x: Any, length: Any = None) -> Any:
+    def forward(self, x: Any, length: Any = None, packed: bool = False) -> Any:
         for layer in self.layer:
-            x = layer(x, length)
+            x = layer(x, length, packed)
         return x
 
 
@@ -171,7 +173,7 @@ class _Pooler(HybridBlock):
         self.dense = _dense(config.hidden_size, config.hidden_size)
 
     def forward(self, x: Any) -> Any:
-        return npx.activation(self.dense(x[:, 0]), "tanh")
+        return npx.activation(self.dense(x), "tanh")
 
 
 class BertModel(HybridBlock):
@@ -191,19 +193,34 @@ class BertModel(HybridBlock):
         self.embeddings, self.encoder = _Embeddings(self.config), _Encoder(self.config)
         self.pooler = _Pooler(self.config) if use_pooler else None
 
-    def forward(self, inputs: Any, token_types: Any = None, valid_length: Any = None) -> Any:
+    def forward(self, inputs: Any, token_types: Any = None, valid_length: Any = None, positions: Any = None) -> Any:
         """
         Args:
             inputs: ``(batch, length)``, numbers of tokens; the vocabulary's nearest where one is out of range.
             token_types: ``(batch, length)``, 0 by default.
             valid_length: int32 or int64 ``(batch,)``, how many tokens of each count, from the first on; None: all. What
                 the result holds behind them has no meaning.
+            positions: ``(1, length)``, of each token in its sequence. With these, sequences are packed: they lie one
+                behind the other in a batch of 1, and `valid_length` ``(sequences,)`` says how many tokens each has, so
+                that unequal lengths cost nothing.
 
         Returns:
-            ``(batch, length, hidden_size)``; with a pooler a tuple of that and ``(batch, hidden_size)``.
+            ``(batch, length, hidden_size)``; with a pooler a tuple of that and ``(batch, hidden_size)``, or
+            ``(sequences, hidden_size)`` where they are packed.
 
         Raises:
             ShapeError: there are more tokens than positions.
+            ValueError: there are positions, but no lengths.
         """
-        x = self.encoder(self.embeddings(inputs, token_types), valid_length)
-        return x if self.pooler is None else (x, self.pooler(x))
+        packed = positions is not None
+        if packed and valid_length is None:
+            raise ValueError("BertModel: packed sequences, which have positions, need valid_length")
+        x = self.encoder(self.embeddings(inputs, token_types, positions), valid_length, packed)
+        if self.pooler is None:
+            return x
+        return x, self.pooler(first_tokens(x, valid_length) if packed else x[:, 0])
+
+
+def first_tokens(x: Any, length: Any) -> Any:
+    """Of packed sequences ``(1, tokens, width)`` with so many tokens each: ``(sequences, width)``."""
+    return x[0].take(length.cumsum() - length, axis=0, mode="clip")

@@ -13,7 +13,7 @@ import numpy as np
 from minidnn import npx
 from minidnn.errors import DataError
 from minidnn.gluon._hybrid_block import HybridBlock
-from minidnn.gluon.model_zoo.text.bert import BertConfig, BertModel
+from minidnn.gluon.model_zoo.text.bert import BertConfig, BertModel, first_tokens
 from minidnn.interop import load_weights
 from minidnn.numpy import array, zeros
 
@@ -22,6 +22,8 @@ __all__ = ["SentenceEncoder"]
 _Array = np.ndarray[Any, Any]
 
 _POOLING = ("mean", "cls")
+# Tokens computed together, if they are not those of one sentence: more are not faster.
+_MOST_TOKENS = 1024
 
 
 class SentenceEncoder(HybridBlock):
@@ -89,18 +91,24 @@ class SentenceEncoder(HybridBlock):
         load_weights(net.bert, folder / "model.safetensors", ignore_extra=True)
         return net
 
-    def forward(self, inputs: Any, valid_length: Any) -> Any:
+    def forward(self, inputs: Any, valid_length: Any, positions: Any = None) -> Any:
         """
         Args:
             inputs: ``(batch, length)``, numbers of tokens.
             valid_length: int32 or int64 ``(batch,)``, how many of them are the sentence's. One without tokens has a
-                vector of zeros.
+                vector of zeros if it is the mean.
+            positions: ``(1, length)``, for packed sentences, as `BertModel` has it.
 
         Returns:
-            ``(batch, hidden_size)``.
+            ``(batch, hidden_size)``; ``(sentences, hidden_size)`` where they are packed.
         """
-        x = self.bert(inputs, None, valid_length)
-        pooled = x[:, 0] if self.pooling == "cls" else _mean(x, valid_length)
+        x = self.bert(inputs, None, valid_length, positions)
+        packed = positions is not None
+        if self.pooling == "mean":
+            x = _means(x, valid_length, packed)
+        pooled = first_tokens(x, valid_length) if packed else x[:, 0]
+        if packed and self.pooling == "mean":
+            pooled = pooled * (valid_length > 0).astype("float32").expand_dims(1)
         return npx.l2_normalization(pooled, eps=1e-24) if self.normalize else pooled
 
     def tokenize(self, sentences: Iterable[str]) -> list[list[int]]:
@@ -125,12 +133,11 @@ class SentenceEncoder(HybridBlock):
     def encode(self, sentences: Iterable[str], batch_size: int = 32) -> Any:
         """The vectors of sentences.
 
-        Sentences of about the same length are computed together, and what fills up the shorter ones costs dense layers
-        only.
+        Sentences are computed one behind the other, so that unequal lengths cost nothing.
 
         Args:
             sentences: any number of strings; an empty one has its marks alone.
-            batch_size: how many are computed together.
+            batch_size: how many are computed together, at most.
 
         Returns:
             ``(sentences, hidden_size)``, float32, in their order.
@@ -142,28 +149,44 @@ class SentenceEncoder(HybridBlock):
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         tokens = self.tokenize(sentences)
-        result = np.zeros((len(tokens), self.bert.config.hidden_size), np.float32)
-        order = sorted(range(len(tokens)), key=lambda i: len(tokens[i]), reverse=True)
-        for begin in range(0, len(order), batch_size):
-            chosen = order[begin : begin + batch_size]
-            result[chosen] = self._compute([tokens[i] for i in chosen])
-        return array(result)
+        groups = _groups([len(ids) for ids in tokens], batch_size)
+        made = [self._compute(tokens[begin:end]) for begin, end in groups]
+        return array(np.concatenate(made)) if made else zeros((0, self.bert.config.hidden_size))
 
     def _compute(self, tokens: Sequence[Sequence[int]]) -> _Array:
-        lengths = [len(ids) for ids in tokens]
-        padded = np.zeros((len(tokens), max(lengths)), np.int32)
-        for row, ids in zip(padded, tokens, strict=True):
-            row[: len(ids)] = ids
+        lengths = np.zeros(_rounded(len(tokens)), np.int32)
+        lengths[: len(tokens)] = [len(ids) for ids in tokens]
+        total = int(lengths.sum())
+        ids, positions = np.zeros((2, 1, _rounded(total)), np.int32)
+        ids[0, :total] = np.concatenate(tokens)
+        positions[0, :total] = np.concatenate([np.arange(n) for n in lengths])
         if not self._is_fused:
-            self.optimize_for(zeros((2, 8), dtype="int32"), array([8, 8], dtype="int32"))
+            self.optimize_for(*(array(x, dtype="int32") for x in (np.zeros((1, 16)), [8, 8], np.zeros((1, 16)))))
             self._is_fused = True
-        made: _Array = self(array(padded, dtype="int32"), array(lengths, dtype="int32")).asnumpy()
-        return made
+        made: _Array = self(*(array(x, dtype="int32") for x in (ids, lengths, positions))).asnumpy()
+        return made[: len(tokens)]
 
 
-def _mean(x: Any, length: Any) -> Any:
-    """Over so many of the second axis of ``(batch, length, width)``: a query of zeros sees all of them alike."""
-    return npx.attention(x[:, :1] * 0, x, x, length=length)[:, 0]
+def _groups(lengths: Sequence[int], most: int) -> list[tuple[int, int]]:
+    """Ranges of sentences to be computed together: at most so many, and no more tokens than a cache likes."""
+    result, begin, tokens = [], 0, 0
+    for i, length in enumerate(lengths):
+        if i > begin and (i - begin == most or tokens + length > _MOST_TOKENS):
+            result.append((begin, i))
+            begin, tokens = i, 0
+        tokens += length
+    return [*result, (begin, len(lengths))] if lengths else []
+
+
+def _rounded(count: int) -> int:
+    """A few more, by at most an eighth beyond 8: each size has a plan of its own."""
+    step = 1 << max(0, count.bit_length() - 4)
+    return -(-count // step) * step
+
+
+def _means(x: Any, length: Any, packed: bool) -> Any:
+    """Of each sequence, for its first token or all: queries of zeros see all keys alike."""
+    return npx.attention((x if packed else x[:, :1]) * 0, x, x, length=length, packed=packed)
 
 
 def _read(path: Path, optional: bool = False, kind: type = dict) -> Any:
