@@ -1,21 +1,32 @@
 """Copies between any two strided layouts: reorders, transposes, concatenation, slices, padding.
 
-Blocks of 32-bit elements are transposed in registers, on which reorders between layouts spend their time.
+Blocks of 32-bit elements are transposed in registers, on which reorders between layouts spend their time; a few planes
+of elements of any size, such as an image's colours, are interleaved there.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from llvmlite import ir
 
 from minidnn_kernels.arguments import WORD_BYTES, ArgumentRow, Field
 from minidnn_kernels.isa import Isa
-from minidnn_kernels.simd import LANE_BYTES, Simd, Value, const, new_function
+from minidnn_kernels.simd import I32, LANE_BYTES, Simd, Value, const, new_function
 
-__all__ = ["ARGUMENTS", "COPY_ARGUMENTS", "MAX_DIMENSIONS", "TransposeSpec"]
+__all__ = [
+    "ARGUMENTS",
+    "COPY_ARGUMENTS",
+    "MAX_DIMENSIONS",
+    "MOST_INTERLEAVED",
+    "InterleaveSpec",
+    "TransposeSpec",
+]
 
 MAX_DIMENSIONS = 6
+# Columns of `InterleaveSpec`: each output vector is made of so many, one after the other.
+MOST_INTERLEAVED = 4
 
 
 # Of `copy_loop`.
@@ -29,7 +40,7 @@ COPY_ARGUMENTS = ArgumentRow(
     Field("target_strides", "bytes, in the same order", words=MAX_DIMENSIONS),
     Field("rows_per_part", "of the second last dimension"),
     Field("row_parts", "parts of an index of the outer dimensions"),
-    Field("transpose", "microkernel, if the last two dimensions are swapped in the source; else 0"),
+    Field("kernel", "microkernel, if the last two dimensions are swapped in the source; else 0"),
 )
 
 
@@ -91,6 +102,60 @@ class TransposeSpec:
                     block(r, c, whole=False)
         builder.ret_void()
         return str(module)
+
+
+@dataclass(frozen=True)
+class InterleaveSpec:
+    """Rows by a few `columns` of elements of `item` bytes, where nothing lies between the rows of the target."""
+
+    columns: int
+    item: int
+
+    @property
+    def name(self) -> str:
+        return f"x{8 * self.item}_interleave_{self.columns}"
+
+    def emit(self, isa: Isa) -> str:
+        """LLVM IR of the kernel, one function of `ARGUMENTS`."""
+        module, function, builder = new_function(self.name, ARGUMENTS)
+        s = Simd(builder, isa)
+        source, target, rows, _, row = function.args
+        offset = COPY_ARGUMENTS.offsets.source_strides + (MAX_DIMENSIONS - 1) * WORD_BYTES
+        pitch, element = s.load_argument(row, offset), ir.IntType(8 * self.item)
+        planes = [s.add(source, s.mul(pitch, const(c))) for c in range(self.columns)]
+        count = s.vector_bytes // self.item
+
+        def block(first: Value, kind: Any) -> None:
+            """As many rows as a vector of that kind has elements."""
+            address = s.add(target, s.mul(first, const(self.columns * self.item)))
+            begins = [s.add(plane, s.mul(first, const(self.item))) for plane in planes]
+            vectors = [builder.load(s.pointer(begin, kind), align=self.item) for begin in begins]
+            for j, vector in enumerate(_interleaved(s, vectors)):
+                at = s.add(address, const(j * kind.count * self.item))
+                builder.store(vector, s.pointer(at, kind), align=self.item)
+
+        with builder.if_else(builder.icmp_signed(">=", rows, const(count))) as (many, few):
+            # The last rows with those before them, once more.
+            with many, s.loop(const(0), rows, count, []) as blocks:
+                block(s.smaller(blocks.index, s.add(rows, const(-count))), ir.VectorType(element, count))
+            with few, s.loop(const(0), rows, 1, []) as single:
+                block(single.index, ir.VectorType(element, 1))
+        builder.ret_void()
+        return str(module)
+
+
+def _interleaved(s: Simd, vectors: list[Value]) -> list[Value]:
+    """The first elements of all vectors, then the second ones, and so on: as many vectors."""
+    columns, count = len(vectors), vectors[0].type.count
+    made = []
+    for first in range(0, columns * count, count):
+        places = [divmod(place, columns) for place in range(first, first + count)]
+        whole = vectors[0]
+        for c, vector in enumerate(vectors):
+            order = [count + element if column == c else i for i, (element, column) in enumerate(places)]
+            whole = s.builder.shuffle_vector(whole, vector, ir.Constant(ir.VectorType(I32, count), order))
+        made.append(whole)
+    return made
 
 
 def _transposed(s: Simd, rows: list[Value]) -> list[Value]:

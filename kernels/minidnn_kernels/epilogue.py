@@ -165,8 +165,9 @@ class Epilogue:
     """An epilogue: its instructions, the kind of each operand they load, and what is stored.
 
     The last value is stored as it is where it has the output's type. As ``s8`` or ``u8`` a last value in float32 is
-    quantized: rounded half to even, and clamped before: by ``saturate`` if that is the last instruction, otherwise to
-    `QUANTIZED_LIMITS`. Without instructions an integer kernel's accumulators may be stored as ``s32``.
+    quantized: rounded half to even, and clamped before to `QUANTIZED_LIMITS`: to both of them, or to what takes their
+    place if the last instruction is ``saturate``, or ``at_most`` for the upper one. Without instructions an integer
+    kernel's accumulators may be stored as ``s32``.
 
     Raises:
         ValueError: an unknown operation, operand kind or output, a value used before it is made or of another type than
@@ -260,7 +261,14 @@ class Epilogue:
         """The type of each."""
         return tuple(ELEMENT_TYPES[i.type] for i in self.instructions for _ in range(i.numbers))
 
-    def emit(self, s: Simd, accumulator: Value, load: Callable[[int], Value], numbers: Sequence[Value]) -> Value:
+    def emit(
+        self,
+        s: Simd,
+        accumulator: Value,
+        load: Callable[[int], Value],
+        numbers: Sequence[Value],
+        least_by_store: bool = False,
+    ) -> Value:
         """What is stored: of a quantized output the last value clamped, else the last value itself.
 
         Args:
@@ -268,6 +276,7 @@ class Epilogue:
             accumulator: value 0, float32.
             load: gives the vector of an operand, in the type of its kind.
             numbers: the kernel's.
+            least_by_store: whether what is below the least number of a quantized output is stored as that.
         """
         values, types, rest = [accumulator], [FLOAT32], iter(numbers)
         for instruction in self.instructions:
@@ -281,11 +290,13 @@ class Epilogue:
                 arguments = [*(values[v] for v in instruction.values), *taken]
                 values.append(_emit(s, instruction.op, type, arguments))
             types.append(instruction.made)
-        is_clamped = bool(self.instructions) and self.instructions[-1].op == "saturate"
-        if self.is_quantized and not is_clamped:
-            low, high = QUANTIZED_LIMITS[self.output]
-            return _clip(s, values[-1], s.splat(low), s.splat(high))
-        return values[-1]
+        last, value = self.instructions[-1].op if self.instructions else "", values[-1]
+        if not self.is_quantized or last == "saturate":
+            return value
+        low, high = QUANTIZED_LIMITS[self.output]
+        if low != self.output_type.limits[0] or not least_by_store:
+            value = s.at_least(value, s.splat(low))
+        return value if last == "at_most" else s.at_most(value, s.splat(high))
 
 
 def _emit(s: Simd, op: str, type: ElementType, arguments: Sequence[Value]) -> Value:
@@ -402,6 +413,7 @@ OPS: dict[str, tuple[int, int, Emit]] = {
     "relu": (1, 0, lambda s, x: s.at_least(x, s.splat(0.0))),
     "clip": (1, 2, _clip),
     "saturate": (1, 2, _clip),
+    "at_most": (1, 1, Simd.at_most),
     "leaky_relu": (1, 1, _leaky),
     "prelu": (2, 0, _leaky),
     "elu": (1, 1, _elu),

@@ -76,8 +76,8 @@ def copy_loop(args: int, part: int, parts: int, memory: int) -> None:
     )
     source += first * source_row
     target += first * target_row
-    if load(args + _COPY.transpose) != 0:
-        call5(load(args + _COPY.transpose), source, target, rows, columns, args)
+    if load(args + _COPY.kernel) != 0:
+        call5(load(args + _COPY.kernel), source, target, rows, columns, args)
     elif source_column == item and target_column == item:
         for row in range(rows):
             copy_bytes(target + row * target_row, source + row * source_row, columns * item)

@@ -238,10 +238,10 @@ class Simd:
         order = ir.Constant(ir.VectorType(I32, 4), [0, 4, 1, 5])
         return self.builder.shuffle_vector(packed, packed, order)
 
-    def store_halves(self, value: Value, low: Value, high: Value) -> None:
-        """The two halves of 16 bytes to two addresses."""
+    def store_halves(self, value: Value, *addresses: Value) -> None:
+        """The two halves of 16 bytes to two addresses, or the lower one to one."""
         words = self.builder.bitcast(value, ir.VectorType(I64, 2))
-        for i, address in enumerate((low, high)):
+        for i, address in enumerate(addresses):
             half = self.builder.extract_element(words, ir.Constant(I32, i))
             self.builder.store(half, self.pointer(address, I64), align=1)
 

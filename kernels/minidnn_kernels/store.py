@@ -86,9 +86,10 @@ def store_block(s: Simd, epilogue: Epilogue, block: Block, accumulators: Sequenc
                 element = s.mul(block.columns[j], const(kind.type.bytes))
                 return kind.type.read(s, s.add(address, element), block.masks[j])
 
-            value = _finish(s, epilogue, accumulator, load, numbers)
+            paired = in_pairs and block.masks[j] is None
+            value = _finish(s, epilogue, accumulator, load, numbers, least_by_store=paired)
             place = _Place(value, s.add(start, s.mul(block.columns[j], const(output.bytes))), row, j)
-            if not in_pairs or block.masks[j] is not None:
+            if not paired:
                 _store(s, epilogue, value, place.address, block.masks[j])
             elif waiting:
                 _store_pair(s, waiting.pop(), place, output.is_signed)
@@ -97,8 +98,7 @@ def store_block(s: Simd, epilogue: Epilogue, block: Block, accumulators: Sequenc
 
     def store_waiting() -> None:
         while waiting:
-            place = waiting.pop()
-            _store(s, epilogue, place.value, place.address, None)
+            _store_pair(s, waiting[0], waiting.pop(), output.is_signed)
 
     for r, vectors in enumerate(accumulators):
         if block.present is None:
@@ -121,13 +121,15 @@ class _Place:
 
 
 def _store_pair(s: Simd, low: _Place, high: _Place, signed: bool) -> None:
-    """The low bytes of two vectors of int32, which are bytes, or what a NaN has become."""
+    """Two vectors of int32 as bytes: those below zero as 0 where bytes have no sign. Both may be the same one."""
     values = [low.value, high.value]
     if signed:
         values = [s.builder.and_(value, s.splat_int(0xFF)) for value in values]
     packed = s.pack_bytes(*values)
     if low.row is high.row and high.column == low.column + 1:
         s.builder.store(packed, s.pointer(low.address, packed.type), align=1)
+    elif low is high:
+        s.store_halves(packed, low.address)
     else:
         s.store_halves(packed, low.address, high.address)
 
@@ -150,15 +152,21 @@ def store_value(
 
 
 def _finish(
-    s: Simd, epilogue: Epilogue, accumulator: Value, load: Callable[[int], Value], numbers: Sequence[Value]
+    s: Simd,
+    epilogue: Epilogue,
+    accumulator: Value,
+    load: Callable[[int], Value],
+    numbers: Sequence[Value],
+    least_by_store: bool = False,
 ) -> Value:
-    """What is to be stored: of a quantized output int32 that its type can hold."""
+    """What is to be stored: of a quantized output int32 that its type can hold, or that is below it if that may be."""
     integer = accumulator.type == s.int_vector
     if epilogue.output_type is INT32 and not epilogue.instructions:
         if not integer:
             raise ValueError("an s32 output needs int32 sums, this kernel's are float32")
         return accumulator
-    value = epilogue.emit(s, s.builder.sitofp(accumulator, s.vector) if integer else accumulator, load, numbers)
+    first = s.builder.sitofp(accumulator, s.vector) if integer else accumulator
+    value = epilogue.emit(s, first, load, numbers, least_by_store)
     return epilogue.output_type.from_float(s, value) if epilogue.is_quantized else value
 
 

@@ -9,7 +9,7 @@ from minidnn.lowering.tiling import PARTS
 from minidnn.lowering.values import Value
 from minidnn.ops.registry import TensorType
 from minidnn.plan.program import Address, Cost, Kernel
-from minidnn_kernels.copy import COPY_ARGUMENTS, MAX_DIMENSIONS, TransposeSpec
+from minidnn_kernels.copy import COPY_ARGUMENTS, MAX_DIMENSIONS, MOST_INTERLEAVED, InterleaveSpec, TransposeSpec
 from minidnn_kernels.simd import LANE_BYTES
 
 __all__ = ["lower_copy"]
@@ -63,12 +63,12 @@ def lower_copy(
     merged = [(1, 0, 0)] * (MAX_DIMENSIONS - len(merged)) + merged
     extents = [d[0] for d in merged]
     rows, columns = merged[-2], merged[-1]
-    transposed = item == LANE_BYTES and rows[1] == item and columns[2] == item and columns[1] != item and rows[0] > 1
+    kernel = _kernel(rows, columns, item)
     outer = math.prod(extents[:-2])
     nbytes = math.prod(extents) * item
     wanted = max(1, min(PARTS, nbytes // _PART_BYTES) // outer)
     rows_per_part = -(-rows[0] // min(wanted, rows[0]))
-    if transposed:
+    if kernel is not None:
         rows_per_part = min(rows[0], -(-rows_per_part // 16) * 16)
     row_parts = -(-rows[0] // rows_per_part)
     row = COPY_ARGUMENTS.fill(
@@ -81,10 +81,18 @@ def lower_copy(
         target_strides=[d[2] for d in merged],
         rows_per_part=rows_per_part,
         row_parts=row_parts,
-        transpose=Kernel(TransposeSpec()) if transposed else 0,
+        kernel=0 if kernel is None else kernel,
     )
     result = TensorType(tuple(shape), value.type.dtype)
     builder.native(name, "copy_loop", row, outer * row_parts, Cost(0, 2 * nbytes), result=result)
+
+
+def _kernel(rows: tuple[int, int, int], columns: tuple[int, int, int], item: int) -> Kernel | None:
+    """What swaps two dimensions, each an extent and strides of source and target; None where they are not swapped."""
+    swapped = rows[1] == item and columns[2] == item and columns[1] != item and rows[0] > 1
+    if swapped and 1 < columns[0] <= MOST_INTERLEAVED and rows[2] == columns[0] * item:
+        return Kernel(InterleaveSpec(columns[0], item))
+    return Kernel(TransposeSpec()) if swapped and item == LANE_BYTES else None
 
 
 def _split(dimension: tuple[int, int, int], item: int) -> list[tuple[int, int, int]]:

@@ -23,8 +23,8 @@ __all__ = ["Depthwise"]
 # Taps of a window: more would be a long kernel.
 _MAX_TAPS = 512
 _PART_OPERATIONS = 200_000
-# Output pixels of a strip, at most: of float32 and of integers, whose kernels take longer to compile.
-_PIXELS = {False: 8, True: 4}
+# Output pixels of a strip, at most.
+_PIXELS = 8
 
 
 class Depthwise:
@@ -49,7 +49,7 @@ def _spec(product: Product) -> DepthwiseSpec:
     """The kernel, without its epilogue."""
     window = product.window
     width, stride, dilate = window.kernel[-1], window.stride[-1], window.dilate[-1]
-    strips = -(-window.output[-1] // _PIXELS[product.data.is_integer])
+    strips = -(-window.output[-1] // _PIXELS)
     pixels = -(-window.output[-1] // strips)
     outer, data = math.prod(window.kernel[:-1]), product.data.name
     vectors, masked = unit_of(product.isa, data, product.groups)

@@ -19,7 +19,16 @@ from minidnn.ops.registry import Attrs, Op
 from minidnn.ops.traits import EpilogueStep
 from minidnn.passes.legality import result_dtype
 from minidnn_kernels.element_type import BOOL, FLOAT16, FLOAT32, INT8, INT32, UINT8, ElementType, element_type_of
-from minidnn_kernels.epilogue import OPERAND_KINDS, OPS, Epilogue, Instruction, has_operation, number_word, operand_kind
+from minidnn_kernels.epilogue import (
+    OPERAND_KINDS,
+    OPS,
+    QUANTIZED_LIMITS,
+    Epilogue,
+    Instruction,
+    has_operation,
+    number_word,
+    operand_kind,
+)
 
 __all__ = ["BoundEpilogue", "EpilogueBuilder", "is_float_instruction", "quantized_type"]
 
@@ -288,15 +297,36 @@ class EpilogueBuilder:
             return False
         output = quantized_type(node.attrs.out_type)
         inverse = float(np.float32(1.0) / np.float32(scale))
-        last = self._instructions[-1] if number == len(self._instructions) > 0 else None
-        if output is UINT8 and last is not None and last.op == "relu":
-            # Clamping to uint8 does what the relu before it does.
-            self._instructions.pop()
-            self._types.pop()
-            number = last.values[0]
-        numbers[node[0]] = self.apply("multiply_scalar", number, numbers=(inverse,))
+        number, bounds = self._without_clamp(number, output)
+        number = self.apply("multiply_scalar", number, numbers=(inverse,))
+        if bounds is not None:
+            limits = QUANTIZED_LIMITS[output.name]
+            low, high = (float(np.clip(np.float32(b) * np.float32(inverse), *limits)) for b in bounds)
+            # The store makes 0 of what is below it.
+            is_least = output is UINT8 and low == 0.0
+            clamp, taken = ("at_most", (high,)) if is_least else ("saturate", (low, high))
+            number = self.apply(clamp, number, numbers=taken)
+        numbers[node[0]] = number
         self._output = output
         return True
+
+    def _without_clamp(self, number: int, output: ElementType) -> tuple[int, tuple[float, float] | None]:
+        """The value before a last ``relu`` or ``clip`` that need not come before the clamp to a quantized output.
+
+        Products with a scale keep order, rounded or not: the bounds of a ``clip``, which are returned, clamp its
+        results as well. What a ``relu`` does the clamp to uint8 does.
+        """
+        last = self._instructions[-1] if number == len(self._instructions) > 0 else None
+        if last is None or last.type != FLOAT32.name:
+            return number, None
+        bounds = (self._numbers[-2], self._numbers[-1]) if last.op == "clip" else None
+        if bounds is None and (last.op != "relu" or output is not UINT8):
+            return number, None
+        self._instructions.pop()
+        self._types.pop()
+        if bounds is not None:
+            del self._numbers[-2:]
+        return last.values[0], bounds
 
     def store_sums(self) -> None:
         """Store an integer kernel's sums as they are."""

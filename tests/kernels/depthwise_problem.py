@@ -20,7 +20,7 @@ __all__ = ["TAILS", "WINDOWS", "DepthwiseProblem", "solve"]
 Array = np.ndarray[Any, Any]
 
 TAILS = (
-    Tail(scale=True, activation="clip", output="u8"),
+    Tail(scale=True, activation="at_most", output="u8"),
     Tail(scale=True, residual="s8", output="s8"),
     Tail(scale=True, bias=True, output="f32"),
     Tail(),

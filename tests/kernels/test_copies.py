@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from microkernels import Array, Machine, Watched, address, words
 
-from minidnn_kernels.copy import COPY_ARGUMENTS, MAX_DIMENSIONS, TransposeSpec
+from minidnn.runtime.library import KernelSpec
+from minidnn_kernels.copy import COPY_ARGUMENTS, MAX_DIMENSIONS, MOST_INTERLEAVED, InterleaveSpec, TransposeSpec
 
 
-def _row(source: Array, target: Array, rows_per_part: int, transpose: int = 0) -> tuple[Array, int]:
+def _row(source: Array, target: Array, rows_per_part: int, kernel: int = 0) -> tuple[Array, int]:
     """The argument row that copies `source` to `target`, both of MAX_DIMENSIONS dimensions, and its parts."""
     outer, row_parts = int(np.prod(source.shape[:-2])), -(-source.shape[-2] // rows_per_part)
     row = COPY_ARGUMENTS.fill(
@@ -24,7 +25,7 @@ def _row(source: Array, target: Array, rows_per_part: int, transpose: int = 0) -
         target_strides=target.strides,
         rows_per_part=rows_per_part,
         row_parts=row_parts,
-        transpose=transpose,
+        kernel=kernel,
     )
     return words(*row), outer * row_parts
 
@@ -45,9 +46,9 @@ def _bits(array: Array) -> Array:
     return bits
 
 
-def _check(machine: Machine, source: Array, rows_per_part: int = 2, transpose: bool = False) -> None:
+def _check(machine: Machine, source: Array, rows_per_part: int = 2, spec: KernelSpec | None = None) -> None:
     target = Watched(source.shape, source.dtype)
-    kernel = machine.library.microkernel(TransposeSpec()) if transpose else 0
+    kernel = machine.library.microkernel(spec) if spec is not None else 0
     row, parts = _row(_full_rank(source), _full_rank(target.array), rows_per_part, kernel)
     machine.run_loop("copy_loop", row, parts)
     np.testing.assert_array_equal(_bits(target.array), _bits(source))
@@ -93,7 +94,7 @@ def test_only_the_target_region_is_written(machine: Machine) -> None:
 @pytest.mark.parametrize("rows", [1, 2, 5, 8, 11, 16, 17, 33])
 def test_transposing_blocks_of_odd_sizes(machine: Machine, rows: int, columns: int) -> None:
     source = _numbers((2, columns, rows), "f4").transpose(0, 2, 1)
-    _check(machine, source, rows_per_part=16, transpose=True)
+    _check(machine, source, rows_per_part=16, spec=TransposeSpec())
 
 
 def test_transposing_into_the_middle_of_something_larger(machine: Machine) -> None:
@@ -109,3 +110,13 @@ def test_transposing_into_the_middle_of_something_larger(machine: Machine) -> No
     assert (target.array[:, :2] == -77).all()
     assert (target.array[:, 2 + columns :] == -77).all()
     target.assert_untouched_around()
+
+
+@pytest.mark.parametrize("dtype", ["u1", "f2", "f4", "f8"])
+@pytest.mark.parametrize("planes", range(2, MOST_INTERLEAVED + 1))
+def test_interleaving_planes_of_any_length(machine: Machine, planes: int, dtype: str) -> None:
+    spec = InterleaveSpec(planes, np.dtype(dtype).itemsize)
+    vector = machine.isa.lanes * 4 // spec.item
+    for pixels in (1, 2, vector - 1, vector, vector + 1, 2 * vector, 3 * vector + 1):
+        source = _numbers((2, planes, pixels + 1), dtype)[:, :, 1:].transpose(0, 2, 1)
+        _check(machine, source, rows_per_part=2 * vector, spec=spec)

@@ -75,6 +75,7 @@ CASES: dict[str, Case] = {
     "relu": Case(lambda x: np.where(x < 0, 0, x)),
     "clip": Case(lambda x, low, high: np.clip(x, low, high), numbers=(-1.5, 6.0)),
     "saturate": Case(lambda x, low, high: np.clip(x, low, high), numbers=(-1.5, 6.0)),
+    "at_most": Case(np.minimum, numbers=(6.0,)),
     "leaky_relu": Case(lambda x, slope: np.where(x < 0, x * np.float32(slope), x), numbers=(0.1,)),
     "elu": Case(lambda x, alpha: np.where(x < 0, alpha * np.expm1(x), x), 2, 0, (0.7,)),
     "selu": Case(lambda x: _SELU_SCALE * np.where(x < 0, _SELU_ALPHA * np.expm1(x), x), 2.5),

@@ -24,7 +24,7 @@ __all__ = [
 TAILS = [
     Tail(),
     Tail(scale=True, output="f32"),
-    Tail(scale=True, activation="relu", output="u8"),
+    Tail(scale=True, activation="at_most", output="u8"),
     Tail(scale=True, bias=True, output="s8"),
     Tail(scale=True, residual="s8", activation="relu", output="u8"),
     Tail(scale=True, residual="u8", activation="clip", output="u8"),

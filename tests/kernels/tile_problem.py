@@ -84,7 +84,7 @@ class Tail:
         scale: times a number per channel (dequantize).
         bias: plus a number per channel.
         residual: plus a tensor of that type, times its own scale if it is an integer.
-        activation: ``relu`` or ``clip``.
+        activation: ``relu``, ``clip``, or ``at_most``, which clamps what is quantized.
         output: ``s32`` are an int8 tile's sums themselves; ``s8`` and ``u8`` are quantized.
     """
 
@@ -98,6 +98,7 @@ class Tail:
     residual_scale = 0.375
     inverse_scale = 0.5
     clip = (0.0, 6.0)
+    most = 97.0
 
     @property
     def operands(self) -> tuple[str, ...]:
@@ -111,7 +112,8 @@ class Tail:
         """The epilogue's, in its order."""
         residual = (self.residual_scale,) * (self.residual not in (None, "f32"))
         clip = self.clip * (self.activation == "clip")
-        return *residual, *clip, *(self.inverse_scale,) * (self.output in _CLAMP)
+        most = (self.most,) * (self.activation == "at_most")
+        return *residual, *clip, *(self.inverse_scale,) * (self.output in _CLAMP), *most
 
     def epilogue(self) -> Epilogue:
         program: list[Instruction] = []
@@ -143,6 +145,8 @@ class Tail:
             value = then("clip")
         if self.output in _CLAMP:
             value = then("multiply_scalar")
+        if self.activation == "at_most":
+            value = then("at_most")
         return Epilogue(tuple(program), self.operands, self.output)
 
     def reference(self, sums: Array, scale: Array, bias: Array, residual: Array) -> Array:
@@ -165,7 +169,9 @@ class Tail:
                 x = np.where(x < low, low, np.where(x > high, high, x))
             if self.output == "f32":
                 return x
-            rounded = np.clip(np.rint(x * np.float32(self.inverse_scale)), *_CLAMP[self.output])
+            low, high = _CLAMP[self.output]
+            most = self.most if self.activation == "at_most" else high
+            rounded = np.clip(np.rint(x * np.float32(self.inverse_scale)), low, most)
         return np.where(np.isnan(rounded), np.float32(0), rounded).astype(DTYPES[self.output])
 
 

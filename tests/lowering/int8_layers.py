@@ -44,6 +44,7 @@ class Layer:
         scale, residual_scale: of the data and of the residual.
         limit: the upper end of the output's range.
         by_sample: whether each sample has a scale of its own, which is given.
+        clip: the bounds of a ``clip`` in place of the ``relu``.
     """
 
     data: tuple[int, int, int, int]
@@ -58,6 +59,7 @@ class Layer:
     residual_scale: float = 0.021
     limit: float = 2.5
     by_sample: bool = False
+    clip: tuple[float, float] | None = None
 
     def node(self) -> tuple[Graph, dict[str, Array], dict[str, tuple[int, ...]]]:
         """The graph of one fused node, its parameters, and the shape of what it is given beside the data."""
@@ -89,7 +91,10 @@ class Layer:
                 if self.residual == "int8":
                     other = make_node("dequantize", "real_residual", [inner[5], inner[6]])[0]
                 result = make_node("add", "sum", [result, other])[0]
-            result = make_node("relu", "relu", [result])[0]
+            if self.clip is None:
+                result = make_node("relu", "relu", [result])[0]
+            else:
+                result = make_node("clip", "clip", [result], {"a_min": self.clip[0], "a_max": self.clip[1]})[0]
             outputs = [result]
         if self.out in ("int8", "uint8"):
             attrs = {"out_type": self.out, "min_calib_range": -2.0, "max_calib_range": self.limit}

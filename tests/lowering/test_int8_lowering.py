@@ -80,17 +80,34 @@ def test_an_input_is_copied_where_there_is_no_room_behind_it_that_a_step_reads(i
         assert [s.name for s in program.steps] == ["copy", "dense"][not beyond :]
 
 
-@pytest.mark.parametrize("out", ["int8", "uint8", "float32"])
-def test_uint8_needs_no_relu(out: str) -> None:
-    layer = Layer((1, 16, 5, 5), 16, out=out)
+def _epilogue_of(isa: str, layer: Layer) -> list[str]:
+    """The operations of the layer's epilogue, which is exact."""
     graph, parameters, _ = layer.node()
-    program = assert_exact(HOST_ISAS[-1], graph, parameters, layer.feed(False))
+    program = assert_exact(isa, graph, parameters, layer.feed(False))
     (step,) = [s for s in program.steps if s.name == "layer"]
     assert isinstance(step, NativeStep)
     tile = step.arguments[MATMUL_ARGUMENTS.position("tile")]
     assert isinstance(tile, Kernel) and isinstance(tile.spec, TileSpec)
-    relus = sum(instruction.op == "relu" for instruction in tile.spec.epilogue.instructions)
-    assert relus == (out != "uint8")
+    return [instruction.op for instruction in tile.spec.epilogue.instructions]
+
+
+@pytest.mark.parametrize("out", ["int8", "uint8", "float32"])
+def test_uint8_needs_no_relu(out: str) -> None:
+    made = _epilogue_of(HOST_ISAS[-1], Layer((1, 16, 5, 5), 16, out=out))
+    assert ("relu" in made) == (out != "uint8")
+
+
+_BOUNDS = [(0.0, 6.0), (0.0, 1.0), (-1.0, 0.7), (0.5, 1.5), (2.0, 1.0), (-3.0, -1.0), (4.0, 5.0), (-np.inf, np.inf)]
+
+
+@pytest.mark.parametrize("isa", HOST_ISAS)
+@pytest.mark.parametrize("out", ["int8", "uint8"])
+def test_a_clip_and_the_clamp_of_a_quantized_output_are_one(isa: str, out: str) -> None:
+    for low, high in _BOUNDS:
+        layer = Layer((1, 16, 5, 5), 19, out=out, clip=(low, high), scale=0.0011)
+        made = _epilogue_of(isa, layer)
+        assert "clip" not in made
+        assert made[-1] == ("at_most" if out == "uint8" and low <= 0 else "saturate"), (low, high)
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8])

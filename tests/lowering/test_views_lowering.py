@@ -14,6 +14,8 @@ from small_graphs import Array, check, compiled, node, normal, run, steps
 from minidnn.ir.graph import Entry, Graph, infer_types, make_node, make_variable
 from minidnn.lowering.values import CHANNELS_LAST, PLAIN
 from minidnn.ops.registry import TensorType
+from minidnn.plan.program import Kernel, NativeStep
+from minidnn_kernels.copy import COPY_ARGUMENTS, MOST_INTERLEAVED, InterleaveSpec
 
 var = make_variable
 both_layouts = pytest.mark.parametrize("layout", [PLAIN, CHANNELS_LAST])
@@ -135,6 +137,19 @@ def test_padding_in_front_of_anything(after: str, layout: str) -> None:
         chosen = attrs.get(after, {})
         padded = node(after, *[padded] * chosen.get("num_args", 1), name="after", **chosen)
     check(Graph([padded]), {"x": normal(2, 3, 5, 4)}, (), {"x": layout})
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i2", "f4", "i8"])
+def test_a_few_channels_are_interleaved(dtype: str) -> None:
+    for channels, height, width in ((1, 5, 40), (2, 3, 5), (3, 7, 45), (4, 8, 64), (5, 4, 33)):
+        x = np.arange(2 * channels * height * width).reshape(2, channels, height, width).astype(dtype)
+        program = compiled(Graph([var("x")]), {"x": x}, (), None, [CHANNELS_LAST])
+        (step,) = program.steps
+        assert isinstance(step, NativeStep)
+        kernel = step.arguments[COPY_ARGUMENTS.position("kernel")]
+        is_interleaved = isinstance(kernel, Kernel) and isinstance(kernel.spec, InterleaveSpec)
+        assert is_interleaved == (2 <= channels <= MOST_INTERLEAVED)
+        np.testing.assert_array_equal(run(program, [x])[0], x)
 
 
 # --- what a graph may give ----------------------------------------------------------------------
