@@ -6,17 +6,18 @@ The packages are those of ``tests/real_models.txt``; files of packages that are 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from peers import open_session
 
 import minidnn as mx
 
-onnxruntime: Any = pytest.importorskip("onnxruntime", reason="onnxruntime is missing: pip install '.[bench]'")
-pytest.importorskip("onnx", reason="onnx is missing: pip install '.[bench]'")
+for package in ("onnxruntime", "onnx"):
+    pytest.importorskip(package, reason=f"{package} is missing: pip install '.[bench]'")
 
 Array = np.ndarray[Any, Any]
 
@@ -44,27 +45,12 @@ def _find(package: str, pattern: str) -> Path:
     return found
 
 
-@pytest.fixture(params=[1, 2], ids=["1 thread", "2 threads"])
-def threads(request: pytest.FixtureRequest) -> Iterator[int]:
-    """So many threads, for both."""
-    before = mx.get_num_threads()
-    if request.param > before:
-        pytest.skip(f"there are {before} threads")
-    mx.set_num_threads(request.param)
-    yield request.param
-    mx.set_num_threads(before)
-
-
 @pytest.mark.parametrize(("package", "file", "given"), MODELS, ids=_IDS)
 def test_model(
     take_turns: Any, random: np.random.Generator, threads: int, package: str, file: str, given: Mapping[str, Any]
 ) -> None:
     path = _find(package, file)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = threads, 1, 3
-    # Its threads spin for work after a run; here that would take the cores from the other candidate.
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    session = open_session(path)
     feed = {
         port.name: random.standard_normal(value).astype(np.float32)
         if isinstance(value := given[port.name], tuple)

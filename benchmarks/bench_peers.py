@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +20,6 @@ from minidnn.gluon.model_zoo import vision
 
 for package in ("onnxruntime", "openvino", "onnx"):
     pytest.importorskip(package, reason=f"{package} is missing: pip install '.[bench]'")
-
-
-@pytest.fixture(params=[1, 2], ids=["1 thread", "2 threads"])
-def threads(request: pytest.FixtureRequest) -> Iterator[int]:
-    """So many threads, for all candidates."""
-    before = mx.get_num_threads()
-    if request.param > before:
-        pytest.skip(f"there are {before} threads")
-    mx.set_num_threads(request.param)
-    yield request.param
-    mx.set_num_threads(before)
 
 
 def _compare(take_turns: Any, make: Callable[[], Any], data: Any, folder: Path, rounds: int) -> None:

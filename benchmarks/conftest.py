@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import minidnn as mx
 from minidnn.cli.timing import Timing
 
 WARMUP = 2
@@ -70,3 +71,14 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 @pytest.fixture
 def random() -> Iterator[np.random.Generator]:
     yield np.random.default_rng(0)
+
+
+@pytest.fixture(params=[1, 2], ids=["1 thread", "2 threads"])
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    """So many threads, for all candidates."""
+    before = mx.get_num_threads()
+    if request.param > before:
+        pytest.skip(f"there are {before} threads")
+    mx.set_num_threads(request.param)
+    yield request.param
+    mx.set_num_threads(before)

@@ -10,7 +10,7 @@ import numpy as np
 
 import minidnn as mx
 
-__all__ = ["BatchReader", "Peer", "onnx_runtime", "openvino", "peers_of", "write_model"]
+__all__ = ["BatchReader", "Peer", "onnx_runtime", "open_session", "openvino", "peers_of", "write_model"]
 
 # Runs a model once, and gives its outputs.
 Peer = Callable[[], list[np.ndarray[Any, Any]]]
@@ -24,17 +24,23 @@ def write_model(net: Any, data: Any, path: Path) -> Path:
     return path
 
 
-def onnx_runtime(path: Path, data: Any) -> Peer:
+def open_session(path: Path) -> Any:
     """The model in ONNX Runtime, on as many threads as minidnn has."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = mx.get_num_threads(), 1
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    # Errors only: some models have initializers that nothing reads.
+    options.log_severity_level = 3
     # Its threads spin for work after a run; here that would take the cores from the other candidates.
     options.add_session_config_entry("session.force_spinning_stop", "1")
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    feed = {"data": data.asnumpy()}
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def onnx_runtime(path: Path, data: Any) -> Peer:
+    """One of our networks in ONNX Runtime."""
+    session, feed = open_session(path), {"data": data.asnumpy()}
     return lambda: session.run(None, feed)
 
 
