@@ -48,6 +48,7 @@ PHASE = ArgumentRow(
     Field("gates", "microkernel of the gates, of each direction", words=MAX_DIRECTIONS),
     Field("source", "float32 [directions][batch][depth]; 0 for the states at the time"),
     Field("levels", "microkernel of `state_levels` that states go through before the product; 0: none"),
+    Field("factors", "of `levels`, for each direction", words=MAX_DIRECTIONS),
     Field("depth", "of the product"),
     Field("weights", "panels of [directions][parts]"),
     Field("part_pitch", "from the panels of one part to the next's"),

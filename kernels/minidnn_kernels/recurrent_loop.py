@@ -8,7 +8,7 @@ from minidnn_kernels.loop_words import (
     atomic_add,
     atomic_load,
     call3,
-    call4,
+    call5,
     call9,
     copy_bytes,
     inlined,
@@ -86,7 +86,7 @@ def recurrent_loop(args: int, part: int, parts: int, memory: int) -> None:
     levels = load(phase + _P.levels)
     if levels != 0:
         rounded = sums + batch * row_bytes
-        call4(levels, pointers, active, depth, rounded)
+        call5(levels, pointers, active, depth, rounded, load(phase + _P.factors + direction * WORD_BYTES))
         _point_in_order(rounded, depth * _FLOAT, rows, active, pointers)
     store(context + _C.output, sums)
     store(context + _C.pitch, row_bytes)

@@ -8,7 +8,7 @@ from minidnn_kernels.arguments import WORD_BYTES
 from minidnn_kernels.element_type import FLOAT32
 from minidnn_kernels.isa import Isa
 from minidnn_kernels.scales import linear_scale
-from minidnn_kernels.simd import Simd, Value, const, new_function
+from minidnn_kernels.simd import F32, I32, Simd, Value, const, new_function
 
 __all__ = ["ARGUMENTS", "StateLevelsSpec"]
 
@@ -16,7 +16,8 @@ __all__ = ["ARGUMENTS", "StateLevelsSpec"]
 # rows:     how many
 # depth:    float32 of a row
 # target:   float32 [rows][depth]
-ARGUMENTS = ("pointers", "rows", "depth", "target")
+# factor:   float32 in the low half, by which levels are multiplied in the target
+ARGUMENTS = ("pointers", "rows", "depth", "target", "factor")
 
 
 @dataclass(frozen=True)
@@ -31,9 +32,11 @@ class StateLevelsSpec:
         """LLVM IR of the kernel, one function of `ARGUMENTS`."""
         module, function, builder = new_function(self.name, ARGUMENTS)
         s = Simd(builder, isa)
-        pointers, rows, depth, target = function.args
+        pointers, rows, depth, target, factor = function.args
         low, high = self._extrema(s, pointers, rows, depth)
         scale, zero = linear_scale(s, low, high, 255.0)
+        number = builder.bitcast(builder.trunc(factor, I32), F32)
+        wide_step = builder.fmul(scale, s.splat(number))
         row_bytes = s.mul(depth, const(FLOAT32.bytes))
         with s.loop(const(0), rows, 1, []) as loop:
             source = s.load_i64(s.add(pointers, s.mul(loop.index, const(WORD_BYTES))))
@@ -43,7 +46,7 @@ class StateLevelsSpec:
                 offset = s.mul(index, const(FLOAT32.bytes))
                 steps = s.unary("rint", builder.fdiv(s.load(s.add(source, offset), mask), scale))
                 level = s.at_most(s.at_least(builder.fadd(steps, zero), s.splat(0.0)), s.splat(255.0))
-                s.store(builder.fmul(builder.fsub(level, zero), scale), s.add(into, offset), mask)
+                s.store(builder.fmul(builder.fsub(level, zero), wide_step), s.add(into, offset), mask)
 
             s.each_vector(depth, body)
         builder.ret_void()

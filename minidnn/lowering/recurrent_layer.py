@@ -268,6 +268,27 @@ def _cut(isa: Isa, phase: _Phase) -> tuple[int, int]:
     return -(-vectors // each), each
 
 
+def _whole_step(matrix: Array) -> float:
+    """The number of which all weights are multiples by an int8, exactly; NaN if there is none."""
+    others = np.abs(matrix[matrix != 0])
+    step = others.min() if others.size else np.float32(1)
+    with np.errstate(all="ignore"):
+        multiples = np.rint(matrix / step)
+        is_whole = np.abs(multiples).max(initial=0) <= 127 and np.array_equal(multiples * step, matrix)
+    return float(step) if is_whole else np.nan
+
+
+def _whole_steps(builder: Builder, layer: Layer, phase: _Phase) -> Array | None:
+    """The same of each direction, where states have levels; None if one has none.
+
+    Weights are a quarter of the bytes then, and their step is put into the levels.
+    """
+    if not layer.cell.round_state:
+        return None
+    steps = _shared(builder, layer, "steps", lambda: np.array([_whole_step(m) for m in phase.rows], np.float32))
+    return steps if np.isfinite(steps).all() else None
+
+
 def _phase_row(builder: Builder, layer: Layer, phase: _Phase, batch: int) -> tuple[list[Any], int]:
     """Arguments of a phase, and the scratch memory that it needs."""
     isa = builder.isa
@@ -277,31 +298,35 @@ def _phase_row(builder: Builder, layer: Layer, phase: _Phase, batch: int) -> tup
     width, together = panel * isa.lanes, MOST_PANELS if part_columns > panel * isa.lanes else 1
     usual = (layer.usual[1], part_columns) if builder.varies else None
     tiling = choose_tiling(isa, 1, batch, 1, phase.depth, 1, part_columns, panel=panel, usual=usual)
+    steps = _whole_steps(builder, layer, phase)
+    stored, dot = (FLOAT32.dtype, "") if steps is None else (np.dtype(np.int8), "int8")
     for rows, vectors, panels in tiling.others:
-        builder.prepare(TileSpec(rows, vectors, panels=panels))
+        builder.prepare(TileSpec(rows, vectors, dot=dot, panels=panels))
 
     def pack() -> Array:
         made = []
-        for matrix in phase.rows:
+        for d, matrix in enumerate(phase.rows):
             ordered = _interleaved(matrix, phase.sums, isa.lanes).reshape(phase.depth, -1)
-            filled = np.zeros((phase.depth, parts * part_columns), np.float32)
+            ordered = ordered if steps is None else np.rint(ordered / steps[d])
+            filled = np.zeros((phase.depth, parts * part_columns), stored)
             filled[:, : ordered.shape[1]] = ordered
             groups = filled.reshape(phase.depth, parts, part_columns).transpose(1, 0, 2)
             made.append(pack_panels(groups[:, None], width, together))
         return np.stack(made)
 
-    packed = _shared(builder, layer, ("states", phase.form, parts, each, panel), pack)
+    packed = _shared(builder, layer, ("states", phase.form, parts, each, panel, dot), pack)
     columns = tiling.vectors * isa.lanes
     kernels = [Kernel(_gates_spec(phase.form, direction)) for direction in layer.directions]
     row = PHASE.fill(
-        tile=Kernel(TileSpec(tiling.rows, tiling.vectors, panels=tiling.panels)),
+        tile=Kernel(TileSpec(tiling.rows, tiling.vectors, dot=dot, panels=tiling.panels)),
         gates=_both(kernels),
         source=0 if phase.source is None else phase.source.address,
         levels=Kernel(StateLevelsSpec()) if layer.cell.round_state else 0,
+        factors=_both([number_word(1.0 if steps is None else float(steps[d])) for d in range(len(layer.directions))]),
         depth=phase.depth,
         weights=builder.constant(packed),
-        part_pitch=packed.shape[2] * phase.depth * width * FLOAT32.bytes,
-        panel_pitch=phase.depth * columns * FLOAT32.bytes,
+        part_pitch=packed.shape[2] * phase.depth * width * stored.itemsize,
+        panel_pitch=phase.depth * columns * stored.itemsize,
         panels=-(-part_columns // columns),
         rows=tiling.rows,
         places=_places(batch, tiling.rows),

@@ -25,6 +25,8 @@ _PART_ELEMENTS = 32 * 1024
 # Accumulators that are held at once: with the rows that go into them they fit the first-level cache.
 _CHUNK = 1024
 _PLACES = ("argmax", "argmin")
+# Rows that short cost less where they are transposed first, if there are some: a row is a call, a column a lane.
+_SHORT_ROW, _MANY_ROWS = 16, 128
 
 
 @dataclass(frozen=True)
@@ -75,23 +77,40 @@ def add_reduction(builder: Builder, name: str, reduction: Reduction, data: Value
     is_counted = reduction.operation in _PLACES and len(reduction.axes) > 1
     source = builder.as_layout(data, PLAIN if is_counted else data.layout)
     groups = _groups(source, reduction.axes, target, type.dtype.itemsize)
-    if groups is None:
-        # Kept dimensions in front, reduced ones behind: then each result has one row.
-        source = _sorted_dimensions(builder, source, kept, reduction)
-        axes = frozenset(range(len(kept), source.type.ndim))
-        moved = {i: target[d] for i, d in enumerate(kept)} | dict.fromkeys(axes, 0)
-        groups = _groups(source, axes, moved, type.dtype.itemsize)
-        assert groups is not None, "there is one group of kept dimensions and one of reduced ones"
+    order = _better_order(groups, count, type.size, kept, sorted(reduction.axes))
+    if order is not None:
+        source, groups = _sorted(builder, source, order, reduction.axes, target, type)
+    assert groups is not None, "there is one group of kept dimensions and one of reduced ones"
     _add_step(builder, name, reduction, kernels, source, result, groups, count)
     return result
 
 
-def _sorted_dimensions(builder: Builder, data: Value, kept: Sequence[int], reduction: Reduction) -> Value:
-    order = [*kept, *sorted(reduction.axes)]
+def _better_order(
+    groups: _Groups | None, count: int, results: int, kept: list[int], reduced: list[int]
+) -> list[int] | None:
+    """The dimensions as they are reduced better; None where they lie well.
+
+    Reduced ones behind give each result one row of `count` elements; in front of the kept ones there are as many rows,
+    each with an element for each result.
+    """
+    if groups is not None and groups.across:
+        return None
+    row = count if groups is None else groups.inner
+    if row <= _SHORT_ROW and results >= _MANY_ROWS:
+        return [*reduced, *kept]
+    return [*kept, *reduced] if groups is None else None
+
+
+def _sorted(
+    builder: Builder, data: Value, order: Sequence[int], axes: frozenset[int], target: dict[int, int], type: TensorType
+) -> tuple[Value, _Groups | None]:
+    """The data with its dimensions in that order, all kept ones together and all reduced ones, and their groups."""
     moved = builder.new(TensorType(tuple(data.shape[d] for d in order), data.type.dtype))
     strides = tuple(data.strides[d] for d in order)
     lower_copy(builder, "reorder", data, strides, moved.address, moved.strides, moved.shape)
-    return moved
+    places = {i: target[d] for i, d in enumerate(order)}
+    groups = _groups(moved, frozenset(i for i, d in enumerate(order) if d in axes), places, type.dtype.itemsize)
+    return moved, groups
 
 
 @dataclass(frozen=True)

@@ -159,13 +159,14 @@ def test_gates_are_accurate_everywhere_and_stay_in_their_range(machine: Machine,
 @pytest.mark.parametrize("depth", [1, 3, 8, 17, 40])
 def test_states_have_levels_between_the_extremes_of_all_rows(machine: Machine, depth: int) -> None:
     rng = np.random.default_rng(depth)
-    for low, high in ((-1, 1), (0.2, 0.9), (-0.9, -0.3), (0, 0)):
+    for low, high, factor in ((-1, 1, 1), (0.2, 0.9, 1), (-0.9, -0.3, 0.375), (0, 0, 2)):
         rows = [rng.uniform(low, high, depth).astype(np.float32) for _ in range(3)]
         made = Watched((3, depth), fill=-77)
-        machine.call(StateLevelsSpec(), words(*map(address, rows)), 3, depth, made.address)
+        machine.call(StateLevelsSpec(), words(*map(address, rows)), 3, depth, made.address, number_word(factor))
         made.assert_untouched_around()
         x = np.stack(rows)
         least, most = min(x.min(), 0), max(x.max(), 0)
         scale = np.float32(most - least) / np.float32(255) or np.float32(1)
         zero = np.rint(-least / scale)
-        np.testing.assert_array_equal(made.array, (np.clip(np.rint(x / scale) + zero, 0, 255) - zero) * scale)
+        levels = np.clip(np.rint(x / scale) + zero, 0, 255) - zero
+        np.testing.assert_array_equal(made.array, levels * (scale * np.float32(factor)))

@@ -87,3 +87,12 @@ def test_integers_wrap_around_as_numpy_has_it() -> None:
     x = np.full((2, 40), 2**62, np.int64)
     with np.errstate(over="ignore"):
         np.testing.assert_array_equal(computed("sum", x, axis=(1,)), x.sum(1))
+
+
+@pytest.mark.parametrize("op", ["max", "sum", "var", "argmax"])
+def test_many_short_rows(op: str) -> None:
+    x = normal(4, 5, 40, 6)
+    for axis in (3,) if op == "argmax" else ((3,), (1, 3), (0, 3), (0, 1, 3)):
+        for layout in (PLAIN, CHANNELS_LAST):
+            check(op, x, layout, axis)
+    np.testing.assert_array_equal(computed("argmin", x[:, :, :, ::-1].copy(), axis=3), x[:, :, :, ::-1].argmin(3))

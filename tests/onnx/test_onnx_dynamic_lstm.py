@@ -91,8 +91,7 @@ def reference(given: dict[str, Array], known: dict[str, Array]) -> list[Array]:
     return [output, states, cells]
 
 
-@pytest.mark.parametrize("weights", ["int8", "uint8"])
-@pytest.mark.parametrize("by_row", [False, True])
+@pytest.mark.parametrize(("weights", "by_row"), [("int8", False), ("int8", True), ("uint8", False), ("uint8", True)])
 def test_sums_are_those_of_integers(weights: str, by_row: bool) -> None:
     model, given, known = quantized_model(3, 2, weights, by_row=by_row, lengths=[2, 4, 3])
     net = mx.onnx.import_model(model)

@@ -160,3 +160,36 @@ def test_one_kernel_goes_through_the_chunks() -> None:
     net = Pair(model_file("silero_vad", "silero_vad_16k_sequence.onnx"))
     net.run(speech(2, 576, 0), *np.zeros((2, 1, 1, 128), np.float32))
     assert sum(step.kernel.startswith("recurrent: ") for step in net.net.steps()) == 1
+
+
+def tone(pitch: float, size: int, rate: int) -> Array:
+    """A note with some of its harmonics."""
+    time = np.arange(size) / rate
+    return np.sum([np.sin(2 * np.pi * pitch * k * time) / k**2 for k in range(1, 6)], 0).astype(np.float32)
+
+
+def test_the_notes_of_music_are_found() -> None:
+    net = Pair(model_file("basic_pitch", "nmp.onnx"))
+    pitches = (440.0, 261.63)
+    _, notes, _ = net.run(np.stack([0.3 * tone(pitch, 43844, 22050) for pitch in pitches])[:, :, None])
+    # Keys of a piano: the first one is A0, 27.5 Hz.
+    assert notes.mean(1).argmax(1).tolist() == [round(12 * np.log2(pitch / 27.5)) for pitch in pitches]
+    assert not any(step.on_host for step in net.net.steps())
+
+
+def test_a_chain_of_models_listens_for_a_word() -> None:
+    """Sound to a spectrogram, windows of that to embeddings, and these to a score."""
+    spectrogram = Pair(model_file("openwakeword", "melspectrogram.onnx"))
+    (rows,) = spectrogram.run(1000 * speech(1, 32480, 0))
+    spectrogram.run(1000 * speech(2, 1760, 1))
+    scaled = rows[0, 0] / 10 + 2
+    windows = np.stack([scaled[8 * i : 8 * i + 76] for i in range(16)])[..., None]
+    (vectors,) = Pair(model_file("openwakeword", "embedding_model.onnx")).run(windows)
+    for word in ("alexa_v0.1", "hey_jarvis_v0.1"):
+        listener = Pair(model_file("openwakeword", f"{word}.onnx"))
+        (score,) = listener.run(vectors.reshape(1, 16, 96))
+        assert score.shape == (1, 1)
+        assert score < 0.5
+        # `hey_jarvis` asks a second network where the first one has heard something.
+        for seed in range(4):
+            listener.run(np.random.default_rng(seed).normal(scale=4, size=(1, 16, 96)).astype(np.float32))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from minidnn.interop.onnx.call import Call, rule
@@ -20,12 +21,22 @@ def _batch_norm(call: Call) -> Value:
         call.fail("attribute 'training_mode' must be 0: minidnn is for inference")
     eps = call.real("epsilon", 1e-5)
     x, *parameters = (call[i] for i in range(5))
-    if not call.flag("spatial", True):
-        scale, shift, mean, variance = parameters
-        factor = call.emit("true_divide", scale, call.emit("sqrt", call.binary("add", variance, eps)))
-        return call.emit("add", call.emit("multiply", call.emit("subtract", x, mean), factor), shift)
     wide = [p if p.dtype == x.dtype else call.cast(p, x.dtype) for p in parameters]
-    return call.emit("batch_norm", x, *wide, eps=eps, fix_gamma=False, use_global_stats=True, axis=1)
+    if not call.flag("spatial", True):
+        return _normalized(call, x, wide, eps)
+    if all(p.array is not None for p in wide):
+        return call.emit("batch_norm", x, *wide, eps=eps, fix_gamma=False, use_global_stats=True, axis=1)
+    for name, p in zip(("scale", "B", "mean", "var"), wide, strict=True):
+        if x.ndim < 2 or p._type.shape != (x.dim(1),):
+            call.misfit(f"{name} must have one number for each channel of {x._type.shape}, got {p._type.shape}")
+    return _normalized(call, x, [call.reshape(p, (-1, *[1] * (x.ndim - 2))) for p in wide], eps)
+
+
+def _normalized(call: Call, x: Value, parameters: Sequence[Value], eps: float) -> Value:
+    """By parameters that broadcast against it."""
+    scale, shift, mean, variance = parameters
+    factor = call.emit("true_divide", scale, call.emit("sqrt", call.binary("add", variance, eps)))
+    return call.emit("add", call.emit("multiply", call.emit("subtract", x, mean), factor), shift)
 
 
 @rule("InstanceNormalization")
