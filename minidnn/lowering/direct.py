@@ -25,7 +25,7 @@ from minidnn.lowering.tiling import MOST_PANELS, choose_panel, choose_tiling
 from minidnn.lowering.values import CHANNELS_LAST, PLAIN, Array, Value
 from minidnn.ops.registry import TensorType
 from minidnn_kernels.dot import Dot, SplitDot, best_dot
-from minidnn_kernels.element_type import FLOAT32, ElementType, element_type_of
+from minidnn_kernels.element_type import FLOAT32, INT16, ElementType, element_type_of
 from minidnn_kernels.epilogue import Epilogue
 from minidnn_kernels.matmul import MAX_POINTERS, pack_for_dot
 
@@ -95,7 +95,7 @@ class Direct:
     def lower(self, builder: Builder, product: Product, bound: BoundEpilogue) -> Value:
         source = builder.as_layout(product.anchor.inputs[0], product.layout)
         if product.multiplied is not product.data:
-            source = _rounded(builder, product.anchor.name, source, product.multiplied)
+            source = _cast(builder, source, product.multiplied)
         return _add_step(builder, product, bound, source, product.weights.shape, product.window)
 
 
@@ -123,11 +123,13 @@ def _add_step(
     """The step for weights read as [groups, taps, depth, columns] of that shape; several where depth is cut."""
     isa, weights, (groups, taps, depth, columns) = builder.isa, product.weights, shape
 
-    def numbers() -> Array:
-        return weights.numbers if shape == weights.shape else np.ascontiguousarray(weights.numbers).reshape(shape)
-
     data = element_type_of(source.type.dtype)
     assert data is not None
+
+    def numbers() -> Array:
+        numbers = weights.numbers.astype(INT16.dtype) if data is INT16 else weights.numbers
+        return numbers if shape == weights.shape else np.ascontiguousarray(numbers).reshape(shape)
+
     name = weights.know(builder.store, ("dot", taps, data.name), lambda: best_dot(isa, data.name, numbers()))
     dot = data.dot(isa, name)
     slices = _slices(product, data, shape) if source.array is None else [slice(0, depth)]
@@ -192,13 +194,13 @@ def _slices(product: Product, data: ElementType, shape: tuple[int, ...]) -> list
     return [slice(begin, min(begin + each, depth)) for begin in range(0, depth, each)]
 
 
-def _rounded(builder: Builder, name: str, value: Value, type: ElementType) -> Value:
+def _cast(builder: Builder, value: Value, type: ElementType) -> Value:
     """Data with elements of another type, a copy that later askers share."""
-    rounded = builder.find_laid_out(value, type.name)
-    if rounded is None:
-        rounded = cast_elements(builder, name, value, TensorType(value.shape, type.dtype))
-        builder.keep_laid_out(value, type.name, rounded)
-    return rounded
+    made = builder.find_laid_out(value, type.name)
+    if made is None:
+        made = cast_elements(builder, "cast", value, TensorType(value.shape, type.dtype))
+        builder.keep_laid_out(value, type.name, made)
+    return made
 
 
 def _with_room(builder: Builder, value: Value, needed: bool) -> Value:

@@ -15,13 +15,15 @@ from minidnn.lowering.epilogue import BoundEpilogue
 from minidnn.lowering.geometry import Window
 from minidnn.lowering.values import CHANNELS_LAST, PLAIN, Array, Value
 from minidnn.lowering.weight_store import Lookups
-from minidnn_kernels.element_type import BFLOAT16, ElementType
+from minidnn_kernels.dot import best_dot
+from minidnn_kernels.element_type import BFLOAT16, INT8, INT16, ElementType
 from minidnn_kernels.isa import Isa
+from minidnn_kernels.uniform_dot import Maddwd, SignedBytes
 from minidnn_kernels.winograd import largest_sum
 
 __all__ = ["Algorithm", "Product"]
 
-# Products of an element of the data that pay for rounding it to bfloat16.
+# Products of an element of the data, or of a weight, that pay for making another type of it.
 _LEAST_USES = 32
 
 
@@ -71,11 +73,22 @@ class Product:
 
         A group that is not filled would multiply what lies behind a row, which may be NaN, by zero. Where little is
         made of each element, rounding it costs more than it saves.
+
+        Int8 is int16 where bytes with signs take more instructions than that, and weights, twice as long, meet many
+        pixels.
         """
+        if self.data is INT8 and self.window.taps * self.columns >= _LEAST_USES <= self.usual_pixels:
+            return INT16 if isinstance(INT8.dot(self.isa, self._best_dot), SignedBytes | Maddwd) else INT8
         if not self.weights.is_bfloat16 or not self.isa.bfloat16:
             return self.data
         is_whole = self.depth % BFLOAT16.dot(self.isa).group == 0
         return BFLOAT16 if is_whole and self.window.taps * self.columns >= _LEAST_USES else self.data
+
+    @cached_property
+    def _best_dot(self) -> str:
+        """The name of the dot for the data and these weights."""
+        what = ("dot", self.window.taps, self.data.name)
+        return self.weights.know(self.store, what, lambda: best_dot(self.isa, self.data.name, self.weights.numbers))
 
     @property
     def matrix(self) -> Array:

@@ -16,7 +16,7 @@ import numpy as np
 from microkernels import Array, Machine, address, words
 from tile_problem import DTYPES, Tail, Tile, kinds, tiles, weight_type
 
-from minidnn_kernels.copy import COPY_ARGUMENTS, MAX_DIMENSIONS, TransposeSpec
+from minidnn_kernels.copy import COPY_ARGUMENTS, MAX_DIMENSIONS, InterleaveSpec, TransposeSpec
 from minidnn_kernels.depthwise import DepthwiseSpec, DepthwiseTileSpec
 from minidnn_kernels.dot import dot_for
 from minidnn_kernels.elementwise import ElementwiseSpec
@@ -176,6 +176,12 @@ def run(machine: Machine, fence: Fence) -> None:
             strides[COPY_ARGUMENTS.position("source_strides") + MAX_DIMENSIONS - 1] = n * 4
             strides[COPY_ARGUMENTS.position("target_strides") + MAX_DIMENSIONS - 2] = m * 4
             machine.call(TransposeSpec(), address(source), address(target), n, m, strides)
+
+        for planes in (2, 3, 4):
+            source, target = fence.array(planes, n), fence.array(n, planes)
+            strides = np.zeros(COPY_ARGUMENTS.words, np.int64)
+            strides[COPY_ARGUMENTS.position("source_strides") + MAX_DIMENSIONS - 1] = n * 4
+            machine.call(InterleaveSpec(planes, 4), address(source), address(target), n, planes, strides)
 
 
 def run_beyond_row(machine: Machine, fence: Fence) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from minidnn.runtime.library import KernelSpec
 from minidnn_kernels.attention import ADD_EPILOGUE, FinishSpec, PackSpec, WeightsSpec
 from minidnn_kernels.blend import BlendSpec
-from minidnn_kernels.copy import TransposeSpec
+from minidnn_kernels.copy import InterleaveSpec, TransposeSpec
 from minidnn_kernels.depthwise import DepthwiseSpec, DepthwiseTileSpec
 from minidnn_kernels.epilogue import Epilogue, Instruction
 from minidnn_kernels.isa import Isa
@@ -31,6 +31,8 @@ def every_kind(isa: Isa) -> list[KernelSpec]:
         RowSpec("masked_log_softmax"),
         RowSpec("layer_norm"),
         TransposeSpec(),
+        InterleaveSpec(3, 1),
+        InterleaveSpec(2, 4),
         WeightsSpec(),
         WeightsSpec("add", softcap=True, online=True),
         WeightsSpec("keep", online=True),

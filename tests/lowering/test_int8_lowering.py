@@ -11,7 +11,7 @@ from int8_layers import HOST_ISAS, Layer, assert_exact, integers, run_on
 from minidnn.ir.graph import Graph, evaluate, make_fused, make_node, make_variable
 from minidnn.lowering import lower
 from minidnn.ops.registry import TensorType
-from minidnn.plan.program import Kernel, NativeStep
+from minidnn.plan.program import Kernel, NativeStep, Program
 from minidnn.runtime.code_cache import CodeCache, default_folder
 from minidnn.runtime.executor import Executor
 from minidnn.runtime.library import Library
@@ -48,7 +48,7 @@ def test_layer_is_one_step_and_exact(layer: Layer, isa: str, signed: bool) -> No
     graph, parameters, _ = layer.node()
     program = assert_exact(isa, graph, parameters, layer.feed(signed))
     computing = [s for s in program.steps if not (isinstance(s, NativeStep) and s.loop.name == "copy_loop")]
-    assert [s.name for s in computing] == ["layer"]
+    assert [s.name for s in computing if s.name != "cast"] == ["layer"]
 
 
 def test_dense_layer_is_exact_up_to_the_extremes() -> None:
@@ -80,21 +80,42 @@ def test_an_input_is_copied_where_there_is_no_room_behind_it_that_a_step_reads(i
         assert [s.name for s in program.steps] == ["copy", "dense"][not beyond :]
 
 
+def _tile_of(program: Program) -> TileSpec:
+    """That of the layer, whose step is the last one but for copies."""
+    step = [s for s in program.steps if isinstance(s, NativeStep) and s.loop.name == "matmul_loop"][-1]
+    tile = step.arguments[MATMUL_ARGUMENTS.position("tile")]
+    assert isinstance(tile, Kernel) and isinstance(tile.spec, TileSpec)
+    return tile.spec
+
+
 def _epilogue_of(isa: str, layer: Layer) -> list[str]:
     """The operations of the layer's epilogue, which is exact."""
     graph, parameters, _ = layer.node()
     program = assert_exact(isa, graph, parameters, layer.feed(False))
-    (step,) = [s for s in program.steps if s.name == "layer"]
-    assert isinstance(step, NativeStep)
-    tile = step.arguments[MATMUL_ARGUMENTS.position("tile")]
-    assert isinstance(tile, Kernel) and isinstance(tile.spec, TileSpec)
-    return [instruction.op for instruction in tile.spec.epilogue.instructions]
+    return [instruction.op for instruction in _tile_of(program).epilogue.instructions]
 
 
 @pytest.mark.parametrize("out", ["int8", "uint8", "float32"])
 def test_uint8_needs_no_relu(out: str) -> None:
     made = _epilogue_of(HOST_ISAS[-1], Layer((1, 16, 5, 5), 16, out=out))
     assert ("relu" in made) == (out != "uint8")
+
+
+@pytest.mark.parametrize("isa", HOST_ISAS)
+def test_signed_data_is_widened_where_that_takes_fewer_instructions(isa: str) -> None:
+    wide = (1, 24, 8, 5)
+    cases = [(wide, 40, 127, True, True), (wide, 40, 127, False, False), (wide, 40, 1, True, isa == "sse")]
+    cases += [((1, 24, 5, 5), 40, 127, True, False), (wide, 30, 127, True, False)]
+    for shape, filters, size, signed, expected in cases:
+        weight = np.where(integers((filters, shape[1], 1, 1), True) > 0, size, -size).astype(np.int8)
+        attrs = {"kernel": (1, 1), "num_filter": filters}
+        known = {"w": weight, "b": np.arange(filters, dtype=np.int32)}
+        inputs = [make_variable(n) for n in "xwb"]
+        graph = Graph([make_node("quantized_convolution", f"conv{i}", inputs, attrs)[0] for i in range(2)])
+        program = assert_exact(isa, graph, known, {"x": integers(shape, signed)})
+        widens = expected and get_isa(isa).dot in ("split", "maddwd")
+        assert (_tile_of(program).data == "s16") == widens, (shape, filters, size, signed)
+        assert [s.name for s in program.steps].count("cast") == widens
 
 
 _BOUNDS = [(0.0, 6.0), (0.0, 1.0), (-1.0, 0.7), (0.5, 1.5), (2.0, 1.0), (-3.0, -1.0), (4.0, 5.0), (-np.inf, np.inf)]
