@@ -152,13 +152,18 @@ def store_value(
 def _finish(
     s: Simd, epilogue: Epilogue, accumulator: Value, load: Callable[[int], Value], numbers: Sequence[Value]
 ) -> Value:
-    """What is to be stored: of a quantized output int32 that its type can hold."""
+    """What is to be stored: of a quantized output int32 that its type can hold.
+
+    Int8 networks give the same bits on every ISA, so what computes from integers or makes some rounds as each of them
+    can.
+    """
     integer = accumulator.type == s.int_vector
     if epilogue.output_type is INT32 and not epilogue.instructions:
         if not integer:
             raise ValueError("an s32 output needs int32 sums, this kernel's are float32")
         return accumulator
-    value = epilogue.emit(s, s.builder.sitofp(accumulator, s.vector) if integer else accumulator, load, numbers)
+    with s.rounding_twice(integer or epilogue.has_bytes):
+        value = epilogue.emit(s, s.builder.sitofp(accumulator, s.vector) if integer else accumulator, load, numbers)
     return epilogue.output_type.from_float(s, value) if epilogue.is_quantized else value
 
 
