@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import resource
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -111,22 +112,37 @@ def test_int8_beside_onnx_runtime(crops: Crops, fp32: Any, tmp_path: Path, capsy
     assert tuned.sqnr >= 26
 
 
-SENTENCES = 200  # to compare on; those behind them are calibrated on
+SENTENCES = 200  # to compare on
+CALIBRATING = 512  # others
+TEXT_BATCH = 64
 
 
-def _sentences() -> list[str]:
-    """Sentences of the descriptions of scikit-learn's data sets, shuffled the same way every time."""
-    import sklearn.datasets
-
+def _split(pages: Iterable[str]) -> list[str]:
+    """The sentences of some pages, each once, shuffled the same way every time."""
     found = []
-    for path in sorted((Path(sklearn.datasets.__file__).parent / "descr").glob("*.rst")):
-        for paragraph in re.split(r"\n\s*\n", path.read_text("utf-8")):
+    for page in pages:
+        for paragraph in re.split(r"\n\s*\n", page):
             for sentence in re.split(r"(?<=[.!?])\s+", " ".join(paragraph.split())):
                 words = sum(letter.isalpha() or letter == " " for letter in sentence)
                 if 12 <= len(sentence) <= 500 and words > 0.75 * len(sentence):
                     found.append(sentence)
     found = list(dict.fromkeys(found))
     return [found[i] for i in np.random.default_rng(0).permutation(len(found))]
+
+
+def _sentences() -> tuple[list[str], list[str]]:
+    """Sentences to compare on and to calibrate on: of the descriptions of scikit-learn's data sets, and these and the
+    pages on Python's language in turns.
+    """
+    import pydoc_data.topics
+
+    import sklearn.datasets
+
+    paths = sorted((Path(sklearn.datasets.__file__).parent / "descr").glob("*.rst"))
+    own = _split(path.read_text("utf-8") for path in paths)
+    others = _split(text for _, text in sorted(pydoc_data.topics.topics.items()))
+    rest = own[SENTENCES:]
+    return own[:SENTENCES], [*rest, *others][:CALIBRATING]
 
 
 def _inputs(net: Any, sentences: list[str]) -> tuple[Any, Any]:
@@ -139,8 +155,8 @@ def _inputs(net: Any, sentences: list[str]) -> tuple[Any, Any]:
 
 def test_int8_sentences(capsys: pytest.CaptureFixture[str]) -> None:
     net = text.get_model("all-MiniLM-L6-v2", pretrained=True)
-    sentences = _sentences()
-    x, data = _inputs(net, sentences[:SENTENCES]), [_inputs(net, sentences[SENTENCES:])]
+    test, others = _sentences()
+    x, data = _inputs(net, test), [_inputs(net, others[i : i + TEXT_BATCH]) for i in range(0, len(others), TEXT_BATCH)]
     wanted = net(*x).asnumpy()
     near = wanted @ wanted.T - 2 * np.eye(SENTENCES)
     pairs = np.triu_indices(SENTENCES - 1, 1)

@@ -105,6 +105,8 @@ def _carries_int8(op: Op) -> str:
         return "does the same with the integers; some by their attributes, such as the kind of pooling or padding"
     if op.int8_in_full_mode:
         return "reads and stores int8 in mode `full`, float32 in registers"
+    if op.int8_when_tuned:
+        return "the same with `calib_mode='tuned'`, between operations that do; else as in the next row"
     if op.kind == "elementwise" and op.epilogue is not None:
         return "float32 in the epilogue of a product, which stores int8"
     return ""

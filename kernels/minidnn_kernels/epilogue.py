@@ -244,6 +244,11 @@ class Epilogue:
         return self.output in QUANTIZED_LIMITS and self.result_type is FLOAT32
 
     @property
+    def has_bytes(self) -> bool:
+        """Whether it quantizes, or reads 8-bit integers."""
+        return self.is_quantized or any(kind.type.name in QUANTIZED_LIMITS for kind in self.kinds)
+
+    @property
     def name(self) -> str:
         """What it does, for symbol names: ``add_relu``. What is only read, or turned to float32, is left out."""
         computing = (i for i in self.instructions if i.op != "load" and (i.op, i.type) != ("cast", "f32"))

@@ -103,11 +103,16 @@ _ROUND_TO_INT: dict[tuple[str, int], tuple[str, tuple[tuple[Any, Any], ...]]] = 
 
 
 class Simd:
-    """The vocabulary, bound to a builder and an ISA."""
+    """The vocabulary, bound to a builder and an ISA.
+
+    Attributes:
+        fuses: whether `fma` rounds once.
+    """
 
     def __init__(self, builder: ir.IRBuilder, isa: Isa) -> None:
         self.builder = builder
         self.isa = isa
+        self.fuses = isa.fma
         self.lanes = isa.lanes
         self.vector_bytes = LANE_BYTES * self.lanes
         self.vector = ir.VectorType(F32, self.lanes)
@@ -294,9 +299,19 @@ class Simd:
                 self._opaque[key] = self.opaque(constant)
         return self._opaque[key]
 
+    @contextmanager
+    def rounding_twice(self, wanted: bool = True) -> Iterator[None]:
+        """Within it `fma` is two instructions on every ISA, if that is wanted: the same bits on all of them."""
+        before = self.fuses
+        self.fuses = before and not wanted
+        try:
+            yield
+        finally:
+            self.fuses = before
+
     def fma(self, a: Value, b: Value, c: Value) -> Value:
-        """a * b + c; fused where that is one instruction, two roundings elsewhere."""
-        if not self.isa.fma:
+        """a * b + c; fused where that is one instruction and `fuses`, two roundings elsewhere."""
+        if not self.fuses:
             return self.builder.fadd(self.builder.fmul(a, b), c)
         return self._call("fma", a, b, c)
 

@@ -159,14 +159,19 @@ def _finish(
     numbers: Sequence[Value],
     least_by_store: bool = False,
 ) -> Value:
-    """What is to be stored: of a quantized output int32 that its type can hold, or that is below it if that may be."""
+    """What is to be stored: of a quantized output int32 that its type can hold, or that is below it if that may be.
+
+    Int8 networks give the same bits on every ISA, so what computes from integers or makes some rounds as each of them
+    can.
+    """
     integer = accumulator.type == s.int_vector
     if epilogue.output_type is INT32 and not epilogue.instructions:
         if not integer:
             raise ValueError("an s32 output needs int32 sums, this kernel's are float32")
         return accumulator
-    first = s.builder.sitofp(accumulator, s.vector) if integer else accumulator
-    value = epilogue.emit(s, first, load, numbers, least_by_store)
+    with s.rounding_twice(integer or epilogue.has_bytes):
+        first = s.builder.sitofp(accumulator, s.vector) if integer else accumulator
+        value = epilogue.emit(s, first, load, numbers, least_by_store)
     return epilogue.output_type.from_float(s, value) if epilogue.is_quantized else value
 
 

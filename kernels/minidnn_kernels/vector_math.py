@@ -268,7 +268,7 @@ def erf(s: Simd, x: Value) -> Value:
 def _lost_from_square(s: Simd, x: Value, square: Value) -> Value:
     """x · x - square, where `square` is that product rounded."""
     b = s.builder
-    if s.isa.fma:
+    if s.fuses:
         return s.fma(x, x, b.fneg(square))
     # The square of half the bits is exact (T. Dekker, A floating-point technique for extending precision, 1971).
     high = s.as_float(b.and_(s.as_int(x), s.splat_int(0xFFFFF000)))

@@ -139,7 +139,7 @@ class Wide:
 
     def sin_cos(self, x: Value) -> tuple[Value, Value]:
         """Of a float32 number."""
-        builder, is_fused = self.b, self.s.isa.fma
+        builder, is_fused = self.b, self.s.fuses
         n, bits = self.rint(self.mul(x, 2.0 / math.pi))
         near = x
         for part in _HALF_PI_FUSED if is_fused else _HALF_PI_SPLIT:

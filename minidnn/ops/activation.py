@@ -65,6 +65,11 @@ def _sign_of_function(attrs: Attrs, inputs: Sequence[bool]) -> bool:
     return sign is not None and sign(_NONE, inputs)
 
 
+def _lowest_of_function(attrs: Attrs) -> float | None:
+    lowest = _function_of(attrs).lowest
+    return None if lowest is None else lowest(_NONE)
+
+
 register(
     Op(
         "softrelu",
@@ -72,6 +77,7 @@ register(
         lambda attrs, x: np.logaddexp(0, _widened(x)),
         ("data",),
         kind="elementwise",
+        int8_when_tuned=True,
         label="act",
         epilogue=step("softrelu"),
         nonnegative=ALWAYS,
@@ -90,11 +96,15 @@ register(
         label="act",
         epilogue=lambda attrs: _function_of(attrs).epilogue_step(_NONE),
         nonnegative=_sign_of_function,
+        lowest=_lowest_of_function,
         int8_in_full_mode=True,
         mxnet=("Activation", "_npx_activation"),
     )
 )
 
+
+# That of the approximation by tanh is -0.17004.
+_LOWEST_GELU = -0.1701
 
 # NumPy has none.
 _erfc = np.vectorize(math.erfc, otypes=[np.float64])
@@ -116,9 +126,11 @@ register(
         ("data",),
         attrs=(Attr("approximation", "str", "erf", choices=("erf", "tanh")),),
         kind="elementwise",
+        int8_when_tuned=True,
         label="act",
         epilogue=lambda attrs: EpilogueStep("gelu" if attrs.approximation == "erf" else "gelu_tanh"),
         nonnegative=IF_ALL,
+        lowest=lambda attrs: _LOWEST_GELU,
         decomposition=lambda attrs: (
             Part("leaky_relu", attrs={"act_type": "gelu" if attrs.approximation == "erf" else "gelu_tanh"}),
         ),
@@ -167,6 +179,14 @@ def _leaky(attrs: Attrs, x: Array, gamma: Array | None = None) -> Any:
     return SELU_SCALE * np.where(x > 0, x, SELU_ALPHA * below)
 
 
+def _lowest_leaky(attrs: Attrs) -> float | None:
+    if attrs.act_type == "elu":
+        return -abs(float(attrs.slope))
+    return {"gelu": _LOWEST_GELU, "gelu_erf": _LOWEST_GELU, "gelu_tanh": _LOWEST_GELU, "selu": -1.7581}.get(
+        attrs.act_type
+    )
+
+
 def _leaky_step(attrs: Attrs) -> EpilogueStep:
     slope = float(attrs.slope)
     return {
@@ -202,6 +222,7 @@ register(
         label="act",
         epilogue=_leaky_step,
         nonnegative=IF_ALL,
+        lowest=_lowest_leaky,
         int8_in_full_mode=True,
         mxnet=("LeakyReLU", "_npx_leaky_relu"),
     )
@@ -215,6 +236,7 @@ register(
         ("data",),
         attrs=(Attr("alpha", "float", 0.2), Attr("beta", "float", 0.5)),
         kind="elementwise",
+        int8_when_tuned=True,
         label="act",
         epilogue=lambda attrs: EpilogueStep("hard_sigmoid", (float(attrs.alpha), float(attrs.beta))),
         nonnegative=ALWAYS,
@@ -232,6 +254,7 @@ register(
         ("data",),
         attrs=(Attr("scalar", "float", 1.0, low=1e-30),),
         kind="elementwise",
+        int8_when_tuned=True,
         epilogue=lambda attrs: EpilogueStep(
             "smooth_l1", (float(attrs.scalar), 1 / float(attrs.scalar) ** 2, 0.5 / float(attrs.scalar) ** 2)
         ),

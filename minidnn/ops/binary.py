@@ -47,6 +47,7 @@ class _Form:
     epilogue: EpilogueForm | None = None
     nonnegative: Sign | None = None
     int8_in_full_mode: bool = False
+    int8_when_tuned: bool = False
 
 
 @dataclass(frozen=True)
@@ -107,10 +108,17 @@ def _power_sign(attrs: Attrs, inputs: Sequence[bool]) -> bool:
 
 
 def _arithmetic(
-    op: str, sign: Sign | None, scalar_sign: Sign | None, full: tuple[bool, bool] = (False, False)
+    op: str,
+    sign: Sign | None,
+    scalar_sign: Sign | None,
+    full: tuple[bool, bool] = (False, False),
+    tuned: tuple[bool, bool] = (True, True),
 ) -> tuple[_Form, _Form]:
     """The two forms of an operator that is one instruction each."""
-    return _Form(step(op), sign, full[0]), _Form(scalar_step(f"{op}_scalar"), scalar_sign, full[1])
+    return (
+        _Form(step(op), sign, full[0], tuned[0]),
+        _Form(scalar_step(f"{op}_scalar"), scalar_sign, full[1], tuned[1]),
+    )
 
 
 def _forms(
@@ -144,7 +152,7 @@ _BINARY: dict[str, _BinaryRow] = {
         "number",
         ("_npi_subtract", "elemwise_sub", "broadcast_sub", "_Minus", "_sub"),
         *_arithmetic("subtract", None, None, (True, False)),
-        _Form(scalar_step("rsubtract_scalar")),
+        _Form(scalar_step("rsubtract_scalar"), int8_when_tuned=True),
         "sub",
     ),
     "multiply": _BinaryRow(
@@ -158,7 +166,7 @@ _BINARY: dict[str, _BinaryRow] = {
         np.true_divide,
         "float",
         ("_npi_true_divide", "elemwise_div", "broadcast_div", "_Div"),
-        *_arithmetic("divide", IF_ALL, if_scalar_and_all),
+        *_arithmetic("divide", IF_ALL, if_scalar_and_all, tuned=(False, True)),
         _Form(scalar_step("rdivide_scalar"), if_scalar_and_all),
         "div",
     ),
@@ -269,6 +277,7 @@ def _traits(name: str, row: _BinaryRow, form: _Form) -> dict[str, Any]:
         "epilogue": form.epilogue,
         "nonnegative": form.nonnegative,
         "int8_in_full_mode": form.int8_in_full_mode,
+        "int8_when_tuned": form.int8_when_tuned,
     }
 
 

@@ -144,12 +144,14 @@ def _in_float32(inputs: Sequence[np.dtype[Any]], result: np.dtype[Any]) -> np.dt
     return FLOAT32 if result == FLOAT32 else None
 
 
+_TUNED = {"int8_when_tuned": True}
+
 # Results of the same dtype as the input.
 _SAME: dict[str, _Row] = {
-    "abs": _Row(np.abs, ("_npi_absolute", "abs"), step("absolute"), ALWAYS),
+    "abs": _Row(np.abs, ("_npi_absolute", "abs"), step("absolute"), ALWAYS, traits=_TUNED),
     "sign": _Row(np.sign, ("_npi_sign", "sign"), step("sign"), IF_ALL),
-    "negative": _Row(np.negative, ("_npi_negative", "negative"), step("negative")),
-    "square": _Row(np.square, ("_npi_square", "square"), step("square"), ALWAYS),
+    "negative": _Row(np.negative, ("_npi_negative", "negative"), step("negative"), traits=_TUNED),
+    "square": _Row(np.square, ("_npi_square", "square"), step("square"), ALWAYS, traits=_TUNED),
     "relu": _Row(
         lambda x: np.maximum(x, 0), ("_npx_relu", "relu"), step("relu"), ALWAYS, "act", {"int8_in_full_mode": True}
     ),
@@ -182,40 +184,60 @@ _FLOAT: dict[str, _Row] = {
     "cbrt": _Row(np.cbrt, ("_npi_cbrt", "cbrt"), step("cbrt"), IF_ALL),
     "rcbrt": _Row(lambda x: 1 / np.cbrt(x), ("rcbrt",), step("rcbrt"), IF_ALL),
     "reciprocal": _Row(lambda x: 1 / x, ("_npi_reciprocal", "reciprocal"), step("reciprocal"), IF_ALL),
-    "sin": _Row(np.sin, ("_npi_sin", "sin"), step("sin")),
-    "cos": _Row(np.cos, ("_npi_cos", "cos"), step("cos")),
+    "sin": _Row(np.sin, ("_npi_sin", "sin"), step("sin"), traits=_TUNED),
+    "cos": _Row(np.cos, ("_npi_cos", "cos"), step("cos"), traits=_TUNED),
     "tan": _Row(np.tan, ("_npi_tan", "tan"), step("tan")),
     "arcsin": _Row(np.arcsin, ("_npi_arcsin", "arcsin"), step("arcsin"), IF_ALL),
     "arccos": _Row(np.arccos, ("_npi_arccos", "arccos"), step("arccos"), ALWAYS),
-    "arctan": _Row(np.arctan, ("_npi_arctan", "arctan"), step("arctan"), IF_ALL),
+    "arctan": _Row(np.arctan, ("_npi_arctan", "arctan"), step("arctan"), IF_ALL, traits=_TUNED),
     "sinh": _Row(np.sinh, ("_npi_sinh", "sinh"), step("sinh"), IF_ALL),
     "cosh": _Row(np.cosh, ("_npi_cosh", "cosh"), step("cosh"), ALWAYS),
-    "tanh": _Row(np.tanh, ("_npi_tanh", "tanh"), step("tanh"), IF_ALL, "act"),
-    "arcsinh": _Row(np.arcsinh, ("_npi_arcsinh", "arcsinh"), step("arcsinh"), IF_ALL),
+    "tanh": _Row(np.tanh, ("_npi_tanh", "tanh"), step("tanh"), IF_ALL, "act", traits=_TUNED),
+    "arcsinh": _Row(np.arcsinh, ("_npi_arcsinh", "arcsinh"), step("arcsinh"), IF_ALL, traits=_TUNED),
     "arccosh": _Row(np.arccosh, ("_npi_arccosh", "arccosh"), step("arccosh"), ALWAYS),
     "arctanh": _Row(np.arctanh, ("_npi_arctanh", "arctanh"), step("arctanh"), IF_ALL),
-    "degrees": _Row(np.degrees, ("_npi_degrees", "degrees"), step("multiply_scalar", 180.0 / math.pi), IF_ALL),
-    "radians": _Row(np.radians, ("_npi_radians", "radians"), step("multiply_scalar", math.pi / 180.0), IF_ALL),
-    "erf": _Row(_per_element(math.erf), ("_npx_erf", "erf"), step("erf"), IF_ALL),
+    "degrees": _Row(
+        np.degrees, ("_npi_degrees", "degrees"), step("multiply_scalar", 180.0 / math.pi), IF_ALL, traits=_TUNED
+    ),
+    "radians": _Row(
+        np.radians, ("_npi_radians", "radians"), step("multiply_scalar", math.pi / 180.0), IF_ALL, traits=_TUNED
+    ),
+    "erf": _Row(_per_element(math.erf), ("_npx_erf", "erf"), step("erf"), IF_ALL, traits=_TUNED),
     "erfinv": _Row(_per_element(_erfinv), ("_npx_erfinv", "erfinv"), step("erfinv"), IF_ALL),
     "gamma": _Row(_per_element(_gamma), ("_npx_gamma", "gamma"), step("gamma"), IF_ALL),
     "gammaln": _Row(_per_element(_lgamma), ("_npx_gammaln", "gammaln"), step("gammaln")),
     "digamma": _Row(_digamma, ("_npx_digamma", "digamma"), step("digamma")),
     "i0": _Row(np.i0, (), step("i0"), ALWAYS),
-    "sigmoid": _Row(_logistic, ("_npx_sigmoid", "sigmoid"), step("sigmoid"), ALWAYS, "act"),
+    "sigmoid": _Row(_logistic, ("_npx_sigmoid", "sigmoid"), step("sigmoid"), ALWAYS, "act", traits=_TUNED),
     "log_sigmoid": _Row(
-        lambda x: -np.logaddexp(0, -x), ("_npx_log_sigmoid", "log_sigmoid"), step("log_sigmoid"), None, "act"
+        lambda x: -np.logaddexp(0, -x), ("_npx_log_sigmoid", "log_sigmoid"), step("log_sigmoid"), None, "act", _TUNED
     ),
-    "softsign": _Row(lambda x: x / (1 + np.abs(x)), ("_npx_softsign", "softsign"), step("softsign"), IF_ALL, "act"),
-    "mish": _Row(lambda x: x * np.tanh(np.logaddexp(0, x)), ("_npx_mish", "mish"), step("mish"), IF_ALL, "act"),
-    "silu": _Row(lambda x: x * _logistic(x), (), step("silu"), IF_ALL, "act", {"decomposition": _silu_parts}),
+    "softsign": _Row(
+        lambda x: x / (1 + np.abs(x)), ("_npx_softsign", "softsign"), step("softsign"), IF_ALL, "act", traits=_TUNED
+    ),
+    "mish": _Row(
+        lambda x: x * np.tanh(np.logaddexp(0, x)),
+        ("_npx_mish", "mish"),
+        step("mish"),
+        IF_ALL,
+        "act",
+        {**_TUNED, "lowest": lambda attrs: -0.3089},
+    ),
+    "silu": _Row(
+        lambda x: x * _logistic(x),
+        (),
+        step("silu"),
+        IF_ALL,
+        "act",
+        {"decomposition": _silu_parts, "lowest": lambda attrs: -0.2785, **_TUNED},
+    ),
     "hard_swish": _Row(
         lambda x: x * np.clip(x / 6 + 0.5, 0, 1),
         (),
         step("hard_swish"),
         IF_ALL,
         "act",
-        {"decomposition": _hard_swish_parts},
+        {"decomposition": _hard_swish_parts, "lowest": lambda attrs: -0.375, **_TUNED},
     ),
 }
 

@@ -314,6 +314,8 @@ class Op:
         epilogue: what it is in such an epilogue, by its attributes; None if it cannot be part of one.
         affine: of a normalization that is a factor and a summand for each channel.
         nonnegative: when its results are nowhere negative; None: that is not known.
+        lowest: a number below which no result lies, close to the lowest one, of an operator of one long side; by the
+            attributes, None: there is none.
         is_identity: whether it gives its input back, wherever the dtype stays the same.
         keeps_order: whether all elements stay in row-major order, so that only the shape changes.
         scale_transparent: whether it does the same with the integers of a quantized tensor, whose scale stays.
@@ -323,6 +325,8 @@ class Op:
             way as the data.
         shares_scale: as `scale_transparent`, for several tensors that have to have one scale.
         int8_in_full_mode: whether MXNet's quantization mode ``full`` has it read int8 where it can.
+        int8_when_tuned: whether ``calib_mode='tuned'`` has it in int8, too, between operations that are: what computes
+            reads and stores int8, what moves elements moves the integers. Small errors of its inputs must stay small.
         table: the input of which it gives rows; empty if there is none.
         auxiliary: those parameters that hold running statistics.
         decomposition: the operations that together compute the same, for formats that lack this one.
@@ -348,6 +352,7 @@ class Op:
     epilogue: EpilogueForm | None = None
     affine: ChannelAffine | None = None
     nonnegative: Sign | None = None
+    lowest: Callable[[Attrs], float | None] | None = None
     is_identity: bool = False
     keeps_order: bool | Condition = False
     scale_transparent: bool | Condition = False
@@ -355,6 +360,7 @@ class Op:
     moves_axes: bool = False
     shares_scale: bool = False
     int8_in_full_mode: bool = False
+    int8_when_tuned: bool | Condition = False
     table: str = ""
     auxiliary: frozenset[str] = frozenset()
     decomposition: Callable[[Attrs], tuple[Part, ...]] | None = None

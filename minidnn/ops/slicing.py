@@ -346,6 +346,7 @@ register(
         mxnet=("_npi_pad",),
         check=_check_pad,
         scale_transparent=_pad_carries_scale,
+        int8_when_tuned=lambda attrs: attrs.mode != "constant" and attrs.reflect_type == "even",
         keeps_samples=lambda attrs: tuple(attrs.pad_width[0]) == (0, 0),
         nonnegative=_pad_sign,
     )

@@ -20,9 +20,10 @@ from minidnn.passes.naming import find_anchor
 from minidnn.passes.quantize_weights import fold_affine
 from minidnn.passes.regions import Region, fuse_region
 
-__all__ = ["ProductParts", "anchor_traits", "fold_parameters", "folded_numbers", "take_apart"]
+__all__ = ["ProductParts", "anchor_traits", "average_by_pooling", "fold_parameters", "folded_numbers", "take_apart"]
 
 Array = np.ndarray[Any, Any]
+_FLOAT32 = np.dtype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -144,6 +145,26 @@ def fold_parameters(
     folded = graph.rewrite(change)
     used = {v.name for v in folded.variables()}
     return folded, {name: array for name, array in values.items() if name in used}, names
+
+
+def average_by_pooling(graph: Graph) -> Graph:
+    """The graph with means of all pixels as average pooling, which reads int8."""
+    types = known_types(graph)
+
+    def change(node: Node, inputs: tuple[Entry, ...]) -> Sequence[Entry] | None:
+        known = types.get(node.inputs[0]) if node.op_name == "mean" else None
+        if known is None or not 3 <= known.ndim <= 5 or {known.dtype, types[node[0]].dtype} != {_FLOAT32}:
+            return None
+        axes = {axis % known.ndim for axis in node.attrs.axis or ()}
+        if axes != set(range(2, known.ndim)):
+            return None
+        attrs = {"kernel": (1,) * len(axes), "pool_type": "avg", "global_pool": True}
+        pooled = make_node("pooling", node.name, inputs, attrs)
+        if node.attrs.keepdims:
+            return [pooled[0]]
+        return [make_node("flatten", f"{node.name}_flatten", [pooled[0]])[0]]
+
+    return graph.rewrite(change)
 
 
 def _anchor(node: Node) -> Node:

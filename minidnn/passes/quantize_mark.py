@@ -9,13 +9,14 @@ An operation of a float32 graph after the fusion passes is one of four kinds:
 
 A product reads its data in int8. Mode ``smart`` leaves it at that. Mode ``full`` also has those operations read
 int8 that MXNet has in int8 beside the products (pooling, sums, ReLUs, batch normalization, joins), wherever what they
-read comes out of a product.
+read comes out of a product. Tuned, further ones do (products of tensors, other activations), if what they make is read
+in int8, too.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -25,10 +26,10 @@ from minidnn.ir.roles import input_roles
 from minidnn.ops.quantization import largest_depth
 from minidnn.passes.naming import find_anchor
 from minidnn.passes.quantize_weights import MAX_DEPTH
-from minidnn.passes.quantized_graph import ROWS, SAMPLES, find_batch_axes, operand_axes
+from minidnn.passes.quantized_graph import ROWS, SAMPLES, find_batch_axes, layer_output, operand_axes
 from minidnn.passes.regions import GraphView, data_inputs
 
-__all__ = ["Marks", "mark", "product_operands"]
+__all__ = ["Marks", "find_quantized", "mark", "product_operands"]
 
 _FLOAT32 = np.dtype(np.float32)
 
@@ -66,7 +67,7 @@ def mark(
     mode: str,
     excluded: Collection[Node] = (),
     joins: bool = True,
-    by_rows: bool = False,
+    tuned: bool = False,
 ) -> Marks:
     """What is to be quantized.
 
@@ -77,20 +78,30 @@ def mark(
         excluded: operations that stay as they are.
         joins: whether joins carry int8; they need ranges from calibration. Without it ranges are found at run time,
             for each sample, and only what leaves samples by themselves carries int8.
-        by_rows: whether ranges are found at run time nevertheless, for each row, of what dense layers alone read in
-            int8, and which has rows.
+        tuned: whether operations carry int8 that MXNet has in float32, and ranges are found at run time nevertheless,
+            for each row, of what dense layers alone read in int8, and which has rows.
     """
     view = GraphView(graph)
     products = frozenset(n for n in view.operations if n not in excluded and _is_product(view, n, known))
-    able = {n for n in view.operations if n not in excluded and _carries(n, joins)}
+    able = {n for n in view.operations if n not in excluded and _carries(n, joins, tuned)}
     tables = {n for n in view.operations if n not in excluded and _is_table(n, known)}
     required = {e for node in products for e in product_operands(node)}
     if mode == "full":
         required |= _required_by_full(view, products, able, excluded)
     required = {e for e in required if _may_be_int8(view, e)}
+    rows: dict[Entry, bool] = _read_by_rows(view, products, tables) if tuned else {}
+    listed = _find_listed(view, products, excluded, _is_when_tuned) if tuned and mode == "full" else set()
+    computed = _find_computed(view, products, able, listed)
     for node in reversed(view.operations):
-        if node in able and any(node[i] in required for i in range(node.num_outputs)):
+        wanted = [node[i] for i in range(node.num_outputs) if node[i] in required]
+        if wanted and all(rows.get(e, False) for e in wanted):
+            # What only dense layers read, row by row, is quantized where they read it.
+            able.discard(node)
+        elif wanted and node in able:
             required.update(data_inputs(node))
+            rows.update(dict.fromkeys(data_inputs(node), False))
+        elif wanted and node in listed:
+            required.update(e for e in data_inputs(node) if e in computed and _may_be_int8(view, e))
     transparent: set[Node] = set()
     for node in view.operations:
         if node in able and all(e in required for e in data_inputs(node)):
@@ -104,7 +115,7 @@ def mark(
     signed = {o for n in products for e in _right_operand(n) for o in origins[e]}
     signed |= {member for e in signed for member in group[e]}
     batch_axes: dict[Entry, int] = {}
-    if by_rows or not joins:
+    if tuned or not joins:
         batch_axes = find_batch_axes(_readers(products, transparent), origins)
     if joins:
         batch_axes = {e: axes for e, axes in batch_axes.items() if axes == ROWS and _has_rows(view, e, used_tables)}
@@ -119,6 +130,20 @@ def mark(
         joins,
         batch_axes,
     )
+
+
+def find_quantized(marks: Marks) -> list[str]:
+    """The names, as collectors see them, of the values whose ranges calibration has to find; parameters included."""
+    quantized = dict.fromkeys(o for found in marks.origins.values() for o in found if o not in marks.batch_axes)
+    return [layer_output(e) for e in quantized if e.node not in marks.tables]
+
+
+def _read_by_rows(view: GraphView, products: Collection[Node], tables: Collection[Node]) -> dict[Entry, bool]:
+    """What products read, and whether all of them take a range for each row of it."""
+    found: dict[Entry, bool] = {}
+    for entry, axes in _readers(products, ()):
+        found[entry] = axes == ROWS and _has_rows(view, entry, tables) and found.get(entry, True)
+    return found
 
 
 def _has_rows(view: GraphView, entry: Entry, tables: Collection[Node]) -> bool:
@@ -177,10 +202,12 @@ def _sums_fit_int32(view: GraphView, anchor: Node, node: Node) -> bool:
     return weight not in view.types or math.prod(view.types[weight].shape[1:]) <= MAX_DEPTH
 
 
-def _carries(node: Node, joins: bool) -> bool:
+def _carries(node: Node, joins: bool, tuned: bool) -> bool:
     op = node.op
     if op is None or not (joins or op.holds(op.keeps_samples, node.attrs)):
         return False
+    if tuned and op.kind == "shape" and op.holds(op.int8_when_tuned, node.attrs):
+        return True
     return op.holds(op.scale_transparent, node.attrs) or (joins and op.shares_scale)
 
 
@@ -202,27 +229,47 @@ def _may_be_int8(view: GraphView, entry: Entry) -> bool:
     return entry not in view.types or view.types[entry].dtype == _FLOAT32
 
 
-def _is_listed(node: Node) -> bool:
+def _is_in_full_mode(node: Node) -> bool:
     return node.op is not None and node.op.int8_in_full_mode
+
+
+def _is_when_tuned(node: Node) -> bool:
+    return _is_in_full_mode(node) or (node.op is not None and node.op.holds(node.op.int8_when_tuned, node.attrs))
+
+
+def _find_listed(
+    view: GraphView, products: Collection[Node], excluded: Collection[Node], is_listed: Callable[[Node], bool]
+) -> set[Node]:
+    """The operations all of whose parts, but for a product, are of a list."""
+    listed = set()
+    for node in view.operations:
+        inner = node.subgraph.operations() if node.subgraph is not None else (node,)
+        anchor = find_anchor(node)
+        fits = node not in excluded and all(is_listed(n) or n is anchor for n in inner)
+        if fits and (anchor is None or node in products):
+            listed.add(node)
+    return listed
+
+
+def _find_computed(
+    view: GraphView, products: Collection[Node], able: Collection[Node], listed: Collection[Node]
+) -> set[Entry]:
+    """What comes out of products, directly or through operations that carry int8 or are listed."""
+    computed: set[Entry] = set()
+    for node in view.operations:
+        read = any(e in computed for e in data_inputs(node))
+        if node in products or (read and (node in listed or node in able)):
+            computed.update(node[i] for i in range(node.num_outputs))
+    return computed
 
 
 def _required_by_full(
     view: GraphView, products: Collection[Node], able: Collection[Node], excluded: Collection[Node]
 ) -> set[Entry]:
     """What comes out of products, directly or through operations of the list, and is read by those of the list."""
-    computed: set[Entry] = set()
-    result: set[Entry] = set()
-    for node in view.operations:
-        inner = node.subgraph.operations() if node.subgraph is not None else (node,)
-        anchor = find_anchor(node)
-        listed = node not in excluded and all(_is_listed(n) or n is anchor for n in inner)
-        listed = listed and (anchor is None or node in products)
-        read = [e for e in data_inputs(node) if e in computed]
-        if listed:
-            result.update(read)
-        if node in products or ((listed or node in able) and read):
-            computed.update(node[i] for i in range(node.num_outputs))
-    return result
+    listed = _find_listed(view, products, excluded, _is_in_full_mode)
+    computed = _find_computed(view, products, able, listed)
+    return {e for node in listed for e in data_inputs(node) if e in computed}
 
 
 def _origins(view: GraphView, int8: Collection[Entry], transparent: Collection[Node]) -> dict[Entry, tuple[Entry, ...]]:

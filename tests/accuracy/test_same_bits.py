@@ -15,7 +15,9 @@ from crops import make_crops
 from digits import load_net, read_digits
 
 import minidnn as mx
+from minidnn import gluon
 from minidnn.contrib.quantization import quantize_net
+from minidnn.gluon import nn
 from minidnn.gluon.model_zoo import vision
 from minidnn_kernels.isa import ISAS, host_supports
 
@@ -31,10 +33,37 @@ def photos() -> tuple[Any, np.ndarray[Any, Any]]:
     return vision.efficientnet_lite0(pretrained=True), make_crops().test[:20]
 
 
-@pytest.mark.parametrize("make", [digits, pytest.param(photos, marks=pytest.mark.slow)])
-def test_the_scores_are_the_same_to_the_bit(make: Callable[[], Any], tmp_path: Path) -> None:
+class Curves(gluon.HybridBlock):
+    """Functions that kernels compute by polynomials, behind products and between int8 tensors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2D(16, 3, padding=1, in_channels=1)
+        self.gate = nn.Conv2D(16, 1, in_channels=16)
+        self.norm = nn.BatchNorm(in_channels=16)
+        self.last = nn.Dense(10, in_units=16 * 64)
+
+    def forward(self, x: Any) -> Any:
+        y = mx.npx.silu(self.first(x))
+        gate = mx.npx.sigmoid(self.gate(y.mean((2, 3), keepdims=True)))
+        y = self.norm(y * gate)
+        return self.last(mx.np.tanh(y) + mx.npx.gelu(y) + mx.npx.hard_swish(y))
+
+
+def curves() -> tuple[Any, np.ndarray[Any, Any]]:
+    mx.np.random.seed(5)
+    net = Curves()
+    net.initialize(mx.init.Xavier())
+    return net, read_digits()[1].images[:100]
+
+
+@pytest.mark.parametrize(
+    ("make", "mode"),
+    [(digits, "naive"), (curves, "naive"), (curves, "tuned"), pytest.param(photos, "naive", marks=pytest.mark.slow)],
+)
+def test_the_scores_are_the_same_to_the_bit(make: Callable[[], Any], mode: str, tmp_path: Path) -> None:
     net, images = make()
-    quantized = quantize_net(net, calib_mode="naive", calib_data=[mx.np.array(images)])
+    quantized = quantize_net(net, calib_mode=mode, calib_data=[mx.np.array(images)])
     wanted = quantized(mx.np.array(images)).asnumpy()
     assert len(np.unique(wanted.argmax(1))) > 3
     quantized.export(tmp_path / "net")

@@ -131,7 +131,7 @@ def find_floats(network: FusedNetwork, options: Options) -> set[Node]:
 
 
 def make_marks(
-    network: FusedNetwork, mode: str, floats: Collection[Node], calibrated: bool, by_rows: bool = False
+    network: FusedNetwork, mode: str, floats: Collection[Node], calibrated: bool, tuned: bool = False
 ) -> Marks:
     """What is to be quantized.
 
@@ -140,12 +140,12 @@ def make_marks(
         mode: ``full`` or ``smart``.
         floats: operations that stay float32.
         calibrated: whether ranges are known before inference.
-        by_rows: whether those of dense layers that work on rows are not.
+        tuned: whether more is in int8 than MXNet has, and ranges of dense layers that work on rows are not known.
 
     Raises:
         GraphError: the network is int8 already.
     """
-    marks = mark(network.symbol, network.parameters.keys(), mode, floats, calibrated, by_rows)
+    marks = mark(network.symbol, network.parameters.keys(), mode, floats, calibrated, tuned)
     if not marks.products and is_quantized(network.symbol):
         raise GraphError("there is nothing to quantize: the network is int8 already")
     return marks

@@ -51,6 +51,7 @@ class Tuning:
         naive: the same with ranges of minimum and maximum and weights rounded to nearest.
         samples: of calibration data.
         equalized: layers whose channels were scaled.
+        shifted: layers whose outputs are shifted to have no negative numbers.
         floats: layers that stay in float32 so that a bound on the accuracy is kept.
         layers: what was done to each product.
         is_naive: whether tuning would have erred more than `naive`, which is what the network is then.
@@ -64,21 +65,23 @@ class Tuning:
     naive: float
     samples: int
     equalized: tuple[str, ...] = ()
+    shifted: tuple[str, ...] = ()
     floats: tuple[str, ...] = ()
     layers: tuple[LayerTuning, ...] = ()
     is_naive: bool = False
-    steps: tuple[str, ...] = ("equalize", "ranges", "rounding", "bias", "sensitivity")
+    steps: tuple[str, ...] = ("equalize", "shift", "ranges", "rounding", "bias", "sensitivity")
     seed: int = 0
     version: str = ""
     note: str = ""
 
     def rows(self) -> list[tuple[str, str, str, str]]:
         """The table: layer, what was done, dB of its inputs, dB of its sums."""
-        found = [
-            (e.name, ("equalized, " if e.name in self.equalized else "") + e.rounding, _text(e.inputs), _text(e.sums))
-            for e in self.layers
-        ]
+        found = [(e.name, self._done(e), _text(e.inputs), _text(e.sums)) for e in self.layers]
         return found + [(name, "float32", "", "") for name in self.floats]
+
+    def _done(self, layer: LayerTuning) -> str:
+        before = (("equalized", self.equalized), ("shifted", self.shifted))
+        return ", ".join([*(word for word, names in before if layer.name in names), layer.rounding])
 
     def summary(self) -> str:
         """One line for the whole network."""
@@ -135,7 +138,8 @@ def _parsed(text: Any) -> Tuning:
     try:
         found = json.loads(str(text))
         layers = tuple(LayerTuning(**_known(LayerTuning, layer)) for layer in found.pop("layers"))
-        lists = {key: tuple(map(str, found.pop(key))) for key in ("equalized", "floats", "steps")}
+        found.setdefault("shifted", ())
+        lists = {key: tuple(map(str, found.pop(key))) for key in ("equalized", "shifted", "floats", "steps")}
         numbers = {key: float(found.pop(key)) for key in ("sqnr", "naive")}
         made = Tuning(**{**_known(Tuning, found), **lists, **numbers, "layers": layers})
         for layer in layers:

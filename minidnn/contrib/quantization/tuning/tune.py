@@ -1,8 +1,8 @@
 """``calib_mode='tuned'``: an int8 network as near to the float32 one as calibration data can bring it.
 
-The steps, in this order: channels are equalized; ranges of activations are chosen; layer by layer, weights are rounded
-and biases corrected; where a bound on what may be lost is not kept, the layers that cost most stay float32, as few as
-keep it.
+The steps, in this order: channels are equalized and tensors shifted; ranges of activations are chosen; layer by layer,
+weights are rounded and biases corrected; where a bound on what may be lost is not kept, the layers that cost most stay
+float32, as few as keep it.
 """
 
 from __future__ import annotations
@@ -30,10 +30,12 @@ from minidnn.contrib.quantization.stages import (
 from minidnn.contrib.quantization.tuning.equalize import Equalizer, find_chains
 from minidnn.contrib.quantization.tuning.goal import Goal, count_samples, sqnr
 from minidnn.contrib.quantization.tuning.report import Tuning, with_tuning
+from minidnn.contrib.quantization.tuning.shift import Shifter, find_shifts
 from minidnn.contrib.quantization.tuning.stepwise import StepwiseRun
 from minidnn.contrib.quantization.tuning.weights import SEED, TunedWeights, tune_weights
 from minidnn.errors import DataError
-from minidnn.passes.fold_parameters import fold_parameters
+from minidnn.passes.fold_parameters import average_by_pooling, fold_parameters
+from minidnn.passes.quantize_mark import Marks, find_quantized
 from minidnn.passes.quantized_graph import QuantizedGraph, layer_output
 from minidnn.symbol.symbol import Symbol
 
@@ -76,12 +78,19 @@ def tune(
     wanted = best.weights.wanted
     baseline, found = sqnr(wanted, outputs), sqnr(wanted, best.weights.outputs)
     made = Tuning(
-        found, baseline, count_samples(batches), tuple(tuner.equalized), best.floats, tuple(best.weights.layers)
+        found,
+        baseline,
+        count_samples(batches),
+        equalized=tuple(tuner.equalized),
+        shifted=tuple(tuner.shifted),
+        floats=best.floats,
+        layers=tuple(best.weights.layers),
+        seed=SEED,
+        note=note,
     )
-    made = replace(made, seed=SEED, note=note)
     if not found >= baseline:
         tuner.logger.warning("Tuning errs more (%.1f dB) than minimum and maximum (%.1f dB) do", found, baseline)
-        made = replace(made, sqnr=baseline, equalized=(), layers=(), floats=(), is_naive=True)
+        made = replace(made, sqnr=baseline, equalized=(), shifted=(), layers=(), floats=(), is_naive=True)
         return replace(naive, quantized=with_tuning(naive.quantized, made))
     tuner.logger.info("%s", made.summary())
     tuned = replace(best.stages.quantized, parameters=best.weights.parameters)
@@ -105,6 +114,7 @@ class _Tuner:
     ) -> None:
         self.logger = logger
         self.equalized: list[str] = []
+        self.shifted: list[str] = []
         self._network, self._batches = network, batches
         # A scale for each channel costs nothing.
         self._options = replace(options, quantize_granularity="channel-wise")
@@ -119,23 +129,29 @@ class _Tuner:
         marks = make_marks(network, options.quantize_mode, self._excluded, calibrated=True)
         inserted = insert_marked(network, marks, options)
         graph, parameters, self._names = fold_parameters(network.symbol, network.parameters, marks.products)
+        graph = average_by_pooling(graph)
+        self._folded = FusedNetwork(Symbol(graph.outputs), network.inputs, parameters, network.structure)
         chains = list(find_chains(graph, parameters, self._names))
         naive, least_error = NaiveCollector(self.logger), MSECollector(options.quantized_dtype)
         equalizer = Equalizer(parameters, chains)
+        shifter = Shifter(list(find_shifts(graph, self._names)))
 
         def see(name: str, op_name: str, arrays: Sequence[Array]) -> None:
             _show(naive, name, op_name, arrays)
-            _show(least_error, name, op_name, equalizer.scaled(name, arrays))
+            _show(least_error, name, op_name, shifter.shifted(name, equalizer.scaled(name, arrays)))
 
-        layers = dict.fromkeys([*needed_ranges(network, inserted), *equalizer.layers])
+        known = find_quantized(self._marks(self._folded, ()))
+        layers = dict.fromkeys([*needed_ranges(network, inserted), *equalizer.layers, *shifter.layers, *known])
         naive.include_layers = least_error.include_layers = list(layers)
         # One pass for all: running every operation by itself takes its time.
         self._run_through(network, layers, see)
         stages = finish_stages(network, inserted, naive.post_collect())
         if not marks.products:
             return stages, []
-        self._folded = FusedNetwork(Symbol(graph.outputs), network.inputs, equalizer.parameters, network.structure)
+        graph, parameters = shifter.apply(graph, equalizer.parameters, self._names)
+        self._folded = replace(self._folded, symbol=Symbol(graph.outputs), parameters=parameters)
         self.equalized = [chain.entry.node.name for chain in equalizer.changed]
+        self.shifted = [shift.entry.node.name for shift in shifter.changed]
         self._ranges = least_error.post_collect()
         return stages, self._outputs(stages.quantized, self._batches)
 
@@ -152,10 +168,7 @@ class _Tuner:
     def _stages(self, floats: Collection[str]) -> Stages:
         assert self._folded is not None
         folded = self._folded
-        names = {node.name for node in self._excluded} | set(floats)
-        kept = {node for node in folded.symbol.operations() if node.name in names}
-        marks = make_marks(folded, self._options.quantize_mode, kept, calibrated=True, by_rows=True)
-        inserted = insert_marked(folded, marks, self._options)
+        inserted = insert_marked(folded, self._marks(folded, floats), self._options)
         unknown = [layer for layer in needed_ranges(folded, inserted) if layer not in self._ranges]
         collector = MSECollector(self._options.quantized_dtype)
         if unknown:
@@ -163,6 +176,11 @@ class _Tuner:
             self._run_through(folded, unknown, lambda *seen: _show(collector, *seen))
             self._ranges = {**self._ranges, **collector.post_collect()}
         return finish_stages(folded, inserted, self._ranges)
+
+    def _marks(self, folded: FusedNetwork, floats: Collection[str]) -> Marks:
+        names = {node.name for node in self._excluded} | set(floats)
+        kept = {node for node in folded.symbol.operations() if node.name in names}
+        return make_marks(folded, self._options.quantize_mode, kept, calibrated=True, tuned=True)
 
     def keep(self, goal: Goal, all_int8: _Attempt) -> _Attempt:
         """The network with the fewest layers in float32 that keeps the goal, in the order of what they cost."""
