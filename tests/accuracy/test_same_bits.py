@@ -41,7 +41,7 @@ class Curves(gluon.HybridBlock):
         self.first = nn.Conv2D(16, 3, padding=1, in_channels=1)
         self.gate = nn.Conv2D(16, 1, in_channels=16)
         self.norm = nn.BatchNorm(in_channels=16)
-        self.last = nn.Dense(10, in_units=16 * 64)
+        self.last = nn.Dense(10, in_units=16 * 28 * 28)
 
     def forward(self, x: Any) -> Any:
         y = mx.npx.silu(self.first(x))

@@ -62,7 +62,7 @@ class Shifter:
         self.layers = tuple(self._shifts)
         self._amounts: dict[str, float] = {}
 
-    def shifted(self, name: str, arrays: Sequence[Array]) -> Sequence[Array]:
+    def shifted(self, name: str, arrays: Iterable[Array]) -> Iterable[Array]:
         """What the network with shifts has for a layer.
 
         Args:
@@ -70,12 +70,14 @@ class Shifter:
             arrays: what it gives on calibration data, batch by batch.
         """
         shift = self._shifts.get(name)
-        if shift is not None and _is_finer(shift, arrays):
-            self.changed.append(shift)
-            self._amounts.update(dict.fromkeys(shift.layers, shift.amount))
+        if shift is not None:
+            arrays = list(arrays)
+            if _is_finer(shift, arrays):
+                self.changed.append(shift)
+                self._amounts.update(dict.fromkeys(shift.layers, shift.amount))
         if name not in self._amounts:
             return arrays
-        return [np.maximum(array + np.float32(self._amounts[name]), np.float32(0)) for array in arrays]
+        return (np.maximum(array + np.float32(self._amounts[name]), np.float32(0)) for array in arrays)
 
     def apply(
         self, graph: Graph, parameters: Mapping[str, Array], names: Mapping[str, tuple[str, str]]
