@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -50,15 +51,17 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     ids = torch.ones((3, 9), dtype=torch.int64)
     plain, fused = (tmp_path_factory.mktemp("minilm") / name for name in ("plain.onnx", "fused.onnx"))
     axes = {name: {0: "batch", 1: "length"} for name in ("ids", "mask")}
-    torch.onnx.export(
-        Embedder(),
-        (ids, torch.ones_like(ids)),
-        str(plain),
-        input_names=["ids", "mask"],
-        dynamic_axes=axes,
-        dynamo=False,
-        opset_version=17,
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the exporter, which is an older one
+        torch.onnx.export(
+            Embedder(),
+            (ids, torch.ones_like(ids)),
+            str(plain),
+            input_names=["ids", "mask"],
+            dynamic_axes=axes,
+            dynamo=False,
+            opset_version=17,
+        )
     from onnxruntime.transformers import optimizer  # deferred: slow
 
     optimizer.optimize_model(str(plain), model_type="bert", num_heads=12, hidden_size=384).save_model_to_file(fused)
@@ -96,6 +99,7 @@ def _peer(path: Path) -> Callable[[Sequence[list[int]]], Array]:
     return run
 
 
+@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("is_sorted", [False, True], ids=["as they come", "sorted by length"])
 def test_thousand_sentences(
     models: dict[str, Path], tokens: list[list[int]], is_sorted: bool, capsys: pytest.CaptureFixture[str]
