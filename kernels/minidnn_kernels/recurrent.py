@@ -60,6 +60,9 @@ PHASE = ArgumentRow(
     Field("parts", "how many share the units of a direction"),
     Field("part_units", "units of a part, whole vectors"),
     Field("units", "of the direction"),
+    Field("scales", "float32 [directions][vectors of units][sums], of int8 weights; 0 if there are none"),
+    Field("scales_direction", "bytes from one direction's to the other's"),
+    Field("unit_scales", "of each unit"),
 )
 # Of `recurrent_loop`. "Units" are hidden units, or elements of a projected state in a phase that makes them.
 RECURRENT_ARGUMENTS = ArgumentRow(
@@ -105,6 +108,7 @@ GATES_CONTEXT = ArgumentRow(
     Field("update", "the update gate, between phases"),
     Field("product", "what the second phase multiplies"),
     Field("constants", "peephole weights, or a bias"),
+    Field("scales", "of the sums"),
 )
 
 Activation = Callable[[Simd, Value, Value, Value], Value]
@@ -151,6 +155,7 @@ class GatesSpec:
         peephole: whether gates also see the cell.
         projected: whether an LSTM's state is yet to be multiplied.
         has_bias: whether the product of a GRU's new value has a bias of its own.
+        scaled: whether sums are multiplied by scales: those of int8 weights.
     """
 
     form: str
@@ -161,10 +166,11 @@ class GatesSpec:
     peephole: bool = False
     projected: bool = False
     has_bias: bool = False
+    scaled: bool = False
 
     @property
     def name(self) -> str:
-        flags = ("clip", "coupled", "peephole", "projected", "has_bias")
+        flags = ("clip", "coupled", "peephole", "projected", "has_bias", "scaled")
         words = (*self.functions, *(flag for flag in flags if getattr(self, flag)), *filter(None, [self.bounds]))
         return "_".join(("f32_gates", self.form, *words))
 
@@ -222,7 +228,8 @@ class _Units:
         return self.s.builder.fadd(share, self.sum(number if sum is None else sum))
 
     def sum(self, number: int) -> Value:
-        return self.grouped("sums", self._sums, number)
+        made = self.grouped("sums", self._sums, number)
+        return self.s.builder.fmul(made, self.grouped("scales", self._sums, number)) if self.spec.scaled else made
 
     def load(self, field: str) -> Value:
         return self.s.load(self.s.add(self._fields[field], self._offset), self._mask)

@@ -113,6 +113,8 @@ def recurrent_loop(args: int, part: int, parts: int, memory: int) -> None:
     given = scratch(_GATES_WORDS)
     constants = load(args + _R.constants) + direction * load(args + _R.constants_direction)
     store(given + _G.constants, constants + unit * load(args + _R.unit_constants) * _FLOAT)
+    scales = load(phase + _P.scales) + direction * load(phase + _P.scales_direction)
+    store(given + _G.scales, scales + unit * load(phase + _P.unit_scales) * _FLOAT)
     shares = load(args + _R.input) + direction * load(args + _R.input_direction)
     shares += unit * load(args + _R.gates) * _FLOAT
     size_bytes = load(args + _R.size) * _FLOAT

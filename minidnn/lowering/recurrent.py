@@ -55,7 +55,12 @@ def lower_recurrent(
     given = dict(zip(node.op.input_names(node.attrs), inputs, strict=True))
     weights = {name: value.array for name, value in given.items() if name in node.op.parameters}
     known = {name: array for name, array in weights.items() if array is not None}
-    if len(known) < len(weights) or not _is_fit(given):
+    floats = (
+        {name: value for name, value in given.items() if value.type.dtype != np.int8}
+        if node.attrs.int8_weight
+        else given
+    )
+    if len(known) < len(weights) or not _is_fit(floats):
         return None
     state, cells = (_from_row(given.get(name), 0) for name in ("state", "state_cell"))
     assert state is not None

@@ -64,12 +64,14 @@ class _Phase:
         rows: of the weights of each direction that are multiplied, ``(sums * units, depth)``.
         units: hidden units, or elements of a projected state.
         source: what is multiplied; None for the states.
+        scales: of the rows of each direction, where they are int8.
     """
 
     form: str
     rows: tuple[Array, ...]
     units: int
     source: Value | None = None
+    scales: tuple[Array, ...] = ()
 
     @property
     def sums(self) -> int:
@@ -137,7 +139,7 @@ def _interleaved(rows: Array, gates: int, lanes: int) -> Array:
     """Rows ``(gates * units, ...)`` as ``(..., vectors of units, gates, lanes)``; units that are missing are zeros."""
     units = rows.shape[0] // gates
     vectors = -(-units // lanes)
-    filled = np.zeros((gates, vectors * lanes, *rows.shape[1:]), np.float32)
+    filled = np.zeros((gates, vectors * lanes, *rows.shape[1:]), rows.dtype)
     filled[:, :units] = rows.reshape(gates, units, *rows.shape[1:])
     split = filled.reshape(gates, vectors, lanes, *rows.shape[1:])
     return np.ascontiguousarray(split.transpose(*range(3, split.ndim), 1, 0, 2))
@@ -183,13 +185,16 @@ def _lower_input(builder: Builder, layer: Layer, data: Value) -> Value:
     biases = [folded_bias(d.cell, d.weights) for d in layer.directions]
     known = [bias for bias in biases if bias is not None]
     bias = np.concatenate([_interleaved(b, gates, lanes).reshape(-1) for b in known]) if known else None
+    scales = [d.weights.i2h_scale for d in layer.directions if d.weights.i2h_scale is not None]
+    channel = np.concatenate([_interleaved(s, gates, lanes).reshape(-1) for s in scales]) if scales else None
     columns = len(layer.directions) * -(-layer.cell.size // lanes) * lanes * gates
     source = builder.as_layout(data, PLAIN)
     flat = Value(TensorType((rows, inputs), FLOAT32.dtype), builder.address(source), PLAIN)
     type = TensorType((rows, columns), FLOAT32.dtype)
     window = Window((rows,), (rows,), (1,), (1,), (1,), (0,))
-    shape = np.broadcast_to(np.float32(0), (1, 1, inputs, columns))
-    weights = _InputWeights(shape, bias, (), None, origin=layer.origin.then("input"), make=ordered)
+    shape = np.broadcast_to(np.zeros((), layer.directions[0].weights.i2h.dtype), (1, 1, inputs, columns))
+    origin = layer.origin.then("input")
+    weights = _InputWeights(shape, bias, (), None, origin=origin, channel=channel, make=ordered)
     usual = (math.prod(layer.usual), columns)
     anchor = Anchor(f"{layer.name}_input", _NO_ATTRS, [flat], type, type, usual=usual)
     share = lower_product(builder, anchor, weights, window, 1, PLAIN)
@@ -201,22 +206,29 @@ def _phases(builder: Builder, layer: Layer, batch: int) -> tuple[list[_Phase], V
     """The phases of a time, and what lies between two of them: the update gates and what the second multiplies."""
     cell, size = layer.cell, layer.cell.size
     h2h = tuple(d.weights.h2h for d in layer.directions)
+    scales = tuple(d.weights.h2h_scale for d in layer.directions if d.weights.h2h_scale is not None)
     between = TensorType((len(layer.directions), batch, size), FLOAT32.dtype)
     projections = tuple(d.weights.h2r for d in layer.directions if d.weights.h2r is not None)
     if projections:
         product = builder.new(between)
-        return [_Phase("lstm", h2h, size), _Phase("projection", projections, layer.state_size, product)], None, product
+        projected = tuple(d.weights.h2r_scale for d in layer.directions if d.weights.h2r_scale is not None)
+        projection = _Phase("projection", projections, layer.state_size, product, projected)
+        return [_Phase("lstm", h2h, size, scales=scales), projection], None, product
     if cell.mode == "gru" and not cell.reset_after:
         update, product = builder.new(between), builder.new(between)
-        gates = _Phase("gru_gates", tuple(rows[: 2 * size] for rows in h2h), size)
-        return [gates, _Phase("gru_new", tuple(rows[2 * size :] for rows in h2h), size, product)], update, product
-    return [_Phase(cell.mode, h2h, size)], None, None
+        both, new = slice(0, 2 * size), slice(2 * size, None)
+        phases = [
+            _Phase(form, tuple(m[rows] for m in h2h), size, source, tuple(s[rows] for s in scales))
+            for form, rows, source in (("gru_gates", both, None), ("gru_new", new, product))
+        ]
+        return phases, update, product
+    return [_Phase(cell.mode, h2h, size, scales=scales)], None, None
 
 
 def _gates_spec(form: str, direction: Direction) -> GatesSpec:
     cell, weights = direction.cell, direction.weights
     if form == "projection":
-        return GatesSpec(form)
+        return GatesSpec(form, scaled=weights.h2r_scale is not None)
     bounds = "" if cell.state_low is None else "keep_nan" if cell.keep_nan else "drop_nan"
     return GatesSpec(
         form,
@@ -227,6 +239,7 @@ def _gates_spec(form: str, direction: Direction) -> GatesSpec:
         weights.peephole is not None,
         weights.h2r is not None,
         form == "gru" and weights.h2h_bias is not None,
+        weights.h2h_scale is not None,
     )
 
 
@@ -299,7 +312,8 @@ def _phase_row(builder: Builder, layer: Layer, phase: _Phase, batch: int) -> tup
     usual = (layer.usual[1], part_columns) if builder.varies else None
     tiling = choose_tiling(isa, 1, batch, 1, phase.depth, 1, part_columns, panel=panel, usual=usual)
     steps = _whole_steps(builder, layer, phase)
-    stored, dot = (FLOAT32.dtype, "") if steps is None else (np.dtype(np.int8), "int8")
+    is_int8 = steps is not None or len(phase.scales) > 0
+    stored, dot = (np.dtype(np.int8), "int8") if is_int8 else (FLOAT32.dtype, "")
     for rows, vectors, panels in tiling.others:
         builder.prepare(TileSpec(rows, vectors, dot=dot, panels=panels))
 
@@ -316,6 +330,7 @@ def _phase_row(builder: Builder, layer: Layer, phase: _Phase, batch: int) -> tup
 
     packed = _shared(builder, layer, ("states", phase.form, parts, each, panel, dot), pack)
     columns = tiling.vectors * isa.lanes
+    scales = [_interleaved(scale, phase.sums, isa.lanes) for scale in phase.scales]
     kernels = [Kernel(_gates_spec(phase.form, direction)) for direction in layer.directions]
     row = PHASE.fill(
         tile=Kernel(TileSpec(tiling.rows, tiling.vectors, dot=dot, panels=tiling.panels)),
@@ -334,6 +349,11 @@ def _phase_row(builder: Builder, layer: Layer, phase: _Phase, batch: int) -> tup
         parts=parts,
         part_units=each * isa.lanes,
         units=phase.units,
+        scales=builder.constant(_shared(builder, layer, ("scales", phase.form), lambda: np.stack(scales)))
+        if scales
+        else 0,
+        scales_direction=scales[0].nbytes if scales else 0,
+        unit_scales=phase.sums,
     )
     pointers = SCRATCH_HEAD + 2 * _places(batch, tiling.rows) * WORD_BYTES
     levels = phase.depth if layer.cell.round_state else 0
@@ -387,8 +407,9 @@ def _add_step(builder: Builder, layer: Layer, tensors: tuple[Value, Value, Value
         phase=[word for row in rows for word in row] + [0] * (MAX_PHASES - len(phases)) * PHASE.words,
     )
     parts = times * count * sum(_cut(builder.isa, phase)[0] for phase in phases)
-    weights = sum(matrix.size for phase in phases for matrix in phase.rows)
-    cost = Cost(2 * times * batch * weights, times * weights * FLOAT32.bytes + shares.nbytes + output.nbytes)
+    matrices = [matrix for phase in phases for matrix in phase.rows]
+    read = times * sum(matrix.nbytes for matrix in matrices) + shares.nbytes + output.nbytes
+    cost = Cost(2 * times * batch * sum(matrix.size for matrix in matrices), read)
     builder.native(layer.name, "recurrent_loop", row, parts, cost, max(scratch), output.type)
 
 

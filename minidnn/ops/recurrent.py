@@ -28,7 +28,7 @@ from minidnn.ops.recurrent_cells import (
 )
 from minidnn.ops.registry import Attr, Attrs, Op, TensorType, register
 
-__all__ = ["Packing", "layers_of", "packing_of", "recurrent_layer"]
+__all__ = ["Packing", "inputs_of", "layers_of", "packing_of", "recurrent_layer"]
 
 Array = np.ndarray[Any, Any]
 
@@ -59,11 +59,25 @@ _FLAGS = {
     "has_length": ("sequence_length",),
 }
 # Weights, with their dimensions; with one direction they may lack the first one, which is that of directions.
-_WEIGHTS = {"i2h_weight": 3, "h2h_weight": 3, "i2h_bias": 2, "h2h_bias": 2, "h2r_weight": 3, "peephole": 2}
+_WEIGHTS = {
+    "i2h_weight": 3,
+    "h2h_weight": 3,
+    "i2h_bias": 2,
+    "h2h_bias": 2,
+    "h2r_weight": 3,
+    "peephole": 2,
+    "i2h_scale": 2,
+    "h2h_scale": 2,
+    "h2r_scale": 2,
+}
+# Those that may be int8, with a scale for each row: its name.
+_SCALES = {name: name.replace("weight", "scale") for name in ("i2h_weight", "h2h_weight", "h2r_weight")}
 
 
 def _recurrent_inputs(attrs: Attrs) -> tuple[str, ...]:
     optional = [name for flag, names in _FLAGS.items() if attrs[flag] for name in names]
+    if attrs.int8_weight:
+        optional += [scale for name, scale in _SCALES.items() if name != "h2r_weight" or attrs.has_projection]
     cells = ("state_cell",) if attrs.mode == "lstm" else ()
     return ("data", "i2h_weight", "h2h_weight", *optional, "state", *cells)
 
@@ -113,10 +127,14 @@ def _check_recurrent(attrs: Attrs) -> None:
             raise OpError(f"recurrent: only an lstm can have {name}, got mode {attrs.mode!r}")
     if attrs.round_state and attrs.has_projection:
         raise OpError("recurrent: round_state of a projected state is unsupported")
+    if attrs.round_state and attrs.int8_weight:
+        raise OpError("recurrent: round_state and int8_weight exclude each other")
 
 
 def _infer_recurrent(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
     op, given = "recurrent", dict(zip(_recurrent_inputs(attrs), types, strict=True))
+    if attrs.int8_weight:
+        given |= _want_int8(op, given)
     data, size, count = given["data"], attrs.state_size, _directions(attrs)
     want_rank(op, "data", data, 3, "(time, batch, inputs)")
     want_float(op, "data", data)
@@ -135,6 +153,9 @@ def _infer_recurrent(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorTy
         "h2h_bias": (count, rows),
         "h2r_weight": (count, state, size),
         "peephole": (count, 3 * size),
+        "i2h_scale": (count, rows),
+        "h2h_scale": (count, rows),
+        "h2r_scale": (count, state),
         "state": (count, batch, state),
         "state_cell": (count, batch, size),
     }
@@ -147,6 +168,14 @@ def _infer_recurrent(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorTy
         _want_lengths(op, given["sequence_length"], batch)
     output = TensorType((steps, batch, count * state), data.dtype)
     return [output, *(given[name] for name in ("state", "state_cell") if name in given)]
+
+
+def _want_int8(op: str, given: dict[str, TensorType]) -> dict[str, TensorType]:
+    """The matrices, which must be int8, as if they had the dtype of data."""
+    matrices = {name: given[name] for name in _SCALES if name in given}
+    for name, type_ in matrices.items():
+        want_dtype(op, name, type_, np.dtype(np.int8), "quantized weights")
+    return {name: TensorType(type_.shape, given["data"].dtype) for name, type_ in matrices.items()}
 
 
 def _want_all(
@@ -184,6 +213,9 @@ def _recurrent(attrs: Attrs, *arrays: Array) -> tuple[Array, ...]:
     given = dict(zip(_recurrent_inputs(attrs), arrays, strict=True))
     lengths = _lengths("recurrent", given, arrays[0])
     wide = {name: _widened(array) for name, array in given.items() if name != "sequence_length"}
+    for name, scale in _SCALES.items():
+        if scale in wide:
+            wide[name] = wide[name] * wide.pop(scale)[..., None]
     made = run_layer(recurrent_layer(attrs, wide), wide["data"], wide["state"], wide.get("state_cell"), lengths)
     return tuple(array for array in made if array is not None)
 
@@ -205,6 +237,7 @@ register(
             Attr("linear_before_reset", "bool", True),
             Attr("input_forget", "bool", False),
             Attr("round_state", "bool", False),
+            Attr("int8_weight", "bool", False),
             *(Attr(flag, "bool", False) for flag in _FLAGS),
         ),
         parameters=frozenset(_WEIGHTS),
@@ -277,6 +310,12 @@ def packing_of(attrs: Attrs, inputs: int) -> Packing:
     directions = 2 if attrs.bidirectional else 1
     mode = _MODES[attrs.mode][0]
     return Packing(mode, inputs, attrs.state_size, attrs.num_layers, directions, attrs.projection_size or 0)
+
+
+def inputs_of(attrs: Attrs, total: int) -> int:
+    """Features of the data of an `rnn` whose parameters are so many."""
+    packing = packing_of(attrs, 0)
+    return (total - packing.total) // (GATES[packing.mode] * packing.size * packing.directions)
 
 
 def _rnn_inputs(attrs: Attrs) -> tuple[str, ...]:

@@ -125,6 +125,7 @@ class Weights:
         i2h_bias, h2h_bias: ``(gates * size,)``.
         h2r: the projection ``(state, size)``.
         peephole: of an LSTM's input, forget and output gates, ``(3 * size,)``.
+        i2h_scale, h2h_scale, h2r_scale: what rows of a matrix are multiplied by, where it is int8.
     """
 
     i2h: Array
@@ -133,9 +134,9 @@ class Weights:
     h2h_bias: Array | None = None
     h2r: Array | None = None
     peephole: Array | None = None
-
-    def in_dtype(self, dtype: np.dtype[Any]) -> Weights:
-        return Weights(*(None if a is None else a.astype(dtype, copy=False) for a in vars(self).values()))  # type: ignore[arg-type]
+    i2h_scale: Array | None = None
+    h2h_scale: Array | None = None
+    h2r_scale: Array | None = None
 
 
 def check_lengths(op: str, lengths: Array, steps: int) -> Array:

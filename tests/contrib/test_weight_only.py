@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from real_models import model_file
 
 import minidnn as mx
 from minidnn.contrib.quantization import quantization_stages, quantize_model, quantize_net
 from minidnn.errors import OpError
-from minidnn.gluon import nn
+from minidnn.gluon import nn, rnn
 from minidnn.gluon.model_zoo import text
 
 
@@ -51,7 +52,7 @@ def test_layers_that_are_excluded_and_small_ones_stay() -> None:
     net(draw(1, 70))
     made = quantize_net(net, quantize_mode="weight-only", data_shapes=[(1, 70)], exclude_layers=["0"])
     assert sum(p.dtype == np.int8 for p in made.collect_params().values()) == 1
-    with pytest.raises(OpError, match="no dense layer has 4096 weights or more"):
+    with pytest.raises(OpError, match="no dense or recurrent layer has 4096 weights or more"):
         quantize_net(net, quantize_mode="weight-only", data_shapes=[(1, 70)], exclude_layers=["0", "1"])
 
 
@@ -104,3 +105,67 @@ def test_real_sentences_keep_their_directions() -> None:
     made = quantize_net(net, quantize_mode="weight-only", calib_data=[inputs])
     cosines = (made(*inputs).asnumpy() * net.encode(sentences).asnumpy()).sum(1)
     assert cosines.min() >= 0.995
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: rnn.LSTM(33, num_layers=2, bidirectional=True, input_size=21),
+        lambda: rnn.LSTM(33, projection_size=20, input_size=21, use_sequence_length=True),
+        lambda: rnn.GRU(40, num_layers=2, input_size=21),
+        lambda: rnn.RNN(64, activation="tanh", bidirectional=True, input_size=21),
+    ],
+    ids=["lstm", "projected lstm", "gru", "rnn"],
+)
+def test_recurrent_layers_have_rows_of_their_own_steps(make: Any) -> None:
+    net = make()
+    net.initialize(mx.init.Normal(0.3))
+    lengths = [mx.np.array([7, 3, 0], dtype="int32")] if net._attrs.use_sequence_length else []
+    inputs = [draw(7, 3, 21), [draw(*info["shape"]) for info in net.state_info(3)], *lengths]
+    net.hybridize()
+    net(*inputs)
+    made = quantize_net(net, quantize_mode="weight-only")
+    for name in net.rnn_param.packing.parts():
+        if name.endswith("weight"):
+            part = getattr(net, name)
+            part.set_data(mx.np.array(rounded(part.data().asnumpy()).astype("float32")))
+    kinds = {p.dtype for name, p in made.collect_params().items() if "weight" in name and "scale" not in name}
+    assert kinds == {np.dtype(np.int8)}
+    got, wanted = (flat(block(*inputs)) for block in (made, net))
+    assert len(got) == len(wanted)
+    for ours, theirs in zip(got, wanted, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5)
+    assert not [step.name for step in made.steps() if step.on_host and not step.name.endswith("lengths")]
+
+
+def flat(outputs: Any) -> list[np.ndarray]:
+    if isinstance(outputs, list | tuple):
+        return [array for output in outputs for array in flat(output)]
+    return [outputs.asnumpy()]
+
+
+def test_recurrent_layers_of_onnx_have_them_too() -> None:
+    random = np.random.default_rng(0)
+    arrays = [random.normal(size=shape).astype("float32") * 0.3 for shape in ((1, 120, 24), (1, 120, 40), (1, 240))]
+    nodes = [onnx.helper.make_node("GRU", ["x", "w", "r", "b"], ["y", "h"], hidden_size=40, linear_before_reset=0)]
+    value = onnx.helper.make_tensor_value_info
+    ports = [value(name, onnx.TensorProto.FLOAT, shape) for name, shape in (("x", [5, 2, 24]), ("y", [5, 1, 2, 40]))]
+
+    def imported(w: np.ndarray, r: np.ndarray) -> Any:
+        weights = [onnx.numpy_helper.from_array(a, name) for name, a in zip("wrb", (w, r, arrays[2]), strict=True)]
+        graph = onnx.helper.make_graph(nodes, "g", ports[:1], ports[1:], weights)
+        return mx.onnx.import_model(onnx.helper.make_model(graph).SerializeToString())
+
+    x = draw(5, 2, 24)
+    made = quantize_net(imported(*arrays[:2]), quantize_mode="weight-only", calib_data=[x])
+    wanted = imported(*(rounded(a[0])[None].astype("float32") for a in arrays[:2]))
+    np.testing.assert_allclose(flat(made(x))[0], flat(wanted(x))[0], rtol=0, atol=1e-5)
+    assert sum(p.dtype == np.int8 for p in made.collect_params().values()) == 2
+
+
+def test_a_bounded_cell_state_and_small_recurrent_layers_stay() -> None:
+    for options in ({"state_clip_min": -1, "state_clip_max": 1, "hidden_size": 40}, {"hidden_size": 3}):
+        net = rnn.LSTM(input_size=21, **options)
+        net.initialize(mx.init.Normal(0.3))
+        with pytest.raises(OpError, match="no dense or recurrent layer has 4096 weights"):
+            quantize_net(net, quantize_mode="weight-only", calib_data=[draw(2, 3, 21)])

@@ -159,7 +159,8 @@ def test_vectors_of_tokens_without_a_tokenizer() -> None:
         net.encode(["a"])
     first = text.SentenceEncoder(SMALL, pooling="cls", normalize=False)
     first.initialize(mx.init.Normal(0.5))
-    np.testing.assert_allclose(first(ids, lengths).asnumpy(), first.bert(ids, None, lengths).asnumpy()[:, 0], atol=1e-6)
+    wanted = first.bert(ids, None, lengths).asnumpy()[:, 0] * [[1], [1], [0]]
+    np.testing.assert_allclose(first(ids, lengths).asnumpy(), wanted, atol=1e-6)
 
 
 def pack(*lengths: int) -> list[Any]:
@@ -173,11 +174,29 @@ def pack(*lengths: int) -> list[Any]:
 def test_packed_sentences_have_the_vectors_of_padded_ones(pooling: str) -> None:
     net = text.SentenceEncoder(SMALL, pooling=pooling)
     net.initialize(mx.init.Normal(0.5))
-    lengths = [9, 0, 4] if pooling == "mean" else [9, 2, 4]
+    lengths = [9, 0, 4]
     wanted = net(mx.np.array(IDS, dtype="int32"), mx.np.array(lengths, dtype="int32")).asnumpy()
     np.testing.assert_allclose(net(*pack(*lengths)).asnumpy(), wanted, rtol=0, atol=1e-6)
     net.optimize_for(*pack(2, 3, 1))
     np.testing.assert_allclose(net(*pack(*lengths)).asnumpy(), wanted, rtol=0, atol=1e-6)
+
+
+def test_sentences_of_tokens_are_computed_together_up_to_a_number_of_them() -> None:
+    net = text.SentenceEncoder(SMALL)
+    net.initialize(mx.init.Normal(0.5))
+    random = np.random.default_rng(0)
+    tokens = [random.integers(0, 50, n).tolist() for n in (16, 1, 0, *random.integers(1, 17, 150))]
+    wanted = [
+        net(mx.np.array([[*ids, 0][:16]], dtype="int32"), mx.np.array([len(ids)], dtype="int32")) for ids in tokens[:5]
+    ]
+    made = net.encode_tokens(tokens, 200).asnumpy()
+    np.testing.assert_allclose(made[:5], np.concatenate([x.asnumpy() for x in wanted]), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(net.encode_tokens(tokens, 7).asnumpy(), made, rtol=0, atol=1e-6)
+    assert not net.encode_tokens([[], []]).asnumpy().any()
+    nearest = net.encode_tokens([[0, 49]]).asnumpy()
+    np.testing.assert_array_equal(net.encode_tokens([[-(2**40), 2**40]]).asnumpy(), nearest)
+    with pytest.raises(ShapeError, match="sentence 1 must have at most 16 tokens, as many as positions, got 17"):
+        net.encode_tokens([[1], [1] * 17])
 
 
 def test_packed_sentences_have_pooled_outputs_too() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from minidnn import npx
-from minidnn.errors import DataError
+from minidnn.errors import DataError, ShapeError
 from minidnn.gluon._hybrid_block import HybridBlock
 from minidnn.gluon.model_zoo.text.bert import BertConfig, BertModel, first_tokens
 from minidnn.interop import load_weights
@@ -96,7 +96,7 @@ class SentenceEncoder(HybridBlock):
         Args:
             inputs: ``(batch, length)``, numbers of tokens.
             valid_length: int32 or int64 ``(batch,)``, how many of them are the sentence's. One without tokens has a
-                vector of zeros if it is the mean.
+                vector of zeros.
             positions: ``(1, length)``, for packed sentences, as `BertModel` has it.
 
         Returns:
@@ -107,7 +107,7 @@ class SentenceEncoder(HybridBlock):
         if self.pooling == "mean":
             x = _means(x, valid_length, packed)
         pooled = first_tokens(x, valid_length) if packed else x[:, 0]
-        if packed and self.pooling == "mean":
+        if packed or self.pooling == "cls":
             pooled = pooled * (valid_length > 0).astype("float32").expand_dims(1)
         return npx.l2_normalization(pooled, eps=1e-24) if self.normalize else pooled
 
@@ -146,19 +146,39 @@ class SentenceEncoder(HybridBlock):
             TypeError: a sentence is no string.
             ValueError: `batch_size` is less than 1.
         """
+        return self.encode_tokens(self.tokenize(sentences), batch_size)
+
+    def encode_tokens(self, tokens: Iterable[Sequence[int]], batch_size: int = 32) -> Any:
+        """As `encode`, of sentences that are numbers of tokens.
+
+        Args:
+            tokens: of each sentence; the vocabulary's nearest where one is out of range. One without tokens has a
+                vector of zeros.
+            batch_size: as `encode` has it.
+
+        Returns:
+            ``(sentences, hidden_size)``, float32, in their order.
+
+        Raises:
+            ShapeError: a sentence has more tokens than there are positions.
+            ValueError: `batch_size` is less than 1.
+        """
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-        tokens = self.tokenize(sentences)
-        groups = _groups([len(ids) for ids in tokens], batch_size)
-        made = [self._compute(tokens[begin:end]) for begin, end in groups]
+        given = list(tokens)
+        lengths, most = [len(ids) for ids in given], self.bert.config.max_position_embeddings
+        for i, length in enumerate(lengths):
+            if length > most:
+                raise ShapeError(f"sentence {i} must have at most {most} tokens, as many as positions, got {length}")
+        made = [self._compute(given[begin:end]) for begin, end in _groups(lengths, batch_size)]
         return array(np.concatenate(made)) if made else zeros((0, self.bert.config.hidden_size))
 
     def _compute(self, tokens: Sequence[Sequence[int]]) -> _Array:
-        lengths = np.zeros(_rounded(len(tokens)), np.int32)
+        lengths, words = np.zeros(_rounded(len(tokens)), np.int32), self.bert.config.vocab_size
         lengths[: len(tokens)] = [len(ids) for ids in tokens]
         total = int(lengths.sum())
-        ids, positions = np.zeros((2, 1, _rounded(total)), np.int32)
-        ids[0, :total] = np.concatenate(tokens)
+        ids, positions = np.zeros((2, 1, _rounded(max(1, total))), np.int32)
+        ids[0, :total] = np.clip(np.concatenate(tokens), 0, words - 1)
         positions[0, :total] = np.concatenate([np.arange(n) for n in lengths])
         if not self._is_fused:
             self.optimize_for(*(array(x, dtype="int32") for x in (np.zeros((1, 16)), [8, 8], np.zeros((1, 16)))))
