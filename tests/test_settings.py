@@ -75,8 +75,9 @@ def test_a_wrong_value_is_an_error_where_it_is_used(name: str, monkeypatch: pyte
     monkeypatch.setenv(name, "foo")
     net = mx.gluon.nn.Dense(2, in_units=3)
     net.initialize()
+    net.hybridize()
     with pytest.raises(SettingError, match=name):
-        net.optimize_for(mx.np.ones((1, 3)))
+        net(mx.np.ones((1, 3)))
 
 
 def test_too_many_threads_on_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
