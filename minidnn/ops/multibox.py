@@ -244,12 +244,9 @@ def _infer_mark_overlaps(attrs: Attrs, types: Sequence[TensorType]) -> list[Tens
     return [data]
 
 
-_MARKS = (
-    Attr("threshold", "float", 0.01),
-    Attr("nms_threshold", "float", 0.5),
-    Attr("force_suppress", "bool", False),
-    Attr("nms_topk", "int", -1),
-)
+_THRESHOLD, _NMS_THRESHOLD = Attr("threshold", "float", 0.01), Attr("nms_threshold", "float", 0.5)
+_FORCE_SUPPRESS, _NMS_TOPK = Attr("force_suppress", "bool", False), Attr("nms_topk", "int", -1)
+_MARKS = (_THRESHOLD, _NMS_THRESHOLD, _FORCE_SUPPRESS, _NMS_TOPK)
 
 register(Op("mark_overlaps", _infer_mark_overlaps, _mark_overlaps, ("data",), attrs=_MARKS))
 
@@ -291,7 +288,15 @@ register_composed(
     "multibox_detection",
     _detection,
     ("cls_prob", "loc_pred", "anchor"),
-    (Attr("clip", "bool", True), Attr("background_id", "int", 0, low=-1), _VARIANCES, *_MARKS),
+    (
+        Attr("clip", "bool", True),
+        _THRESHOLD,
+        Attr("background_id", "int", 0, low=-1),
+        _NMS_THRESHOLD,
+        _FORCE_SUPPRESS,
+        _VARIANCES,
+        _NMS_TOPK,
+    ),
     check=_check_variances("multibox_detection"),
     mxnet=("_npx_multibox_detection", "_contrib_MultiBoxDetection"),
 )
