@@ -39,19 +39,22 @@ class Unit:
         self._lanes, self._count = lanes, count
         sums, gates, _ = FORMS[spec.form]
         constants = 3 if spec.peephole else 1
-        self.sums, self.input, self.constants = (
-            rng.standard_normal((self._vectors, n, lanes)).astype(np.float32) for n in (sums, gates, constants)
+        self.sums, self.input, self.constants, scales = (
+            rng.standard_normal((self._vectors, n, lanes)).astype(np.float32) for n in (sums, gates, constants, sums)
         )
         self.state, self.cell, self.update = (rng.standard_normal(count).astype(np.float32) for _ in range(3))
         self.made = {name: Watched((count,), fill=-77) for name in ("next", "output", "cell", "update", "product")}
         self.made["cell"].array[:], self.made["update"].array[:] = self.cell, self.update
         given = {"sums": self.sums, "input": self.input, "state": self.state, "constants": self.constants}
+        given["scales"] = scales
         places = {**{k: address(v) for k, v in given.items()}, **{k: v.address for k, v in self.made.items()}}
         values = {"clip": _CLIP, "low": -0.3, "high": 0.5}
         numbers = words(*(number_word(values.get(n, _ALPHA if n.startswith("alpha") else _BETA)) for n in NUMBERS))
         machine.call(spec, words(*(places[f.name] for f in GATES_CONTEXT.fields)), count, numbers)
         for watched in self.made.values():
             watched.assert_untouched_around()
+        if spec.scaled:
+            self.sums = self.sums * scales
 
     def of(self, grouped: Array, number: int) -> Array:
         """One of what lies together, as float64 of each unit."""
@@ -135,6 +138,21 @@ def test_the_two_phases_of_a_gru(machine: Machine) -> None:
 def test_a_projection_is_its_sums(machine: Machine) -> None:
     unit = Unit(machine, GatesSpec("projection"), machine.isa.lanes + 3)
     unit.assert_made(next=unit.of(unit.sums, 0), output=unit.of(unit.sums, 0))
+
+
+@pytest.mark.parametrize("form", ["rnn", "gru_gates", "projection"])
+def test_sums_are_scaled(machine: Machine, form: str) -> None:
+    for count in _counts(machine):
+        if form == "projection":
+            unit = Unit(machine, GatesSpec(form, scaled=True), count)
+            unit.assert_made(next=unit.of(unit.sums, 0))
+        elif form == "rnn":
+            unit = Unit(machine, GatesSpec(form, ("tanh",), scaled=True), count)
+            unit.assert_made(next=np.tanh(unit.gate(0)))
+        else:
+            unit = Unit(machine, GatesSpec(form, ("sigmoid", "tanh"), scaled=True), count)
+            reset, update = (FUNCTIONS["sigmoid"](unit.gate(i)) for i in (0, 1))
+            unit.assert_made(product=reset * unit.state, update=update)
 
 
 @pytest.mark.parametrize("name", ["tanh", "sigmoid"])
