@@ -104,14 +104,18 @@ class Library:
         self.isa = isa
         self.cache = cache
         self.compiled = 0
+        # An interrupt within `repr` of a dataclass would have it say ``...`` from then on: keys are made where none comes.
+        self._isa_text = uninterrupted(lambda: repr(isa))
         self._addresses: dict[str, int] = {}
+        self._microkernels: dict[KernelSpec, int] = {}
         self._names: dict[int, str] = {}
         self._loading = ForkSafeLock()
         self._loader = loader or Loader()
 
     def microkernel(self, spec: KernelSpec) -> int:
         """The address of the microkernel, compiled if it has never been."""
-        return self._address(repr(spec), spec.name, lambda: spec.emit(self.isa))
+        address = self._microkernels.get(spec)
+        return uninterrupted(lambda: self._load_microkernel(spec)) if address is None else address
 
     def loop(self, name: str) -> int:
         """The address of a loop of `loops.LOOPS`."""
@@ -126,7 +130,9 @@ class Library:
             Where they came from.
         """
         loops, specs = list(dict.fromkeys(loops)), list(dict.fromkeys(specs))
-        keys = [key for key in (*map(_loop_key, loops), *map(repr, specs)) if key not in self._addresses]
+        new = [spec for spec in specs if spec not in self._microkernels]
+        keys = [key for key in map(_loop_key, loops) if key not in self._addresses]
+        keys += uninterrupted(lambda: [*map(repr, new)]) if new else []
         known = len(loops) + len(specs) - len(keys)
         if not keys:
             return Prepared(0, 0, known)
@@ -158,6 +164,11 @@ class Library:
         address = self._addresses.get(key)
         return uninterrupted(lambda: self._load(key, symbol, emit)) if address is None else address
 
+    def _load_microkernel(self, spec: KernelSpec) -> int:
+        address = self._load(repr(spec), spec.name, lambda: spec.emit(self.isa))
+        self._microkernels[spec] = address
+        return address
+
     def _load(self, key: str, symbol: str, emit: Callable[[], str]) -> int:
         with self._loading.here:
             if key not in self._addresses:
@@ -170,7 +181,7 @@ class Library:
 
     def entry(self, key: str) -> str:
         """The name of a cache entry: a hash of the key and of all that makes code what it is."""
-        content = f"{_toolchain()}\n{_sources_digest()}\n{self.isa!r}\n{key}"
+        content = f"{_toolchain()}\n{_sources_digest()}\n{self._isa_text}\n{key}"
         return hashlib.sha256(content.encode()).hexdigest()
 
     def _object(self, key: str, emit: Callable[[], str], symbol: str = "") -> bytes:

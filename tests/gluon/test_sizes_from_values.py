@@ -252,6 +252,7 @@ def test_what_follows_is_fused_as_if_the_size_had_been_known(tmp_path: Path) -> 
     net.initialize(init.Xavier())
     expected = {count: net(np.array(batch(count))).asnumpy() for count in (2, 5)}
     net.optimize_for(np.array(batch(5)))
+    net(np.array(batch(5)))
     kernels = [step.kernel for step in net.steps() if step.kernel != "NumPy"]
     assert [step.kernel for step in plain.steps()] == kernels[-len(plain.steps()) :]
     symbol, params = net.export(str(tmp_path / "net"))
