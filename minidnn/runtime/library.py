@@ -104,7 +104,7 @@ class Library:
         self.isa = isa
         self.cache = cache
         self.compiled = 0
-        # An interrupt within `repr` of a dataclass would have it say ``...`` from then on: keys are made where none comes.
+        # Interrupted, `repr` of a dataclass would say ``...`` from then on: keys are made where no interrupt comes.
         self._isa_text = uninterrupted(lambda: repr(isa))
         self._addresses: dict[str, int] = {}
         self._microkernels: dict[KernelSpec, int] = {}
