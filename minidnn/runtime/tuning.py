@@ -3,7 +3,7 @@
 Candidates take turns for a few rounds, each time on caches that hold neither weights nor data, as in a network whose
 other layers have run in between. What is found is kept beside the compiled code, by instruction set, CPU, number of
 threads, and what the caller says of the work. Where the rounds do not agree, nothing is found: a machine that is busy
-with something else cannot tell, and the caller's model decides.
+with something else cannot tell, and the caller's model decides. Another process tries again, once.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ _ROUNDS, _WON_ROUNDS, _LEAST_GAIN = 5, 4, 0.03
 # More than the caches of a core hold, and its share of those that cores have together.
 _FLUSHED_BYTES = 24 << 20
 _UNDECIDED = ""
+# What is kept of work of which the clock could not tell: it is asked once more in another process, and then no more.
+_ASK_AGAIN, _GIVEN_UP = b"?", b"-"
 
 
 class Tuner:
@@ -62,7 +64,7 @@ class Tuner:
         if key not in self._found:
             entry = self._library.entry(f"fastest\n{key}")
             kept = self._library.cache.read(entry)
-            if kept is not None:
+            if kept is not None and kept != _ASK_AGAIN:
                 self._found[key] = kept.decode("ascii", "replace")
             elif self._left <= 0 or self._library.cache.folder is None:
                 # Without a cache every process would find something else.
@@ -73,8 +75,8 @@ class Tuner:
                 self._left -= time.perf_counter() - begin
                 _log.info("fastest of %s for %s: %s", ", ".join(candidates), work, found or "undecided")
                 self._found[key] = found
-                if found:
-                    self._library.cache.write(entry, found.encode())
+                undecided = _ASK_AGAIN if kept is None else _GIVEN_UP
+                self._library.cache.write(entry, found.encode() if found else undecided)
         found = self._found[key]
         return found if found in candidates else None
 
