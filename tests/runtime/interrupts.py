@@ -9,6 +9,7 @@ import os
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -52,9 +53,15 @@ def interrupted(call: Callable[[], Any], right: Any, stride: int) -> Iterator[st
         reader, writer = os.pipe()
         child = os.fork()
         if child == 0:
-            faulthandler.dump_traceback_later(_SECONDS, exit=True)
-            os.write(writer, _interrupt_once(call, right, event).encode())
-            os._exit(0)
+            # Whatever is raised here, the child goes no further: it would run the tests of its parent.
+            try:
+                faulthandler.dump_traceback_later(_SECONDS, exit=True)
+                os.write(writer, _interrupt_once(call, right, event).encode())
+                os._exit(0)
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(1)
         os.close(writer)
         with os.fdopen(reader, "rb") as pipe:
             told = pipe.read().decode()
