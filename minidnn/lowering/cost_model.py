@@ -64,19 +64,17 @@ def winograd_blocks(scheme: Scheme, output: tuple[int, ...]) -> int:
     return -(-high // scheme.output) * -(-wide // scheme.output)
 
 
-def winograd_stages(scheme: Scheme, product: Product) -> tuple[float, float]:
-    """Cycles of a block: of transforming its input; and of its products and of transforming these back."""
+def winograd_stages(scheme: Scheme, product: Product) -> tuple[float, float, float]:
+    """Cycles of a block: of transforming its input, of its products, and of transforming these back."""
     vectors = _vectors(product, product.columns)
     products = product.depth * vectors * _PRODUCT_CYCLES[scheme.integer] * scheme.products
     transform = _TRANSFORM_CYCLES[scheme]
-    return _vectors(product, product.depth) * transform, vectors * transform + products
+    return _vectors(product, product.depth) * transform, products, vectors * transform
 
 
 def winograd_cycles(scheme: Scheme, product: Product) -> float:
     """Both transforms, and the products of transformed blocks, whose weights are several times the plain ones."""
     blocks = product.usual_images * winograd_blocks(scheme, product.usual_output)
-    vectors = _vectors(product, product.columns)
-    transforms = blocks * (_vectors(product, product.depth) + vectors) * _TRANSFORM_CYCLES[scheme]
-    cycles = product.depth * vectors * _PRODUCT_CYCLES[scheme.integer]
-    weights = _weight_cycles(product, scheme.element.bytes)
-    return (max(blocks * cycles, weights) * scheme.products + transforms) / _WINOGRAD_SHARE
+    before, products, behind = winograd_stages(scheme, product)
+    weights = _weight_cycles(product, scheme.element.bytes) * scheme.products
+    return (max(blocks * products, weights) + blocks * (before + behind)) / _WINOGRAD_SHARE

@@ -298,7 +298,9 @@ def _whole_steps(builder: Builder, layer: Layer, phase: _Phase) -> Array | None:
     """
     if not layer.cell.round_state:
         return None
-    steps = _shared(builder, layer, "steps", lambda: np.array([_whole_step(m) for m in phase.rows], np.float32))
+    steps = _shared(
+        builder, layer, ("steps", phase.form), lambda: np.array([_whole_step(m) for m in phase.rows], np.float32)
+    )
     return steps if np.isfinite(steps).all() else None
 
 
@@ -330,7 +332,11 @@ def _phase_row(builder: Builder, layer: Layer, phase: _Phase, batch: int) -> tup
 
     packed = _shared(builder, layer, ("states", phase.form, parts, each, panel, dot), pack)
     columns = tiling.vectors * isa.lanes
-    scales = [_interleaved(scale, phase.sums, isa.lanes) for scale in phase.scales]
+
+    def spread() -> Array:
+        return np.stack([_interleaved(scale, phase.sums, isa.lanes) for scale in phase.scales])
+
+    scales = _shared(builder, layer, ("scales", phase.form), spread) if phase.scales else None
     kernels = [Kernel(_gates_spec(phase.form, direction)) for direction in layer.directions]
     row = PHASE.fill(
         tile=Kernel(TileSpec(tiling.rows, tiling.vectors, dot=dot, panels=tiling.panels)),
@@ -349,10 +355,8 @@ def _phase_row(builder: Builder, layer: Layer, phase: _Phase, batch: int) -> tup
         parts=parts,
         part_units=each * isa.lanes,
         units=phase.units,
-        scales=builder.constant(_shared(builder, layer, ("scales", phase.form), lambda: np.stack(scales)))
-        if scales
-        else 0,
-        scales_direction=scales[0].nbytes if scales else 0,
+        scales=0 if scales is None else builder.constant(scales),
+        scales_direction=0 if scales is None else scales[0].nbytes,
         unit_scales=phase.sums,
     )
     pointers = SCRATCH_HEAD + 2 * _places(batch, tiling.rows) * WORD_BYTES

@@ -13,6 +13,7 @@ from minidnn_kernels.matmul import MAX_POINTERS
 
 __all__ = [
     "MOST_PANELS",
+    "MOST_VECTORS",
     "PARTS",
     "PhaseTiling",
     "Tiling",
@@ -45,7 +46,7 @@ _TILE_CYCLES = 40
 _SHORTEST_STEP = 4.5
 _STEP_OVERHEAD = 0.25
 # Vectors of a tile, at most.
-_MOST_VECTORS = 4
+MOST_VECTORS = 4
 # Panels that a tile reads side by side, at most.
 MOST_PANELS = 2
 # Pixels that are many: tiles are full. A panel may cost this share more of them than the best one.
@@ -101,10 +102,10 @@ def choose_tiling(
 
     Where depth is a slice of longer rows (`is_sliced`), these lie far from each other, and share the sets of a cache.
     """
-    widths: Sequence[int] = range(1, _MOST_VECTORS + 1)
+    widths: Sequence[int] = range(1, MOST_VECTORS + 1)
     if panel is not None:
         several = range(1, most_panels + 1 if columns > panel * isa.lanes else 2)
-        widths = tuple(count * panel for count in several if count * panel <= _MOST_VECTORS)
+        widths = tuple(count * panel for count in several if count * panel <= MOST_VECTORS)
     tiles = () if usual is None else _varying_tiles(isa, usual, taps * depth, taps, fits, widths, few)
     rows, vectors = choose_tile(isa, pixels, taps * depth, columns, taps, fits, widths, tiles)
     strips = -(-pixels // rows)
@@ -186,7 +187,7 @@ def choose_panel(isa: Isa, depth: int, columns: int, taps: int = 1, fits: Fits =
     A tile may read several narrow panels, but no part of a wide one.
     """
     costs: dict[int, float] = {}
-    for vectors in (v for v in range(1, _MOST_VECTORS + 1) if fits(isa, 1, v)):
+    for vectors in (v for v in range(1, MOST_VECTORS + 1) if fits(isa, 1, v)):
         tile = choose_tile(isa, _MANY_PIXELS, depth, columns, taps, fits, (vectors,))
         costs[vectors] = _cycles(isa, _MANY_PIXELS, depth, columns, *tile)[0]
     return next(vectors for vectors, cost in costs.items() if cost <= _PANEL_SHARE * min(costs.values()))
@@ -200,7 +201,7 @@ def choose_tile(
     columns: int,
     taps: int = 1,
     fits: Fits = Isa.tile_fits,
-    widths: Sequence[int] = range(1, _MOST_VECTORS + 1),
+    widths: Sequence[int] = range(1, MOST_VECTORS + 1),
     tiles: Sequence[tuple[int, int]] = (),
 ) -> tuple[int, int]:
     """Rows and vectors of the tile for [pixels, depth] x [depth, columns].

@@ -14,7 +14,7 @@ from minidnn.lowering.cost_model import winograd_blocks, winograd_cycles, winogr
 from minidnn.lowering.epilogue import BoundEpilogue
 from minidnn.lowering.geometry import TABLES, Window, tap_pixels
 from minidnn.lowering.product import Product
-from minidnn.lowering.tiling import choose_tile
+from minidnn.lowering.tiling import MOST_VECTORS, choose_tile
 from minidnn.lowering.values import CHANNELS_LAST, Array, Value
 from minidnn.plan.program import Cost, Kernel
 from minidnn_kernels.dot import Dot
@@ -127,9 +127,10 @@ def _work(scheme: Scheme, product: Product) -> _Work:
     dot = scheme.element.dot(product.isa)
     row_bytes = scheme.products * -(-product.depth // dot.group) * dot.step_bytes
     sums_bytes = scheme.products * product.columns * scheme.sums.bytes
+    before, products, behind = winograd_stages(scheme, product)
     # As wide as a panel is at most: how many there are depends on the tile.
-    panels = -(-product.columns // (product.isa.lanes * 4))
-    return _Work(row_bytes, sums_bytes, row_bytes * product.columns, *winograd_stages(scheme, product), panels)
+    panels = -(-product.columns // (product.isa.lanes * MOST_VECTORS))
+    return _Work(row_bytes, sums_bytes, row_bytes * product.columns, before, products + behind, panels)
 
 
 @lru_cache(maxsize=4096)
