@@ -16,6 +16,7 @@ from minidnn_kernels.element_type import FLOAT32
 from minidnn_kernels.epilogue import load_numbers
 from minidnn_kernels.isa import Isa
 from minidnn_kernels.simd import Simd, Value, const, new_function
+from minidnn_kernels.state_levels import LEVELS, ROW_SCALE
 
 __all__ = [
     "ACTIVATIONS",
@@ -48,8 +49,9 @@ PHASE = ArgumentRow(
     Field("gates", "microkernel of the gates, of each direction", words=MAX_DIRECTIONS),
     Field("source", "float32 [directions][batch][depth]; 0 for the states at the time"),
     Field("levels", "microkernel of `state_levels` that states go through before the product; 0: none"),
-    Field("factors", "of `levels`, for each direction", words=MAX_DIRECTIONS),
+    Field("level_pitch", "from one row of levels to the next"),
     Field("depth", "of the product"),
+    Field("steps", "of the tile, which that depth takes"),
     Field("weights", "panels of [directions][parts]"),
     Field("part_pitch", "from the panels of one part to the next's"),
     Field("panel_pitch", "from the panels of one tile to the next's"),
@@ -63,6 +65,7 @@ PHASE = ArgumentRow(
     Field("scales", "float32 [directions][vectors of units][sums], of int8 weights; 0 if there are none"),
     Field("scales_direction", "bytes from one direction's to the other's"),
     Field("unit_scales", "of each unit"),
+    Field("totals", "int32 likewise: sums of the weights, of levels with a zero point; 0 if there are none"),
 )
 # Of `recurrent_loop`. "Units" are hidden units, or elements of a projected state in a phase that makes them.
 RECURRENT_ARGUMENTS = ArgumentRow(
@@ -109,6 +112,8 @@ GATES_CONTEXT = ArgumentRow(
     Field("product", "what the second phase multiplies"),
     Field("constants", "peephole weights, or a bias"),
     Field("scales", "of the sums"),
+    Field("totals", "of the weights"),
+    Field("row_scale", "`ROW_SCALE` of the levels that were multiplied"),
 )
 
 Activation = Callable[[Simd, Value, Value, Value], Value]
@@ -156,6 +161,7 @@ class GatesSpec:
         projected: whether an LSTM's state is yet to be multiplied.
         has_bias: whether the product of a GRU's new value has a bias of its own.
         scaled: whether sums are multiplied by scales: those of int8 weights.
+        levels: of sums of int32, the form of the levels that were multiplied, of `state_levels.LEVELS`.
     """
 
     form: str
@@ -167,11 +173,16 @@ class GatesSpec:
     projected: bool = False
     has_bias: bool = False
     scaled: bool = False
+    levels: str = ""
 
     @property
     def name(self) -> str:
         flags = ("clip", "coupled", "peephole", "projected", "has_bias", "scaled")
-        words = (*self.functions, *(flag for flag in flags if getattr(self, flag)), *filter(None, [self.bounds]))
+        words = (
+            *self.functions,
+            *(flag for flag in flags if getattr(self, flag)),
+            *filter(None, [self.bounds, self.levels]),
+        )
         return "_".join(("f32_gates", self.form, *words))
 
     def emit(self, isa: Isa) -> str:
@@ -188,7 +199,9 @@ class GatesSpec:
         def body(index: Value, mask: Value | None) -> None:
             emit(_Units(s, self, fields, loaded, (sums, gates), index, mask))
 
-        s.each_vector(count, body)
+        # Int8 networks give the same bits on every ISA.
+        with s.rounding_twice(bool(self.levels)):
+            s.each_vector(count, body)
         builder.ret_void()
         return str(module)
 
@@ -228,8 +241,25 @@ class _Units:
         return self.s.builder.fadd(share, self.sum(number if sum is None else sum))
 
     def sum(self, number: int) -> Value:
-        made = self.grouped("sums", self._sums, number)
-        return self.s.builder.fmul(made, self.grouped("scales", self._sums, number)) if self.spec.scaled else made
+        b = self.s.builder
+        made = self._whole_sum(number) if self.spec.levels else self.grouped("sums", self._sums, number)
+        if not self.spec.scaled:
+            return made
+        scale = self.grouped("scales", self._sums, number)
+        if self.spec.levels:
+            of_row = self.s.add(self._fields["row_scale"], const(ROW_SCALE.offsets.scale))
+            scale = b.fmul(self.s.load_splat(of_row), scale)
+        return b.fmul(made, scale)
+
+    def _whole_sum(self, number: int) -> Value:
+        """A sum of int32, of levels without their zero point, as float32."""
+        s = self.s
+        made = s.as_int(self.grouped("sums", self._sums, number))
+        if LEVELS[self.spec.levels].is_shared:
+            zero = s.load_splat_i32(s.add(self._fields["row_scale"], const(ROW_SCALE.offsets.zero)))
+            total = s.as_int(self.grouped("totals", self._sums, number))
+            made = s.builder.sub(made, s.builder.mul(zero, total))
+        return s.builder.sitofp(made, s.vector)
 
     def load(self, field: str) -> Value:
         return self.s.load(self.s.add(self._fields[field], self._offset), self._mask)

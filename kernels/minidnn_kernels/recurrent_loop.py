@@ -26,6 +26,7 @@ from minidnn_kernels.recurrent import (
     RECURRENT_ARGUMENTS,
     SCRATCH_HEAD,
 )
+from minidnn_kernels.state_levels import ROW_SCALE
 from minidnn_kernels.store import CONTEXT
 
 __all__ = ["recurrent_loop"]
@@ -33,7 +34,7 @@ __all__ = ["recurrent_loop"]
 _R, _P, _C, _G = RECURRENT_ARGUMENTS.offsets, PHASE.offsets, CONTEXT.offsets, GATES_CONTEXT.offsets
 _PHASE_BYTES, _NUMBER_BYTES = PHASE.words * WORD_BYTES, len(NUMBERS) * WORD_BYTES
 _CONTEXT_WORDS, _GATES_WORDS = CONTEXT.words, GATES_CONTEXT.words
-_FLOAT = FLOAT32.bytes
+_FLOAT, _ROW_SCALE_BYTES = FLOAT32.bytes, ROW_SCALE.words * WORD_BYTES
 # Spins before a waiting thread offers its core to others.
 _PATIENCE = 300
 
@@ -58,7 +59,7 @@ def recurrent_loop(args: int, part: int, parts: int, memory: int) -> None:
     phase_parts = load(phase + _P.parts)
     direction, number = rest // phase_parts, rest % phase_parts
 
-    # Scratch: how many sequences are not over, where their rows lie, their numbers, the sums, and states in levels.
+    # Scratch: how many sequences are not over, where their rows lie, their numbers, the sums, levels and their scales.
     batch, rows, place_bytes = load(args + _R.batch), load(phase + _P.rows), load(phase + _P.places) * WORD_BYTES
     pointers = memory + SCRATCH_HEAD
     ids, sums = pointers + place_bytes, pointers + 2 * place_bytes
@@ -83,11 +84,12 @@ def recurrent_loop(args: int, part: int, parts: int, memory: int) -> None:
     columns, panels, panel_pitch = load(phase + _P.columns), load(phase + _P.panels), load(phase + _P.panel_pitch)
     weights = load(phase + _P.weights) + (direction * phase_parts + number) * load(phase + _P.part_pitch)
     context, row_bytes = scratch(_CONTEXT_WORDS), panels * columns * _FLOAT
-    levels = load(phase + _P.levels)
+    levels, level_pitch = load(phase + _P.levels), load(phase + _P.level_pitch)
+    rounded = sums + batch * row_bytes
+    row_scales = rounded + batch * level_pitch
     if levels != 0:
-        rounded = sums + batch * row_bytes
-        call5(levels, pointers, active, depth, rounded, load(phase + _P.factors + direction * WORD_BYTES))
-        _point_in_order(rounded, depth * _FLOAT, rows, active, pointers)
+        call5(levels, pointers, active, depth, rounded, row_scales)
+        _point_in_order(rounded, level_pitch, rows, active, pointers)
     store(context + _C.output, sums)
     store(context + _C.pitch, row_bytes)
     for panel in range(panels):
@@ -97,7 +99,7 @@ def recurrent_loop(args: int, part: int, parts: int, memory: int) -> None:
                 context,
                 pointers + strip * rows * WORD_BYTES,
                 1,
-                depth,
+                load(phase + _P.steps),
                 weights + panel * panel_pitch,
                 strip * rows,
                 panel * columns,
@@ -115,6 +117,8 @@ def recurrent_loop(args: int, part: int, parts: int, memory: int) -> None:
     store(given + _G.constants, constants + unit * load(args + _R.unit_constants) * _FLOAT)
     scales = load(phase + _P.scales) + direction * load(phase + _P.scales_direction)
     store(given + _G.scales, scales + unit * load(phase + _P.unit_scales) * _FLOAT)
+    totals = load(phase + _P.totals) + direction * load(phase + _P.scales_direction)
+    store(given + _G.totals, totals + unit * load(phase + _P.unit_scales) * _FLOAT)
     shares = load(args + _R.input) + direction * load(args + _R.input_direction)
     shares += unit * load(args + _R.gates) * _FLOAT
     size_bytes = load(args + _R.size) * _FLOAT
@@ -124,6 +128,7 @@ def recurrent_loop(args: int, part: int, parts: int, memory: int) -> None:
         at = length - 1 - time if is_reverse != 0 else time
         state, hidden = row * state_bytes + unit * _FLOAT, (direction * batch + row) * size_bytes + unit * _FLOAT
         store(given + _G.sums, sums + i * row_bytes)
+        store(given + _G.row_scale, row_scales + i * _ROW_SCALE_BYTES)
         store(given + _G.input, shares + (at * batch + row) * load(args + _R.input_pitch))
         store(given + _G.state, states + state)
         store(given + _G.next, following + state)

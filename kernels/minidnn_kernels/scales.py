@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from minidnn_kernels.arguments import ArgumentRow, Field
@@ -11,7 +12,7 @@ from minidnn_kernels.epilogue import QUANTIZED_LIMITS
 from minidnn_kernels.isa import Isa
 from minidnn_kernels.simd import F32, I32, Simd, Value, const, new_function
 
-__all__ = ["ARGUMENTS", "SCALES_ARGUMENTS", "ScalesSpec", "linear_scale"]
+__all__ = ["ARGUMENTS", "SCALES_ARGUMENTS", "ScalesSpec", "linear_scale", "scale_of_threshold"]
 
 # extrema: address of float32 pairs, minimum and maximum of each chunk of a row
 # scale:   address of the row's scale
@@ -77,12 +78,20 @@ class ScalesSpec:
     def _scale(self, s: Simd, low: Value, high: Value) -> Value:
         ends = [s.unary("fabs", low), s.unary("fabs", high)]
         threshold = s.binary("maximum", *ends) if self.output == "s8" else s.binary("maximum", high, s.splat(0.0))
-        scale = s.builder.fdiv(threshold, s.splat(QUANTIZED_LIMITS[self.output][1]))
-        usable = s.where(">=", scale, s.splat(_SMALLEST_SCALE), scale, s.splat(1.0))
-        otherwise = s.splat(math.nan if self.by_sample else 1.0)
-        for end in ends if self.by_sample else [scale]:
-            usable = s.where("<", end, s.splat(math.inf), usable, otherwise)
-        return usable
+        most = QUANTIZED_LIMITS[self.output][1]
+        if self.by_sample:
+            return scale_of_threshold(s, threshold, most, ends)
+        usable = scale_of_threshold(s, threshold, most, [])
+        return s.where("<", usable, s.splat(math.inf), usable, s.splat(1.0))
+
+
+def scale_of_threshold(s: Simd, threshold: Value, most: float, sizes: Sequence[Value]) -> Value:
+    """The scale with which `most` is the threshold; 1 if that is next to nothing, NaN if a size is not finite."""
+    scale = s.builder.fdiv(threshold, s.splat(most))
+    usable = s.where(">=", scale, s.splat(_SMALLEST_SCALE), scale, s.splat(1.0))
+    for size in sizes:
+        usable = s.where("<", size, s.splat(math.inf), usable, s.splat(math.nan))
+    return usable
 
 
 def linear_scale(s: Simd, low: Value, high: Value, most: float) -> tuple[Value, Value]:

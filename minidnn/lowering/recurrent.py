@@ -10,7 +10,8 @@ import numpy as np
 from minidnn.ir.graph import Node
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.copy import lower_copy
-from minidnn.lowering.recurrent_layer import Layer, lower_layer
+from minidnn.lowering.recurrent_layer import lower_layer
+from minidnn.lowering.recurrent_phases import Layer
 from minidnn.lowering.values import PLAIN, Array, Value
 from minidnn.lowering.weight_store import Origin
 from minidnn.ops.recurrent import layers_of, recurrent_layer
@@ -21,13 +22,16 @@ from minidnn_kernels.element_type import FLOAT32
 
 __all__ = ["lower_recurrent", "lower_rnn"]
 
+# Of weights, and of data with a scale: inference has checked which may have them.
+_BYTES = frozenset({np.dtype(np.int8), np.dtype(np.uint8)})
+
 
 def lower_rnn(builder: Builder, node: Node, inputs: Sequence[Value], types: Sequence[TensorType]) -> list[Value] | None:
     """MXNet's stack of layers, of float32 with known parameters."""
     assert node.op is not None
     given = dict(zip(node.op.input_names(node.attrs), inputs, strict=True))
     parameters = given["parameters"].array
-    if parameters is None or not _is_fit(given):
+    if parameters is None or not _is_fit(given) or given["data"].array is not None:
         return None
     layers = layers_of(node.attrs, parameters, given["data"].shape[2])
     lengths, x, usual = _lower_lengths(builder, node, given), given["data"], _usual(builder, node, types)
@@ -55,19 +59,15 @@ def lower_recurrent(
     given = dict(zip(node.op.input_names(node.attrs), inputs, strict=True))
     weights = {name: value.array for name, value in given.items() if name in node.op.parameters}
     known = {name: array for name, array in weights.items() if array is not None}
-    floats = (
-        {name: value for name, value in given.items() if value.type.dtype != np.int8}
-        if node.attrs.int8_weight
-        else given
-    )
-    if len(known) < len(weights) or not _is_fit(floats):
+    floats = {name: value for name, value in given.items() if value.type.dtype not in _BYTES}
+    if len(known) < len(weights) or not _is_fit(floats) or given["data"].array is not None:
         return None
     state, cells = (_from_row(given.get(name), 0) for name in ("state", "state_cell"))
     assert state is not None
     origin = Origin(tuple(known.values()), ("recurrent", node.attrs, tuple(known)))
     lengths = _lower_lengths(builder, node, given)
     directions, usual = recurrent_layer(node.attrs, known), _usual(builder, node, types)
-    layer = Layer(node.name, directions, state, cells, lengths, origin, usual)
+    layer = Layer(node.name, directions, state, cells, lengths, origin, usual, given.get("data_scale"))
     made = lower_layer(builder, layer, given["data"])
     return [made.output, made.state, *([] if made.cells is None else [made.cells])]
 
@@ -80,7 +80,7 @@ def _usual(builder: Builder, node: Node, types: Sequence[TensorType]) -> tuple[i
 
 def _is_fit(given: dict[str, Value]) -> bool:
     floats = [value for name, value in given.items() if name != "sequence_length"]
-    return given["data"].array is None and all(value.type.dtype == FLOAT32.dtype for value in floats)
+    return all(value.type.dtype == FLOAT32.dtype for value in floats)
 
 
 def _from_row(value: Value | None, row: int) -> tuple[Value, int] | None:

@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from minidnn.errors import OpError, TypeMismatchError
-from minidnn.ops.checks import DTYPES, want_dtype, want_filled, want_float, want_rank, want_shape
+from minidnn.errors import OpError, ShapeError, TypeMismatchError
+from minidnn.ops.checks import DTYPES, FLOAT32, want_dtype, want_filled, want_float, want_rank, want_shape
 from minidnn.ops.elementwise import BOOL
 from minidnn.ops.recurrent_cells import (
     FUNCTIONS,
     GATES,
+    LEVELS,
     Cell,
     Direction,
     Function,
@@ -28,9 +29,11 @@ from minidnn.ops.recurrent_cells import (
 )
 from minidnn.ops.registry import Attr, Attrs, Op, TensorType, register
 
-__all__ = ["Packing", "inputs_of", "layers_of", "packing_of", "recurrent_layer"]
+__all__ = ["MATRICES", "Packing", "inputs_of", "layers_of", "packing_of", "recurrent_layer"]
 
 Array = np.ndarray[Any, Any]
+
+_BYTES = frozenset({np.dtype(np.int8), np.dtype(np.uint8)})
 
 
 def _widened(array: Array) -> Array:
@@ -53,6 +56,7 @@ def _lengths(op: str, given: dict[str, Array], data: Array) -> Array:
 # ---- one layer ------------------------------------------------------------------------------------
 
 _FLAGS = {
+    "has_data_scale": ("data_scale",),
     "has_bias": ("i2h_bias", "h2h_bias"),
     "has_projection": ("h2r_weight",),
     "has_peephole": ("peephole",),
@@ -71,7 +75,8 @@ _WEIGHTS = {
     "h2r_scale": 2,
 }
 # Those that may be int8, with a scale for each row: its name.
-_SCALES = {name: name.replace("weight", "scale") for name in ("i2h_weight", "h2h_weight", "h2r_weight")}
+MATRICES = ("i2h_weight", "h2h_weight", "h2r_weight")
+_SCALES = {name: name.replace("weight", "scale") for name in MATRICES}
 
 
 def _recurrent_inputs(attrs: Attrs) -> tuple[str, ...]:
@@ -122,17 +127,17 @@ def _number(attrs: Attrs, name: str, index: int, default: float) -> float:
 
 def _check_recurrent(attrs: Attrs) -> None:
     _functions(attrs)
-    for name in ("has_projection", "has_peephole", "input_forget", "round_state"):
+    for name in ("has_projection", "has_peephole", "input_forget"):
         if attrs[name] and attrs.mode != "lstm":
             raise OpError(f"recurrent: only an lstm can have {name}, got mode {attrs.mode!r}")
-    if attrs.round_state and attrs.has_projection:
-        raise OpError("recurrent: round_state of a projected state is unsupported")
-    if attrs.round_state and attrs.int8_weight:
-        raise OpError("recurrent: round_state and int8_weight exclude each other")
+    if not attrs.int8_weight and (attrs.has_data_scale or attrs.state_levels == "rows"):
+        raise OpError("recurrent: has_data_scale and state_levels='rows' need int8_weight")
 
 
 def _infer_recurrent(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
     op, given = "recurrent", dict(zip(_recurrent_inputs(attrs), types, strict=True))
+    if attrs.has_data_scale:
+        given["data"] = _want_scaled(op, given["data"], given["data_scale"])
     if attrs.int8_weight:
         given |= _want_int8(op, given)
     data, size, count = given["data"], attrs.state_size, _directions(attrs)
@@ -170,6 +175,18 @@ def _infer_recurrent(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorTy
     return [output, *(given[name] for name in ("state", "state_cell") if name in given)]
 
 
+def _want_scaled(op: str, data: TensorType, scale: TensorType) -> TensorType:
+    """Data of int8 or uint8, as if it were float32: what the scale makes of it."""
+    if data.dtype not in _BYTES:
+        raise TypeMismatchError(f"{op}: data with a scale must be int8 or uint8, got {data}")
+    want_dtype(op, "data_scale", scale, FLOAT32, "every scale")
+    of_rows = (*data.shape[:-1], 1)
+    fits = scale.ndim == data.ndim and all(n in (1, m) for n, m in zip(scale.shape, of_rows, strict=True))
+    if scale.shape != (1,) and not fits:
+        raise ShapeError(f"{op}: data_scale must have shape (1,), or be broadcast to {of_rows}, got {scale.shape}")
+    return TensorType(data.shape, FLOAT32)
+
+
 def _want_int8(op: str, given: dict[str, TensorType]) -> dict[str, TensorType]:
     """The matrices, which must be int8, as if they had the dtype of data."""
     matrices = {name: given[name] for name in _SCALES if name in given}
@@ -195,7 +212,7 @@ def recurrent_layer(attrs: Attrs, given: dict[str, Array]) -> list[Direction]:
         "reset_after": attrs.linear_before_reset,
         "coupled": attrs.input_forget,
         "clip": attrs.clip,
-        "round_state": attrs.round_state,
+        "levels": attrs.state_levels,
     }
     result = []
     for d, functions in enumerate(_functions(attrs)):
@@ -212,11 +229,11 @@ def recurrent_layer(attrs: Attrs, given: dict[str, Array]) -> list[Direction]:
 def _recurrent(attrs: Attrs, *arrays: Array) -> tuple[Array, ...]:
     given = dict(zip(_recurrent_inputs(attrs), arrays, strict=True))
     lengths = _lengths("recurrent", given, arrays[0])
-    wide = {name: _widened(array) for name, array in given.items() if name != "sequence_length"}
-    for name, scale in _SCALES.items():
-        if scale in wide:
-            wide[name] = wide[name] * wide.pop(scale)[..., None]
-    made = run_layer(recurrent_layer(attrs, wide), wide["data"], wide["state"], wide.get("state_cell"), lengths)
+    kept = {"sequence_length", *(["data", *_SCALES] if attrs.int8_weight else [])}
+    wide = {name: array if name in kept else _widened(array) for name, array in given.items()}
+    data = wide["data"] if attrs.has_data_scale else _widened(wide["data"])
+    layer, cells = recurrent_layer(attrs, wide), wide.get("state_cell")
+    made = run_layer(layer, data, wide["state"], cells, lengths, wide.get("data_scale"))
     return tuple(array for array in made if array is not None)
 
 
@@ -236,8 +253,8 @@ register(
             Attr("clip", "float", None, low=0),
             Attr("linear_before_reset", "bool", True),
             Attr("input_forget", "bool", False),
-            Attr("round_state", "bool", False),
             Attr("int8_weight", "bool", False),
+            Attr("state_levels", "str", "none", choices=LEVELS),
             *(Attr(flag, "bool", False) for flag in _FLAGS),
         ),
         parameters=frozenset(_WEIGHTS),

@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 
 from minidnn.errors import OpError
+from minidnn.ops.quantization import quantize_array, scales_of_ranges
 
 __all__ = [
     "FUNCTIONS",
     "GATES",
+    "LEVELS",
     "Cell",
     "Direction",
     "Function",
@@ -24,7 +26,6 @@ __all__ = [
     "check_lengths",
     "default_functions",
     "folded_bias",
-    "rounded_state",
     "run_layer",
 ]
 
@@ -32,6 +33,10 @@ Array = np.ndarray[Any, Any]
 
 # Of each hidden unit.
 GATES = {"rnn": 1, "lstm": 4, "gru": 3}
+
+# What states are made of before they are multiplied, at each time: nothing; int8 by the range of each sequence's state;
+# uint8 with a zero point by the range of all, as ONNX Runtime's ``DynamicQuantizeLSTM`` has it.
+LEVELS = ("none", "rows", "batch")
 
 
 def _sigmoid(x: Array) -> Array:
@@ -97,7 +102,7 @@ class Cell:
         clip: bound of the gates before their activations; None: none.
         state_low, state_high: bounds of an LSTM's cell state; None: none.
         keep_nan: whether a NaN passes those bounds.
-        round_state: whether states are multiplied as `rounded_state` gives them.
+        levels: of `LEVELS`.
     """
 
     mode: str
@@ -109,7 +114,7 @@ class Cell:
     state_low: float | None = None
     state_high: float | None = None
     keep_nan: bool = True
-    round_state: bool = False
+    levels: str = "none"
 
     @property
     def gates(self) -> int:
@@ -153,17 +158,41 @@ def check_lengths(op: str, lengths: Array, steps: int) -> Array:
     return lengths.astype(np.int64)
 
 
-def rounded_state(h: Array) -> Array:
-    """States ``(batch, state)`` with 256 levels between the extremes of all of them and zero.
-
-    It is what is left of them where the product with the state is one of integers, dynamically quantized at each time.
-    """
+def _batch_levels(h: Array) -> tuple[Array, Array]:
+    """Whole numbers in 256 levels between the extremes of all states and zero, and their scale."""
     low, high = (f.reduce(h, axis=None, initial=0) for f in (np.fmin, np.fmax))
     scale = (high - low) / h.dtype.type(255)
     scale = scale if 0 < scale < np.inf else h.dtype.type(1)
     zero = np.rint(np.clip(-low / scale, 0, 255))
-    rounded: Array = (np.clip(np.rint(h / scale) + zero, 0, 255) - zero) * scale
-    return rounded
+    return np.asarray(np.clip(np.rint(h / scale) + zero, 0, 255) - zero), np.asarray(scale)
+
+
+def _row_levels(h: Array) -> tuple[Array, Array]:
+    """int8 of each row, and scales ``(rows, 1)``; the scale of a row that is not finite is NaN."""
+    most, least = (f(h, axis=1, keepdims=True, initial=0) for f in (np.max, np.min))
+    scale = scales_of_ranges(least.astype(np.float32), most.astype(np.float32), "int8")
+    return quantize_array(h.astype(np.float32), scale, "int8"), scale
+
+
+def _multiplied(x: Array, matrix: Array, scale: Array | None, x_scale: Array | None = None) -> Array:
+    """``x @ matrix.T``, sums times the scales of rows of the matrix and of x.
+
+    Sums of integers are exact, and what follows them are single operations of float32.
+    """
+    if x_scale is None:
+        return np.asarray(x @ (matrix if scale is None else matrix * scale[:, None]).T)
+    if scale is None:
+        return np.asarray((x * x_scale) @ matrix.T)
+    sums = x.astype(np.float64) @ matrix.T.astype(np.float64)
+    return np.asarray(sums.astype(np.float32) * (x_scale * scale))
+
+
+def _state_product(cell: Cell, h: Array, matrix: Array, scale: Array | None, rows: slice = slice(None)) -> Array:
+    """States, in levels if they are to be, by some rows of a matrix."""
+    x, x_scale = h, None
+    if cell.levels != "none":
+        x, x_scale = (_row_levels if cell.levels == "rows" else _batch_levels)(h)
+    return _multiplied(x, matrix[rows], None if scale is None else scale[rows], x_scale)
 
 
 def _step(cell: Cell, w: Weights, x: Array, h: Array, c: Array | None) -> tuple[Array, Array | None]:
@@ -174,11 +203,11 @@ def _step(cell: Cell, w: Weights, x: Array, h: Array, c: Array | None) -> tuple[
         return z if cell.clip is None else np.clip(z, -cell.clip, cell.clip)
 
     if cell.mode == "rnn":
-        return f(bounded(x + h @ w.h2h.T)), None
+        return f(bounded(x + _state_product(cell, h, w.h2h, w.h2h_scale))), None
     if cell.mode == "gru":
         return _gru_step(cell, w, x, h, bounded), None
     assert c is not None
-    gates = np.split(x + (rounded_state(h) if cell.round_state else h) @ w.h2h.T, 4, axis=1)
+    gates = np.split(x + _state_product(cell, h, w.h2h, w.h2h_scale), 4, axis=1)
     peephole = None if w.peephole is None else np.split(w.peephole, 3)
     if peephole is not None:
         gates[0], gates[1] = gates[0] + peephole[0] * c, gates[1] + peephole[1] * c
@@ -188,7 +217,7 @@ def _step(cell: Cell, w: Weights, x: Array, h: Array, c: Array | None) -> tuple[
     c = _bound_state(cell, c)
     out = gates[3] if peephole is None else gates[3] + peephole[2] * c
     h = f(bounded(out)) * cell.functions[2](c)
-    return (h if w.h2r is None else h @ w.h2r.T), c
+    return (h if w.h2r is None else _state_product(cell, h, w.h2r, w.h2r_scale)), c
 
 
 def _bound_state(cell: Cell, c: Array) -> Array:
@@ -200,13 +229,14 @@ def _bound_state(cell: Cell, c: Array) -> Array:
 
 def _gru_step(cell: Cell, w: Weights, x: Array, h: Array, bounded: Callable[[Array], Array]) -> Array:
     f, g, size = cell.functions[0], cell.functions[1], cell.size
-    both = f(bounded(x[:, : 2 * size] + h @ w.h2h[: 2 * size].T))
+    first, last = slice(2 * size), slice(2 * size, None)
+    both = f(bounded(x[:, first] + _state_product(cell, h, w.h2h, w.h2h_scale, first)))
     reset, update = both[:, :size], both[:, size:]
     if cell.reset_after:
-        bias = 0 if w.h2h_bias is None else w.h2h_bias[2 * size :]
-        new = x[:, 2 * size :] + reset * (h @ w.h2h[2 * size :].T + bias)
+        bias = 0 if w.h2h_bias is None else w.h2h_bias[last]
+        new = x[:, last] + reset * (_state_product(cell, h, w.h2h, w.h2h_scale, last) + bias)
     else:
-        new = x[:, 2 * size :] + (reset * h) @ w.h2h[2 * size :].T
+        new = x[:, last] + _state_product(cell, reset * h, w.h2h, w.h2h_scale, last)
     result: Array = (1 - update) * g(bounded(new)) + update * h
     return result
 
@@ -235,13 +265,15 @@ class Direction:
     weights: Weights
     is_reverse: bool = False
 
-    def run(self, x: Array, h: Array, c: Array | None, lengths: Array) -> tuple[Array, Array, Array | None]:
+    def run(
+        self, x: Array, h: Array, c: Array | None, lengths: Array, scale: Array | None = None
+    ) -> tuple[Array, Array, Array | None]:
         """Outputs ``(time, batch, state)``, zeros behind the end of a sequence, and the last state and cell."""
         steps, batch = x.shape[:2]
         bias = folded_bias(self.cell, self.weights)
-        gates = x @ self.weights.i2h.T
+        gates = _multiplied(x, self.weights.i2h, self.weights.i2h_scale, scale)
         gates = gates if bias is None else gates + bias
-        output = np.zeros((steps, batch, h.shape[1]), x.dtype)
+        output = np.zeros((steps, batch, h.shape[1]), h.dtype)
         rows = np.arange(batch)
         for i in range(steps):
             rows = rows[lengths[rows] > i]
@@ -260,7 +292,12 @@ def _replaced(state: Array, rows: Array, new: Array) -> Array:
 
 
 def run_layer(
-    directions: Sequence[Direction], x: Array, h: Array, c: Array | None, lengths: Array
+    directions: Sequence[Direction],
+    x: Array,
+    h: Array,
+    c: Array | None,
+    lengths: Array,
+    scale: Array | None = None,
 ) -> tuple[Array, Array, Array | None]:
     """All directions of a layer: outputs side by side, ``(time, batch, directions * state)``, and their states.
 
@@ -269,7 +306,8 @@ def run_layer(
         x: ``(time, batch, inputs)``.
         h, c: ``(directions, batch, state)`` and ``(directions, batch, size)``.
         lengths: of sequences.
+        scale: of x where that is int8 or uint8, broadcast to ``(time, batch, 1)``.
     """
-    made = [s.run(x, h[d], None if c is None else c[d], lengths) for d, s in enumerate(directions)]
+    made = [s.run(x, h[d], None if c is None else c[d], lengths, scale) for d, s in enumerate(directions)]
     outputs, states, cells = zip(*made, strict=True)
     return np.concatenate(outputs, 2), np.stack(states), None if c is None else np.stack(cells)

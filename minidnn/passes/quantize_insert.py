@@ -14,9 +14,10 @@ import numpy as np
 
 from minidnn.ir.graph import Entry, Graph, Node, make_like, make_node, make_variable
 from minidnn.ir.infer import known_types
+from minidnn.ops.recurrent import MATRICES
 from minidnn.passes.fold_parameters import ProductParts, anchor_traits, folded_numbers, take_apart
-from minidnn.passes.quantize_mark import Marks, product_operands
-from minidnn.passes.quantize_weights import fold_affine, quantize_weight
+from minidnn.passes.quantize_mark import Marks, product_operands, recurrent_data
+from minidnn.passes.quantize_weights import fold_affine, quantize_rows, quantize_weight
 from minidnn.passes.quantized_graph import SAMPLES, PlannedRange, ProductParameters, QuantizedGraph, layer_output
 from minidnn.passes.regions import Region, data_inputs, fuse_region
 
@@ -59,6 +60,7 @@ class _Inserter:
         self._floats: dict[Entry, Entry] = {}
         self._int8: dict[Entry, tuple[Entry, Entry]] = {}
         self._dequantized: dict[Entry, Entry] = {}
+        self._quantized_rows: dict[Entry, tuple[Entry, Entry]] = {}
         self._made: dict[str, Array] = {}
         self._ranges: dict[str, PlannedRange] = {}
         self._products: dict[str, ProductParameters] = {}
@@ -69,6 +71,8 @@ class _Inserter:
                 self._floats[node[0]] = node[0]
             elif node in self._marks.products:
                 self._insert_product(node)
+            elif node in self._marks.recurrent:
+                self._insert_recurrent(node)
             elif node in self._marks.transparent:
                 self._carry(node)
             elif node in self._marks.tables:
@@ -200,6 +204,32 @@ class _Inserter:
             name = self._insert_fused(node, region)
         if names is not None:
             self._products[name] = names
+
+    def _insert_recurrent(self, node: Node) -> None:
+        """Int8 data and weights; states are quantized where they are made, each by its own range."""
+        assert node.op is not None
+        given = dict(zip(node.op.input_names(node.attrs), node.inputs, strict=True))
+        new = {name: self._float(e) for name, e in given.items() if name not in ("data", *MATRICES)}
+        new["data"], new["data_scale"] = self._pair(recurrent_data(node))
+        for name in MATRICES:
+            if name in given:
+                new[name], new[name.replace("weight", "scale")] = self._rows(node, given[name])
+        attrs = node.attrs.replace(int8_weight=True, has_data_scale=True, state_levels="rows")
+        inputs = [new[name] for name in node.op.input_names(attrs)]
+        made = make_node("recurrent", self._name(f"quantized_{node.name}"), inputs, attrs)
+        for i in range(node.num_outputs):
+            self._give_float(node[i], made[i])
+
+    def _rows(self, node: Node, weight: Entry) -> tuple[Entry, Entry]:
+        """Integers and scales of the rows of a weight, once for all layers that share it."""
+        if weight not in self._quantized_rows:
+            name = weight.node.name
+            numbers, scale = quantize_rows(node.layer, self._given[name])
+            self._quantized_rows[weight] = (
+                self._variable(f"{name}_int8", numbers),
+                self._variable(f"{name}_scale", scale),
+            )
+        return self._quantized_rows[weight]
 
     def _sample_scales(
         self, anchor: Node, scales: list[Entry], scaling: Mapping[str, Any]

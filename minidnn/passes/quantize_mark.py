@@ -1,8 +1,9 @@
 """Mark: which operations multiply int8, and which values there are in int8.
 
-An operation of a float32 graph after the fusion passes is one of four kinds:
+An operation of a float32 graph after the fusion passes is one of these kinds:
 
-- a *product* (convolution, dense, batch_dot, fused or not): it multiplies int8 and gives float32 to its epilogue;
+- a *product* (convolution, dense, batch_dot, fused or not): it multiplies int8 and gives float32 to its epilogue; a
+  recurrent layer multiplies int8 data and states, and gives float32;
 - it *carries* int8: it moves or compares values, so it does the same with the integers (max pooling, reshape, ...);
 - it *joins* int8 values whose scales have been made one (concatenate, stack): it carries them too;
 - anything else computes in float32, from whatever its inputs are dequantized to.
@@ -24,12 +25,13 @@ import numpy as np
 from minidnn.ir.graph import Entry, Graph, Node
 from minidnn.ir.roles import input_roles
 from minidnn.ops.quantization import largest_depth
+from minidnn.ops.recurrent import MATRICES
 from minidnn.passes.naming import find_anchor
 from minidnn.passes.quantize_weights import MAX_DEPTH
 from minidnn.passes.quantized_graph import ROWS, SAMPLES, find_batch_axes, layer_output, operand_axes
 from minidnn.passes.regions import GraphView, data_inputs
 
-__all__ = ["Marks", "find_quantized", "mark", "product_operands"]
+__all__ = ["Marks", "find_quantized", "mark", "product_operands", "recurrent_data"]
 
 _FLOAT32 = np.dtype(np.float32)
 
@@ -40,6 +42,7 @@ class Marks:
 
     Args:
         products: the operations that multiply int8.
+        recurrent: recurrent layers, which multiply int8 data and states.
         tables: embeddings whose table becomes int8.
         transparent: the operations that pass int8 on, joins included.
         int8: the float32 values of which there is an int8 form.
@@ -51,6 +54,7 @@ class Marks:
     """
 
     products: frozenset[Node]
+    recurrent: frozenset[Node]
     tables: frozenset[Node]
     transparent: frozenset[Node]
     int8: frozenset[Entry]
@@ -83,13 +87,14 @@ def mark(
     """
     view = GraphView(graph)
     products = frozenset(n for n in view.operations if n not in excluded and _is_product(view, n, known))
+    recurrent = frozenset(n for n in view.operations if n not in excluded and _is_recurrent(view, n, known))
     able = {n for n in view.operations if n not in excluded and _carries(n, joins, tuned)}
     tables = {n for n in view.operations if n not in excluded and _is_table(n, known)}
-    required = {e for node in products for e in product_operands(node)}
+    required = {e for node in products for e in product_operands(node)} | {recurrent_data(n) for n in recurrent}
     if mode == "full":
         required |= _required_by_full(view, products, able, excluded)
     required = {e for e in required if _may_be_int8(view, e)}
-    rows: dict[Entry, bool] = _read_by_rows(view, products, tables) if tuned else {}
+    rows: dict[Entry, bool] = _read_by_rows(view, products, recurrent, tables) if tuned else {}
     listed = _find_listed(view, products, excluded, _is_when_tuned) if tuned and mode == "full" else set()
     computed = _find_computed(view, products, able, listed)
     for node in reversed(view.operations):
@@ -116,11 +121,12 @@ def mark(
     signed |= {member for e in signed for member in group[e]}
     batch_axes: dict[Entry, int] = {}
     if tuned or not joins:
-        batch_axes = find_batch_axes(_readers(products, transparent), origins)
+        batch_axes = find_batch_axes(_readers(products, recurrent, transparent), origins)
     if joins:
         batch_axes = {e: axes for e, axes in batch_axes.items() if axes == ROWS and _has_rows(view, e, used_tables)}
     return Marks(
         products,
+        recurrent,
         frozenset(used_tables),
         frozenset(transparent),
         frozenset(required),
@@ -138,10 +144,12 @@ def find_quantized(marks: Marks) -> list[str]:
     return [layer_output(e) for e in quantized if e.node not in marks.tables]
 
 
-def _read_by_rows(view: GraphView, products: Collection[Node], tables: Collection[Node]) -> dict[Entry, bool]:
+def _read_by_rows(
+    view: GraphView, products: Collection[Node], recurrent: Collection[Node], tables: Collection[Node]
+) -> dict[Entry, bool]:
     """What products read, and whether all of them take a range for each row of it."""
     found: dict[Entry, bool] = {}
-    for entry, axes in _readers(products, ()):
+    for entry, axes in _readers(products, recurrent, ()):
         found[entry] = axes == ROWS and _has_rows(view, entry, tables) and found.get(entry, True)
     return found
 
@@ -150,11 +158,15 @@ def _has_rows(view: GraphView, entry: Entry, tables: Collection[Node]) -> bool:
     return entry in view.types and view.types[entry].ndim > 2 and entry.node not in tables
 
 
-def _readers(products: Collection[Node], transparent: Collection[Node]) -> Iterator[tuple[Entry, int]]:
+def _readers(
+    products: Collection[Node], recurrent: Collection[Node], transparent: Collection[Node]
+) -> Iterator[tuple[Entry, int]]:
     for node in products:
         anchor = find_anchor(node)
         assert anchor is not None
         yield from zip(product_operands(node), operand_axes(anchor), strict=True)
+    for node in recurrent:
+        yield recurrent_data(node), ROWS
     for node in transparent:
         yield from ((entry, SAMPLES) for entry in data_inputs(node))
 
@@ -165,6 +177,11 @@ def product_operands(node: Node) -> list[Entry]:
     assert anchor is not None
     assert anchor.op is not None and anchor.op.anchor is not None
     return [_outer(node, e) for e in anchor.inputs[: anchor.op.anchor.factors]]
+
+
+def recurrent_data(node: Node) -> Entry:
+    """What a recurrent layer multiplies beside its states."""
+    return node.inputs[0]
 
 
 def _outer(node: Node, entry: Entry) -> Entry:
@@ -190,6 +207,18 @@ def _is_product(view: GraphView, node: Node, known: Collection[str]) -> bool:
     if not all(view.types[e].dtype == _FLOAT32 for e in (*product_operands(node), *weights) if e in view.types):
         return False
     return _sums_fit_int32(view, anchor, node)
+
+
+def _is_recurrent(view: GraphView, node: Node, known: Collection[str]) -> bool:
+    if node.op is None or node.op_name != "recurrent" or node.attrs.int8_weight or node.attrs.state_levels != "none":
+        return False
+    given = dict(zip(node.op.input_names(node.attrs), node.inputs, strict=True))
+    if not all(e.node.is_variable and e.node.name in known for n, e in given.items() if n in node.op.parameters):
+        return False
+    floats = [e for name, e in given.items() if name != "sequence_length"]
+    if not all(view.types[e].dtype == _FLOAT32 for e in floats if e in view.types):
+        return False
+    return all(view.types[given[n]].shape[-1] <= MAX_DEPTH for n in MATRICES if given.get(n) in view.types)
 
 
 def _sums_fit_int32(view: GraphView, anchor: Node, node: Node) -> bool:

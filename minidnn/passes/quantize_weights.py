@@ -13,7 +13,7 @@ import numpy as np
 
 from minidnn.errors import OpError
 
-__all__ = ["MAX_DEPTH", "fits_int32", "fold_affine", "quantize_bias", "quantize_weight"]
+__all__ = ["MAX_DEPTH", "fits_int32", "fold_affine", "quantize_bias", "quantize_rows", "quantize_weight"]
 
 Array = np.ndarray[Any, Any]
 
@@ -82,6 +82,18 @@ def quantize_weight(weight: Array, per_channel: bool = True) -> tuple[Array, Arr
         scale = _scale_of(largest, levels, empty)
         q = _rounded(rows, scale)
     return q.reshape(weight.shape), scale
+
+
+def quantize_rows(layer: str, weight: Array) -> tuple[Array, Array]:
+    """`quantize_weight` of a tensor whose rows lie along its last axis: integers, and scales of all other axes.
+
+    Raises:
+        OpError: a number is NaN or infinite; the message names the layer.
+    """
+    rows = weight.reshape(-1, weight.shape[-1])
+    fold_affine(layer, rows, None, None)
+    numbers, scale = quantize_weight(rows)
+    return numbers.reshape(weight.shape), scale.reshape(weight.shape[:-1])
 
 
 def _heaviest(q: Array) -> Array:

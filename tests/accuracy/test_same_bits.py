@@ -17,7 +17,7 @@ from digits import load_net, read_digits
 import minidnn as mx
 from minidnn import gluon
 from minidnn.contrib.quantization import quantize_net
-from minidnn.gluon import nn
+from minidnn.gluon import nn, rnn
 from minidnn.gluon.model_zoo import vision
 from minidnn_kernels.isa import ISAS, host_supports
 
@@ -57,9 +57,34 @@ def curves() -> tuple[Any, np.ndarray[Any, Any]]:
     return net, read_digits()[1].images[:100]
 
 
+class Rows(gluon.HybridBlock):
+    """Rows of an image, one after the other, through a recurrent layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = rnn.LSTM(24, bidirectional=True, input_size=28)
+        self.last = nn.Dense(10, in_units=48)
+
+    def forward(self, x: Any) -> Any:
+        return self.last(self.layers(x.reshape(-1, 28, 28).swapaxes(0, 1))[-1])
+
+
+def rows() -> tuple[Any, np.ndarray[Any, Any]]:
+    mx.np.random.seed(7)
+    net = Rows()
+    net.initialize(mx.init.Xavier(magnitude=6))
+    return net, read_digits()[1].images[:60]
+
+
 @pytest.mark.parametrize(
     ("make", "mode"),
-    [(digits, "naive"), (curves, "naive"), (curves, "tuned"), pytest.param(photos, "naive", marks=pytest.mark.slow)],
+    [
+        (digits, "naive"),
+        (rows, "naive"),
+        (curves, "naive"),
+        (curves, "tuned"),
+        pytest.param(photos, "naive", marks=pytest.mark.slow),
+    ],
 )
 def test_the_scores_are_the_same_to_the_bit(make: Callable[[], Any], mode: str, tmp_path: Path) -> None:
     net, images = make()

@@ -11,7 +11,6 @@ import torch
 from gluon_helpers import close, draw
 
 import minidnn as mx
-from minidnn.contrib.quantization import quantize_net
 from minidnn.errors import DataError, OpError, ShapeError
 from minidnn.gluon import SymbolBlock, nn, rnn
 
@@ -205,20 +204,6 @@ def test_files_of_mxnet_1_are_read(tmp_path: Path) -> None:
     del wrong["lstm.r1_h2h_weight"]
     with pytest.raises(DataError, match=r"'lstm.rnn_param' is missing"):
         net.load_dict(wrong, ignore_extra=True)
-
-
-def test_quantized_networks_keep_recurrent_layers_in_float32() -> None:
-    net = nn.HybridSequential()
-    net.add(nn.Dense(5, flatten=False), rnn.LSTM(7), nn.Dense(4, flatten=False))
-    net.initialize()
-    x = mx.np.array(draw(6, 3, 8))
-    plain = net(x).asnumpy()
-    quantized = quantize_net(net, calib_mode="naive", calib_data=[x])
-    assert np.abs(quantized(x).asnumpy() - plain).max() < 0.1 * np.abs(plain).max()
-    kernels = [step.kernel for step in quantized.steps()]
-    assert any("recurrent" in kernel for kernel in kernels) and any(
-        "s8" in kernel or "u8" in kernel for kernel in kernels
-    )
 
 
 # ---- what does not fit ------------------------------------------------------------------------------

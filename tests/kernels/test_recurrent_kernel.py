@@ -10,7 +10,7 @@ from microkernels import Array, Machine, Watched, address, words
 
 from minidnn_kernels.epilogue import number_word
 from minidnn_kernels.recurrent import ACTIVATIONS, FORMS, GATES_CONTEXT, NUMBERS, GatesSpec
-from minidnn_kernels.state_levels import StateLevelsSpec
+from minidnn_kernels.state_levels import LEVELS, ROW_SCALE, StateLevelsSpec, row_pitch
 
 _ALPHA, _BETA, _CLIP = 0.7, 0.4, 0.6
 
@@ -46,13 +46,22 @@ class Unit:
         self.made = {name: Watched((count,), fill=-77) for name in ("next", "output", "cell", "update", "product")}
         self.made["cell"].array[:], self.made["update"].array[:] = self.cell, self.update
         given = {"sums": self.sums, "input": self.input, "state": self.state, "constants": self.constants}
-        given["scales"] = scales
+        totals = rng.integers(-900, 900, scales.shape).astype(np.int32)
+        row_scale = words(number_word(0.37), 130)
+        if spec.levels:
+            self.sums = rng.integers(-30000, 30000, self.sums.shape).astype(np.int32)
+            given["sums"] = self.sums
+        given |= {"scales": scales, "totals": totals, "row_scale": row_scale}
         places = {**{k: address(v) for k, v in given.items()}, **{k: v.address for k, v in self.made.items()}}
         values = {"clip": _CLIP, "low": -0.3, "high": 0.5}
         numbers = words(*(number_word(values.get(n, _ALPHA if n.startswith("alpha") else _BETA)) for n in NUMBERS))
         machine.call(spec, words(*(places[f.name] for f in GATES_CONTEXT.fields)), count, numbers)
         for watched in self.made.values():
             watched.assert_untouched_around()
+        if spec.levels == "batch":
+            self.sums = self.sums - 130 * totals
+        if spec.levels:
+            self.sums = self.sums.astype(np.float32) * np.float32(0.37)
         if spec.scaled:
             self.sums = self.sums * scales
 
@@ -155,6 +164,13 @@ def test_sums_are_scaled(machine: Machine, form: str) -> None:
             unit.assert_made(product=reset * unit.state, update=update)
 
 
+@pytest.mark.parametrize("levels", ["rows", "batch"])
+def test_sums_of_integers_are_scaled_by_their_row_too(machine: Machine, levels: str) -> None:
+    for count in _counts(machine):
+        unit = Unit(machine, GatesSpec("projection", scaled=True, levels=levels), count)
+        unit.assert_made(next=unit.of(unit.sums, 0), output=unit.of(unit.sums, 0))
+
+
 @pytest.mark.parametrize("name", ["tanh", "sigmoid"])
 def test_gates_are_accurate_everywhere_and_stay_in_their_range(machine: Machine, name: str) -> None:
     x = np.concatenate([np.linspace(-30, 30, 6001), np.geomspace(1e-30, 1e30, 400), [0, np.inf, -np.inf, np.nan]])
@@ -174,17 +190,54 @@ def test_gates_are_accurate_everywhere_and_stay_in_their_range(machine: Machine,
         np.testing.assert_allclose(made[small], expected[small], rtol=4e-7, atol=1e-37)
 
 
+def in_levels(machine: Machine, form: str, rows: list[Array]) -> tuple[Array, Array, Array]:
+    """What the kernel makes of rows, and their scales and the levels of a zero."""
+    depth, pitch, dtype = len(rows[0]), row_pitch(form, len(rows[0])), LEVELS[form].type.dtype
+    made = Watched((len(rows), pitch // dtype.itemsize), dtype, fill=77)
+    scales = np.zeros((len(rows), ROW_SCALE.words), np.int64)
+    machine.call(StateLevelsSpec(form), words(*map(address, rows)), len(rows), depth, made.address, address(scales))
+    made.assert_untouched_around()
+    assert (made.array[:, depth:] == 77).all()
+    halves = scales.view(np.int32)[:, ::2]
+    return made.array[:, :depth], halves[:, :1].copy().view(np.float32), halves[:, 1:]
+
+
+@pytest.mark.parametrize("form", ["batch", "batch_floats"])
 @pytest.mark.parametrize("depth", [1, 3, 8, 17, 40])
-def test_states_have_levels_between_the_extremes_of_all_rows(machine: Machine, depth: int) -> None:
+def test_states_have_levels_between_the_extremes_of_all_rows(machine: Machine, form: str, depth: int) -> None:
     rng = np.random.default_rng(depth)
-    for low, high, factor in ((-1, 1, 1), (0.2, 0.9, 1), (-0.9, -0.3, 0.375), (0, 0, 2)):
+    for low, high in ((-1, 1), (0.2, 0.9), (-0.9, -0.3), (0, 0)):
         rows = [rng.uniform(low, high, depth).astype(np.float32) for _ in range(3)]
-        made = Watched((3, depth), fill=-77)
-        machine.call(StateLevelsSpec(), words(*map(address, rows)), 3, depth, made.address, number_word(factor))
-        made.assert_untouched_around()
+        made, scales, zeros = in_levels(machine, form, rows)
         x = np.stack(rows)
         least, most = min(x.min(), 0), max(x.max(), 0)
         scale = np.float32(most - least) / np.float32(255) or np.float32(1)
         zero = np.rint(-least / scale)
-        levels = np.clip(np.rint(x / scale) + zero, 0, 255) - zero
-        np.testing.assert_array_equal(made.array, levels * (scale * np.float32(factor)))
+        levels = np.clip(np.rint(x / scale) + zero, 0, 255)
+        if form == "batch":
+            np.testing.assert_array_equal(made, levels)
+            assert (scales == scale).all() and (zeros == zero).all()
+        else:
+            np.testing.assert_array_equal(made, (levels - zero) * scale)
+
+
+@pytest.mark.parametrize("depth", [1, 3, 8, 17, 40])
+def test_each_row_has_levels_by_its_largest_number(machine: Machine, depth: int) -> None:
+    rng = np.random.default_rng(depth)
+    rows = [(rng.standard_normal(depth) * size).astype(np.float32) for size in (1, 1e-3, 40, 0)]
+    made, scales, zeros = in_levels(machine, "rows", rows)
+    for row, q, scale in zip(rows, made, scales[:, 0], strict=True):
+        wanted = np.abs(row).max() / np.float32(127) or np.float32(1)
+        assert scale == wanted
+        np.testing.assert_array_equal(q, np.clip(np.rint(row * (np.float32(1) / wanted)), -127, 127))
+    assert not zeros.any()
+
+
+@pytest.mark.parametrize("form", ["rows", "batch"])
+def test_what_is_no_number_spoils_its_row_alone(machine: Machine, form: str) -> None:
+    rows = [np.linspace(-1, 1, 19, dtype=np.float32) for _ in range(3)]
+    before = in_levels(machine, form, rows)[0].copy()
+    rows[1][18] = np.nan
+    made, scales, _ = in_levels(machine, form, rows)
+    assert np.isnan(scales[:, 0]).tolist() == [False, True, False]
+    np.testing.assert_array_equal(made[[0, 2]], before[[0, 2]])

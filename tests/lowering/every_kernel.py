@@ -59,10 +59,10 @@ def run() -> set[str]:
     add(Graph([chain]), {}, [])
     dense = node("fully_connected", var("x"), var("w"), var("b"), num_hidden=21)
     add(Graph([dense]), {"w": normal(21, 19 * 11 * 13) / np.float32(50), "b": normal(21)}, ["w", "b"])
-    for mode, rows, rounded in (("lstm", 4, False), ("lstm", 4, True), ("gru", 3, False)):
+    for mode, rows, levels in (("lstm", 4, "none"), ("lstm", 4, "batch"), ("gru", 3, "none")):
         given = {"i": normal(2, rows * 21, 19), "h": normal(2, rows * 21, 21) / np.float32(9), "s": normal(2, 11, 21)}
         given |= {"c": normal(2, 11, 21, seed=1)} if mode == "lstm" else {}
-        attrs = {"mode": mode, "state_size": 21, "direction": "bidirectional", "round_state": rounded}
+        attrs = {"mode": mode, "state_size": 21, "direction": "bidirectional", "state_levels": levels}
         attrs |= {"linear_before_reset": False} if mode == "gru" else {}
         made = node("recurrent", var("t"), *map(var, given), **attrs)
         seen.update(steps(check(Graph([made]), {"t": normal(6, 11, 19), **given}, ["i", "h"])))

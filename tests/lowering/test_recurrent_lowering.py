@@ -172,3 +172,86 @@ def test_what_is_not_a_number_stays_with_its_sequence() -> None:
     assert np.isnan(output[2:, 1]).any() and np.isfinite(output[:2]).all()
     for made in (output[:, [0, 2]], state[:, [0, 2]], cells[:, [0, 2]]):
         assert np.isfinite(made).all()
+
+
+# ---- int8 -------------------------------------------------------------------------------------------
+
+
+def int8_layer(mode: str, data: str = "int8", scale: str = "one", **attrs: Any) -> tuple[Graph, dict[str, Array]]:
+    """A `recurrent` with int8 weights and states, and data of that type by one scale or one for each row."""
+    times, batch, inputs, size = attrs.pop("sizes", (4, 5, 13, 37))
+    count, rows = 2 if attrs.get("direction") == "bidirectional" else 1, _GATES[mode] * size
+    rng, projected = np.random.default_rng(size), 11 if attrs.get("has_projection") else size
+    shapes = {"i2h": (count, rows, inputs), "h2h": (count, rows, projected)}
+    shapes |= {"h2r": (count, projected, size)} if projected != size else {}
+    weights = {name: rng.integers(-127, 128, shape).astype(np.int8) for name, shape in shapes.items()}
+    scales = {
+        name: rng.uniform(0.3, 1, w.shape[:-1]).astype(np.float32) / np.float32(100 * w.shape[-1] ** 0.5)
+        for name, w in weights.items()
+    }
+    feed: dict[str, Array] = {
+        "data": normal(times, batch, inputs),
+        "i2h_weight": weights["i2h"],
+        "h2h_weight": weights["h2h"],
+    }
+    if data != "float32":
+        low = 0 if data == "uint8" else -127
+        feed["data"] = rng.integers(low, low + 255, (times, batch, inputs)).astype(data)
+        of = {"one": (1,), "times": (times, 1, 1), "rows": (times, batch, 1)}[scale]
+        feed["data_scale"] = rng.uniform(0.01, 0.02, of).astype(np.float32)
+    if attrs.get("has_bias", True):
+        feed |= {"i2h_bias": normal(count, rows, seed=3), "h2h_bias": normal(count, rows, seed=4)}
+    if projected != size:
+        feed["h2r_weight"] = weights["h2r"]
+    feed |= {f"{name}_scale": array for name, array in scales.items()}
+    feed["state"] = normal(count, batch, projected, seed=6)
+    feed |= {"state_cell": normal(count, batch, size, seed=7)} if mode == "lstm" else {}
+    made = {"mode": mode, "state_size": size, "has_bias": True, "int8_weight": True, "state_levels": "rows", **attrs}
+    return graph_of("recurrent", feed, {**made, "has_data_scale": data != "float32"}), feed
+
+
+def run_int8(graph: Graph, feed: dict[str, Array]) -> tuple[list[Array], list[Array]]:
+    """What kernels give, of which NumPy runs no step, and the reference."""
+    parameters = [name for name in feed if name.endswith(("weight", "bias")) or name[3:] == "_scale"]
+    program = compiled(graph, feed, parameters)
+    assert "recurrent_loop" in loops(program)
+    assert not [step for step in program.steps if isinstance(step, HostStep)]
+    (node,) = graph.operations()
+    assert node.op is not None
+    return run(program, [feed[n] for n in feed if n not in parameters]), list(node.compute(list(feed.values())))
+
+
+@pytest.mark.parametrize(
+    ("mode", "more"),
+    [
+        ("rnn", {"direction": "reverse", "activations": "relu"}),
+        ("lstm", {"direction": "bidirectional"}),
+        ("lstm", {"has_projection": True, "data": "float32"}),
+        ("lstm", {"state_levels": "batch", "data": "float32"}),
+        ("gru", {"data": "uint8", "scale": "rows"}),
+        ("gru", {"linear_before_reset": False, "scale": "times", "has_bias": False}),
+    ],
+)
+@pytest.mark.parametrize("sizes", [(1, 1, 3, 1), (1, 5, 13, 37), (1, 3, 40, 70)])
+def test_one_step_of_integers_is_the_references(mode: str, more: dict[str, Any], sizes: tuple[int, ...]) -> None:
+    for got, wanted in zip(*run_int8(*int8_layer(mode, sizes=sizes, **more)), strict=True):
+        np.testing.assert_allclose(got, wanted, 0, 3e-6)
+
+
+@pytest.mark.parametrize("mode", ["lstm", "gru"])
+def test_many_steps_of_integers_stay_near_the_reference(mode: str) -> None:
+    """An activation that is rounded otherwise may turn a state to its neighbour, a 127th away."""
+    for got, wanted in zip(*run_int8(*int8_layer(mode, sizes=(12, 3, 13, 37))), strict=True):
+        np.testing.assert_allclose(got, wanted, 0, 2e-2)
+        assert np.median(np.abs(got - wanted)) < 2e-3
+
+
+def test_a_state_does_not_depend_on_its_neighbours() -> None:
+    graph, feed = int8_layer("lstm", sizes=(6, 5, 13, 37))
+    feed["state"][0, 1] = [np.inf, np.nan, *feed["state"][0, 1, 2:]]
+    feed["state"][0, 3] *= 1000
+    (whole, *_), _ = run_int8(graph, feed)
+    assert np.isnan(whole[:, 1]).all()
+    for row in (0, 2, 3, 4):
+        own = {n: a[:, [row]] if n in ("data", "state", "state_cell") else a for n, a in feed.items()}
+        np.testing.assert_array_equal(run_int8(graph, own)[0][0], whole[:, [row]])

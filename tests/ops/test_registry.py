@@ -24,7 +24,7 @@ def test_every_operator_has_a_known_kind_and_finds_itself_by_its_mxnet_names() -
 def test_parameters_are_inputs() -> None:
     attrs: dict[str, Any] = {"no_bias": False, "act_type": "prelu", "per_channel": True, "mode": "lstm"}
     attrs |= {"has_bias": True, "has_projection": True, "has_peephole": True, "has_length": True}
-    attrs |= {"use_sequence_length": True, "int8_weight": True, "has_mask": True}
+    attrs |= {"use_sequence_length": True, "int8_weight": True, "has_data_scale": True, "has_mask": True}
     for name in list_ops():
         op = get_op(name)
         if op.parameters:

@@ -18,6 +18,7 @@ from minidnn.contrib.quantization.stages import (
     make_collector,
     run_stages,
     run_weight_only,
+    with_layers_split,
 )
 from minidnn.contrib.quantization.tuning.tune import tune
 from minidnn.device import Device, cpu, takes_ctx
@@ -54,10 +55,10 @@ def quantize_net(
         quantized_dtype: of the data between layers. ``int8``: int8 everywhere. ``auto``: uint8 where values cannot be
             negative (behind a ReLU), and for an input of the network where calibration sees nothing negative.
             ``uint8``: uint8 wherever calibration sees nothing negative; what has negative numbers is int8 still.
-        quantize_mode: ``smart``: convolutions, dense layers and batch_dot read int8. ``full``: so do pooling, sums,
-            ReLUs, batch normalization and joins behind them. ``weight-only``: weights of large dense and
-            recurrent layers are int8, with a scale per output channel, and everything else stays float32: the most
-            accurate one, and as fast as memory allows where a batch has one row.
+        quantize_mode: ``smart``: convolutions, dense and recurrent layers and batch_dot read int8. ``full``: so do
+            pooling, sums, ReLUs, batch normalization and joins behind them. ``weight-only``: weights of large dense
+            and recurrent layers are int8, with a scale per output channel, and everything else stays float32: the
+            most accurate one, and as fast as memory allows where a batch has one row.
         quantize_granularity: ``channel-wise`` gives dense layers a weight scale per output channel, which
             convolutions have in any case; ``tensor-wise`` one scale.
         exclude_layers: names of operations, fused or not, or of blocks, that stay in float32.
@@ -97,7 +98,9 @@ def quantize_net(
             with NaN or infinity.
         GraphError: the network is int8 already.
 
-    A network without a convolution, dense layer or batch_dot that is not excluded stays in float32; so does a batch_dot
+    States of recurrent layers are int8 by the range of each state, found at every time, and gates are float32; weights
+    have a scale for each row. A network without a convolution, dense or recurrent layer or batch_dot that is not
+    excluded stays in float32; so does a batch_dot
     of more products than int32 holds the sum of. A layer that gives zeros only, or the same tiny number, has scale 1;
     so has a channel whose weights and bias are zero.
     """
@@ -184,6 +187,7 @@ def _run(
     logger: logging.Logger | None,
     accuracy: Any = None,
 ) -> Stages:
+    network = with_layers_split(network, options)
     if options.calib_mode == "tuned" and data is not None:
         return tune(network, options, data, accuracy, logger)
     return run_stages(network, options, data, collector, logger)

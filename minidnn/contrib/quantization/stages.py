@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from minidnn.passes.quantize_insert import insert
 from minidnn.passes.quantize_mark import Marks, mark
 from minidnn.passes.quantize_weights_only import quantize_weights_only
 from minidnn.passes.quantized_graph import QuantizedGraph, is_quantized
+from minidnn.passes.split_stacks import split_stacks
 from minidnn.symbol.symbol import Symbol
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "needed_ranges",
     "run_stages",
     "run_weight_only",
+    "with_layers_split",
 ]
 
 _log = logging.getLogger(__name__)
@@ -119,7 +121,8 @@ def run_stages(
         ranges = collect_ranges(network, layers, data, collector, logger) if layers else {}
     stages = finish_stages(network, inserted, ranges)
     total = len(network.symbol.operations())
-    logger.info("Quantized %d of %d operations", len(marks.products) + len(marks.transparent), total)
+    count = len(marks.products) + len(marks.recurrent) + len(marks.transparent)
+    logger.info("Quantized %d of %d operations", count, total)
     return stages
 
 
@@ -128,6 +131,13 @@ def find_floats(network: FusedNetwork, options: Options) -> set[Node]:
     return find_excluded(
         network.symbol, options.exclude_layers, options.exclude_layers_match, options.exclude_operators
     )
+
+
+def with_layers_split(network: FusedNetwork, options: Options) -> FusedNetwork:
+    """The network with every layer of a stack of recurrent ones by itself, unless the options leave it in float32."""
+    names = {node.name for node in find_floats(network, options)}
+    graph, parameters = split_stacks(network.symbol, network.parameters, names)
+    return replace(network, symbol=Symbol(graph.outputs), parameters=parameters)
 
 
 def make_marks(
@@ -146,7 +156,7 @@ def make_marks(
         GraphError: the network is int8 already.
     """
     marks = mark(network.symbol, network.parameters.keys(), mode, floats, calibrated, tuned)
-    if not marks.products and is_quantized(network.symbol):
+    if not marks.products and not marks.recurrent and is_quantized(network.symbol):
         raise GraphError("there is nothing to quantize: the network is int8 already")
     return marks
 
@@ -179,7 +189,7 @@ def finish_stages(
 
 
 def run_weight_only(network: FusedNetwork, options: Options) -> tuple[Graph, dict[str, np.ndarray[Any, Any]]]:
-    """The graph with int8 weights of large dense layers, fused again, and the values of its parameters.
+    """The graph with int8 weights of large dense and recurrent layers, fused again, and the values of its parameters.
 
     Raises:
         OpError: there is no such layer, or weights have NaN or infinity; the message names the layer.

@@ -76,8 +76,8 @@ def _layer(
 def _recurrent(w: Writer, attrs: Attrs, x: Sequence[Tensor], out: Sequence[TensorType]) -> Any:
     if attrs.has_projection or attrs.has_peephole:
         w.fail("projections and peepholes are not supported")
-    if attrs.round_state:
-        w.fail("ONNX has no layer whose states are rounded (round_state=True)")
+    if attrs.int8_weight or attrs.state_levels != "none":
+        w.fail("ONNX has no recurrent layer with int8 weights or states; leave it in float32, by exclude_layers")
     names = ["i2h_weight", "h2h_weight", *(["i2h_bias", "h2h_bias"] if attrs.has_bias else [])]
     names += [*(["sequence_length"] if attrs.has_length else []), "state", "state_cell"]
     given = dict(zip(names, x[1:], strict=False))

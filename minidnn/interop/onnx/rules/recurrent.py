@@ -52,30 +52,48 @@ def _recurrent(call: Call) -> list[Value]:
 def _quantized_lstm(call: Call) -> list[Value]:
     """An LSTM whose products are those of integers: the input quantized as a whole, states at each time."""
     q, scale, zero = dynamically_quantized(call, call[0])
-    weights = [_floats(call, call[i], call[first], call[first + 1]) for i, first in ((1, 8), (2, 10))]
-    call.inputs[:3] = [dequantize(call, q, scale, zero), *weights]
-    return _layer(call, "LSTM", round_state=True)
+    integers, scales, is_exact = [], [], True
+    for index, first in ((1, 8), (2, 10)):
+        made, factors = _integers(call, call[index], call[first], call[first + 1])
+        is_exact = is_exact and made.array is not None and _are_int8(made.array)
+        integers.append(made)
+        scales.append(factors)
+    call.inputs[0] = dequantize(call, q, scale, zero)
+    if is_exact:
+        call.inputs[1:3] = [call.cast(made, np.int8) for made in integers]
+        return _layer(call, "LSTM", "batch", scales)
+    floats = [call.binary("multiply", call.cast(n, np.float32), s) for n, s in zip(integers, scales, strict=True)]
+    call.inputs[1:3] = floats
+    return _layer(call, "LSTM", "batch")
 
 
-def _floats(call: Call, weights: Value, scale: Value, zero: Value) -> Value:
-    """Integers ``(directions, depth, rows)`` as floats ``(directions, rows, depth)``.
+def _are_int8(numbers: np.ndarray[Any, Any]) -> bool:
+    return bool(numbers.min(initial=0) >= -128 and numbers.max(initial=0) <= 127)
+
+
+def _integers(call: Call, weights: Value, scale: Value, zero: Value) -> tuple[Value, Value]:
+    """Weights ``(directions, depth, rows)`` as whole numbers ``(directions, rows, depth)``, and scales of the rows.
 
     Scale and zero point are numbers of each direction, or of each row of it.
     """
     if weights.ndim != 3:
         call.fail(f"quantized weights must have 3 dimensions, got {weights.ndim}")
+    directions, rows = weights.dim(0), weights.dim(2)
     spread = []
     for name, value in (("scale", scale), ("zero point", zero)):
-        shapes = ((weights.dim(0),), (weights.dim(0), weights.dim(2)))
+        shapes = ((directions,), (directions, rows))
         if value._type.shape not in shapes:
             call.misfit(f"the {name} of weights must have one of the shapes {shapes}, got {value._type.shape}")
         wide = value if value.ndim == 2 else call.expand_dims(value, (1,))
-        spread.append(call.cast(call.expand_dims(wide, (1,)), np.float32))
-    moved = call.binary("subtract", call.cast(weights, np.float32), spread[1])
-    return call.transpose(call.binary("multiply", moved, spread[0]), (0, 2, 1))
+        spread.append(call.expand_dims(wide, (2,)))
+    moved = call.transpose(call.cast(weights, np.int32), (0, 2, 1))
+    whole = call.binary("subtract", moved, call.cast(spread[1], np.int32))
+    ones = call.filled((directions, rows, 1), 1.0, np.float32)
+    return whole, call.binary("multiply", ones, call.cast(spread[0], np.float32))
 
 
-def _layer(call: Call, op: str, round_state: bool = False) -> list[Value]:
+def _layer(call: Call, op: str, levels: str = "none", scales: Sequence[Value] = ()) -> list[Value]:
+    """One layer; `levels` as its record has it, and scales ``(directions, rows, 1)`` of weights that are int8."""
     kind, is_lstm = _KINDS[op], op == "LSTM"
     is_batch_first = call.flag("layout")
     direction = call.text("direction", "forward", ("forward", "reverse", "bidirectional"))
@@ -100,6 +118,9 @@ def _layer(call: Call, op: str, round_state: bool = False) -> list[Value]:
     if call.get(4) is not None:
         inputs["sequence_length"] = call[4]
         flags["has_length"] = True
+    for name, factors in zip(("i2h_scale", "h2h_scale"), scales, strict=False):
+        ordered = _ordered(call, factors, kind.gates, (directions, size, 1))
+        flags["int8_weight"], inputs[name] = True, call.reshape(ordered, factors._type.shape[:2])
     inputs["state"] = _state(call, 5, x, directions, size, is_batch_first)
     if is_lstm:
         inputs["state_cell"] = _state(call, 6, x, directions, size, is_batch_first)
@@ -113,7 +134,7 @@ def _layer(call: Call, op: str, round_state: bool = False) -> list[Value]:
         clip=call.real("clip", None),
         linear_before_reset=call.flag("linear_before_reset") if op == "GRU" else True,
         input_forget=is_lstm and call.flag("input_forget"),
-        round_state=round_state,
+        state_levels=levels,
         **_activations(call, kind.functions * directions),
         **flags,
     )
