@@ -140,10 +140,10 @@ def rows_loop(args: int, part: int, parts: int, memory: int) -> None:
     """One part is an equal share of the rows."""
     rows, count = load(args + _ROWS.rows), load(args + _ROWS.count)
     source, target, kernel = load(args + _ROWS.source), load(args + _ROWS.target), load(args + _ROWS.kernel)
-    mask = load(args + _ROWS.mask)
+    mask, pitch, mask_pitch = load(args + _ROWS.mask), load(args + _ROWS.target_pitch), load(args + _ROWS.mask_pitch)
     for row in range(rows * part // parts, rows * (part + 1) // parts):
-        offset = row * count * _FLOAT_BYTES
-        call5(kernel, source + offset, target + offset, count, args + _ROWS.extra, mask + row * count)
+        begin = source + row * count * _FLOAT_BYTES
+        call5(kernel, begin, target + row * pitch, count, args + _ROWS.extra, mask + row * mask_pitch)
 
 
 _EXTREMA = EXTREMA_ARGUMENTS.offsets

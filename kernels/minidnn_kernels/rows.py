@@ -1,4 +1,4 @@
-"""Kernels over rows: softmax, log-softmax and layer normalization of contiguous vectors."""
+"""Kernels over rows: softmax, log-softmax, layer normalization and quantization of contiguous vectors."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from llvmlite import ir
 
 from minidnn_kernels import vector_math as vm
 from minidnn_kernels.arguments import ArgumentRow, Field
-from minidnn_kernels.element_type import FLOAT32
+from minidnn_kernels.element_type import ELEMENT_TYPES, FLOAT32
+from minidnn_kernels.epilogue import QUANTIZED_LIMITS
 from minidnn_kernels.isa import Isa
-from minidnn_kernels.simd import F32, I8, Simd, Value, const, new_function
+from minidnn_kernels.scales import scale_of_threshold
+from minidnn_kernels.simd import F32, I8, I32, Simd, Value, const, new_function
 
-__all__ = ["ARGUMENTS", "EXTRA", "ROWS_ARGUMENTS", "RowSpec"]
+__all__ = ["ARGUMENTS", "EXTRA", "ROWS_ARGUMENTS", "Row", "RowSpec"]
 
 # source, target: addresses of the rows
 # count:          elements
 # extra:          address of `EXTRA`
-# mask:           address of bools, of a masked operation; else unused
+# mask:           address of bools, of a masked operation, or of the row's scale, of quantization; else unused
 ARGUMENTS = ("source", "target", "count", "extra", "mask")
 
 
@@ -27,11 +29,13 @@ ARGUMENTS = ("source", "target", "count", "extra", "mask")
 ROWS_ARGUMENTS = ArgumentRow(
     Field("kernel", "microkernel"),
     Field("source", "float32 [rows][count]"),
-    Field("target", "float32 [rows][count]"),
+    Field("target", "[rows][count]: float32, or of quantization 8-bit integers"),
+    Field("target_pitch", "bytes from one row to the next"),
     Field("rows", "how many"),
     Field("count", "elements of a row"),
     Field("extra", "as `EXTRA` has it", words=3),
-    Field("mask", "bool [rows][count]: what takes part, of a masked operation; else 0"),
+    Field("mask", "bool [rows][count]: what takes part, of a masked operation; float32 [rows]: scales; else 0"),
+    Field("mask_pitch", "bytes from one row to the next"),
 )
 # What microkernels are told beside the row.
 EXTRA = ArgumentRow(
@@ -43,32 +47,46 @@ EXTRA = ArgumentRow(
 
 @dataclass(frozen=True)
 class RowSpec:
-    """`operation` is ``softmax``, ``log_softmax``, one of both with ``masked_`` in front, or ``layer_norm``."""
+    """A row becomes another one.
+
+    Args:
+        operation: ``softmax``, ``log_softmax``, one of both with ``masked_`` in front, ``layer_norm``, or ``quantize``:
+            integers by the range of the row, whose scale is NaN if the row is not finite.
+        output: of quantization, ``s8`` or ``u8``.
+    """
 
     operation: str
+    output: str = "f32"
 
     @property
     def name(self) -> str:
-        return f"f32_row_{self.operation}"
+        return f"f32_row_{self.operation}" + (f"_{self.output}" if self.operation == "quantize" else "")
 
     def emit(self, isa: Isa) -> str:
         """LLVM IR of the kernel, one function of `ARGUMENTS`."""
         module, function, builder = new_function(self.name, ARGUMENTS)
         is_masked = self.operation.startswith("masked_")
         source, target, count, extra, mask = function.args
-        rows = _Row(Simd(builder, isa), source, target, count, extra, mask if is_masked else None)
+        s = Simd(builder, isa)
+        row = Row(s, source, target, count, extra, mask if is_masked else None)
         if self.operation == "layer_norm":
-            rows.layer_norm()
+            row.layer_norm()
+        elif self.operation == "quantize":
+            scale = row.quantize(self.output)
+            number = builder.extract_element(scale, ir.Constant(I32, 0))
+            builder.store(number, s.pointer(mask, F32), align=FLOAT32.bytes)
         else:
-            rows.softmax(logarithm=self.operation.endswith("log_softmax"))
+            row.softmax(logarithm=self.operation.endswith("log_softmax"))
         builder.ret_void()
         return str(module)
 
 
-class _Row:
+class Row:
     """One row, and passes over it."""
 
-    def __init__(self, s: Simd, source: Value, target: Value, count: Value, extra: Value, kept: Value | None) -> None:
+    def __init__(
+        self, s: Simd, source: Value, target: Value, count: Value, extra: Value = None, kept: Value | None = None
+    ) -> None:
         self.s, self.source, self.target, self.count, self.extra, self.kept = s, source, target, count, extra, kept
         self.whole = s.builder.and_(count, const(-s.lanes))
         self.left = s.builder.sub(count, self.whole)
@@ -108,6 +126,26 @@ class _Row:
             s.store(of(self.load(index, mask), index, mask), s.add(self.target, offset), mask)
 
         s.each_vector(self.count, one)
+
+    def quantize(self, output: str) -> Value:
+        """Write integers with the row's own range, and give the scale."""
+        s, b, type = self.s, self.s.builder, ELEMENT_TYPES[output]
+
+        def larger(x: Value, y: Value) -> Value:
+            return s.binary("maximum", x, y)
+
+        largest = s.splat(self.fold(0.0, larger, lambda x: s.unary("fabs", x)))
+        threshold = largest if type.is_signed else s.splat(self.fold(0.0, larger, lambda x: x))
+        low, high = QUANTIZED_LIMITS[output]
+        scale = scale_of_threshold(s, threshold, high, [largest])
+        inverse = b.fdiv(s.splat(1.0), scale)
+
+        def one(index: Value, mask: Value | None) -> None:
+            clamped = s.at_most(s.at_least(b.fmul(self.load(index, mask), inverse), s.splat(low)), s.splat(high))
+            type.store_lanes(s, type.from_float(s, clamped), s.add(self.target, s.mul(index, const(type.bytes))), mask)
+
+        s.each_vector(self.count, one)
+        return scale
 
     def softmax(self, logarithm: bool) -> None:
         s, b = self.s, self.s.builder

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from minidnn_kernels.arguments import WORD_BYTES, ArgumentRow, Field
 from minidnn_kernels.element_type import FLOAT32, INT8, UINT8, ElementType
 from minidnn_kernels.isa import Isa
-from minidnn_kernels.scales import linear_scale, scale_of_threshold
+from minidnn_kernels.rows import Row
+from minidnn_kernels.scales import linear_scale
 from minidnn_kernels.simd import F32, I32, Simd, Value, const, new_function
 
 __all__ = ["ARGUMENTS", "LEVELS", "ROW_SCALE", "StateLevelsSpec", "row_pitch"]
@@ -108,27 +109,16 @@ class _Rows:
                 self._store_scale(loop.index, b.fadd(scale, spoilt), s.to_int(zero))
 
     def by_their_ranges(self) -> None:
-        s, b = self.s, self.s.builder
-        limit = float(self.type.limits[1])
-
-        def larger(values: list[Value], x: Value) -> list[Value]:
-            return [s.binary("maximum", values[0], s.unary("fabs", x))]
-
+        s = self.s
         with s.loop(const(0), self._a["rows"], 1, []) as loop:
-            source = self._source(loop.index)
-            largest = self._fold(source, [s.splat(0.0)], larger)[0]
-            largest = s.splat(s.reduce(largest, lambda x, y: s.binary("maximum", x, y)))
-            scale = scale_of_threshold(s, largest, limit, [largest])
-            inverse = b.fdiv(s.splat(1.0), scale)
-
-            def level(x: Value, inverse: Value = inverse) -> Value:
-                return s.at_most(s.at_least(b.fmul(x, inverse), s.splat(-limit)), s.splat(limit))
-
-            self._store_levels(source, loop.index, level)
-            self._store_scale(loop.index, scale, s.splat_int(0))
+            row = Row(s, self._source(loop.index), self._target(loop.index), self._a["depth"])
+            self._store_scale(loop.index, row.quantize(self.type.name), s.splat_int(0))
 
     def _source(self, row: Value) -> Value:
         return self.s.load_i64(self.s.add(self._a["pointers"], self.s.mul(row, const(WORD_BYTES))))
+
+    def _target(self, row: Value) -> Value:
+        return self.s.add(self._a["target"], self.s.mul(row, self._pitch))
 
     def _fold(self, source: Value, start: list[Value], combine: Combine) -> list[Value]:
         """The vectors of a row combined; lanes behind its end are zeros."""
@@ -148,7 +138,7 @@ class _Rows:
         return [s.where("==", x, x, found[0], s.splat(math.nan))]
 
     def _store_levels(self, source: Value, row: Value, level: Callable[[Value], Value]) -> None:
-        s, into = self.s, self.s.add(self._a["target"], self.s.mul(row, self._pitch))
+        s, into = self.s, self._target(row)
 
         def one(index: Value, mask: Value | None) -> None:
             made = level(s.load(s.add(source, s.mul(index, const(FLOAT32.bytes))), mask))

@@ -18,6 +18,7 @@ from minidnn_kernels.element_type import FLOAT32, UINT8
 from minidnn_kernels.elementwise import ElementwiseSpec
 from minidnn_kernels.epilogue import Epilogue, Instruction
 from minidnn_kernels.extrema import EXTREMA_ARGUMENTS, ExtremaSpec
+from minidnn_kernels.rows import EXTRA, ROWS_ARGUMENTS, RowSpec
 from minidnn_kernels.scales import SCALES_ARGUMENTS, ScalesSpec
 
 __all__ = ["lower_dynamic_quantize", "lower_dynamic_quantize_linear"]
@@ -29,7 +30,10 @@ _PART_ROWS = 1024
 def lower_dynamic_quantize(
     builder: Builder, node: Node, inputs: Sequence[Value], types: Sequence[TensorType]
 ) -> list[Value] | None:
-    """Three steps: extrema, part by part; the scales from them; the quantization. None if it is calibrated."""
+    """The range of each row, and integers by it. None if the range is calibrated.
+
+    Rows that are short take one step. Others take three: extrema, part by part; the scales from them; the quantization.
+    """
     data = inputs[0]
     if calibrated_scale(node.attrs) is not None or data.array is not None or data.type.dtype != FLOAT32.dtype:
         return None
@@ -37,12 +41,35 @@ def lower_dynamic_quantize(
     # What has a range of its own lies together in memory.
     source = builder.as_layout(data, data.layout if count <= 1 else PLAIN)
     rows, size = math.prod(data.shape[:count]), math.prod(data.shape[count:])
+    if count > 0 and size <= _PART_ELEMENTS:
+        return _lower_rows(builder, node, source, types, rows)
     extrema = _add_extrema(builder, node.name, source, rows, size)
     scale, inverse = builder.new(types[1]), builder.new(TensorType((rows,), FLOAT32.dtype))
     spec = ScalesSpec(quantized_type(node.attrs.out_type).name, count > 0)
     _add_scales(builder, node.name, spec, (extrema, scale, inverse))
     result = builder.new(types[0], source.layout)
     _add_quantization(builder, node, (result, source, inverse), rows, size)
+    return [result, scale]
+
+
+def _lower_rows(builder: Builder, node: Node, source: Value, types: Sequence[TensorType], rows: int) -> list[Value]:
+    """One step, in which each row is read once from memory."""
+    result, scale, stored = builder.new(types[0], source.layout), builder.new(types[1]), types[0].dtype.itemsize
+    size = source.type.size // max(rows, 1)
+    row = ROWS_ARGUMENTS.fill(
+        kernel=Kernel(RowSpec("quantize", quantized_type(node.attrs.out_type).name)),
+        source=builder.address(source),
+        target=result.address,
+        target_pitch=size * stored,
+        rows=rows,
+        count=size,
+        extra=[0] * EXTRA.words,
+        mask=scale.address,
+        mask_pitch=FLOAT32.bytes,
+    )
+    parts = max(1, min(PARTS, rows, source.type.size // _PART_ELEMENTS))
+    cost = Cost(4 * source.type.size, source.nbytes + result.nbytes + scale.nbytes)
+    builder.native(node.name, "rows_loop", row, parts, cost)
     return [result, scale]
 
 

@@ -14,6 +14,7 @@ from minidnn.lowering.tiling import PARTS
 from minidnn.lowering.values import CHANNELS_LAST, PLAIN, Value
 from minidnn.ops.registry import TensorType
 from minidnn.plan.program import Argument, Cost, Kernel
+from minidnn_kernels.element_type import BOOL, FLOAT32
 from minidnn_kernels.epilogue import number_word
 from minidnn_kernels.rows import EXTRA, ROWS_ARGUMENTS, RowSpec
 
@@ -108,10 +109,12 @@ def _add_step(
         kernel=Kernel(RowSpec(node.op_name)),
         source=builder.address(source),
         target=target.address,
+        target_pitch=count * FLOAT32.bytes,
         rows=rows,
         count=count,
         extra=extra,
         mask=0 if mask is None else builder.address(mask),
+        mask_pitch=0 if mask is None else count * BOOL.bytes,
     )
     parts = max(1, min(PARTS, rows, source.type.size // _PART_ELEMENTS))
     cost = Cost(_ELEMENT_OPERATIONS * source.type.size, 2 * source.nbytes)

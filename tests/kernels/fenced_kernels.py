@@ -132,6 +132,8 @@ def run(machine: Machine, fence: Fence) -> None:
         )
         for operation in ("softmax", "log_softmax", "layer_norm"):
             machine.call(RowSpec(operation), address(a), address(c), n, words(0, address(b), address(b)), 0)
+        integers = fence.copy(np.zeros(n, np.int8))
+        machine.call(RowSpec("quantize", "s8"), address(a), address(integers), n, 0, address(one))
         pixels = fence.array(3, n)
         pointers = address(pixels) + np.arange(3) * n * 4
         for operation in ("max", "sum"):

@@ -10,8 +10,10 @@ from minidnn_kernels.depthwise import DepthwiseSpec, DepthwiseTileSpec
 from minidnn_kernels.epilogue import Epilogue, Instruction
 from minidnn_kernels.isa import Isa
 from minidnn_kernels.pooling import PoolSpec
+from minidnn_kernels.recurrent import GatesSpec
 from minidnn_kernels.reduce import FoldSpec, ResultSpec
 from minidnn_kernels.rows import RowSpec
+from minidnn_kernels.state_levels import StateLevelsSpec
 from minidnn_kernels.tile import TileSpec
 from minidnn_kernels.winograd import InputTransform, OutputTransform, schemes_for
 
@@ -30,6 +32,11 @@ def every_kind(isa: Isa) -> list[KernelSpec]:
         RowSpec("masked_softmax"),
         RowSpec("masked_log_softmax"),
         RowSpec("layer_norm"),
+        RowSpec("quantize", "s8"),
+        RowSpec("quantize", "u8"),
+        StateLevelsSpec("rows"),
+        StateLevelsSpec("batch"),
+        GatesSpec("gru", ("sigmoid", "tanh"), has_bias=True, scaled=True, levels="batch"),
         TransposeSpec(),
         InterleaveSpec(3, 1),
         InterleaveSpec(2, 4),

@@ -1,4 +1,4 @@
-"""Softmax, log-softmax and layer normalization of one row, of every length."""
+"""Softmax, log-softmax, layer normalization and quantization of one row, of every length."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from microkernels import Array, Machine, Watched, address, words
 
+from minidnn.ops.quantization import quantize_array, scale_of_range
+from minidnn_kernels.element_type import ELEMENT_TYPES
 from minidnn_kernels.rows import RowSpec
 
 
@@ -54,6 +56,32 @@ def test_layer_norm_does_not_cancel_far_from_zero(machine: Machine) -> None:
     actual = _row(machine, "layer_norm", x, 1e-5, np.ones(333, np.float32)) - 1
     wide = x.astype(np.float64)
     np.testing.assert_allclose(actual, (wide - wide.mean()) / wide.std(), atol=2e-3)
+
+
+def _quantized(machine: Machine, x: Array, output: str) -> tuple[Array, np.float32]:
+    target, scale = Watched(x.shape, ELEMENT_TYPES[output].dtype, fill=77), np.zeros(1, np.float32)
+    machine.call(RowSpec("quantize", output), address(x), target.address, x.size, 0, address(scale))
+    target.assert_untouched_around()
+    return target.array, scale[0]
+
+
+@pytest.mark.parametrize("output", ["s8", "u8"])
+def test_quantization_of_every_length(machine: Machine, output: str) -> None:
+    dtype = ELEMENT_TYPES[output].dtype.name
+    for count in _lengths(machine):
+        x = np.random.default_rng(count).standard_normal(count).astype(np.float32)
+        made, scale = _quantized(machine, x, output)
+        wanted = scale_of_range(x.min(), x.max(), dtype)
+        assert scale == wanted
+        np.testing.assert_array_equal(made, quantize_array(x, wanted, dtype))
+
+
+@pytest.mark.parametrize("output", ["s8", "u8"])
+def test_quantization_of_rows_without_a_range(machine: Machine, output: str) -> None:
+    for number, wanted in ((0.0, 1.0), (1e-40, 1.0), (np.nan, np.nan), (np.inf, np.nan), (-np.inf, np.nan)):
+        made, scale = _quantized(machine, np.array([0, number, 0], np.float32), output)
+        np.testing.assert_equal(scale, np.float32(wanted))
+        assert np.isnan(wanted) or not made.any()
 
 
 def test_one_element(machine: Machine) -> None:
