@@ -69,6 +69,8 @@ ATTENTION_ARGUMENTS = ArgumentRow(
     Field("pack", "microkernel that packs values"),
     Field("transpose", "microkernel that packs keys"),
     Field("finish", "microkernel that divides by the sums; 0 where there is one block"),
+    Field("score_row", "microkernel of one query by keys where they lie, instead of tiles and panels; else 0"),
+    Field("value_row", "the same of its weights by values"),
     Field("query", "float32, of the first batch and head"),
     Field("query_batch", "bytes from one batch's to the next's"),
     Field("query_head", "bytes from what shares one head of keys to what shares the next"),

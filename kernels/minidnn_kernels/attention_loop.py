@@ -7,6 +7,7 @@ from minidnn_kernels.attention import ATTENTION_ARGUMENTS, CAUSAL, SEGMENT, WEIG
 from minidnn_kernels.copy import COPY_ARGUMENTS, MAX_DIMENSIONS
 from minidnn_kernels.element_type import FLOAT32
 from minidnn_kernels.loop_words import call3, call5, call9, inlined, load, load_i32, scratch, store, store_i32
+from minidnn_kernels.row_products import MATRIX
 from minidnn_kernels.store import CONTEXT
 
 __all__ = ["attention_loop"]
@@ -16,7 +17,7 @@ _SEGMENT_BYTES, _WEIGHTS_WORDS = SEGMENT.words * WORD_BYTES, WEIGHTS_CONTEXT.wor
 # With one operand.
 _CONTEXT_WORDS = CONTEXT.words + 2
 _OPERAND, _OPERAND_PITCH = _C.operands, _C.operands + WORD_BYTES
-_FLOAT = FLOAT32.bytes
+_FLOAT, _M, _MATRIX_WORDS = FLOAT32.bytes, MATRIX.offsets, MATRIX.words
 _COPY_WORDS = COPY_ARGUMENTS.words
 _SOURCE_COLUMN = COPY_ARGUMENTS.offsets.source_strides + (MAX_DIMENSIONS - 1) * WORD_BYTES
 _TARGET_ROW = COPY_ARGUMENTS.offsets.target_strides + (MAX_DIMENSIONS - 2) * WORD_BYTES
@@ -60,6 +61,7 @@ def attention_loop(args: int, part: int, parts: int, memory: int) -> None:
         for i in range(kept * sums_pitch // _FLOAT):
             store_i32(sums + i * _FLOAT, 0)
 
+    score_row, matrix = load(args + _A.score_row), scratch(_MATRIX_WORDS)
     pointers, context, weights = scratch(_MOST_ROWS), scratch(_CONTEXT_WORDS), scratch(_WEIGHTS_WORDS)
     score_context = scratch(_CONTEXT_WORDS)
     store(score_context + _C.output, scores)
@@ -100,7 +102,8 @@ def attention_loop(args: int, part: int, parts: int, memory: int) -> None:
         for block in range((max(most, 1) + key_block - 1) // key_block):
             begin = block * key_block
             count = min(key_block, most - begin)
-            _pack(args, segment, key, value, begin, count, keys, values)
+            if score_row == 0:
+                _pack(args, segment, key, value, begin, count, keys, values)
             panel_pitch = count * value_width * _FLOAT
             for group in range(groups):
                 for strip_number in range((last - first + tile_rows - 1) // tile_rows):
@@ -115,7 +118,12 @@ def attention_loop(args: int, part: int, parts: int, memory: int) -> None:
                             pointers + i * WORD_BYTES,
                             query + group * load(args + _A.query_group) + row * query_row,
                         )
-                    for panel in range((deepest + width - 1) // width):
+                    if score_row != 0:
+                        store(matrix + _M.pitch, load(segment + _S.key_row))
+                        store(matrix + _M.size, size)
+                        at = key + begin * load(segment + _S.key_row)
+                        call5(score_row, load(pointers), at, scores, deepest, matrix)
+                    for panel in range((deepest + width - 1) // width if score_row == 0 else 0):
                         call9(
                             load(args + _A.score_tile),
                             score_context,
@@ -139,6 +147,12 @@ def attention_loop(args: int, part: int, parts: int, memory: int) -> None:
                         store(weights + _W.total, totals + (place + i) * _FLOAT)
                         store(weights + _W.sums, sums + (place + i) * sums_pitch)
                         call3(load(args + _A.weights), weights, seen, args + _A.numbers)
+                    if score_row != 0:
+                        store(matrix + _M.pitch, load(segment + _S.value_row))
+                        store(matrix + _M.size, value_size)
+                        at = value + begin * load(segment + _S.value_row)
+                        call5(load(args + _A.value_row), scores, at, sums + place * sums_pitch, deepest, matrix)
+                        continue
                     for i in range(tile_rows):
                         store(pointers + i * WORD_BYTES, scores + min(i, rows - 1) * score_pitch)
                     if is_single:

@@ -31,6 +31,7 @@ from minidnn_kernels.copy import TransposeSpec
 from minidnn_kernels.element_type import FLOAT32
 from minidnn_kernels.epilogue import number_word
 from minidnn_kernels.isa import Isa
+from minidnn_kernels.row_products import RowByRowsSpec, RowBySumSpec
 from minidnn_kernels.tile import TileSpec
 
 __all__ = ["lower_attention"]
@@ -42,6 +43,8 @@ _MOST_KEYS, _KEY_STEP = 4096, 64
 # A part packs the keys again: it has so many rows at least. And it is long enough to hide what taking it costs.
 _LEAST_ROWS = 48
 _PART_OPERATIONS = 1_000_000
+# Heads of single queries that share keys, at most, for each to read these by itself.
+_MOST_DIRECT_ROWS = 4
 # Arithmetic operations that a score costs beside the products, for the profiler.
 _SCORE_OPERATIONS = 30
 
@@ -104,9 +107,9 @@ def _tensor(builder: Builder, value: Value) -> _Tensor:
     return _Tensor(address, batch, head[0] if head else 0, row)
 
 
-def _choose_tiles(isa: Isa, rows: int) -> _Tiles:
+def _choose_tiles(isa: Isa, rows: int, is_direct: bool = False) -> _Tiles:
     """One of two: for many rows, and for a single one."""
-    if rows == 1:
+    if rows == 1 or is_direct:
         return _Tiles(1, 4, 4)
     vectors = 2 if isa.tile_fits(isa.max_rows, 2) else 1
     return _Tiles(isa.max_rows, vectors, vectors)
@@ -127,12 +130,14 @@ def _add_step(
     if queries == 1 and not attrs.packed:
         # The heads that share keys are the rows.
         groups, rows, row_steps, group_steps = 1, groups, group_steps, (0, 0, 0)
-    tiles, isa = _choose_tiles(builder.isa, rows), builder.isa
+    # A single query of each head reads keys and values where they lie: they are multiplied once, or a few times.
+    is_direct = queries == 1 and not attrs.packed and rows <= _MOST_DIRECT_ROWS
+    tiles, isa = _choose_tiles(builder.isa, rows, is_direct), builder.isa
     value_columns = tiles.value_vectors * isa.lanes
     padded_size = -(-value_size // value_columns) * value_columns
     key_block = _key_block(size, padded_size, tiles.score_vectors * isa.lanes)
     # A past may be empty, which is one block if all together are.
-    is_single = columns <= key_block and not attrs.use_past
+    is_single = columns <= key_block and not attrs.use_past and not is_direct
     row_blocks, block_rows = _row_blocks(rows, groups, batch * key_heads, columns, size + padded_size, tiles.rows)
     if is_single:
         key_block = -(-columns // (tiles.score_vectors * isa.lanes)) * tiles.score_vectors * isa.lanes
@@ -150,6 +155,8 @@ def _add_step(
         pack=Kernel(PackSpec(tiles.value_vectors)),
         transpose=Kernel(TransposeSpec()),
         finish=0 if is_single else Kernel(FinishSpec()),
+        score_row=Kernel(RowByRowsSpec()) if is_direct else 0,
+        value_row=Kernel(RowBySumSpec()) if is_direct else 0,
         query=asked.address,
         query_batch=asked.batch,
         query_head=asked.head * (heads // key_heads),
@@ -229,7 +236,8 @@ def _prepare_others(builder: Builder, weights: WeightsSpec, value_size: int, is_
             builder.prepare(replace(out_tile, masked=value_size % (tiles.value_vectors * builder.isa.lanes) != 0))
     for online in (True,) if is_online else (False, True):
         builder.prepare(replace(weights, online=online))
-    builder.prepare(FinishSpec())
+    for spec in (FinishSpec(), RowByRowsSpec(), RowBySumSpec()):
+        builder.prepare(spec)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from minidnn_kernels.isa import Isa
 from minidnn_kernels.pooling import PoolSpec
 from minidnn_kernels.recurrent import GatesSpec
 from minidnn_kernels.reduce import FoldSpec, ResultSpec
+from minidnn_kernels.row_products import RowByRowsSpec, RowBySumSpec
 from minidnn_kernels.rows import RowSpec
 from minidnn_kernels.state_levels import StateLevelsSpec
 from minidnn_kernels.tile import TileSpec
@@ -45,6 +46,8 @@ def every_kind(isa: Isa) -> list[KernelSpec]:
         WeightsSpec("keep", online=True),
         PackSpec(2),
         FinishSpec(),
+        RowByRowsSpec(),
+        RowBySumSpec(),
         TileSpec(2, 1, ADD_EPILOGUE),
         FoldSpec("sum", "float32", "real", across=True),
         FoldSpec("argmax", "int8", "whole", across=False),
