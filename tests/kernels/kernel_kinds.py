@@ -36,7 +36,6 @@ def every_kind(isa: Isa) -> list[KernelSpec]:
         RowSpec("quantize", "s8"),
         RowSpec("quantize", "u8"),
         StateLevelsSpec("rows"),
-        StateLevelsSpec("batch"),
         GatesSpec("gru", ("sigmoid", "tanh"), has_bias=True, scaled=True, levels="batch"),
         TransposeSpec(),
         InterleaveSpec(3, 1),
