@@ -69,7 +69,9 @@ PHASE = ArgumentRow(
 )
 # Of `recurrent_loop`. "Units" are hidden units, or elements of a projected state in a phase that makes them.
 RECURRENT_ARGUMENTS = ArgumentRow(
-    Field("counters", "of parts that are done, for each direction, and that are begun; zeros, `COUNTER_BYTES` apart"),
+    Field("counters", "parts that are done, [blocks][directions], and begun, [blocks]; zeros, `COUNTER_BYTES` apart"),
+    Field("blocks", "of sequences, each of which goes through the times by itself"),
+    Field("block_rows", "sequences of a block, whole strips"),
     Field("times", "time steps"),
     Field("batch", "sequences"),
     Field("directions", "how many"),

@@ -40,13 +40,17 @@ _PATIENCE = 300
 
 
 def recurrent_loop(args: int, part: int, parts: int, memory: int) -> None:
-    """Some units of one direction at one time, in one phase.
+    """Some units of one direction at one time, in one phase, of a block of sequences.
 
-    These are numbered by time, then phase, then direction, and each call does the next one, whatever its part: one that
-    waits until all of its direction that come before it in time or phase are done finds somebody working on them.
+    These are numbered in a block by time, then phase, then direction, and each call does the next one of its block,
+    whatever its part: one that waits until all of its block and direction that come before it in time or phase are done
+    finds somebody working on them. Threads that are dealt different blocks wait for nobody.
     """
-    directions = load(args + _R.directions)
-    part = atomic_add(load(args + _R.counters) + directions * COUNTER_BYTES, 1)
+    directions, blocks, block_rows = load(args + _R.directions), load(args + _R.blocks), load(args + _R.block_rows)
+    block = part // (parts // blocks)
+    first_row = block * block_rows
+    end_row = min(load(args + _R.batch), first_row + block_rows)
+    part = atomic_add(load(args + _R.counters) + (blocks * directions + block) * COUNTER_BYTES, 1)
     first, second = args + _R.phase, args + _R.phase + _PHASE_BYTES
     first_parts = load(first + _P.parts)
     second_parts = load(second + _P.parts) if load(args + _R.phases) > 1 else 0
@@ -70,10 +74,10 @@ def recurrent_loop(args: int, part: int, parts: int, memory: int) -> None:
     depth = load(phase + _P.depth)
     source = load(phase + _P.source)
     source = states if source == 0 else source + direction * batch * depth * _FLOAT
-    _point_rows(args, time, source, depth * _FLOAT, rows, memory, pointers, ids)
+    _point_rows(args, time, source, depth * _FLOAT, rows, memory, pointers, ids, first_row, end_row)
     active = load(memory)
 
-    counter = load(args + _R.counters) + direction * COUNTER_BYTES
+    counter = load(args + _R.counters) + (block * directions + direction) * COUNTER_BYTES
     spins = 0
     while atomic_load(counter) < before:
         pause()
@@ -85,8 +89,8 @@ def recurrent_loop(args: int, part: int, parts: int, memory: int) -> None:
     weights = load(phase + _P.weights) + (direction * phase_parts + number) * load(phase + _P.part_pitch)
     context, row_bytes = scratch(_CONTEXT_WORDS), panels * columns * _FLOAT
     levels, level_pitch = load(phase + _P.levels), load(phase + _P.level_pitch)
-    rounded = sums + batch * row_bytes
-    row_scales = rounded + batch * level_pitch
+    rounded = sums + block_rows * row_bytes
+    row_scales = rounded + block_rows * level_pitch
     if levels != 0:
         call5(levels, pointers, active, depth, rounded, row_scales)
         _point_in_order(rounded, level_pitch, rows, active, pointers)
@@ -138,8 +142,8 @@ def recurrent_loop(args: int, part: int, parts: int, memory: int) -> None:
         store(given + _G.update, load(args + _R.update) + hidden)
         store(given + _G.product, load(args + _R.product) + hidden)
         call3(gates, given, units, numbers)
-    if is_last and active < batch:
-        for row in range(batch):
+    if is_last and active < end_row - first_row:
+        for row in range(first_row, end_row):
             if load(lengths + row * WORD_BYTES) <= time:
                 # Its state stays, and so many steps from the end there is no output.
                 state = row * state_bytes + unit * _FLOAT
@@ -158,14 +162,16 @@ def _repeat_last(rows: int, active: int, pointers: int) -> None:
 
 
 @inlined
-def _point_rows(args: int, time: int, source: int, pitch: int, rows: int, count: int, pointers: int, ids: int) -> None:
-    """How many sequences last longer than `time`, where their rows lie, and their numbers.
+def _point_rows(
+    args: int, time: int, source: int, pitch: int, rows: int, count: int, pointers: int, ids: int, first: int, end: int
+) -> None:
+    """How many sequences of a block last longer than `time`, where their rows lie, and their numbers.
 
     Rows beyond the last one of a strip repeat it.
     """
-    batch, lengths = load(args + _R.batch), load(args + _R.lengths)
+    lengths = load(args + _R.lengths)
     active = 0
-    for row in range(batch):
+    for row in range(first, end):
         if lengths == 0 or load(lengths + row * WORD_BYTES) > time:
             store(ids + active * WORD_BYTES, row)
             store(pointers + active * WORD_BYTES, source + row * pitch)

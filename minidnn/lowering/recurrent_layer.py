@@ -19,7 +19,7 @@ from minidnn.lowering.anchor import Anchor, Weights
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.copy import lower_copy
 from minidnn.lowering.geometry import Window
-from minidnn.lowering.recurrent_phases import Layer, Phase, both, cut, interleaved, phase_row, shared
+from minidnn.lowering.recurrent_phases import Layer, Phase, block_rows, both, cut, interleaved, phase_row, shared
 from minidnn.lowering.values import PLAIN, Array, Value
 from minidnn.ops.recurrent_cells import Cell, folded_bias
 from minidnn.ops.registry import Attrs, TensorType
@@ -209,10 +209,14 @@ def _add_step(builder: Builder, layer: Layer, tensors: tuple[Value, Value, Value
     times, batch, _ = output.shape
     count, state, cell = len(layer.directions), layer.state_size, layer.cell
     phases, update, product = _phases(builder, layer, batch)
-    rows, scratch = zip(*(phase_row(builder, layer, phase, batch) for phase in phases), strict=True)
+    block = block_rows(builder, layer, phases, batch)
+    blocks = max(1, -(-batch // block))
+    rows, scratch = zip(*(phase_row(builder, layer, phase, batch, block) for phase in phases), strict=True)
     constants, constants_direction, unit_constants = _constants(builder, layer)
     row = RECURRENT_ARGUMENTS.fill(
-        counters=_zeroed_counters(builder, layer, count),
+        counters=_zeroed_counters(builder, layer, blocks * (count + 1)),
+        blocks=blocks,
+        block_rows=block,
         times=times,
         batch=batch,
         directions=count,
@@ -239,7 +243,7 @@ def _add_step(builder: Builder, layer: Layer, tensors: tuple[Value, Value, Value
         phases=len(phases),
         phase=[word for row in rows for word in row] + [0] * (MAX_PHASES - len(phases)) * PHASE.words,
     )
-    parts = times * count * sum(cut(builder.isa, phase)[0] for phase in phases)
+    parts = blocks * times * count * sum(cut(builder.isa, phase)[0] for phase in phases)
     matrices = [matrix for phase in phases for matrix in phase.rows]
     read = times * sum(matrix.nbytes for matrix in matrices) + shares.nbytes + output.nbytes
     cost = Cost(2 * times * batch * sum(matrix.size for matrix in matrices), read)
@@ -247,7 +251,7 @@ def _add_step(builder: Builder, layer: Layer, tensors: tuple[Value, Value, Value
 
 
 def _zeroed_counters(builder: Builder, layer: Layer, count: int) -> Address:
-    words = (count + 1) * COUNTER_BYTES // FLOAT32.bytes
+    words = count * COUNTER_BYTES // FLOAT32.bytes
     zeros = Value(TensorType((words,), FLOAT32.dtype), builder.zeros(words))
     counters = builder.new(zeros.type)
     lower_copy(builder, layer.name, zeros, zeros.strides, counters.address, zeros.strides, zeros.shape)

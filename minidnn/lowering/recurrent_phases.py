@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from minidnn.lowering.builder import Builder
-from minidnn.lowering.tiling import MOST_PANELS, choose_panel, choose_tiling
+from minidnn.lowering.tiling import MOST_PANELS, Tiling, choose_panel, choose_tiling
 from minidnn.lowering.values import Array, Value
 from minidnn.lowering.weight_store import Origin
 from minidnn.ops.recurrent_cells import Cell, Direction
@@ -30,13 +31,15 @@ from minidnn_kernels.recurrent import (
 from minidnn_kernels.state_levels import LEVELS, ROW_SCALE, StateLevelsSpec, row_pitch
 from minidnn_kernels.tile import TileSpec
 
-__all__ = ["Layer", "Phase", "both", "cut", "interleaved", "phase_row", "shared"]
+__all__ = ["Layer", "Phase", "block_rows", "both", "cut", "interleaved", "phase_row", "shared"]
 
 # Products of one sequence in a part: enough to hide what taking it and waiting for others costs, and more where there
 # are a few parts already.
 _PART_PRODUCTS = 32 * 1024
 _MANY_PRODUCTS = 256 * 1024
 _FEW_PARTS, _MOST_PARTS = 4, 16
+# Weights of a direction that several blocks of sequences may read, and blocks that keep all threads busy.
+_SHARED_CACHE_BYTES, _MOST_BLOCKS = 8 << 20, 16
 # Row pointers of a cache line.
 _POINTERS = 8
 
@@ -174,19 +177,46 @@ def _product(builder: Builder, layer: Layer, phase: Phase) -> _Product:
     return _Product(form, data, name)
 
 
-def phase_row(builder: Builder, layer: Layer, phase: Phase, batch: int) -> tuple[list[Any], int]:
-    """Arguments of a phase, and the scratch memory that it needs."""
+def block_rows(builder: Builder, layer: Layer, phases: Sequence[Phase], batch: int) -> int:
+    """Sequences that go through the times together: whole strips of every phase's tile.
+
+    Threads then meet only where there are more of them than blocks. That is free of cost where a strip's products take
+    longer than its weights do to come from the cache that cores share; other layers are one block, which reads them
+    once. So is one whose states have a range in common.
+    """
+    weights = sum(phase.rows[0].nbytes for phase in phases)
+    products = [_product(builder, layer, phase) for phase in phases]
+    is_shared = any(product.levels and LEVELS[product.levels].is_shared for product in products)
+    if is_shared or weights > _SHARED_CACHE_BYTES:
+        return max(batch, 1)
+    strips = [
+        _tiling(builder, layer, phase, product, batch)[0].rows for phase, product in zip(phases, products, strict=True)
+    ]
+    each = math.lcm(*strips)
+    return each * -(-batch // (each * _MOST_BLOCKS)) if each <= batch else max(batch, 1)
+
+
+def _tiling(builder: Builder, layer: Layer, phase: Phase, product: _Product, batch: int) -> tuple[Tiling, int, int]:
+    """The tiling of a phase's product, vectors of a panel, and panels that a tile may read together."""
+    isa = builder.isa
+    part_columns = cut(isa, phase)[1] * phase.sums * isa.lanes
+    dot = product.dot(isa)
+    steps, most = -(-phase.depth // dot.group), 1 if isinstance(dot, SplitDot) else MOST_PANELS
+    panel = choose_panel(isa, steps, part_columns, fits=dot.fits)
+    usual = (layer.usual[1], part_columns) if builder.varies else None
+    return choose_tiling(isa, 1, batch, 1, steps, 1, part_columns, dot.fits, panel, most, usual), panel, most
+
+
+def phase_row(builder: Builder, layer: Layer, phase: Phase, batch: int, block: int) -> tuple[list[Any], int]:
+    """Arguments of a phase, and the scratch memory that it needs for a block of so many sequences."""
     isa = builder.isa
     parts, each = cut(isa, phase)
     part_columns = each * phase.sums * isa.lanes
     product = _product(builder, layer, phase)
     dot = product.dot(isa)
     steps = -(-phase.depth // dot.group)
-    most = 1 if isinstance(dot, SplitDot) else MOST_PANELS
-    panel = choose_panel(isa, steps, part_columns, fits=dot.fits)
+    tiling, panel, most = _tiling(builder, layer, phase, product, batch)
     width, together = panel * isa.lanes, most if part_columns > panel * isa.lanes else 1
-    usual = (layer.usual[1], part_columns) if builder.varies else None
-    tiling = choose_tiling(isa, 1, batch, 1, steps, 1, part_columns, dot.fits, panel, most, usual)
     for other in tiling.others:
         builder.prepare(product.tile(*other))
 
@@ -222,7 +252,7 @@ def phase_row(builder: Builder, layer: Layer, phase: Phase, batch: int) -> tuple
         panel_pitch=tiling.panels * packed.shape[3],
         panels=-(-part_columns // columns),
         rows=tiling.rows,
-        places=_places(batch, tiling.rows),
+        places=_places(block, tiling.rows),
         columns=columns,
         parts=parts,
         part_units=each * isa.lanes,
@@ -232,9 +262,9 @@ def phase_row(builder: Builder, layer: Layer, phase: Phase, batch: int) -> tuple
         unit_scales=phase.sums,
         totals=0 if totals is None else builder.constant(totals),
     )
-    pointers = SCRATCH_HEAD + 2 * _places(batch, tiling.rows) * WORD_BYTES
+    pointers = SCRATCH_HEAD + 2 * _places(block, tiling.rows) * WORD_BYTES
     levels = level_pitch + ROW_SCALE.words * WORD_BYTES
-    return row, pointers + batch * (-(-part_columns // columns) * columns * FLOAT32.bytes + levels)
+    return row, pointers + block * (-(-part_columns // columns) * columns * FLOAT32.bytes + levels)
 
 
 def _row_factors(builder: Builder, layer: Layer, phase: Phase, product: _Product) -> tuple[Array | None, Array | None]:

@@ -164,6 +164,16 @@ def test_the_number_of_threads_does_not_change_a_bit(sizes: tuple[int, int, int,
             np.testing.assert_array_equal(one, two)
 
 
+def test_blocks_of_sequences_go_through_the_times_by_themselves() -> None:
+    lengths = np.random.default_rng(0).integers(0, 5, 37)
+    graph, feed = stack("gru", (4, 37, 9, 24), lengths, bidirectional=True)
+    program = check(graph, feed, ["parameters"])
+    (step,) = [s for s in program.steps if isinstance(s, NativeStep) and s.loop.name == "recurrent_loop"]
+    alone = check(*stack("gru", (4, 1, 9, 24), lengths[:1], bidirectional=True), ["parameters"])
+    (single,) = [s for s in alone.steps if isinstance(s, NativeStep) and s.loop.name == "recurrent_loop"]
+    assert step.parts > single.parts and step.parts % single.parts == 0
+
+
 def test_what_is_not_a_number_stays_with_its_sequence() -> None:
     graph, feed = stack("lstm", (5, 3, 4, 9))
     feed["data"][2, 1, 0] = np.nan
