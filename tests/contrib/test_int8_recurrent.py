@@ -12,7 +12,7 @@ from quantization_helpers import Array
 
 import minidnn as mx
 from minidnn.contrib.quantization import quantize_net
-from minidnn.errors import GraphError
+from minidnn.errors import GraphError, OpError, ShapeError
 from minidnn.gluon import nn, rnn
 from minidnn.interop.onnx.export.writer import ExportError
 
@@ -151,3 +151,31 @@ def test_not_a_number_spoils_its_own_sequence() -> None:
     np.testing.assert_array_equal(after[:, [0, 2]], before[:, [0, 2]])
     np.testing.assert_array_equal(after[:2], before[:2])
     assert np.isnan(after[2:, 1]).all()
+
+
+def test_inputs_that_do_not_fit_are_named() -> None:
+    class Layer(nn.HybridBlock):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lstm = rnn.LSTM(9, input_size=5, use_sequence_length=True)
+
+        def forward(self, x: Any, state: Any, lengths: Any) -> Any:
+            return self.lstm(x, [state, state], lengths)
+
+    net, inputs = Layer(), [draw(4, 2, 5), draw(1, 2, 9), mx.np.array([4, 2], dtype="int32")]
+    net.initialize(mx.init.Xavier())
+    net(*inputs)
+    made = quantize_net(net, calib_mode="naive", calib_data=[inputs])
+    for wrong in ([5, 1], [-1, 1]):
+        with pytest.raises(OpError, match=r"sequence_length must be integers from 0 to 4, got -?\d at 0"):
+            made(*inputs[:2], mx.np.array(wrong, dtype="int32"))
+    with pytest.raises(ShapeError, match=r"state must have shape \(1, 2, 9\)"):
+        made(inputs[0], draw(1, 3, 9), inputs[2])
+    empty = flat(made(*inputs[:2], mx.np.array([0, 0], dtype="int32")))
+    assert not empty[0].any()
+    np.testing.assert_array_equal(empty[1], inputs[1].asnumpy())
+    assert [array.shape for array in flat(made(draw(4, 0, 5), draw(1, 0, 9), mx.np.zeros((0,), dtype="int32")))] == [
+        (4, 0, 9),
+        (1, 0, 9),
+        (1, 0, 9),
+    ]
