@@ -8,6 +8,7 @@ import numpy as np
 
 from minidnn_kernels.element_type import ELEMENT_TYPES
 from minidnn_kernels.isa import Isa
+from minidnn_kernels.matrix_dot import MatrixDot
 from minidnn_kernels.split_dot import SplitDot
 from minidnn_kernels.uniform_dot import Dot, SignedBytes
 
@@ -36,6 +37,8 @@ def best_dot(isa: Isa, data: str, weights: Array) -> str:
     if data == "f32" and weights.dtype == np.uint16:
         return "bf16"
     dot = dot_for(isa, data)
+    if isinstance(dot, MatrixDot):
+        return "" if dot.pays(weights.shape[2]) else dot.by_vectors
     if not isinstance(dot, SplitDot):
         return ""
     by_sign = data == "s8" and isa.lanes == SignedBytes.lanes and weights.min(initial=0) >= SignedBytes.least_weight

@@ -15,6 +15,7 @@ import numpy as np
 
 from minidnn_kernels.bfloat16_dot import Bfdot, Bfmmla, Dpbf16, Float32ByBfloat16
 from minidnn_kernels.isa import Isa
+from minidnn_kernels.matrix_dot import BfloatMatrices, ByteMatrices
 from minidnn_kernels.simd import F32, F64, I8, I16, I32, I64, Simd, Value
 from minidnn_kernels.split_dot import SplitDot
 from minidnn_kernels.uniform_dot import (
@@ -182,6 +183,7 @@ def _narrow_to(element: Any) -> Convert:
 def _bytes_dots(signed: bool) -> dict[str, Dot]:
     kinds: dict[str, Callable[[bool], Dot]] = {
         "vnni": Vnni,
+        "amx": ByteMatrices,
         "vnniint8": VnniInt8,
         "sdot": Sdot,
         "mmla": Mmla,
@@ -218,7 +220,7 @@ BFLOAT16 = ElementType(
     np.dtype([("bfloat16", np.uint16)]),
     I16,
     to_float=Simd.bfloat16_to_float,
-    dots={"dpbf16": Dpbf16(), "bfmmla": Bfmmla(), "bfdot": Bfdot()},
+    dots={"dpbf16": Dpbf16(), "amx": BfloatMatrices(), "bfmmla": Bfmmla(), "bfdot": Bfdot()},
 )
 FLOAT64 = ElementType("f64", np.dtype(np.float64), F64, to_float=lambda s, value: s.builder.fptrunc(value, s.vector))
 

@@ -29,12 +29,17 @@ _X86_BITS = {
     "avxvnni": (_LEAF_7_1, 0, 4),
     "avx512bf16": (_LEAF_7_1, 0, 5),
     "avxvnniint8": (_LEAF_7_1, 3, 4),
+    "amx-bf16": (_LEAF_7, 3, 22),
+    "amx-tile": (_LEAF_7, 3, 24),
+    "amx-int8": (_LEAF_7, 3, 25),
 }
 # Where in struct cpuid_feature the registers are that say what the CPU has, and those that say what can be used.
 _PRESENT, _ACTIVE = 0, 4
 # Features that a C library may be too old to know: they can be used where the CPU has them, and the other can be used,
 # which has the same registers.
 _X86_YOUNG = {"avxvnniint8": "avx2"}
+# Linux's system call on x86-64 that asks for the use of registers (asm/prctl.h), and the number of AMX's tiles.
+_ARCH_PRCTL, _REQUEST_PERMISSION, _TILE_DATA = 158, 0x1023, 18
 # The bits of Linux's AT_HWCAP and AT_HWCAP2 (asm/hwcap.h), by LLVM's names.
 _AT_HWCAP, _AT_HWCAP2 = 16, 26
 _ARM_BITS = {"dotprod": (_AT_HWCAP, 20), "i8mm": (_AT_HWCAP2, 13), "bf16": (_AT_HWCAP2, 14)}
@@ -66,8 +71,25 @@ def missing_features(required: Collection[str]) -> list[str]:
     """
     told = _told_by_c_library()
     if not told.keys() >= set(required):
-        return sorted(set(required) - host_features())
-    return sorted(name for name in required if not told[name])
+        missing = set(required) - host_features()
+    else:
+        missing = {name for name in required if not told[name]}
+    matrices = {name for name in required if name.startswith("amx-")}
+    if matrices and not missing and not _may_use_matrices():
+        missing = matrices
+    return sorted(missing)
+
+
+@cache
+def _may_use_matrices() -> bool:
+    """Whether the system lets this process, and its children, use AMX's registers, which it must be asked for.
+
+    It says no where a thread has a stack for signals that is too small to keep them, and where a policy says so.
+    """
+    try:
+        return bool(ctypes.CDLL(None).syscall(_ARCH_PRCTL, _REQUEST_PERMISSION, _TILE_DATA) == 0)
+    except (AttributeError, OSError, TypeError):  # no such function: not Linux
+        return False
 
 
 @cache

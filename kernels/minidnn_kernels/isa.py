@@ -32,6 +32,7 @@ class Isa:
         half: whether float16 is converted by instructions.
         bfloat16: how products of bfloat16 are summed into float32, one of `ElementType.dots`; empty: elements are
             widened and multiplied as float32.
+        tall: rows of tiles that matrix registers hold, beside those up to `max_rows`.
     """
 
     name: str
@@ -48,6 +49,12 @@ class Isa:
     dot: str
     half: bool = True
     bfloat16: str = ""
+    tall: tuple[int, ...] = ()
+
+    @property
+    def heights(self) -> tuple[int, ...]:
+        """Rows that a matmul tile may have, if it fits."""
+        return *range(1, self.max_rows + 1), *self.tall
 
     def tile_fits(self, rows: int, vectors: int) -> bool:
         """Whether a rows x vectors tile stays in registers: accumulators, one row of B, one broadcast.
@@ -66,7 +73,7 @@ _AVX512 = ("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512cd")
 _WIDE = "-prefer-256-bit"
 
 # From the least to the most capable, architecture by architecture.
-#     name, arch, triple, cpu, features, requires, lanes, registers, max_rows, fma, masked, dot, half, bfloat16
+#     name, arch, triple, cpu, features, requires, lanes, registers, max_rows, fma, masked, dot, half, bfloat16, tall
 ISAS: tuple[Isa, ...] = (
     Isa("sse", "x86_64", _X86, "x86-64", "", ("sse2",), 4, 16, 6, False, False, "maddwd", False),
     Isa("avx2", "x86_64", _X86, "x86-64-v3", "", _AVX2, 8, 16, 6, True, True, "split"),
@@ -115,6 +122,22 @@ ISAS: tuple[Isa, ...] = (
         "vnni",
         bfloat16="dpbf16",
     ),
+    Isa(
+        "amx",
+        "x86_64",
+        _X86,
+        "x86-64-v4",
+        f"+avx512vnni,+avx512bf16,+amx-tile,+amx-int8,+amx-bf16,{_WIDE}",
+        (*_AVX512, "avx512vnni", "avx512bf16", "amx-tile", "amx-int8", "amx-bf16"),
+        16,
+        32,
+        14,
+        True,
+        True,
+        "amx",
+        bfloat16="amx",
+        tall=(16, 32),
+    ),
     Isa("neon", "aarch64", _ARM, "generic", "+neon", (), 4, 32, 12, True, False, "widen"),
     Isa("neondot", "aarch64", _ARM, "generic", "+neon,+dotprod", ("dotprod",), 4, 32, 12, True, False, "sdot"),
     Isa(
@@ -150,6 +173,7 @@ ISAS: tuple[Isa, ...] = (
 
 
 def host_supports(isa: Isa) -> bool:
+    """Whether its code can run here. The system is asked to let this process use matrix registers that it may need."""
     return isa.arch == host_arch() and not missing_features(isa.requires)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from minidnn_kernels.arguments import WORD_BYTES, ArgumentRow, Field
@@ -45,7 +45,7 @@ class Block:
     present: Sequence[Value] | None = None
 
 
-def store_block(s: Simd, epilogue: Epilogue, block: Block, accumulators: Sequence[Sequence[Value]]) -> None:
+def store_block(s: Simd, epilogue: Epilogue, block: Block, accumulators: Iterable[Sequence[Value]]) -> None:
     """Apply the epilogue to ``accumulators[row][vector]``, float32 or int32, and store."""
     base = s.load_argument(block.context, CONTEXT.offsets.output)
     pitch = s.load_argument(block.context, CONTEXT.offsets.pitch)

@@ -12,7 +12,7 @@ columns, contiguous along K; a tile reads one panel, or several side by side.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from minidnn_kernels.arguments import WORD_BYTES
@@ -20,6 +20,7 @@ from minidnn_kernels.dot import Dot, SplitDot, dot_for
 from minidnn_kernels.element_type import ELEMENT_TYPES, INT32
 from minidnn_kernels.epilogue import Epilogue
 from minidnn_kernels.isa import Isa
+from minidnn_kernels.matrix_dot import MatrixDot, Operands
 from minidnn_kernels.simd import Simd, Value, const, new_function
 from minidnn_kernels.store import Block, store_block
 
@@ -102,12 +103,12 @@ class TileSpec:
         builder.ret_void()
         return str(module)
 
-    def _products(self, s: Simd, a: dict[str, Value]) -> list[list[Value]]:
-        """The sums over all taps and the whole depth."""
+    def _products(self, s: Simd, a: dict[str, Value]) -> Iterable[list[Value]]:
+        """The sums over all taps and the whole depth, row by row."""
         rows, vectors = self.rows, self.vectors
         dot = dot_for(s.isa, self.data, self.dot)
         panel_bytes = s.mul(s.mul(a["taps"], a["depth"]), const(vectors // self.panels * s.lanes * dot.column_bytes))
-        panel, bias, pitch = self._start(s, a["panel"], panel_bytes)
+        panel, starts, pitch = self._start(s, a["panel"], panel_bytes)
 
         def row_pointers(tap: Value) -> list[Value]:
             table = s.add(a["pointers"], s.mul(tap, const(rows * WORD_BYTES)))
@@ -116,6 +117,10 @@ class TileSpec:
         # The next panels, if the caches have room for both; long ones are streams that the CPU itself foresees.
         ahead = s.smaller_or_zero(s.mul(pitch, const(self.panels)), const(_MOST_AHEAD))
         offsets = [s.mul(pitch, const(i)) for i in range(self.panels)]
+        if isinstance(dot, MatrixDot):
+            operands = Operands(a["taps"], a["depth"], row_pointers, panel, offsets, starts)
+            return dot.sum_rows(s, rows, vectors, operands)
+        bias = [INT32.load_lanes(s, start) for start in starts] or [s.splat(0.0)] * vectors
         with s.loop(const(0), a["taps"], 1, [panel, *dot.start(s, bias, rows)]) as tap:
             panel, *sums = tap.values
             tap.next = _add_tap(s, dot, panel, offsets, a["depth"], row_pointers(tap.index), vectors, sums, ahead)
@@ -128,14 +133,17 @@ class TileSpec:
         return [result[i * vectors : (i + 1) * vectors] for i in range(rows)]
 
     def _start(self, s: Simd, panel: Value, panel_bytes: Value) -> tuple[Value, list[Value], Value]:
-        """Where B begins in the panel, what the sums of a row are before the first product, and from panel to panel."""
+        """Where B begins in the panel, where the sums of a row are before the first product, and from panel to panel.
+
+        Sums of floats begin with zero, which is nowhere.
+        """
         if not ELEMENT_TYPES[self.data].is_integer:
-            return panel, [s.splat(0.0)] * self.vectors, panel_bytes
+            return panel, [], panel_bytes
         vector_bytes, each = s.lanes * INT32.bytes, self.vectors // self.panels
         pitch = s.add(panel_bytes, const(each * vector_bytes))
         begins = [s.add(panel, s.mul(pitch, const(i))) for i in range(self.panels)]
-        bias = [INT32.load_lanes(s, s.add(begin, const(j * vector_bytes))) for begin in begins for j in range(each)]
-        return s.add(panel, const(each * vector_bytes)), bias, pitch
+        starts = [s.add(begin, const(j * vector_bytes)) for begin in begins for j in range(each)]
+        return s.add(panel, const(each * vector_bytes)), starts, pitch
 
 
 def scattered_rows(s: Simd, arguments: Mapping[str, Value], rows: int) -> list[Value]:

@@ -420,7 +420,7 @@ class Int16(Dot):
         return [s.load_splat_i32(address)]
 
     def accumulate(self, s: Simd, a: Sequence[Value], b: Sequence[Value], accumulator: Value) -> Value:
-        if s.isa.dot not in ("vnni", "vnniint8"):
+        if s.isa.dot not in ("vnni", "vnniint8", "amx"):
             return s.builder.add(accumulator, multiply_pairs(s, a[0], b[0]))
         name, kind = f"llvm.x86.avx512.vpdpwssd.{s.lanes * 32}", s.short_vector
         intrinsic = s.intrinsic(name, s.int_vector, [s.int_vector, kind, kind])

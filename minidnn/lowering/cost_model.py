@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from minidnn.lowering.product import Product
 from minidnn_kernels.element_type import BFLOAT16, FLOAT32
+from minidnn_kernels.matrix_dot import MatrixDot
 from minidnn_kernels.uniform_dot import FourBytes
 from minidnn_kernels.winograd import F2X3, F2X3_INT, F4X3, F4X3_INT, Scheme
 
@@ -20,6 +21,8 @@ _BYTES_PER_CYCLE = 3.2
 _PRODUCT_CYCLES = {False: 0.5, True: 0.25}
 # The same of the direct way where four bytes are multiplied in one instruction, or two bfloat16.
 _FOUR_BYTES_SHARE = _BFLOAT16_SHARE = 0.5
+# The same where matrices are multiplied, whose rows are copied side by side first; by arithmetic alone it is 1 / 16.
+_MATRIX_SHARE = 0.1
 # By scheme: cycles a vector of a block takes to be transformed, in and out.
 _TRANSFORM_CYCLES = {F4X3: 350.0, F2X3: 90.0, F4X3_INT: 90.0, F2X3_INT: 30.0}
 # What Winograd's algorithm must save of the direct way's time to be worth the trouble.
@@ -40,7 +43,9 @@ def direct_cycles(product: Product) -> float:
     integer = product.data.is_integer
     dot = product.multiplied.dot(product.isa)
     share = 1.0
-    if isinstance(dot, FourBytes):
+    if isinstance(dot, MatrixDot):
+        share = _MATRIX_SHARE
+    elif isinstance(dot, FourBytes):
         share = _FOUR_BYTES_SHARE
     elif product.multiplied is BFLOAT16:
         share = _BFLOAT16_SHARE

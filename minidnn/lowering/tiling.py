@@ -209,8 +209,8 @@ def choose_tile(
     A row has `taps` pointers; `fits` says which tiles stay in registers, `widths` how many vectors there may be. Or the
     best of some `tiles`.
     """
-    most_rows = min(isa.max_rows, pixels, MAX_POINTERS // taps)
-    tried = tiles or ((r, v) for v in widths for r in range(1, most_rows + 1) if fits(isa, r, v))
+    most_rows = min(pixels, MAX_POINTERS // taps)
+    tried = tiles or ((r, v) for v in widths for r in isa.heights if r <= most_rows and fits(isa, r, v))
     *_, vectors, rows = min(_cycles(isa, pixels, depth, columns, *tile) for tile in tried)
     return rows, vectors
 
@@ -243,7 +243,7 @@ def _varying_tiles(
     def cycles(pixels: int, tiles: Sequence[tuple[int, int]]) -> float:
         return min(_cycles(isa, pixels, depth, columns, *tile)[0] for tile in tiles)
 
-    tried = [(r, v) for v in widths for r in range(1, isa.max_rows + 1) if fits(isa, r, v)]
+    tried = [(r, v) for v in widths for r in isa.heights if fits(isa, r, v)]
     least = {n: cycles(n, tried) for n in range(2, 2 * many[0] + 1)}
 
     def excess(tiles: Sequence[tuple[int, int]]) -> float:

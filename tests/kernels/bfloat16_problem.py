@@ -15,7 +15,16 @@ from minidnn_kernels.isa import Isa
 from minidnn_kernels.matmul import pack_for_dot
 from minidnn_kernels.tile import TileSpec
 
-__all__ = ["BfloatProblem", "WithoutInstruction", "bits_of", "fitting_tiles", "floats_of", "rounded", "solve_some"]
+__all__ = [
+    "BfloatProblem",
+    "WithoutInstruction",
+    "bits_of",
+    "by_plain_arithmetic",
+    "fitting_tiles",
+    "floats_of",
+    "rounded",
+    "solve_some",
+]
 
 Array = np.ndarray[Any, Any]
 
@@ -65,7 +74,7 @@ class BfloatProblem(Problem):
 
 def fitting_tiles(isa: Isa, data: str, dot: str) -> list[tuple[int, int]]:
     fits = dot_for(isa, data, dot).fits
-    return [(rows, v) for rows in range(1, isa.max_rows + 1) for v in range(1, 5) if fits(isa, rows, v)]
+    return [(rows, v) for rows in isa.heights for v in range(1, 5) if fits(isa, rows, v)]
 
 
 def solve_some(machine: Machine, data: str, dot: str) -> None:
@@ -98,10 +107,11 @@ class WithoutInstruction(Machine):
 
 class _Library(Library):
     def microkernel(self, spec: KernelSpec) -> int:
-        return self._address(repr(spec), spec.name, lambda: _by_plain_arithmetic(spec.emit(self.isa), self.isa.lanes))
+        return self._address(repr(spec), spec.name, lambda: by_plain_arithmetic(spec.emit(self.isa), self.isa.lanes))
 
 
-def _by_plain_arithmetic(text: str, lanes: int) -> str:
+def by_plain_arithmetic(text: str, lanes: int) -> str:
+    """LLVM IR with the instruction computed by others."""
     name, sums, pairs = f"dpbf16ps.{lanes * 32}", f"<{lanes} x float>", f"<{2 * lanes} x bfloat>"
     text = re.sub(rf"^declare .*llvm.x86.avx512bf16.{name}.*$", "", text, flags=re.MULTILINE)
     text = re.sub(rf'@"?llvm.x86.avx512bf16.{name}"?', "@pairs", text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from matrix_registers import MATRIX_ISAS, WithMatrices
 from microkernels import FLOAT_ISAS, Integers, Machine
 from tile_problem import INTEGER_ISAS, kinds
 
@@ -22,11 +23,16 @@ def any_machine(request: pytest.FixtureRequest) -> Machine:
     return Machine(get_isa(request.param))
 
 
+# AMX's bytes, wherever the tests run.
+_MATRICES = [(isa.name, *kind) for isa in MATRIX_ISAS[-1:] for kind in kinds(isa) if kind[0] == "s8"]
+
+
 @pytest.fixture(
     scope="session",
-    params=[(isa.name, *kind) for isa in INTEGER_ISAS if host_supports(isa) for kind in kinds(isa)],
+    params=[(isa.name, *kind) for isa in INTEGER_ISAS if host_supports(isa) for kind in kinds(isa)] + _MATRICES,
     ids=lambda param: "-".join(filter(None, param)),
 )
 def integers(request: pytest.FixtureRequest) -> Integers:
     name, data, dot = request.param
-    return Integers(Machine(get_isa(name)), data, dot)
+    emulated = next((isa for isa in MATRIX_ISAS if isa.name == name), None)
+    return Integers(Machine(get_isa(name)) if emulated is None else WithMatrices(emulated), data, dot)

@@ -20,8 +20,13 @@ from minidnn_kernels.isa import ISAS, Isa, get_isa
 from minidnn_kernels.matmul import pack_for_dot
 from minidnn_kernels.tile import TileSpec
 
-# Rows with instructions for bfloat16, and the dots that are made of them.
-_PAIRED = [(isa, dot) for isa in ISAS if isa.bfloat16 for dot in {"x86_64": ("",), "aarch64": ("", "bfdot")}[isa.arch]]
+# Rows with instructions for bfloat16 in vectors, and the dots that are made of them.
+_PAIRED = [
+    (isa, dot)
+    for isa in ISAS
+    if isa.bfloat16 not in ("", "amx")
+    for dot in {"x86_64": ("",), "aarch64": ("", "bfdot")}[isa.arch]
+]
 every_paired = pytest.mark.parametrize(
     ("isa", "dot"), _PAIRED, ids=lambda value: getattr(value, "name", value) or "own"
 )
@@ -127,4 +132,4 @@ def test_widening_takes_no_register_that_the_tile_has_not(isa: Isa) -> None:
 
 def test_a_row_names_a_dot_of_bfloat16() -> None:
     assert {isa.bfloat16 for isa in ISAS} - {""} <= ELEMENT_TYPES["bf16"].dots.keys()
-    assert {isa.name for isa in ISAS if isa.bfloat16} == {"avx512bf16", "neonbf16"}
+    assert {isa.name for isa in ISAS if isa.bfloat16} == {"avx512bf16", "amx", "neonbf16"}

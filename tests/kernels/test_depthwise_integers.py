@@ -54,6 +54,7 @@ def test_the_ends_of_all_ranges(any_machine: Machine, data: str) -> None:
 
 _PRODUCTS = {
     "vnni": r"\bvpdpbusd\b",
+    "amx": r"\bvpdpbusd\b",
     "vnniint8": r"\bvpdpb[us]sd\b",
     "maddwd": r"\bpmaddwd\b",
     "split": r"\bvpmaddwd\b",

@@ -73,7 +73,7 @@ def weight_type(data: str) -> type:
 def tiles(isa: Isa, data: str = "s8", name: str = "") -> list[tuple[int, int]]:
     """Rows and vectors of all tiles that can be chosen for that ISA; those for s8 are good for u8 too."""
     dot = dot_for(isa, data, name)
-    return [(rows, v) for rows in range(1, isa.max_rows + 1) for v in range(1, 5) if dot.fits(isa, rows, v)]
+    return [(rows, v) for rows in isa.heights for v in range(1, 5) if dot.fits(isa, rows, v)]
 
 
 @dataclass(frozen=True)
