@@ -1,9 +1,9 @@
 """Dots by AMX: sums of up to 16 rows by 16 columns in a matrix register, 16 steps along K by one instruction.
 
-Intel 64 and IA-32 Architectures Software Developer's Manual, volume 1, chapter 18. A matrix register holds up to 16 rows
-of 64 bytes; a function says at its beginning how many of each. Rows of A come from pointers that lead anywhere, so they
-are copied side by side, on the stack, before they are read as a matrix; panels of B are those of `FourBytes`, and are
-read where they lie.
+Intel 64 and IA-32 Architectures Software Developer's Manual, volume 1, chapter 18. A matrix register holds up to 16
+rows of 64 bytes; a function says at its beginning how many of each. Rows of A come from pointers that lead anywhere, so
+they are copied side by side, on the stack, before they are read as a matrix; panels of B are those of `FourBytes`, and
+are read where they lie.
 """
 
 from __future__ import annotations

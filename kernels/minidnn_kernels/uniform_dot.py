@@ -40,8 +40,11 @@ __all__ = [
 Array = np.ndarray[Any, Any]
 
 
+_NO_STEP = "this dot has no step of single vectors"
+
+
 class Dot(Protocol):
-    """One way to do the inner step, and how weights are packed for it."""
+    """One way to do the inner step, and how weights are packed for it; `MatrixDot` does a tile's steps together."""
 
     @property
     def group(self) -> int:
@@ -77,15 +80,15 @@ class Dot(Protocol):
 
     def load_b(self, s: Simd, address: Value) -> Sequence[Value]:
         """B for one vector of columns and one step."""
-        ...
+        raise TypeError(_NO_STEP)
 
     def load_a(self, s: Simd, address: Value) -> Sequence[Value]:
         """A for one row and one step, in every lane."""
-        ...
+        raise TypeError(_NO_STEP)
 
     def accumulate(self, s: Simd, a: Sequence[Value], b: Sequence[Value], accumulator: Value) -> Value:
         """The accumulator with this step's products added."""
-        ...
+        raise TypeError(_NO_STEP)
 
     def start(self, s: Simd, bias: Sequence[Value], rows: int) -> list[Value]:
         """The accumulators before the first product, for rows that all begin with the bias, one of each vector."""

@@ -55,8 +55,8 @@ class MatrixRegisters(threading.local):
         assert not configuration[56:].any(), "of registers that there are not"
         row_bytes = configuration[16:32].view(np.uint16)
         rows = configuration[48:56]
-        assert ((0 < row_bytes) & (row_bytes <= 64) & (row_bytes % 4 == 0)).all(), row_bytes
-        assert ((0 < rows) & (rows <= 16)).all(), rows
+        assert ((row_bytes > 0) & (row_bytes <= 64) & (row_bytes % 4 == 0)).all(), row_bytes
+        assert ((rows > 0) & (rows <= 16)).all(), rows
         self._shapes = [*zip(rows.tolist(), row_bytes.tolist(), strict=True)]
         self._tiles = [np.zeros(shape, np.uint8) for shape in self._shapes]
 
@@ -119,13 +119,16 @@ def _bytes_at(where: int, size: int) -> Array:
 
 
 # What an instruction is given: registers, and where memory is and its pitch.
-_REGISTER, _ADDRESS = ("i8", ctypes.c_uint8), ("ptr", ctypes.c_void_p)
+_REGISTER, _ADDRESS, _PITCH = ("i8", ctypes.c_uint8), ("ptr", ctypes.c_void_p), ("i64", ctypes.c_int64)
 _OPERANDS: dict[str, Sequence[tuple[str, Any]]] = {
     "ldtilecfg": [_ADDRESS],
     "tilerelease": [],
     "tilezero": [_REGISTER],
-    **dict.fromkeys(("tileloadd64", "tilestored64"), [_REGISTER, _ADDRESS, ("i64", ctypes.c_int64)]),
-    **dict.fromkeys(("tdpbssd", "tdpbusd", "tdpbf16ps"), [_REGISTER] * 3),
+    "tileloadd64": [_REGISTER, _ADDRESS, _PITCH],
+    "tilestored64": [_REGISTER, _ADDRESS, _PITCH],
+    "tdpbssd": [_REGISTER] * 3,
+    "tdpbusd": [_REGISTER] * 3,
+    "tdpbf16ps": [_REGISTER] * 3,
 }
 
 
