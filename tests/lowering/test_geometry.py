@@ -96,7 +96,7 @@ def test_tilings_fit_and_cover(
 ) -> None:
     tiling = choose_tiling(isa, images, pixels, taps, depth, groups, columns)
     assert isa.tile_fits(tiling.rows, tiling.vectors)
-    assert 1 <= tiling.rows <= min(isa.max_rows, pixels)
+    assert 1 <= tiling.rows <= min(max(isa.heights), pixels)
     strips, panels = -(-pixels // tiling.rows), -(-columns // (tiling.vectors * isa.lanes))
     assert 1 <= tiling.block_strips <= strips
     assert 1 <= tiling.block_panels <= panels
