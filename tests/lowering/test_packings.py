@@ -26,8 +26,10 @@ _WEIGHTS = {"w": normal(24, 20) / np.float32(5), "v": normal(24, 24, seed=1) / n
 class _Network:
     """Two dense layers that are planned for any number of rows."""
 
-    def __init__(self) -> None:
-        self.parameters = {name: weight.copy() for name, weight in _WEIGHTS.items()}
+    def __init__(self, has_gaps: bool = False) -> None:
+        # Weights with gaps are copied first.
+        gaps = 2 if has_gaps else 1
+        self.parameters = {name: np.repeat(weight, gaps, 1)[:, ::gaps] for name, weight in _WEIGHTS.items()}
         hidden = node("fully_connected", make_variable("x"), make_variable("w"), num_hidden=24, no_bias=True)
         made = node("fully_connected", hidden, make_variable("v"), num_hidden=24, no_bias=True, name="second")
         self._graph, self._store = Graph([made]), WeightStore(self.parameters)
@@ -140,7 +142,7 @@ def test_weights_stay_only_until_they_are_packed() -> None:
 
 
 def test_whoever_packs_holds_what_it_reads_though_another_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    net = _Network()
+    net = _Network(has_gaps=True)
     first, second = net.plan(), net.plan(7)
     run_job, held = ThreadPool.run, []
 
