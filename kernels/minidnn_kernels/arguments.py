@@ -81,8 +81,8 @@ class ArgumentRow:
         Raises:
             TypeError: a field is missing, unknown, or has another number of words.
         """
-        missing, unknown = self._names - values.keys(), values.keys() - self._names
-        if missing or unknown:
+        if values.keys() != self._names:
+            missing, unknown = self._names - values.keys(), values.keys() - self._names
             raise TypeError(f"an argument row wants {sorted(self._names)}: {_described(missing, unknown)}")
         row: list[Any] = []
         for field in self.fields:

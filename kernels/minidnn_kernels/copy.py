@@ -22,6 +22,7 @@ __all__ = [
     "MOST_INTERLEAVED",
     "InterleaveSpec",
     "TransposeSpec",
+    "transposed",
 ]
 
 MAX_DIMENSIONS = 6
@@ -81,7 +82,7 @@ class TransposeSpec:
                 vectors.append(s.load(s.add(corner, s.mul(index, source_column)), row_mask))
             corner = s.add(target, s.mul(c, const(LANE_BYTES)), s.mul(r, target_row))
             last = s.add(rows, const(-1))
-            for i, vector in enumerate(_transposed(s, vectors)):
+            for i, vector in enumerate(transposed(s, vectors)):
                 address = s.add(corner, s.mul(const(i), target_row))
                 if whole:
                     s.store(vector, address)
@@ -158,7 +159,7 @@ def _interleaved(s: Simd, vectors: list[Value]) -> list[Value]:
     return made
 
 
-def _transposed(s: Simd, rows: list[Value]) -> list[Value]:
+def transposed(s: Simd, rows: list[Value]) -> list[Value]:
     """A square of vectors, transposed in log2(lanes) rounds: each swaps off-diagonal blocks of half the size."""
     lanes = s.lanes
     half = lanes // 2

@@ -25,6 +25,7 @@ __all__ = [
     "call3",
     "call4",
     "call5",
+    "call6",
     "call7",
     "call9",
     "compare_exchange",
@@ -166,6 +167,12 @@ def call3(typing_context: Any, address: Any, a: Any, b: Any, c: Any) -> Any:
 def call4(typing_context: Any, address: Any, a: Any, b: Any, c: Any, d: Any) -> Any:
     """Call the kernel (or the microkernel of four arguments) at `address`."""
     return _call(4)
+
+
+@intrinsic
+def call6(typing_context: Any, address: Any, a: Any, b: Any, c: Any, d: Any, e: Any, f: Any) -> Any:
+    """Call the microkernel of six arguments at `address`."""
+    return _call(6)
 
 
 @intrinsic

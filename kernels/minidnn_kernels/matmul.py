@@ -20,7 +20,6 @@ from minidnn_kernels.dot import Dot
 __all__ = [
     "MATMUL_ARGUMENTS",
     "MAX_POINTERS",
-    "fill_panels",
     "new_panels",
     "pack_for_dot",
     "pack_integer_panels",
@@ -64,7 +63,7 @@ MATMUL_ARGUMENTS = ArgumentRow(
 
 # Panels of so many bytes have memory of their own, and are asked for in huge pages, as NumPy does: fewer page faults,
 # and fewer misses of the TLB.
-_OWN_BYTES, _HUGE_BYTES = 1 << 20, 1 << 22
+_OWN_BYTES, _HUGE_BYTES = 1 << 20, 1 << 21
 
 
 def new_panels(shape: tuple[int, int, int, int], columns: int, together: int, dtype: np.dtype[Any]) -> Array:
@@ -90,42 +89,25 @@ def new_panels(shape: tuple[int, int, int, int], columns: int, together: int, dt
     return np.zeros(whole, dtype)
 
 
-def fill_panels(panels: Array, weights: Array) -> None:
-    """Write weights [groups, taps, depth, n] into panels [groups, panels, taps, depth, columns]."""
+def pack_panels(weights: Array, columns: int, together: int = 1) -> Array:
+    """Weights [groups, taps, depth, n] to `new_panels`."""
     groups, taps, depth, n = weights.shape
-    columns = panels.shape[-1]
+    panels = new_panels(weights.shape, columns, together, weights.dtype)
     whole = n // columns
     if whole:
         split = weights[..., : whole * columns].reshape(groups, taps, depth, whole, columns)
         panels[:, :whole] = split.transpose(0, 3, 1, 2, 4)
     if whole * columns < n:
         panels[:, whole, :, :, : n - whole * columns] = weights[..., whole * columns :]
-
-
-def pack_panels(weights: Array, columns: int, together: int = 1, scale: Array | None = None) -> Array:
-    """Weights [groups, taps, depth, n] to `new_panels`; float32 ones times `scale` [groups, n], where there is one."""
-    panels = new_panels(weights.shape, columns, together, weights.dtype)
-    fill_panels(panels, weights)
-    if scale is not None:
-        # In place: a scaled copy of the weights would take as much memory again.
-        panels *= pack_panels(scale[:, None, None, :], columns, together)
     return panels
 
 
-def pack_for_dot(
-    weights: Array,
-    start: Array | None,
-    columns: int,
-    dot: Dot,
-    lanes: int,
-    together: int = 1,
-    scale: Array | None = None,
-) -> Array:
+def pack_for_dot(weights: Array, start: Array | None, columns: int, dot: Dot, lanes: int, together: int = 1) -> Array:
     """Weights [groups, taps, depth, n] to panels as the tile reads them, uint8 [groups, panels, bytes of a panel].
 
     A panel of integers is the int32 numbers its sums start from, [groups, n], then the weights in the order of `dot`,
     depth filled up with zeros to whole steps. What the dot's offset adds to the sums is taken off the start. A panel of
-    float32 has no `start`: its sums start from zero. The number of panels, and `scale`, are those of `pack_panels`.
+    float32 has no `start`: its sums start from zero. The number of panels is that of `new_panels`.
     """
     groups, taps, depth, n = weights.shape
     steps = -(-depth // dot.group)
@@ -134,7 +116,7 @@ def pack_for_dot(
         filled[:, :, :depth] = weights
     else:
         filled = weights
-    packed = dot.pack(pack_panels(filled, columns, together, scale), lanes)
+    packed = dot.pack(pack_panels(filled, columns, together), lanes)
     if start is None:
         return packed
     surplus = dot.offset * weights.astype(np.int64).sum((1, 2))

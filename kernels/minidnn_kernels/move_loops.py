@@ -1,11 +1,11 @@
-"""The loop functions of `minidnn_kernels.moves`, compiled by Numba."""
+"""The loop functions of `minidnn_kernels.moves` and `panels`, compiled by Numba."""
 
 from __future__ import annotations
 
 from minidnn_kernels.arguments import WORD_BYTES
 from minidnn_kernels.element_words import index_at, load_real, load_whole, store_real, store_whole
 from minidnn_kernels.elements import FIRST_FLOAT, UNSIGNED
-from minidnn_kernels.loop_words import copy_bytes, copy_item, inlined, load, scratch, store
+from minidnn_kernels.loop_words import call6, copy_bytes, copy_item, inlined, load, scratch, store
 from minidnn_kernels.moves import (
     CHECK,
     GATHER_ARGUMENTS,
@@ -19,8 +19,10 @@ from minidnn_kernels.moves import (
     TABLE,
     WRAP,
 )
+from minidnn_kernels.panels import PANELS_ARGUMENTS
+from minidnn_kernels.simd import LANE_BYTES
 
-__all__ = ["gather_loop", "offsets_loop", "scatter_loop"]
+__all__ = ["gather_loop", "offsets_loop", "panels_loop", "scatter_loop"]
 
 _G, _T = GATHER_ARGUMENTS.offsets, TABLE.offsets
 _TABLE_BYTES = TABLE.words * WORD_BYTES
@@ -181,3 +183,25 @@ def _combined_wholes(reduction: int, a: int, b: int, code: int) -> int:
     if reduction == _MAX:
         return a if (a ^ flip) > (b ^ flip) else b
     return a if (a ^ flip) < (b ^ flip) else b
+
+
+_P = PANELS_ARGUMENTS.offsets
+
+
+def panels_loop(args: int, part: int, parts: int, memory: int) -> None:
+    """One part is some channels of one panel."""
+    blocks, panels = load(args + _P.blocks), load(args + _P.panels)
+    panel, block, group = part % panels, part // panels % blocks, part // panels // blocks
+    first, column = block * load(args + _P.part_channels), panel * load(args + _P.columns)
+    source, target, factors = load(args + _P.source), load(args + _P.target), load(args + _P.factors)
+    source += group * load(args + _P.source_group) + column * load(args + _P.column_pitch)
+    target += group * load(args + _P.target_group) + panel * load(args + _P.panel_pitch)
+    call6(
+        load(args + _P.kernel),
+        source + first * load(args + _P.channel_pitch),
+        target + first * load(args + _P.row_pitch),
+        factors + (group * load(args + _P.group_columns) + column) * LANE_BYTES,
+        min(load(args + _P.part_channels), load(args + _P.channels) - first),
+        min(load(args + _P.columns), load(args + _P.group_columns) - column),
+        args,
+    )

@@ -19,7 +19,7 @@ and those are done by the tile. There are four schemes:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -114,26 +114,16 @@ class Scheme:
 
     def transform_weights(self, weights: np.ndarray) -> np.ndarray:
         """``G g Gᵀ`` for weights [filters, channels, 3, 3]: `element` [products, channels, filters]."""
-        transformed = np.empty((self.products, weights.shape[1], weights.shape[0]), self.element.dtype)
-        for begin, part in self.transform_parts(weights, _FILTERS_AT_ONCE):
-            transformed[:, :, begin : begin + _FILTERS_AT_ONCE] = part
-        return transformed
-
-    def transform_parts(
-        self, weights: np.ndarray, columns: int, scale: np.ndarray | None = None
-    ) -> Iterator[tuple[int, np.ndarray]]:
-        """The same of `scale` [filters] times the weights, for `columns` filters after the other: the first, the part.
-
-        They need little memory, and many small products less time than a large one, which BLAS would deal to threads.
-        """
         # Float32 holds what integers these become.
         matrix: np.ndarray[Any, Any] = np.asarray(self.weight_matrix, np.float32 if self.integer else np.float64)
         both, (filters, channels) = np.kron(matrix, matrix), weights.shape[:2]
-        for begin in range(0, filters, columns):
-            kernels = weights[begin : begin + columns].reshape(-1, channels, matrix.shape[1] ** 2)
-            if scale is not None:
-                kernels = kernels * scale[begin : begin + columns, None, None]
-            yield begin, (both @ kernels.transpose(1, 2, 0).astype(matrix.dtype)).transpose(1, 0, 2)
+        transformed = np.empty((self.products, channels, filters), self.element.dtype)
+        for begin in range(0, filters, _FILTERS_AT_ONCE):
+            # Many small products take less memory and time than a large one, which BLAS would deal to threads.
+            kernels = weights[begin : begin + _FILTERS_AT_ONCE].reshape(-1, channels, matrix.shape[1] ** 2)
+            part = both @ kernels.transpose(1, 2, 0).astype(matrix.dtype)
+            transformed[:, :, begin : begin + _FILTERS_AT_ONCE] = part.transpose(1, 0, 2)
+        return transformed
 
 
 _F4X3_INPUT: tuple[Matrix, ...] = (

@@ -54,6 +54,8 @@ def known_types(
         OpError: the types that are known do not fit; the message names the node.
     """
     shapes, dtypes = shapes or {}, dtypes or {}
+    if not shapes and not dtypes and graph.hinted_types is not None:
+        return graph.hinted_types
     given: dict[Entry, TensorType] = {}
     chosen: dict[str, np.dtype[Any]] = {}
     by_hints = True

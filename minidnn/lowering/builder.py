@@ -162,7 +162,7 @@ class Builder(Steps):
         checks = tuple([step for step in planned if isinstance(step, Check)])
         lent = frozenset(i for i, constant in enumerate(self._constants) if id(constant) in self._lent)
         constants, inputs, ahead = tuple(self._constants), tuple(self._inputs), tuple(self._ahead)
-        return Program(steps, constants, arena, inputs, tuple(tensors), lent, ahead, checks)
+        return Program(steps, constants, arena, inputs, tuple(tensors), lent, ahead, checks, self.find_packings())
 
     def _size(self, value: Value) -> int:
         return self._temporaries[value.address.buffer.index]

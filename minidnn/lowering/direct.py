@@ -12,6 +12,7 @@ from functools import partial
 
 import numpy as np
 
+from minidnn.lowering.anchor import Weights
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.copy import lower_copy
 from minidnn.lowering.cost_model import direct_cycles
@@ -20,6 +21,7 @@ from minidnn.lowering.epilogue import BoundEpilogue
 from minidnn.lowering.geometry import Window
 from minidnn.lowering.matmul_step import Panels, Shape, add_matmul_step
 from minidnn.lowering.memory import TEMPORARY
+from minidnn.lowering.panels import new_plain_panels
 from minidnn.lowering.product import Product
 from minidnn.lowering.tiling import MOST_PANELS, choose_panel, choose_tiling
 from minidnn.lowering.values import CHANNELS_LAST, PLAIN, Array, Value
@@ -148,7 +150,7 @@ def _add_step(
     sums: Value | None = None
     for part in slices:
         form = ("panels", taps, width, name, data.name, part.start, part.stop)
-        pack = partial(_pack_slice, numbers, part, starts, width, dot, isa.lanes, together, weights.factors)
+        pack = partial(_pack_slice, builder, weights, numbers, part, starts, width, dot, together)
         packed = weights.pack(builder, form, pack)
         count, pitch = packed.shape[1:]
         inside = -(-(part.stop - part.start) // dot.group)
@@ -167,16 +169,20 @@ def _add_step(
 
 
 def _pack_slice(
+    builder: Builder,
+    weights: Weights,
     numbers: Callable[[], Array],
     part: slice,
     starts: Array | None,
     width: int,
     dot: Dot,
-    lanes: int,
     together: int,
-    factors: Array | None,
 ) -> Array:
-    return pack_for_dot(numbers()[:, :, part], starts, width, dot, lanes, together, factors)
+    """Panels of a part of depth of the numbers; by a kernel where they are in no other order than the columns'."""
+    given = numbers()[:, :, part]
+    if dot.group == 1 and starts is None:
+        return new_plain_panels(builder, given, width, together, weights.factors)
+    return pack_for_dot(given, starts, width, dot, builder.isa.lanes, together)
 
 
 def _slices(product: Product, data: ElementType, shape: tuple[int, ...]) -> list[slice]:

@@ -65,17 +65,17 @@ def _step_names(node: Node, inputs: Sequence[Value]) -> list[str]:
 
 def _chain(value: Value) -> Iterator[Value]:
     """The value, and what it is elements of."""
-    while True:
+    yield value
+    while (source := value.source) is not None:
+        value = source
         yield value
-        if value.source is None:
-            return
-        value = value.source
 
 
 def _base(value: Value) -> Value:
     """What lies in memory."""
-    *_, base = _chain(value)
-    return base
+    while (source := value.source) is not None:
+        value = source
+    return value
 
 
 def _value_key(value: Value) -> Hashable:
@@ -94,17 +94,13 @@ def _value_key(value: Value) -> Hashable:
 def _places(inputs: Sequence[Value]) -> Hashable:
     """Which of the tensors in memory lie side by side, and how far from each other."""
     places = []
-    for value in inputs:
-        first = next(i for i, other in enumerate(inputs) if _is_in_same_memory(value, other))
-        distance = 0 if value.array is not None else value.address.offset - inputs[first].address.offset
-        places.append((first, distance))
+    first: dict[Hashable, tuple[int, int]] = {}
+    for number, value in enumerate(inputs):
+        memory: Hashable = value.address.buffer if value.array is None else id(value.array)
+        begin = value.address.offset if value.array is None else 0
+        other, offset = first.setdefault(memory, (number, begin))
+        places.append((other, begin - offset))
     return tuple(places)
-
-
-def _is_in_same_memory(value: Value, other: Value) -> bool:
-    if value.array is not None or other.array is not None:
-        return value.array is other.array
-    return value.address.buffer == other.address.buffer
 
 
 class Repetitions:

@@ -12,6 +12,7 @@ from minidnn.lowering.memory import TEMPORARY
 from minidnn.lowering.values import PLAIN, Array, Value
 from minidnn.lowering.weight_store import Lookup, Lookups, WeightStore
 from minidnn.ops.registry import TensorType
+from minidnn.plan.packing import Packings
 from minidnn.plan.program import (
     Address,
     Argument,
@@ -22,6 +23,7 @@ from minidnn.plan.program import (
     KernelSpec,
     Loop,
     NativeStep,
+    Packing,
     Program,
     Tensor,
 )
@@ -33,6 +35,8 @@ __all__ = ["Made", "Mark", "Measure", "Steps"]
 
 # Weights as kernels read them, of all programs.
 _WEIGHTS = SharedArrays()
+# What writes them, where kernels do.
+_PACKINGS = Packings()
 
 
 # From a description of the work and programs that do it, by name, to one of the names.
@@ -174,6 +178,15 @@ class Steps:
         made = self.store.get(key, sources, make_once)
         self._lent[id(made)] = made
         return made
+
+    def packed(self, constant: Array, packing: Packing) -> Array:
+        """A constant that is to be written by that packing before a program runs that reads it."""
+        _PACKINGS.add(constant, packing)
+        return constant
+
+    def find_packings(self) -> tuple[Packing, ...]:
+        """Those of the constants, as far as they are still to be done."""
+        return _PACKINGS.find(self._constants)
 
     def given(self, array: Array, version: int | None) -> Value:
         """A parameter of the graph: the array is the caller's. The version changes with its numbers, if it is known."""

@@ -65,7 +65,8 @@ class WeightStore:
             return make()
         key = (form, *map(id, sources))
         if key not in self._made:
-            self._made[key] = make()
+            # Of several threads that come here at once, all get what the first one has made.
+            self._made.setdefault(key, make())
         made: T = self._made[key]
         return made
 

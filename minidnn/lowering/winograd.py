@@ -13,6 +13,7 @@ from minidnn.lowering.builder import Builder
 from minidnn.lowering.cost_model import winograd_blocks, winograd_cycles, winograd_stages
 from minidnn.lowering.epilogue import BoundEpilogue
 from minidnn.lowering.geometry import TABLES, Window, tap_pixels
+from minidnn.lowering.panels import new_transformed_panels
 from minidnn.lowering.product import Product
 from minidnn.lowering.tiling import MOST_VECTORS, choose_tile
 from minidnn.lowering.values import CHANNELS_LAST, Array, Value
@@ -20,7 +21,7 @@ from minidnn.plan.program import Cost, Kernel
 from minidnn_kernels.dot import Dot
 from minidnn_kernels.element_type import element_type_of
 from minidnn_kernels.epilogue import Epilogue
-from minidnn_kernels.matmul import fill_panels, new_panels, pack_for_dot
+from minidnn_kernels.matmul import pack_for_dot
 from minidnn_kernels.tile import TileSpec
 from minidnn_kernels.winograd import (
     SPARE_BYTES,
@@ -198,23 +199,18 @@ class Winograd:
     def lower(self, builder: Builder, product: Product, bound: BoundEpilogue) -> Value:
         plan = make_plan(self.scheme, product)
         form = (plan.scheme, plan.vectors)
-        packed = product.weights.pack(builder, form, lambda: _pack(plan, product, builder.isa.lanes))
+        packed = product.weights.pack(builder, form, lambda: _pack(builder, plan, product))
         return _add_step(builder, product.anchor, plan, bound, packed, product.window)
 
 
-def _pack(plan: WinogradPlan, product: Product, lanes: int) -> Array:
+def _pack(builder: Builder, plan: WinogradPlan, product: Product) -> Array:
     """The transformed weights as panels, [products, panels, ...]."""
-    scheme, weights, columns = plan.scheme, product.weights, plan.vectors * lanes
-    if weights.start is not None:
-        transformed = scheme.transform_weights(product.kernels)[:, None]
-        return pack_for_dot(transformed, start_of_sums(scheme, weights.start), columns, plan.dot, lanes)
-    shape = (scheme.products, 1, product.depth, product.columns)
-    panels = new_panels(shape, columns, 1, scheme.element.dtype)
-    # Never all of them beside the panels: the largest layer decides what memory a network takes at most.
-    scale = None if weights.factors is None else weights.factors[0]
-    for begin, part in scheme.transform_parts(product.kernels, columns, scale):
-        fill_panels(panels[:, begin // columns :], part[:, None])
-    return plan.dot.pack(panels, lanes)
+    scheme, weights, lanes = plan.scheme, product.weights, builder.isa.lanes
+    columns = plan.vectors * lanes
+    if weights.start is None:
+        return new_transformed_panels(builder, scheme, weights.numbers, columns, weights.factors)
+    transformed = scheme.transform_weights(product.kernels)[:, None]
+    return pack_for_dot(transformed, start_of_sums(scheme, weights.start), columns, plan.dot, lanes)
 
 
 def _add_step(

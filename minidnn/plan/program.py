@@ -31,6 +31,7 @@ __all__ = [
     "KernelSpec",
     "Loop",
     "NativeStep",
+    "Packing",
     "PlanStep",
     "Program",
     "Tensor",
@@ -110,6 +111,28 @@ class NativeStep:
     def places(self) -> list[int]:
         """Which arguments are no numbers: few of many."""
         return [i for i, argument in enumerate(self.arguments) if type(argument) is not int]
+
+
+class Packing:
+    """A step that writes a constant.
+
+    Args:
+        step: its addresses are numbers.
+        arrays: what lies there.
+
+    Attributes:
+        arrays: who runs the step holds them meanwhile; None: it has been run, and need not be run again.
+    """
+
+    __slots__ = ("arrays", "step")
+
+    def __init__(self, step: NativeStep, *arrays: np.ndarray[Any, Any] | None) -> None:
+        self.step = step
+        self.arrays: tuple[np.ndarray[Any, Any] | None, ...] | None = arrays
+
+    @property
+    def is_done(self) -> bool:
+        return self.arrays is None
 
 
 @dataclass(frozen=True)
@@ -199,6 +222,7 @@ class Program:
         lent: numbers of constants that are parameters, or shared with other programs.
         ahead: microkernels that programs for other sizes may call.
         checks: what is looked at when a run is over.
+        packings: what writes constants that had not been written yet; before the first run.
     """
 
     steps: tuple[NativeStep | HostStep, ...]
@@ -209,6 +233,7 @@ class Program:
     lent: frozenset[int] = frozenset()
     ahead: tuple[KernelSpec, ...] = ()
     checks: tuple[Check, ...] = ()
+    packings: tuple[Packing, ...] = ()
 
     @property
     def own_constants(self) -> list[np.ndarray[Any, Any]]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from minidnn.plan.layout import ALIGNMENT, LINE_BYTES, ROW_ARGUMENTS
-from minidnn.plan.program import Address, Argument, HostStep, Kernel, Loop, NativeStep, Program, Tensor
+from minidnn.plan.program import Address, Argument, HostStep, Kernel, Loop, NativeStep, Packing, Program, Tensor
 from minidnn.runtime import recording
 from minidnn.runtime.counters import COUNTERS, note_program
 from minidnn.runtime.library import Library
@@ -58,12 +58,33 @@ class Executor:
         self._pool = pool
         self._idle: list[_Context] = []
         # Compile now, not at the first run.
-        native = [step for step in program.steps if isinstance(step, NativeStep)]
-        loops = [a for step in native for a in (step.loop, *(step.arguments[i] for i in step.places))]
+        held = {packing: packing.arrays for packing in program.packings}
+        packings = [packing for packing, arrays in held.items() if arrays is not None]
+        steps = (*program.steps, *(packing.step for packing in packings))
+        native = [step for step in steps if isinstance(step, NativeStep)]
+        called = [a for step in native for a in (step.loop, *(step.arguments[i] for i in step.places))]
+        packers = [a.spec for packing in packings for a in packing.step.arguments if isinstance(a, Kernel)]
         self.prepared = library.prepare(
-            [*_DRIVER_LOOPS, *(a.name for a in loops if isinstance(a, Loop))], program.kernels_ahead()
+            [*_DRIVER_LOOPS, *(a.name for a in called if isinstance(a, Loop))], [*program.kernels_ahead(), *packers]
         )
+        self._pack(packings)
         note_program(self)
+
+    def _pack(self, packings: Sequence[Packing]) -> None:
+        """Have constants written that nobody has written yet, as far as is known; the caller holds the arrays."""
+        if not packings:
+            return
+        steps = [packing.step for packing in packings]
+        words = ROW_ARGUMENTS + max(len(step.arguments) for step in steps)
+        table = aligned_words(len(steps) * words).reshape(-1, words)
+        for row, step in zip(table, steps, strict=True):
+            arguments = [self.resolve(a) if isinstance(a, (Kernel, Loop)) else a for a in step.arguments]
+            row[: ROW_ARGUMENTS + len(arguments)] = [self.resolve(step.loop), step.parts, *arguments]
+        job = Job(table, max(step.parts for step in steps))
+        job.place(0, 0, min(job.most_parts, self._pool.threads))
+        self._pool.run(job)
+        for packing in packings:
+            packing.arrays = None
 
     def resolve(self, argument: Kernel | Loop) -> int:
         if isinstance(argument, Kernel):

@@ -34,6 +34,7 @@ LOOPS = {
     "gather_loop": "minidnn_kernels.move_loops",
     "offsets_loop": "minidnn_kernels.move_loops",
     "scatter_loop": "minidnn_kernels.move_loops",
+    "panels_loop": "minidnn_kernels.move_loops",
     "resample_loop": "minidnn_kernels.blend_loops",
     **dict.fromkeys(("grid_sample_loop", "deform_loop"), "minidnn_kernels.sampling_loops"),
     **dict.fromkeys(("roi_align_loop", "max_roi_pool_loop"), "minidnn_kernels.region_loops"),

@@ -23,10 +23,11 @@ from minidnn_kernels.elementwise import ElementwiseSpec
 from minidnn_kernels.epilogue import Epilogue, Instruction
 from minidnn_kernels.isa import get_isa
 from minidnn_kernels.matmul import pack_integer_panels
+from minidnn_kernels.panels import PANELS_ARGUMENTS, PanelSpec, TransformedPanelSpec
 from minidnn_kernels.pooling import PoolSpec
 from minidnn_kernels.rows import RowSpec
 from minidnn_kernels.tile import TileSpec
-from minidnn_kernels.winograd import InputTransform, OutputTransform, schemes_for
+from minidnn_kernels.winograd import F4X3, InputTransform, OutputTransform, schemes_for
 
 _ADD_BOTH = Epilogue(
     (
@@ -179,11 +180,34 @@ def run(machine: Machine, fence: Fence) -> None:
             strides[COPY_ARGUMENTS.position("target_strides") + MAX_DIMENSIONS - 2] = m * 4
             machine.call(TransposeSpec(), address(source), address(target), n, m, strides)
 
+            for item, scaled in ((4, True), (1, False)):
+                run_panels(machine, fence, PanelSpec(item, False, scaled), n, m)
+                run_panels(machine, fence, PanelSpec(item, True, scaled), n, m)
+            run_panels(machine, fence, TransformedPanelSpec(F4X3, True), n, m)
+
         for planes in (2, 3, 4):
             source, target = fence.array(planes, n), fence.array(n, planes)
             strides = np.zeros(COPY_ARGUMENTS.words, np.int64)
             strides[COPY_ARGUMENTS.position("source_strides") + MAX_DIMENSIONS - 1] = n * 4
             machine.call(InterleaveSpec(planes, 4), address(source), address(target), n, planes, strides)
+
+
+def run_panels(machine: Machine, fence: Fence, spec: PanelSpec | TransformedPanelSpec, n: int, depth: int) -> None:
+    """A panel with as many columns as there are whole vectors of."""
+    inputs_first = isinstance(spec, PanelSpec) and spec.inputs_first
+    item, taps = (spec.item, 1 if inputs_first else 3) if isinstance(spec, PanelSpec) else (4, 9)
+    products = taps if isinstance(spec, PanelSpec) else spec.scheme.products
+    columns = -(-n // machine.isa.lanes) * machine.isa.lanes
+    source, target = (
+        fence.array(n * depth * taps * item, dtype=np.uint8),
+        fence.array(products, depth, columns * item, dtype=np.uint8),
+    )
+    row = np.zeros(PANELS_ARGUMENTS.words, np.int64)
+    pitches = (item, n * item) if inputs_first else (depth * taps * item, taps * item)
+    given = {"column_pitch": pitches[0], "channel_pitch": pitches[1], "taps": taps, "columns": columns}
+    for name, value in {**given, "tap_pitch": target.strides[0], "row_pitch": target.strides[1]}.items():
+        row[PANELS_ARGUMENTS.position(name)] = value
+    machine.call(spec, address(source), address(target), address(fence.array(n)), depth, n, fence.copy(row))
 
 
 def run_beyond_row(machine: Machine, fence: Fence) -> None:

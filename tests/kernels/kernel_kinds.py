@@ -9,6 +9,7 @@ from minidnn_kernels.copy import InterleaveSpec, TransposeSpec
 from minidnn_kernels.depthwise import DepthwiseSpec, DepthwiseTileSpec
 from minidnn_kernels.epilogue import Epilogue, Instruction
 from minidnn_kernels.isa import Isa
+from minidnn_kernels.panels import PanelSpec, TransformedPanelSpec
 from minidnn_kernels.pooling import PoolSpec
 from minidnn_kernels.recurrent import GatesSpec
 from minidnn_kernels.reduce import FoldSpec, ResultSpec
@@ -16,7 +17,7 @@ from minidnn_kernels.row_products import RowByRowsSpec, RowBySumSpec
 from minidnn_kernels.rows import RowSpec
 from minidnn_kernels.state_levels import StateLevelsSpec
 from minidnn_kernels.tile import TileSpec
-from minidnn_kernels.winograd import InputTransform, OutputTransform, schemes_for
+from minidnn_kernels.winograd import F2X3, F4X3, InputTransform, OutputTransform, schemes_for
 
 
 def every_kind(isa: Isa) -> list[KernelSpec]:
@@ -53,6 +54,11 @@ def every_kind(isa: Isa) -> list[KernelSpec]:
         ResultSpec("float32", "real", divides=True, root=True),
         BlendSpec(),
         BlendSpec("float64"),
+        PanelSpec(4, scaled=True),
+        PanelSpec(1),
+        PanelSpec(2, inputs_first=True),
+        TransformedPanelSpec(F4X3, scaled=True),
+        TransformedPanelSpec(F2X3, data="bf16"),
         InputTransform(),
         OutputTransform(epilogue=epilogue),
     ]

@@ -216,17 +216,6 @@ def test_panels_hold_the_weights_column_by_column(columns: int, n: int) -> None:
     assert not flat[..., n:].any()
 
 
-@pytest.mark.parametrize("shape", [(2, 3, 4, 31), (1, 9, 256, 150)], ids=["small", "of its own memory"])
-def test_scaled_panels_hold_the_products(shape: tuple[int, int, int, int]) -> None:
-    rng = np.random.default_rng(0)
-    weights, scale = rng.standard_normal(shape).astype(np.float32), rng.standard_normal(shape[::3]).astype(np.float32)
-    before = weights.copy()
-    packed = pack_panels(weights, 8, 2, scale)
-    np.testing.assert_array_equal(packed, pack_panels(weights * scale[:, None, None, :], 8, 2))
-    np.testing.assert_array_equal(weights, before)
-    assert packed.flags.writeable and packed.flags.c_contiguous
-
-
 def test_large_panels_are_given_back_and_stay_with_their_views() -> None:
     weights = np.random.default_rng(0).standard_normal((1, 9, 256, 150)).astype(np.float32)
     view = pack_panels(weights, 8)[:, 3]
