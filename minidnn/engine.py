@@ -127,11 +127,14 @@ class CompiledGraph:
     def run_plainly(self, arrays: Sequence[Array]) -> list[Array] | None:
         """The same for arrays of the types this was compiled for, where kernels alone do it.
 
-        Nothing in it can raise an error of ours, and nobody asks which block is being called.
+        Nothing else in it can raise an error of ours, and nobody asks which block is being called.
 
         Returns:
             The outputs. None where more is to be done, and nothing has been done: arrays are to be copied or looked
             through, steps run on NumPy, or somebody is told of them.
+
+        Raises:
+            SizeError: the graph was made for other values; the outputs are for nobody.
         """
         if not self._is_plain or is_recording() or (self._reads_floats and settings.CHECK_FINITE.value()):
             return None

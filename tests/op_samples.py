@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from minidnn.ir.bodies import GraphBody
+from minidnn.ir.graph import Graph, make_node, make_variable
 from minidnn.ops import get_op, list_ops
 
 __all__ = ["LEFT_OUT", "SAMPLES", "Sample"]
@@ -336,6 +338,35 @@ _OTHERS += [
     Sample("sldwin_atten_score", ((5, 2, 3), (5, 2, 3)), ((2,),), _SLIDING, ("float32", "float32", "int32")),
     Sample("sldwin_atten_context", ((5, 2, 3), (5, 2, 3)), ((2,),), _SLIDING, ("float32", "float32", "int32")),
 ]
+_X, _H = make_variable("x"), make_variable("h")
+_SUM = make_node("add", "sum", [_X, _H])
+_LESS = make_node("less_scalar", "less", [make_node("sum", "total", [_H])[0]], {"scalar": 3})
+_STEP = GraphBody(Graph([make_node("tanh", "step", [_SUM[0]])[0], make_node("negative", "next", [_SUM[0]])[0]]))
+_TEST, _PLUS, _MINUS = (
+    GraphBody(Graph([node[0]])) for node in (_LESS, _SUM, make_node("subtract", "difference", [_X, _H]))
+)
+_COUNTS: dict[str, Any] = {"num_outputs": 2, "num_out_data": 1}
+_BOTH = {"then_input_locs": (0, 1), "else_input_locs": (0, 1), "cond_input_locs": (1,)}
+_OTHERS += [
+    Sample("mxnet_level", others=_RANGE, dtypes=("int8",)),
+    Sample("mxnet_as_sums", others=((1,),)),
+    Sample("mxnet_real_bias", (), ((6,), *_RANGE, (1,)), dtypes=("int8",)),
+    Sample(
+        "foreach", (), ((3, 6), (6,)),
+        {"body": _STEP, **_COUNTS, "in_data_locs": (0,), "in_state_locs": (1,), "remain_locs": ()},
+    ),
+    Sample(
+        "while_loop", others=((6,),),
+        attrs={
+            "cond": _TEST, "func": _STEP, **_COUNTS, "max_iterations": 3,
+            "cond_input_locs": (0,), "func_input_locs": (0, 1), "func_var_locs": (0,),
+        },
+    ),
+    Sample(
+        "cond", others=((6,),),
+        attrs={"cond": _TEST, "then_branch": _PLUS, "else_branch": _MINUS, "num_outputs": 1, **_BOTH},
+    ),
+]  # fmt: skip
 # What has no meaning by itself, or for certain values only, and sizes that do not follow from the batch's.
 LEFT_OUT = frozenset(
     {"fused", "expect_values", "sldwin_atten_mask_like", *(name for name in list_ops() if get_op(name).is_dynamic)}

@@ -142,12 +142,16 @@ class HybridBlock(Block):
         """
         if self._forward_pre_hooks or self._forward_hooks or innermost_serial() or observer() is not None:
             return None
-        for program in self._ready:
-            output = program.run_plainly(args)
-            if output is not None:
-                if self._latest_program is not program:
-                    self._latest_program = program
-                return output
+        try:
+            for program in self._ready:
+                output = program.run_plainly(args)
+                if output is not None:
+                    if self._latest_program is not program:
+                        self._latest_program = program
+                    return output
+        except SizeError:
+            # It is for other values: `_call` finds the one for these, and puts it first.
+            pass
         return None
 
     def _types_that_fit(self) -> Sequence[TensorType]:

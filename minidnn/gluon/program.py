@@ -189,6 +189,9 @@ class Program:
 
         Returns:
             None where it takes more: nothing has been done then.
+
+        Raises:
+            SizeError: the graph was made for other values.
         """
         network = self._network
         if network is None or self.graph.written or not self.is_current():

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from minidnn.errors import GraphError
-from minidnn.ir.graph import Entry, make_node
-from minidnn.ir.json_format import Call
+from minidnn.ir.graph import Entry, Graph, make_node
+from minidnn.ir.json_format import Call, Inlined
 from minidnn.ir.json_values import parse_literal
 
 __all__ = ["MxnetNode", "Upgrade"]
@@ -22,6 +22,7 @@ class MxnetNode:
     name: str
     attrs: dict[str, str]
     inputs: Sequence[Entry]
+    subgraphs: Sequence[Graph] = ()
 
     def text(self, key: str, default: str) -> str:
         return self.attrs.pop(key, default)
@@ -58,9 +59,34 @@ class MxnetNode:
         """A node that comes before the one that has the name."""
         return make_node(op, f"{self.name}_{suffix}", inputs, attrs)[0]
 
-    def finish(self, op: str, attrs: Mapping[str, Any], *inputs: Entry) -> Call:
+    def constant(self, suffix: str, value: float) -> Entry:
+        """A vector of one float32 number."""
+        return self.before(suffix, "full", {"shape": (1,), "value": value, "dtype": "float32"})
+
+    def named_all(self, op: str, attrs: Mapping[str, Any], *inputs: Entry) -> list[Entry]:
+        """All outputs of a node that has the name."""
+        made = make_node(op, self.name, inputs, attrs)
+        return [made[i] for i in range(made.num_outputs)]
+
+    def named(self, op: str, attrs: Mapping[str, Any], *inputs: Entry) -> Entry:
+        """The output of a node that has the name."""
+        return self.named_all(op, attrs, *inputs)[0]
+
+    def number(self, key: str) -> float | None:
+        """A number, or None where there is none."""
+        text = self.text(key, "None")
+        value = parse_literal(text)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
+            raise GraphError(f"{self.op}: attribute {key!r} must be a number, got {text[:80]!a}")
+        return None if value is None else float(value)
+
+    def check_attrs(self) -> None:
+        """Refuse attributes that nobody has asked for."""
         if self.attrs:
             raise GraphError(f"{self.op}: attribute {next(iter(self.attrs))[:80]!a} is not supported")
+
+    def finish(self, op: str, attrs: Mapping[str, Any], *inputs: Entry) -> Call:
+        self.check_attrs()
         return Call(op, attrs, inputs)
 
 
@@ -71,6 +97,6 @@ class Upgrade:
     `key`: an attribute that only MXNet's node has, where our own operator has the same name.
     """
 
-    read: Callable[[MxnetNode], Call]
+    read: Callable[[MxnetNode], Call | Inlined]
     meaning: str
     key: str | None = None

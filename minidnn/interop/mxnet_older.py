@@ -189,8 +189,6 @@ def _quantized(op: str) -> Read:
 
 _QUANTIZED = {
     "quantize": "quantize",
-    "quantize_v2": "quantize_v2",
-    "dequantize": "dequantize",
     "requantize": "requantize",
     "quantized_act": "quantized_act",
     "quantized_pooling": "quantized_pooling",
@@ -198,7 +196,9 @@ _QUANTIZED = {
     "quantized_transpose": "quantized_transpose",
     "quantized_conv": "quantized_conv",
     "quantized_fully_connected": "quantized_fully_connected",
+    "quantized_reshape": "quantized_reshape",
     "quantized_elemwise_add": "quantized_add",
+    "quantized_npi_add": "quantized_add",
     "quantized_concat": "quantized_concat",
 }
 _COMPARISONS = {
@@ -263,7 +263,8 @@ OLDER: dict[str, Upgrade] = {
     "_div": Upgrade(_same("true_divide"), "true_divide"),
     "_grad_add": Upgrade(_same("add"), "add"),
     **{
-        f"_contrib_{theirs}": Upgrade(_quantized(f"mxnet_{ours}"), "integers and their range")
+        f"{prefix}{theirs}": Upgrade(_quantized(f"mxnet_{ours}"), "integers and their range")
         for theirs, ours in _QUANTIZED.items()
+        for prefix in ("_contrib_", "_npx_")
     },
 }

@@ -17,8 +17,9 @@ from minidnn.errors import GraphError
 from minidnn.interop.mxnet_operators import rule_of_op
 from minidnn.interop.mxnet_params import save_params
 from minidnn.ir.graph import Entry, Graph, Node, make_node, unfused_outputs
-from minidnn.ir.json_format import VERSION, hints_to_strings
+from minidnn.ir.json_format import MAX_NESTING, VERSION, hints_to_strings, subgraphs_of
 from minidnn.ir.symbolic import bind_examples
+from minidnn.ops.registry import Body
 from minidnn.replacing import replacing
 
 __all__ = ["export_mxnet", "to_mxnet_json"]
@@ -37,7 +38,13 @@ def to_mxnet_json(graph: Graph, parameters: Collection[str]) -> str:
     Raises:
         GraphError: a node that MXNet has no operator for; the message names it.
     """
-    graph = bind_examples(graph)
+    fields = _write_graph(bind_examples(graph), parameters, 0)
+    return json.dumps({**fields, "attrs": VERSION}, indent=2) + "\n"
+
+
+def _write_graph(graph: Graph, parameters: Collection[str], depth: int) -> dict[str, Any]:
+    if depth > MAX_NESTING:
+        raise GraphError(f"subgraphs are nested more than {MAX_NESTING} deep")
     graph = Graph(graph.rewrite(unfused_outputs).rewrite(_take_apart).outputs, graph.declared)
     number: dict[Node, int] = {}
     nodes: list[dict[str, Any]] = []
@@ -45,21 +52,24 @@ def to_mxnet_json(graph: Graph, parameters: Collection[str]) -> str:
     for node in graph.listing():
         number[node] = len(nodes)
         inputs = [[number[e.node], e.index, 0] for e in node.inputs]
+        inside = subgraphs_of(node)
         if node.op is None:
             name, attrs, outputs = "null", _variable_attrs(node) if node.name in parameters else {}, 1
         else:
             name, attrs, outputs = _operation(node)
+            if inside:
+                attrs["num_args"] = str(len(inputs))
         fields = {"op": name, "name": node.name, "attrs": dict(sorted(attrs.items())), "inputs": inputs}
         nodes.append({key: value for key, value in fields.items() if key != "attrs" or value})
+        if inside:
+            nodes[-1]["subgraphs"] = [_write_graph(inner, (), depth + 1) for inner in inside]
         row_ptr.append(row_ptr[-1] + outputs)
-    whole = {
+    return {
         "nodes": nodes,
         "arg_nodes": [i for node, i in number.items() if node.is_variable],
         "node_row_ptr": row_ptr,
         "heads": [[number[e.node], e.index, 0] for e in graph.outputs],
-        "attrs": VERSION,
     }
-    return json.dumps(whole, indent=2) + "\n"
 
 
 def export_mxnet(
@@ -126,14 +136,17 @@ def _operation(node: Node) -> tuple[str, dict[str, str], int]:
     theirs = {our: their for their, our in rule.renamed.items()}
     values = {theirs.get(key, key): value for key, value in {**node.attrs, **_spelled(node)}.items()}
     attrs = {**rule.backend, **rule.absent, **rule.written}
-    attrs |= {key: _text(value) for key, value in values.items() if value is not None}
+    attrs |= {key: _text(value) for key, value in values.items() if value is not None and not isinstance(value, Body)}
     constant = _CONSTANTS.get(node.attrs.value) if node.op.name == "full" else None
     if constant is not None:
         return constant, {"ctx": "cpu", "dtype": attrs["dtype"], "shape": attrs["shape"]}, 1
+    name = rule.name or node.op.mxnet[0]
+    if attrs.get("in_state_index"):
+        name = "_npx_foreach"
     extra = rule.extra_outputs
     if node.op.name == "pooling" and node.attrs.pool_type == "max":
         extra = 1  # oneDNN's workspace
-    return rule.name or node.op.mxnet[0], attrs, node.num_outputs + extra
+    return name, attrs, node.num_outputs + extra
 
 
 # What MXNet has operators of their own for: those that fill an array differ in its versions.
@@ -150,6 +163,10 @@ def _spelled(node: Node) -> dict[str, Any]:
         return {**geometry, "pooling_convention": "full"}
     if node.op.name == "leaky_relu" and node.attrs.act_type == "gelu_erf":
         return {"act_type": "gelu"}
+    if node.op.name == "foreach" and node.attrs.in_state_index == tuple(
+        range(node.attrs.num_outputs - node.attrs.num_out_data)
+    ):
+        return {"in_state_index": None}
     if node.op.name == "deconvolution" and not any(node.attrs.target_shape or ()):
         return {"target_shape": None}
     return {}

@@ -6,13 +6,16 @@ What MXNet 1 computed, these compute: ``sum`` over everything has the shape ``(1
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from minidnn.errors import GraphError
+from minidnn.interop.mxnet_fused import FUSED
 from minidnn.interop.mxnet_node import MxnetNode, Upgrade
 from minidnn.interop.mxnet_older import OLDER
 from minidnn.interop.mxnet_operators import rule_for, translate_attrs
-from minidnn.ir.graph import Entry
-from minidnn.ir.json_format import Call
+from minidnn.ir.control_flow import bodies_by_name, has_bodies
+from minidnn.ir.graph import Entry, Graph
+from minidnn.ir.json_format import Call, Inlined
 
 __all__ = ["MXNET", "UPGRADES"]
 
@@ -26,7 +29,12 @@ class Dialect:
     def expands(self, op: str) -> bool:
         return op in UPGRADES
 
-    def translate(self, op: str, name: str, attrs: Mapping[str, str], inputs: Sequence[Entry]) -> Call:
+    def has_subgraphs(self, op: str) -> bool:
+        return op in FUSED or has_bodies(op)
+
+    def translate(
+        self, op: str, name: str, attrs: Mapping[str, str], inputs: Sequence[Entry], subgraphs: Sequence[Graph] = ()
+    ) -> Call | Inlined:
         """What an operator of MXNet's, or one of ours, means.
 
         Raises:
@@ -35,11 +43,16 @@ class Dialect:
         attrs = {key: value for key, value in attrs.items() if key not in _NOTES}
         upgrade = UPGRADES.get(op)
         if upgrade is not None and (upgrade.key is None or upgrade.key in attrs):
-            return upgrade.read(MxnetNode(op, name, attrs, inputs))
+            return upgrade.read(MxnetNode(op, name, attrs, inputs, subgraphs))
         rule = rule_for(op)
         if rule is None:
             raise GraphError(f"unknown operator {op[:80]!a}")
-        return Call(rule.op, translate_attrs(op, rule, attrs), inputs)
+        ours: dict[str, Any] = dict(translate_attrs(op, rule, attrs))
+        if has_bodies(op):
+            # MXNet counts the subgraphs among the inputs, or does not.
+            ours.pop("num_args", None)
+            ours |= bodies_by_name(op, subgraphs)
+        return Call(rule.op, ours, inputs)
 
 
 MXNET = Dialect()
@@ -219,4 +232,5 @@ UPGRADES: dict[str, Upgrade] = {
     "_rnn_param_concat": Upgrade(_concat_parameters, "concatenate"),
     "amp_cast": Upgrade(_cast, "cast"),
     **OLDER,
+    **FUSED,
 }

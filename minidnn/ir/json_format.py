@@ -2,7 +2,8 @@
 
 Attributes are strings, as MXNet writes them; what is known beside the semantics (a variable's shape and
 dtype) stands in attributes between double underscores. The graph inside a fused node is the one element of
-the node's ``subgraphs``. A graph read back is the graph that was written, to the last bit of a float.
+the node's ``subgraphs``; those of a loop or a branch are its attributes that are graphs, in order. A graph read back
+is the graph that was written, to the last bit of a float.
 
 The reader trusts nothing: its memory is bounded by the size of the text, which is bounded, and whatever is
 wrong is a `DataError` or a `GraphError` that names the node.
@@ -20,6 +21,8 @@ import numpy as np
 
 from minidnn.errors import DataError, GraphError, OpError
 from minidnn.formats import FORMAT, FORMAT_KEY, VERSION_KEY, check_format, version
+from minidnn.ir.bodies import body_names
+from minidnn.ir.control_flow import bodies_by_name, has_bodies
 from minidnn.ir.graph import FUSED, Entry, Graph, Node, make_fused, make_node, make_variable
 from minidnn.ir.json_values import (
     field,
@@ -38,13 +41,16 @@ from minidnn.sizes import Size, has_sizes, is_same
 
 __all__ = [
     "MAX_BYTES",
+    "MAX_NESTING",
     "MAX_NODES",
     "VERSION",
     "Call",
     "Dialect",
+    "Inlined",
     "attrs_to_strings",
     "from_json",
     "hints_to_strings",
+    "subgraphs_of",
     "to_json",
 ]
 
@@ -53,9 +59,11 @@ __all__ = [
 MAX_BYTES = 16 << 20
 MAX_NODES = 100_000
 _MAX_INPUTS = 4 * MAX_NODES
-_MAX_NESTING = 4
+MAX_NESTING = 4
 _MAX_ATTRIBUTE = 1 << 16
 _MAX_OUTPUTS = 1 << 16
+# Nodes that one of a subgraph may become where it is put into the graph around it.
+_ADDED = 8
 VERSION = {"is_np_shape": ["int", 1], "mxnet_version": ["int", 20000]}
 
 # MXNet notes it at every node; it says where a profile lists the node.
@@ -71,13 +79,29 @@ class Call:
     inputs: Sequence[Entry]
 
 
+@dataclass(frozen=True)
+class Inlined:
+    """What a node of a file is, by nodes that have been made.
+
+    Args:
+        outputs: its outputs.
+    """
+
+    outputs: Sequence[Entry]
+
+
 class Dialect(Protocol):
     """Names and attributes of operators in a file."""
 
     def expands(self, op: str) -> bool:
         """Whether the operator may become several nodes, at most one for each input and two."""
 
-    def translate(self, op: str, name: str, attrs: Mapping[str, str], inputs: Sequence[Entry]) -> Call:
+    def has_subgraphs(self, op: str) -> bool:
+        """Whether the operator may have subgraphs, beside a fused node."""
+
+    def translate(
+        self, op: str, name: str, attrs: Mapping[str, str], inputs: Sequence[Entry], subgraphs: Sequence[Graph] = ()
+    ) -> Call | Inlined:
         """What an operator of the file, called `name` there, means.
 
         Raises:
@@ -91,8 +115,13 @@ class _Registry:
     def expands(self, op: str) -> bool:
         return False
 
-    def translate(self, op: str, name: str, attrs: Mapping[str, str], inputs: Sequence[Entry]) -> Call:
-        return Call(op, attrs, inputs)
+    def has_subgraphs(self, op: str) -> bool:
+        return has_bodies(op)
+
+    def translate(
+        self, op: str, name: str, attrs: Mapping[str, str], inputs: Sequence[Entry], subgraphs: Sequence[Graph] = ()
+    ) -> Call:
+        return Call(op, attrs if not subgraphs else {**attrs, **bodies_by_name(op, subgraphs)}, inputs)
 
 
 # ---- writing ------------------------------------------------------------------------------------
@@ -114,12 +143,19 @@ def to_json(graph: Graph) -> str:
 def attrs_to_strings(op: Op, attrs: Attrs) -> dict[str, str]:
     """The attributes of an operation as the strings of its JSON."""
     kinds = {attr.name: attr.kind for attr in op.attrs}
-    return {name: _attr_to_string(kinds[name], value) for name, value in attrs.items()}
+    return {name: _attr_to_string(kinds[name], value) for name, value in attrs.items() if kinds[name] != "graph"}
+
+
+def subgraphs_of(node: Node) -> list[Graph]:
+    """The graphs that a file has inside of a node."""
+    if node.subgraph is not None:
+        return [_named_as_in_files(node)]
+    return [] if node.op is None else [node.attrs[name].graph for name in body_names(node.op)]
 
 
 def _write_graph(graph: Graph, depth: int) -> dict[str, Any]:
-    if depth > _MAX_NESTING:
-        raise GraphError(f"fused nodes are nested more than {_MAX_NESTING} deep")
+    if depth > MAX_NESTING:
+        raise GraphError(f"subgraphs are nested more than {MAX_NESTING} deep")
     number: dict[Node, int] = {}
     names: set[str] = set()
     nodes: list[dict[str, Any]] = []
@@ -149,8 +185,9 @@ def _write_node(node: Node, number: Mapping[Node, int], depth: int) -> dict[str,
     if strings:
         fields["attrs"] = strings
     fields["inputs"] = [[number[e.node], e.index, 0] for e in node.inputs]
-    if node.subgraph is not None:
-        fields["subgraphs"] = [_write_graph(_named_as_in_files(node), depth + 1)]
+    inside = subgraphs_of(node)
+    if inside:
+        fields["subgraphs"] = [_write_graph(graph, depth + 1) for graph in inside]
     return fields
 
 
@@ -220,8 +257,8 @@ class _Reader:
         self._symbols: dict[str, Size] = {}
 
     def read_graph(self, fields: Any, where: str, depth: int) -> Graph:
-        if depth > _MAX_NESTING:
-            raise DataError(f"{where}: subgraphs are nested more than {_MAX_NESTING} deep")
+        if depth > MAX_NESTING:
+            raise DataError(f"{where}: subgraphs are nested more than {MAX_NESTING} deep")
         want(isinstance(fields, dict), f"{where} must be an object with 'nodes' and 'heads'", fields)
         rows = field(fields, "nodes", list, where)
         heads = field(fields, "heads", list, where)
@@ -231,7 +268,7 @@ class _Reader:
             self._zero_is_unknown = not notes.get("is_np_shape")
             self._symbols = _symbols(rows, where)
         self._grow(len(rows), where)
-        nodes: list[Node] = []
+        nodes: list[_Row] = []
         names: set[str] = set()
         for position, row in enumerate(rows):
             node = self._read_node(row, nodes, f"{where}, node {position}", depth)
@@ -242,14 +279,14 @@ class _Reader:
         if not heads:
             raise GraphError(f"{where}: 'heads' is empty: a graph needs an output")
         graph = Graph(_entries(heads, nodes, f"{where}, 'heads'", len(rows)))
-        return graph if depth else Graph(graph.outputs, _declared(nodes, graph))
+        return graph if depth else Graph(graph.outputs, _declared([row.outputs[0].node for row in nodes], graph))
 
     def _grow(self, count: int, where: str) -> None:
         self._count += count
         if self._count > MAX_NODES:
             raise DataError(f"{where}: more than {MAX_NODES} nodes are refused")
 
-    def _read_node(self, row: Any, nodes: Sequence[Node], where: str, depth: int) -> Node:
+    def _read_node(self, row: Any, nodes: Sequence[_Row], where: str, depth: int) -> _Row:
         want(isinstance(row, dict), f"{where} must be an object", row)
         name = field(row, "name", str, where)
         want(0 < len(name) <= _MAX_ATTRIBUTE and is_text(name), f"{where}: 'name' must be a short text", name)
@@ -270,11 +307,18 @@ class _Reader:
             known = read_hints(hints | attrs, where, self._symbols)
             if self._zero_is_unknown and known.get("shape"):
                 known["shape"] = tuple(-1 if is_same(n, 0) else n for n in known["shape"])
-            return make_variable(name, **known).node
+            return _Row(name, [make_variable(name, **known)])
+        inside: list[Graph] = []
+        if self._dialect.has_subgraphs(op_name):
+            inside = [self.read_graph(graph, f"{where}, subgraph {i}", depth + 1) for i, graph in enumerate(subgraphs)]
+            self._grow(_ADDED * sum(len(graph.nodes()) for graph in inside), where)
+            subgraphs = []
         if self._dialect.expands(op_name):
             self._grow(len(inputs) + 1, where)
         try:
-            call = self._dialect.translate(op_name, name, attrs, inputs)
+            call = self._dialect.translate(op_name, name, attrs, inputs, inside)
+            if isinstance(call, Inlined):
+                return _Row(name, call.outputs)
             op = get_op(call.op)
         except (OpError, GraphError) as error:
             raise GraphError(f"{where}: {error}") from None
@@ -282,9 +326,21 @@ class _Reader:
             want(len(subgraphs) == 1, f"{where}: a fused node has one subgraph", len(subgraphs))
             subgraph = self.read_graph(subgraphs[0], where, depth + 1)
             _check_subgraph(subgraph, len(inputs), where)
-            return make_fused(name, inputs, subgraph, read_hints(hints | attrs, where))
-        want(not subgraphs, f"{where}: only a fused node has subgraphs", len(subgraphs))
-        return _read_operation(op, name, call.inputs, call.attrs, read_hints(hints, where), where)
+            return _row(make_fused(name, inputs, subgraph, read_hints(hints | attrs, where)))
+        want(not subgraphs, f"{where}: {op.name} has no subgraphs", len(subgraphs))
+        return _row(_read_operation(op, name, call.inputs, call.attrs, read_hints(hints, where), where))
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A node of the text: its name and what it gives."""
+
+    name: str
+    outputs: Sequence[Entry]
+
+
+def _row(node: Node) -> _Row:
+    return _Row(node.name, [node[i] for i in range(node.num_outputs)])
 
 
 def _symbols(rows: Sequence[Any], where: str) -> dict[str, Size]:
@@ -319,7 +375,7 @@ def _read_operation(
     return Node(node.op, node.name, node.attrs, node.inputs, hints=Attrs(hints))
 
 
-def _entries(rows: Any, nodes: Sequence[Node], where: str, total: int | None) -> Iterator[Entry]:
+def _entries(rows: Any, nodes: Sequence[_Row], where: str, total: int | None) -> Iterator[Entry]:
     """Entries from ``[node, output]`` or ``[node, output, version]``; only earlier nodes may be meant."""
     for row in rows:
         is_pair = isinstance(row, list) and len(row) in (2, 3) and all(type(n) is int for n in row)
@@ -328,10 +384,10 @@ def _entries(rows: Any, nodes: Sequence[Node], where: str, total: int | None) ->
         if not 0 <= number < len(nodes):
             hint = "an input must come before its user; the graph has a cycle, or its nodes are out of order"
             raise GraphError(f"{where}: there is no node {number} " + (f"before it: {hint}" if total is None else ""))
-        if not 0 <= index < nodes[number].num_outputs:
-            name, outputs = nodes[number].name, nodes[number].num_outputs
-            raise GraphError(f"{where}: wants output {index} of node {name!r}, which has {outputs}")
-        yield nodes[number][index]
+        found = nodes[number]
+        if not 0 <= index < len(found.outputs):
+            raise GraphError(f"{where}: wants output {index} of node {found.name!r}, which has {len(found.outputs)}")
+        yield found.outputs[index]
 
 
 def _declared(nodes: Sequence[Node], graph: Graph) -> list[Node]:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from minidnn.errors import GraphError
-from minidnn.ir.graph import Entry, Graph, Node, make_node, make_variable
+from minidnn.ir.control_flow import is_control_flow, written_out
+from minidnn.ir.graph import Entry, Graph, Node, make_like, make_node, make_variable
 from minidnn.lowering.anchor import Anchor
 from minidnn.lowering.attention import lower_attention
 from minidnn.lowering.boxes import lower_box_nms, lower_mark_overlaps, lower_non_max_suppression
@@ -60,6 +61,7 @@ from minidnn.lowering.views import lower_concatenate, lower_stack, lower_view
 from minidnn.lowering.weight_store import WeightStore
 from minidnn.ops.quantization import calibrated_scale
 from minidnn.ops.registry import Attrs, TensorType, get_op
+from minidnn.passes import run_passes
 from minidnn.passes.legality import can_be_epilogue, is_epilogue_group
 from minidnn.plan.program import Program
 from minidnn_kernels.isa import Isa
@@ -291,6 +293,8 @@ def _lower_node(builder: Builder, node: Node, inputs: Sequence[Value]) -> list[V
         value = builder.attempt(lambda: lower_elementwise(builder, node.name, [node], outside, types[0]))
         if value is not None:
             return [value, *_known_scales(builder, node, types)]
+    if is_control_flow(node):
+        return _lower_control_flow(builder, node, inputs)
     if node.op is not None and node.op.expansion is not None:
         return _lower_expanded(builder, node, inputs)
     return lower_host(builder, node, inputs, types, why_on_host(node.op_name, [v.type for v in inputs]))
@@ -350,6 +354,19 @@ def _lower_expanded(builder: Builder, node: Node, inputs: Sequence[Value]) -> li
         made = make_node(part.op, f"{node.name}/{part.suffix}", variables, part.attrs)
         values += _lower_node(builder, made, [values[i] for i in part.inputs])
     return [values[i] for i in outputs]
+
+
+def _lower_control_flow(builder: Builder, node: Node, inputs: Sequence[Value]) -> list[Value]:
+    """A loop or a branch written out, with what can be fused in it fused."""
+    types = [v.type for v in inputs]
+    outside = [make_variable(f"{node.name}/in{i}", shape=t.shape, dtype=t.dtype) for i, t in enumerate(types)]
+    graph = run_passes(written_out(node, types, outside))
+    values = dict(zip(outside, inputs, strict=True))
+    for inner in graph.operations():
+        named = make_like(inner, inner.inputs, name=f"{node.name}/{inner.name}")
+        made = _lower_node(builder, named, [values[e] for e in inner.inputs])
+        values.update({inner[i]: value for i, value in enumerate(made)})
+    return [values[e] for e in graph.outputs]
 
 
 def _rules(op_name: str) -> list[Rule]:

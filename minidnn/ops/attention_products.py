@@ -10,7 +10,7 @@ import numpy as np
 
 from minidnn.errors import ShapeError
 from minidnn.ops.checks import want_dtype, want_filled, want_float, want_integer, want_min_rank, want_rank, want_shape
-from minidnn.ops.composed import expansion_of
+from minidnn.ops.composed import Operand, expansion_of
 from minidnn.ops.registry import Attr, Attrs, Op, TensorType, register
 
 __all__ = ["INTERLEAVED"]
@@ -96,6 +96,34 @@ def _valatt(op: str) -> Callable[..., Array]:
     return reference
 
 
+def _compose_split(x: Operand, heads: int, count: int) -> list[Operand]:
+    """`_split`."""
+    time, batch, features = x.shape
+    size = features // (heads * count)
+    parts = x.reshape(time, batch, heads, count, size).transpose(3, 1, 2, 0, 4)
+    return [parts.cut(0, i, i + 1).reshape(batch * heads, time, size) for i in range(count)]
+
+
+def _compose_qk(op: str) -> Callable[..., Operand]:
+    def compose(attrs: Attrs, *operands: Operand) -> Operand:
+        counts = INTERLEAVED[op]
+        parts = [p for x, n in zip(operands, counts, strict=True) for p in _compose_split(x, attrs.heads, n)]
+        query = parts[0] * (1 / math.sqrt(parts[0].shape[-1]))
+        return query.apply("batch_dot", parts[1], transpose_b=True)
+
+    return compose
+
+
+def _compose_valatt(op: str) -> Callable[..., Operand]:
+    def compose(attrs: Attrs, projections: Operand, attention: Operand) -> Operand:
+        values = _compose_split(projections, attrs.heads, INTERLEAVED[op][0])[-1]
+        batch, queries, size = projections.shape[1], attention.shape[1], values.shape[-1]
+        rows = attention.apply("batch_dot", values).reshape(batch, attrs.heads, queries, size)
+        return rows.transpose(2, 0, 1, 3).reshape(queries, batch, attrs.heads * size)
+
+    return compose
+
+
 _INPUTS = {
     "interleaved_matmul_selfatt_qk": ("queries_keys_values",),
     "interleaved_matmul_selfatt_valatt": ("queries_keys_values", "attention"),
@@ -113,6 +141,7 @@ for _name, _inputs in _INPUTS.items():
             _inputs,
             attrs=(Attr("heads", "int", low=1),),
             mxnet=(f"_contrib_{_name}", f"_npx_{_name}"),
+            expansion=expansion_of((_compose_qk if _is_qk else _compose_valatt)(_name)),
         )
     )
 
@@ -206,12 +235,101 @@ def _window_context(attrs: Attrs, score: Array, value: Array, dilation: Array) -
     return np.asarray(np.einsum("bthw,bthwc->bthc", score.astype(np.float64), gathered))
 
 
-_WINDOWS: dict[str, tuple[Any, Any, tuple[str, ...]]] = {
-    "sldwin_atten_score": (_infer_window_score, _window_score, ("query", "key", "dilation")),
-    "sldwin_atten_mask_like": (_infer_window_mask, _window_mask, ("score", "dilation", "valid_length")),
-    "sldwin_atten_context": (_infer_window_context, _window_context, ("score", "value", "dilation")),
+# Scores of so many queries by all keys exist at a time, for all heads together.
+_MOST_SCORES = 1 << 23
+
+
+def _heads_first(x: Operand) -> Operand:
+    return x.transpose(0, 2, 1, 3)
+
+
+def _window_places(attrs: Attrs, x: Operand, dilation: Operand) -> Operand:
+    """`_places`, [heads, time, window], of inputs that begin with (batch, time, heads)."""
+    _, time, heads = x.shape[:3]
+    offsets = x.count(_window(attrs)).apply("subtract_scalar", scalar=attrs.w, is_int=True)
+    steps = dilation.cast("int64").reshape(heads, 1, 1).apply("multiply", offsets)
+    return x.count(time).reshape(time, 1).apply("add", steps)
+
+
+def _is_before(places: Operand, stop: Operand | int) -> Operand:
+    """Whether 0 <= places < stop."""
+    below = places.apply("less", stop) if isinstance(stop, Operand) else places.apply("less_scalar", scalar=stop)
+    return places.apply("greater_equal_scalar", scalar=0).apply("logical_and", below)
+
+
+def _blocks(x: Operand) -> list[tuple[int, int]]:
+    """Ranges of queries."""
+    batch, time, heads = (int(n) for n in x.shape[:3])
+    rows = max(1, _MOST_SCORES // max(1, batch * heads * time))
+    return [(first, min(first + rows, time)) for first in range(0, time, rows)]
+
+
+def _spread_over(x: Operand, places: Operand, first: int, stop: int) -> tuple[Operand, Operand]:
+    """Of some queries, [batch, heads, queries, window]: where their windows lie among the keys, and whether they do."""
+    batch, time, heads = x.shape[:3]
+    some = places.cut(1, first, stop)
+    shape = (batch, heads, stop - first, some.shape[2])
+    index = some.apply("clip", a_min=0, a_max=time - 1).apply("broadcast_to", shape=shape)
+    return index, _is_before(some, time)
+
+
+def _compose_window_score(attrs: Attrs, query: Operand, key: Operand, dilation: Operand) -> Operand:
+    """A band of the products of all queries by all keys, which cost less than bringing keys together."""
+    places = _window_places(attrs, query, dilation)
+    rows, keys = _heads_first(query), _heads_first(key)
+    made = []
+    for first, stop in _blocks(query):
+        index, inside = _spread_over(query, places, first, stop)
+        scores = rows.cut(2, first, stop).apply("batch_dot", keys, transpose_b=True)
+        found = scores.apply("take_along_axis", index, axis=-1)
+        made.append(inside.apply("where", found, found.full(0)))
+    return _heads_first(_joined(made))
+
+
+def _joined(parts: Sequence[Operand]) -> Operand:
+    return parts[0].join(*parts[1:], axis=2) if len(parts) > 1 else parts[0]
+
+
+def _compose_window_mask(attrs: Attrs, score: Operand, dilation: Operand, valid: Operand) -> Operand:
+    batch, time = score.shape[:2]
+    places = _window_places(attrs, score, dilation).transpose(1, 0, 2)
+    limit = valid.cast("int64").reshape(batch, 1, 1, 1)
+    rows = score.count(time).reshape(time, 1, 1).apply("less", limit)
+    return _is_before(places, limit).apply("logical_and", rows).cast(score.type.dtype)
+
+
+def _compose_window_context(attrs: Attrs, score: Operand, value: Operand, dilation: Operand) -> Operand:
+    places = _window_places(attrs, score, dilation)
+    rows, values = _heads_first(score), _heads_first(value)
+    batch, time, heads = score.shape[:3]
+    made = []
+    for first, stop in _blocks(score):
+        index, inside = _spread_over(score, places, first, stop)
+        some = rows.cut(2, first, stop)
+        weights = inside.apply("where", some, some.full(0))
+        empty = score.make("full", shape=(batch, heads, stop - first, time), value=0, dtype=score.type.dtype)
+        # Keys outside of the sequence, where they are clipped, add nothing.
+        whole = empty.apply("scatter_elements", index, weights, axis=3, reduction="add")
+        made.append(whole.apply("batch_dot", values))
+    return _heads_first(_joined(made))
+
+
+_WINDOWS: dict[str, tuple[Any, Any, Any, tuple[str, ...]]] = {
+    "sldwin_atten_score": (_infer_window_score, _window_score, _compose_window_score, ("query", "key", "dilation")),
+    "sldwin_atten_mask_like": (
+        _infer_window_mask,
+        _window_mask,
+        _compose_window_mask,
+        ("score", "dilation", "valid_length"),
+    ),
+    "sldwin_atten_context": (
+        _infer_window_context,
+        _window_context,
+        _compose_window_context,
+        ("score", "value", "dilation"),
+    ),
 }
-for _name, (_infer, _reference, _inputs) in _WINDOWS.items():
+for _name, (_infer, _reference, _compose, _inputs) in _WINDOWS.items():
     register(
         Op(
             _name,
@@ -220,5 +338,6 @@ for _name, (_infer, _reference, _inputs) in _WINDOWS.items():
             _inputs,
             attrs=(Attr("w", "int", low=0), Attr("symmetric", "bool", True)),
             mxnet=(f"_npx_{_name}",),
+            expansion=expansion_of(_compose),
         )
     )

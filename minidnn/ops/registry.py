@@ -21,7 +21,7 @@ from minidnn.errors import GraphError, OpError, ShapeError, SizeError
 from minidnn.ops.traits import AnchorTraits, ChannelAffine, EpilogueForm, EpilogueStep, Part, Sign
 from minidnn.sizes import Number, Size, SizedText, bind, by_example, has_sizes, structure_of
 
-__all__ = ["REQUIRED", "Attr", "Attrs", "Op", "TensorType", "get_op", "list_ops", "register"]
+__all__ = ["REQUIRED", "Attr", "Attrs", "Body", "Op", "TensorType", "get_op", "list_ops", "register"]
 
 
 class _Required:
@@ -150,6 +150,16 @@ def _to_str(value: Any) -> str:
     return value
 
 
+class Body:
+    """A graph that is an attribute: what a loop or a branch computes. Immutable, and hashable."""
+
+
+def _to_body(value: Any) -> Body:
+    if not isinstance(value, Body):
+        raise ValueError(value)
+    return value
+
+
 def _to_dtype(value: Any) -> np.dtype[Any]:
     try:
         dtype: np.dtype[Any] = np.dtype(value)
@@ -174,6 +184,7 @@ _CONVERTERS: dict[str, Callable[[Any], Any]] = {
     "str": _to_str,
     "dtype": _to_dtype,
     "tree": _to_tree,
+    "graph": _to_body,
 }
 
 
@@ -184,7 +195,8 @@ class Attr:
     Args:
         name: the attribute's name, as users pass it.
         kind: ``bool``, ``int``, ``float``, ``str``, ``ints`` (a tuple of ints, or of ints and None),
-            ``dtype`` or ``tree`` (nested tuples of numbers).
+            ``dtype``, ``tree`` (nested tuples of numbers) or ``graph`` (a `Body`, which files have as a subgraph of
+            the node).
         default: the default; `REQUIRED` where there is none. A default of None makes None legal.
         choices: the legal values, where they can be listed.
         low: the smallest legal number (of every element, for ``ints``).

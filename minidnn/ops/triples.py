@@ -156,7 +156,22 @@ def _joined(attrs: Attrs, *inputs: Operand) -> list[Operand]:
     return [first, *_as_integers(largest, largest, dtype)[1:]]
 
 
+def _as_sums(attrs: Attrs, real: Operand, level: Operand) -> list[Operand]:
+    """Real numbers as the int32 that products of integers are, with their range."""
+    q = (real.cast("float64") / _number(level).cast("float64")).apply("round").cast(_INT32)
+    largest = _number(level) * _LIMITS[_INT32]
+    return [q, largest * -1.0, largest]
+
+
+def _real_bias(attrs: Attrs, bias: Operand, low: Operand, high: Operand, level: Operand) -> Operand:
+    """A bias of int32 counts steps of the products, a smaller one has a range of its own."""
+    return bias.cast(_FLOAT) * (level if bias.type.dtype == _INT32 else _level("mxnet_real_bias", bias, low, high))
+
+
 _TRIPLE = ("data", "min_data", "max_data")
+register_composed("mxnet_level", lambda attrs, q, low, high: _level("mxnet_level", q, low, high), _TRIPLE)
+register_composed("mxnet_as_sums", _as_sums, ("data", "level"), outputs=3)
+register_composed("mxnet_real_bias", _real_bias, (*_TRIPLE, "level"))
 register_composed(
     "mxnet_quantize", _quantize, ("data", "min_range", "max_range"),
     (Attr("out_type", "str", "uint8", choices=("int8", "uint8")),), outputs=3,

@@ -93,8 +93,11 @@ class Executor:
 
     @property
     def is_native(self) -> bool:
-        """Whether NumPy runs no step of it, and no run of it is refused."""
-        return not self.program.checks and all(isinstance(step, NativeStep) for step in self.program.steps)
+        """Whether NumPy runs no step of it, and no run is refused but for values that it is not the program for."""
+        program = self.program
+        return all(check.decides for check in program.checks) and all(
+            isinstance(step, NativeStep) for step in program.steps
+        )
 
     def __call__(self, inputs: Sequence[Array]) -> list[Array]:
         """Outputs for inputs; these must have the program's types and strides, which the caller has checked."""
@@ -295,6 +298,8 @@ def _aligned(size: int, alignment: int) -> int:
 
 def _bytes_of(array: Array) -> Array:
     """The memory of an array without gaps, whatever the order of its dimensions in it."""
+    if array.ndim == 1 and array.dtype == np.uint8:
+        return array
     order = sorted(range(array.ndim), key=lambda d: -array.strides[d])
     memory: Array = array.transpose(order).reshape(-1).view(np.uint8)
     return memory

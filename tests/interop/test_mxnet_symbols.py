@@ -314,7 +314,7 @@ def test_sizes_that_mxnet_1_did_not_know_are_unknown() -> None:
 @pytest.mark.parametrize(
     ("op", "attrs", "message"),
     [
-        ("_sg_onednn_conv", {}, "unknown operator '_sg_onednn_conv'"),
+        ("_sg_onednn_conv", {}, "_sg_onednn_conv: it must have one subgraph, got 0"),
         ("Custom", {"op_type": "mine"}, "unknown operator 'Custom'"),
         ("RNN", {"mode": "lstm"}, "RNN: it has 1 inputs, 2 are needed"),
         ("_npi_zeros", {"shape": "(2, x)"}, "_npi_zeros: attribute 'shape' must be integers"),

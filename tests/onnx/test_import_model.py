@@ -260,6 +260,22 @@ def test_a_branch_that_a_value_decides(tmp_path: Path) -> None:
         fixed(mx.np.array(-x))
 
 
+def test_calls_of_the_branch_taken_last_take_the_shortest_way() -> None:
+    then, other = branches("t", "Relu", "Neg")
+    nodes = [
+        node("ReduceSum", ["x"], ["sum"], keepdims=0),
+        node("Greater", ["sum", "zero"], ["c"]),
+        node("If", ["c"], ["y"], then_branch=then, else_branch=other),
+    ]
+    net = mx.onnx.import_model(make_model(nodes, [tensor("x", ["n", 2])], ["y"], {"zero": np.float32(0)}))
+    above = np.abs(normal(3, 2)) + 1
+    for x, wanted in ((above, above), (-above, above), (above, above)):
+        given = mx.np.array(x)
+        assert net._run_plainly((given,)) is None
+        assert np.array_equal(net(given).asnumpy(), wanted)
+        assert np.array_equal(net._run_plainly((given,)).asnumpy(), wanted)
+
+
 def test_a_shape_that_is_an_input() -> None:
     nodes = [node("Reshape", ["x", "shape"], ["r"]), node("Relu", ["r"], ["y"])]
     model = make_model(nodes, [tensor("x", ["n", "m"]), tensor("shape", [2], "int64")], ["y"])

@@ -254,7 +254,7 @@ def test_missing_part(key: str) -> None:
         ({"op": "Activation"}, r"\('t'\): activation: attribute 'act_type' is required"),
         ({"op": "Activation", "attrs": {"act_type": "lurer"}}, r"\('t'\): activation: .*'lurer'"),
         ({"op": "null"}, r"\('t'\): a variable has no inputs"),
-        ({"subgraphs": [good()]}, r"\('t'\): only a fused node has subgraphs"),
+        ({"subgraphs": [good()]}, r"\('t'\): tanh has no subgraphs"),
         ({"subgraphs": 3}, r"\('t'\): 'subgraphs' must be a list"),
         ({"op": "fused"}, r"\('t'\): a fused node has one subgraph, got 0"),
         ({"op": "fused", "subgraphs": [3]}, r"\('t'\) must be an object with 'nodes'"),

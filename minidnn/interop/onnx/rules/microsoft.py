@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -245,23 +246,93 @@ def _simplified_layer_norm(call: Call) -> Value:
 
 @rule("EmbedLayerNormalization", domain=_MS)
 def _embed_layer_norm(call: Call) -> list[Value]:
-    eps = call.real("epsilon", 1e-12)
     call.ignore("mask_index_type")
-    ids, segments = call[0], call.get(1)
-    words, positions = call[2], call[3]
-    total = call.emit("index", words, ids, axes=(0,))
-    if call.get(8) is not None:
-        total = call.emit("add", total, call.emit("index", positions, call[8], axes=(0,)))
+    tables = [None if call.get(i) is None else partial(_rows_of, call, call[i]) for i in (2, 3, 4)]
+    return _embedded(call, tables, call.get(7))
+
+
+@rule("QEmbedLayerNormalization", domain=_MS)
+def _quantized_embed_layer_norm(call: Call) -> list[Value]:
+    """The same with tables of bytes, each with a scale and a zero point."""
+
+    def rows(position: int) -> _Rows:
+        return lambda ids: dequantize(
+            call, _rows_of(call, call[2 + position], ids), call[8 + position], call.get(13 + position)
+        )
+
+    made = _embedded(call, [rows(i) if call.get(2 + i) is not None else None for i in range(3)], call.get(7), 5)
+    return made[:2]
+
+
+_Rows = Callable[[Value | None], Value]
+
+
+def _rows_of(call: Call, table: Value, ids: Value | None) -> Value:
+    """Rows of a table; None: its first ones, as many as there are words."""
+    if ids is None:
+        return call.emit("slice_axis", table, axis=0, begin=0, end=call[0].dim(1))
+    return call.emit("index", table, ids, axes=(0,))
+
+
+def _embedded(call: Call, tables: Sequence[_Rows | None], mask: Value | None, first: int | None = None) -> list[Value]:
+    """The normed sum of words, places and segments, how many words count, and the sum.
+
+    Args:
+        call: the node.
+        tables: of words, places and segments.
+        mask: which words count.
+        first: gamma and beta are bytes: the first of their scales is input 8 + 3, of their zero points 13 + 3.
+    """
+    eps = call.real("epsilon", 1e-12)
+    words, places, segments = tables
+    assert words is not None and places is not None
+    scale, shift = (
+        call[5 + i] if first is None else dequantize(call, call[5 + i], call[11 + i], call.get(16 + i)) for i in (0, 1)
+    )
+    total = call.emit("add", words(call[0]), places(call.get(8) if first is None else None))
+    if call.get(1) is not None and segments is not None:
+        total = call.emit("add", total, segments(call[1]))
+    y = layer_norm(call, total, scale, shift, total.ndim - 1, eps)[0]
+    if mask is None:
+        counts = call.filled((call[0].dim(0),), 0, np.int32)
     else:
-        total = call.emit("add", total, call.emit("slice_axis", positions, axis=0, begin=0, end=ids.dim(1)))
-    if segments is not None and call.get(4) is not None:
-        total = call.emit("add", total, call.emit("index", call[4], segments, axes=(0,)))
-    y = layer_norm(call, total, call[5], call[6], total.ndim - 1, eps)[0]
-    if call.get(7) is None:
-        counts = call.filled((ids.dim(0),), 0, np.int32)
-    else:
-        counts = call.cast(call.emit("sum", call.cast(call[7], np.int32), axis=(1,)), np.int32)
+        counts = call.cast(call.emit("sum", call.cast(mask, np.int32), axis=(1,)), np.int32)
     return [y, counts, total]
+
+
+@rule("GatherBlockQuantized", domain=_MS)
+def _gather_block_quantized(call: Call) -> Value:
+    """Rows of a table of few bits, each block of a row with a scale."""
+    data, scales, zero = call[0], call[2], call.get(3)
+    block, bits = call.integer("block_size", 128), call.integer("bits", 4)
+    axis = call.axis(call.integer("quantize_axis", 1), data.ndim)
+    gathered = call.axis(call.integer("gather_axis", 0), data.ndim)
+    if gathered != 0 or data.ndim != 2 or axis != 1:
+        call.refuse("rows of a matrix with blocks along its rows are supported")
+    rows = [call.emit("index", part, call[1], axes=(0,)) for part in (data, scales)]
+    zeros = None if zero is None else call.emit("index", zero, call[1], axes=(0,))
+    if data.element.name == "uint8":
+        if bits not in (4, 8):
+            call.refuse(f"4 or 8 bits are supported, got {bits}")
+        columns = int(data.dim(1)) * (8 // bits)
+        numbers = _few_bits(call, rows[0], bits, columns)
+        blocks = scales.dim(1)
+        moved: Any = (
+            float(1 << (bits - 1))
+            if zeros is None
+            else _spread_blocks(call, _few_bits(call, zeros, bits, int(blocks)), block, columns)
+        )
+    else:
+        numbers = call.cast(rows[0], np.float32)
+        columns = int(data.dim(1))
+        moved = 0.0 if zeros is None else _spread_blocks(call, call.cast(zeros, np.float32), block, columns)
+    return call.emit("multiply", call.binary("subtract", numbers, moved), _spread_blocks(call, rows[1], block, columns))
+
+
+def _spread_blocks(call: Call, x: Value, block: int, columns: int) -> Value:
+    """Each number of the last axis so many times, `columns` in all."""
+    repeated = call.emit("repeat", x, repeats=block, axis=x.ndim - 1)
+    return call.emit("slice_axis", repeated, axis=x.ndim - 1, begin=0, end=columns)
 
 
 @rule("QuantizeLinear", domain=_MS)
@@ -293,25 +364,26 @@ def _matmul_few_bits(call: Call) -> Value:
     if bits not in (4, 8) or call.get(4) is not None:
         call.refuse(f"4 or 8 bits without g_idx are supported, got {bits}")
     count = -(-rows // block)
-    packed = _bits(call, call.reshape(call[1], (columns, count, -1)), bits, block)
+    packed = _few_bits(call, call.reshape(call[1], (columns, count, -1)), bits, block)
     scale = call.reshape(call[2], (columns, count, 1))
     if call.get(3) is None:
         zero: Any = float(1 << (bits - 1))
     else:
         stored = call.reshape(call[3], (columns, 1, -1))
-        zero = call.reshape(_bits(call, stored, bits, count), (columns, count, 1))
+        zero = call.reshape(_few_bits(call, stored, bits, count), (columns, count, 1))
     weights = call.emit("multiply", call.binary("subtract", packed, zero), scale)
     flat = call.emit("slice_axis", call.reshape(weights, (columns, count * block)), axis=1, begin=0, end=rows)
     inputs = (call[0], flat) if call.get(5) is None else (call[0], flat, call[5])
     return call.emit("fully_connected", *inputs, num_hidden=columns, no_bias=len(inputs) == 2, flatten=False)
 
 
-def _bits(call: Call, packed: Value, bits: int, count: int) -> Value:
+def _few_bits(call: Call, packed: Value, bits: int, count: int) -> Value:
     """Bytes as floats; where a byte holds two integers, the lower bits come first."""
+    last = packed.ndim - 1
     if bits == 4:
         low = call.emit("bitwise_and_scalar", packed, scalar=15)
         high = call.emit("bitwise_right_shift_scalar", packed, scalar=4)
-        pairs = call.emit("stack", low, high, num_args=2, axis=3)
+        pairs = call.emit("stack", low, high, num_args=2, axis=last + 1)
         shape = packed._type.shape
-        packed = call.reshape(pairs, (*shape[:2], shape[2] * 2))
-    return call.emit("slice_axis", call.cast(packed, np.float32), axis=2, begin=0, end=count)
+        packed = call.reshape(pairs, (*shape[:-1], shape[-1] * 2))
+    return call.emit("slice_axis", call.cast(packed, np.float32), axis=last, begin=0, end=count)
