@@ -148,10 +148,10 @@ def _draw_words(words: Sequence[str]) -> list[Any]:
     for word in words:
         font = ImageFont.truetype(fonts[random.integers(len(fonts))], int(random.integers(22, 40)))
         left, top, right, bottom = font.getbbox(word)
-        size = int(right - left) + 16, int(bottom - top) + 12
+        size = int(right - left) + 6, int(bottom - top) + 6
         paper, ink = random.integers(190, 256, 3), random.integers(0, 90, 3)
         image = Image.new("RGB", size, tuple(map(int, paper)))
-        ImageDraw.Draw(image).text((8 - left, 6 - top), word, font=font, fill=tuple(map(int, ink)))
+        ImageDraw.Draw(image).text((3 - left, 3 - top), word, font=font, fill=tuple(map(int, ink)))
         noisy = np.asarray(image, np.float32) + random.normal(0, 6, (size[1], size[0], 3))
         pictures.append(np.clip(noisy, 0, 255).astype(np.uint8))
     return pictures
@@ -168,7 +168,8 @@ def test_int8_words(capsys: pytest.CaptureFixture[str]) -> None:
     tests = batches[: len(batches) // 2]
 
     def read(net: Any) -> list[str]:
-        return [reader._decoded(scores)[0] for batch in tests for scores in net(mx.np.array(batch)).asnumpy()]
+        # The reader takes some margins for spaces.
+        return [reader._decoded(scores)[0].strip() for batch in tests for scores in net(mx.np.array(batch)).asnumpy()]
 
     wanted = read(reader._read)
     same = {}
@@ -241,6 +242,8 @@ def _inputs(net: Any, sentences: list[str]) -> tuple[Any, Any]:
 def test_int8_sentences(capsys: pytest.CaptureFixture[str]) -> None:
     net = text.get_model("all-MiniLM-L6-v2", pretrained=True)
     test, others = _sentences()
+    # Of one length about, so that few tokens are padding, which tuning takes for data.
+    others = [others[i] for i in np.argsort([len(tokens) for tokens in net.tokenize(others)], kind="stable")]
     x, data = _inputs(net, test), [_inputs(net, others[i : i + TEXT_BATCH]) for i in range(0, len(others), TEXT_BATCH)]
     wanted = net(*x).asnumpy()
     near = wanted @ wanted.T - 2 * np.eye(SENTENCES)

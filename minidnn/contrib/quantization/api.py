@@ -54,10 +54,10 @@ def quantize_net(
         quantized_dtype: of the data between layers. ``int8``: int8 everywhere. ``auto``: uint8 where values cannot be
             negative (behind a ReLU), and for an input of the network where calibration sees nothing negative.
             ``uint8``: uint8 wherever calibration sees nothing negative; what has negative numbers is int8 still.
-        quantize_mode: ``smart``: convolutions, dense layers and batch_dot read int8. ``full``: so do pooling, sums,
-            ReLUs, batch normalization and joins behind them. ``weight-only``: weights of large dense and
-            recurrent layers are int8, with a scale per output channel, and everything else stays float32: the most
-            accurate one, and as fast as memory allows where a batch has one row.
+        quantize_mode: ``smart``: convolutions, dense and recurrent layers and batch_dot read int8. ``full``: so do
+            pooling, sums, ReLUs, batch normalization and joins behind them. ``weight-only``: weights of large dense
+            and recurrent layers are int8, with a scale per output channel, and everything else stays float32: the
+            most accurate one, and as fast as memory allows where a batch has one row.
         quantize_granularity: ``channel-wise`` gives dense layers a weight scale per output channel, which
             convolutions have in any case; ``tensor-wise`` one scale.
         exclude_layers: names of operations, fused or not, or of blocks, that stay in float32.
