@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import resource
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,13 @@ from peers import BatchReader, write_model
 
 import minidnn as mx
 from minidnn import engine
+from minidnn.contrib.ocr.reader import TextReader
+from minidnn.contrib.ocr.reader import _batch as line_batch
 from minidnn.contrib.quantization import quantize_net, read_tuning
 from minidnn.gluon.model_zoo import text, vision
-from tests.accuracy.crops import Crops, agreement, make_crops, run_batches
+from tests.accuracy.crops import LABELS, Crops, agreement, make_crops, make_many_crops, run_batches
+from tests.accuracy.digits import read_digits
+from tests.accuracy.mobile_digits import load_mobile
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="ONNX Runtime is missing: pip install '.[bench]'")
 
@@ -112,6 +116,88 @@ def test_int8_beside_onnx_runtime(crops: Crops, fp32: Any, tmp_path: Path, capsy
     assert tuned.sqnr >= 26
 
 
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_int8_on_many_crops(number: int, capsys: pytest.CaptureFixture[str]) -> None:
+    crops, photos = make_many_crops((224, 240, 260)[number])
+    net = vision.get_model(f"efficientnet_lite{number}", pretrained=True)
+    batches = [mx.np.array(batch) for batch in np.split(crops.calibration, len(crops.calibration) // BATCH)]
+    wanted = run_batches(net, crops.test, BATCH)
+    labelled = [i for i, name in enumerate(photos) if name in LABELS]
+    found = {}
+    for mode in ("naive", "tuned"):
+        made = quantize_net(net, quantize_granularity="channel-wise", calib_mode=mode, calib_data=batches)
+        scores = run_batches(made, crops.test, BATCH)
+        found[mode] = agreement(wanted, scores)
+        right = [sum(s[i].argmax() in LABELS[photos[i]] for i in labelled) for s in (wanted, scores)]
+        with capsys.disabled():
+            print(
+                f"\nEfficientNet-Lite{number}, {len(photos)} crops, {mode}: {found[mode]}; "
+                f"of {len(labelled)} labelled crops {right[0]} right in float32, {right[1]} in int8"
+            )
+    assert found["tuned"].sqnr > found["naive"].sqnr + 3
+
+
+def _draw_words(words: Sequence[str]) -> list[Any]:
+    """Pictures (H, W, 3), uint8, of words in dark letters of several sizes and fonts."""
+    from matplotlib import font_manager
+    from PIL import Image, ImageDraw, ImageFont
+
+    random = np.random.default_rng(0)
+    fonts = [font_manager.findfont(name) for name in ("DejaVu Sans", "DejaVu Serif", "DejaVu Sans Mono")]
+    pictures = []
+    for word in words:
+        font = ImageFont.truetype(fonts[random.integers(len(fonts))], int(random.integers(22, 40)))
+        left, top, right, bottom = font.getbbox(word)
+        size = int(right - left) + 6, int(bottom - top) + 6
+        paper, ink = random.integers(190, 256, 3), random.integers(0, 90, 3)
+        image = Image.new("RGB", size, tuple(map(int, paper)))
+        ImageDraw.Draw(image).text((3 - left, 3 - top), word, font=font, fill=tuple(map(int, ink)))
+        noisy = np.asarray(image, np.float32) + random.normal(0, 6, (size[1], size[0], 3))
+        pictures.append(np.clip(noisy, 0, 255).astype(np.uint8))
+    return pictures
+
+
+def test_int8_words(capsys: pytest.CaptureFixture[str]) -> None:
+    test, others = _sentences()
+    words = sorted({word for sentence in [*test, *others] for word in re.findall(r"[A-Za-z]{4,12}", sentence)})
+    chosen = [words[i] for i in np.random.default_rng(0).permutation(len(words))[: 2 * WORDS]]
+    pictures = [picture[:, :, ::-1] for picture in _draw_words(chosen)]
+    reader = TextReader()
+    batches = [line_batch(pictures[i : i + 10], 320) for i in range(0, len(pictures), 10)]
+    calibration = [mx.np.array(batch) for batch in batches[len(batches) // 2 :]]
+    tests = batches[: len(batches) // 2]
+
+    def read(net: Any) -> list[str]:
+        # The reader takes some margins for spaces.
+        return [reader._decoded(scores)[0].strip() for batch in tests for scores in net(mx.np.array(batch)).asnumpy()]
+
+    wanted = read(reader._read)
+    same = {}
+    for mode in ("naive", "tuned"):
+        made = quantize_net(reader._read, quantize_granularity="channel-wise", calib_mode=mode, calib_data=calibration)
+        same[mode] = sum(a == b for a, b in zip(wanted, read(made), strict=True))
+        with capsys.disabled():
+            right = sum(a == b for a, b in zip(wanted, chosen, strict=False))
+            print(f"\n{WORDS} words, {right} read right in float32; {mode}: {same[mode]} are the same strings")
+    assert same["tuned"] >= same["naive"]
+
+
+def test_int8_mobile_digits(capsys: pytest.CaptureFixture[str]) -> None:
+    training, test = read_digits()
+    data = [mx.np.array(part) for part in np.split(training.images[:1000], 10)]
+    net = load_mobile()
+    found = {"float32": net}
+    for mode in ("naive", "tuned"):
+        found[mode] = quantize_net(net, quantize_granularity="channel-wise", calib_mode=mode, calib_data=data)
+    right = {
+        name: int((run_batches(made, test.images, 100).argmax(1) == test.labels).sum()) for name, made in found.items()
+    }
+    with capsys.disabled():
+        print(f"\nMobileNetV2-like, {len(test)} digits, right: {right}")
+    assert right["tuned"] >= right["float32"] - len(test) // 1000
+
+
+WORDS = 100
 SENTENCES = 200  # to compare on
 CALIBRATING = 512  # others
 TEXT_BATCH = 64
@@ -156,6 +242,8 @@ def _inputs(net: Any, sentences: list[str]) -> tuple[Any, Any]:
 def test_int8_sentences(capsys: pytest.CaptureFixture[str]) -> None:
     net = text.get_model("all-MiniLM-L6-v2", pretrained=True)
     test, others = _sentences()
+    # Of one length about, so that few tokens are padding, which tuning takes for data.
+    others = [others[i] for i in np.argsort([len(tokens) for tokens in net.tokenize(others)], kind="stable")]
     x, data = _inputs(net, test), [_inputs(net, others[i : i + TEXT_BATCH]) for i in range(0, len(others), TEXT_BATCH)]
     wanted = net(*x).asnumpy()
     near = wanted @ wanted.T - 2 * np.eye(SENTENCES)

@@ -47,6 +47,12 @@ class ProductParts:
         """What the rest of the epilogue works on."""
         return (self.norm or self.anchor)[0]
 
+    def only_multiplies(self, value: Entry) -> bool:
+        """Whether a tensor outside is what the anchor multiplies by its weights, and the epilogue does not read it."""
+        data = self.anchor.inputs[0]
+        others = [e for node in (self.anchor, self.norm, *self.tail) if node is not None for e in node.inputs]
+        return self.outer[data] == value and [e for e in others if self.outer.get(e) == value] == [data]
+
 
 def anchor_traits(anchor: Node) -> AnchorTraits:
     assert anchor.op is not None and anchor.op.anchor is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 
 import minidnn as mx
 
-__all__ = ["Agreement", "Crops", "agreement", "make_crops", "read_photos", "run_batches"]
+__all__ = ["LABELS", "Agreement", "Crops", "agreement", "make_crops", "make_many_crops", "read_photos", "run_batches"]
 
 # In the public domain, CC0 or CC BY, and shipped in the wheels of these packages.
 _PHOTOS = {
@@ -26,8 +27,37 @@ _PHOTOS = {
     ),
     "sklearn": ("datasets/images/flower.jpg", "datasets/images/china.jpg"),
 }
+# Likewise; with those above they give many crops.
+_MORE_PHOTOS = {
+    "skimage": (
+        "data/ihc.png",
+        "data/camera.png",
+        "data/coins.png",
+        "data/clock_motion.png",
+        "data/moon.png",
+        "data/brick.png",
+        "data/grass.png",
+        "data/gravel.png",
+        "data/page.png",
+    ),
+    "matplotlib": ("mpl-data/sample_data/grace_hopper.jpg",),
+}
+# Classes of ImageNet that some of the photos show: cats, cups, missiles and shuttles, motor scooters, palaces and
+# monasteries, tripods and cameras, clocks, uniforms, stone walls.
+LABELS = {
+    "chelsea": (281, 282, 285),
+    "coffee": (504, 967, 968),
+    "rocket": (657, 744, 812),
+    "motorcycle_left": (665, 670),
+    "china": (663, 698, 832),
+    "camera": (759, 872),
+    "clock_motion": (409, 892),
+    "grace_hopper": (457, 652),
+    "brick": (825,),
+}
 _SIZE = 224
 _CROPS = 40  # of each photo
+_MANY = 60  # likewise, where there are to be many
 _CALIBRATION = 60  # of all crops
 
 
@@ -51,20 +81,41 @@ def make_crops() -> Crops:
     return Crops(shuffled[:_CALIBRATION], shuffled[_CALIBRATION:])
 
 
-def read_photos() -> list[Any]:
-    """The photos, as Pillow's RGB images.
+def make_many_crops(size: int = _SIZE) -> tuple[Crops, list[str]]:
+    """60 crops of size x size to calibrate on and 1080 to compare on, and the names of the photos of the latter.
 
     Raises:
-        ImportError: scikit-image or scikit-learn is not installed.
+        ImportError: scikit-image, scikit-learn or matplotlib is not installed.
+    """
+    random = np.random.default_rng(1)
+    names, crops = [], []
+    for photos in (_PHOTOS, _MORE_PHOTOS):
+        for name, photo in zip(_names(photos), read_photos(photos), strict=True):
+            names += [name] * _MANY
+            crops += [_crop(photo, random, size) for _ in range(_MANY)]
+    order = random.permutation(len(crops))
+    shuffled = np.stack(crops)[order]
+    return Crops(shuffled[:_CALIBRATION], shuffled[_CALIBRATION:]), [names[i] for i in order[_CALIBRATION:]]
+
+
+def _names(photos: Mapping[str, Sequence[str]]) -> list[str]:
+    return [Path(name).stem for names in photos.values() for name in names]
+
+
+def read_photos(photos: Mapping[str, Sequence[str]] = _PHOTOS) -> list[Any]:
+    """Photos that packages have in files, as Pillow's RGB images.
+
+    Raises:
+        ImportError: a package is not installed.
     """
     from PIL import Image
 
-    photos = []
-    for package, names in _PHOTOS.items():
+    found = []
+    for package, names in photos.items():
         for name in names:
             with Image.open(_folder(package) / name) as photo:
-                photos.append(photo.convert("RGB"))
-    return photos
+                found.append(photo.convert("RGB"))
+    return found
 
 
 def _folder(package: str) -> Path:
@@ -74,7 +125,7 @@ def _folder(package: str) -> Path:
     return Path(spec.submodule_search_locations[0])
 
 
-def _crop(image: Any, random: np.random.Generator) -> np.ndarray[Any, Any]:
+def _crop(image: Any, random: np.random.Generator, size: int = _SIZE) -> np.ndarray[Any, Any]:
     """A square of 35 to 100 % of the shorter side, anywhere, every second one mirrored."""
     from PIL import Image
 
@@ -82,7 +133,7 @@ def _crop(image: Any, random: np.random.Generator) -> np.ndarray[Any, Any]:
     side = random.uniform(0.35, 1.0) * min(width, height)
     left, top = random.uniform(0, width - side), random.uniform(0, height - side)
     box = (int(left), int(top), int(left + side), int(top + side))
-    image = image.crop(box).resize((_SIZE, _SIZE), Image.Resampling.BICUBIC)
+    image = image.crop(box).resize((size, size), Image.Resampling.BICUBIC)
     if random.random() < 0.5:
         image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     return ((np.asarray(image, np.float32) - 127) / 128).transpose(2, 0, 1)

@@ -14,7 +14,8 @@ from minidnn import gluon
 from minidnn.contrib.quantization.collector import CheckedCollector, collect_ranges
 from minidnn.contrib.quantization.data import CalibrationData
 from minidnn.contrib.quantization.network import FusedNetwork, fuse_block, make_block
-from minidnn.contrib.quantization.tuning.equalize import Equalizer, find_chains
+from minidnn.contrib.quantization.tuning.chains import find_chains
+from minidnn.contrib.quantization.tuning.equalize import Equalizer
 from minidnn.gluon import nn
 from minidnn.passes.fold_parameters import fold_parameters
 from minidnn.passes.quantize_mark import mark
@@ -47,6 +48,23 @@ def _two_readers(b: Any, x: Any) -> Any:
 def _normalized(b: Any, x: Any) -> Any:
     y = b.norm(x)
     return mx.npx.relu(b.one(y)) + b.two(y)
+
+
+def _around(b: Any, x: Any) -> Any:
+    y = b.norm(x)
+    return mx.npx.relu(b.two(mx.npx.relu(b.one(y))) + y)
+
+
+def _around_one(y: Any, b: Any) -> Any:
+    return b.two(y) + y
+
+
+def _summed(y: Any, b: Any) -> Any:
+    return b.one(y).sum() + y.sum()
+
+
+def _beside(y: Any, b: Any) -> Any:
+    return b.one(y).sum() + mx.np.exp(-y) * y
 
 
 def _read_by_others(b: Any, x: Any) -> Any:
@@ -114,6 +132,52 @@ NETS: dict[str, tuple[Callable[[], Any], tuple[int, ...], int]] = {
         (4, 10, 8),
         1,
     ),
+    "around dense layers": (
+        lambda: Call(
+            _around,
+            norm=nn.LayerNorm(in_channels=8),
+            one=nn.Dense(8, flatten=False, in_units=8),
+            two=nn.Dense(8, flatten=False, in_units=8),
+        ),
+        (4, 10, 8),
+        1,
+    ),
+    "around what reads it": (
+        lambda: Call(
+            lambda b, x: _around_one(b.norm(x), b),
+            norm=nn.LayerNorm(in_channels=8),
+            two=nn.Dense(8, flatten=False, in_units=8),
+        ),
+        (4, 10, 8),
+        0,
+    ),
+    "convolution around what reads it": (
+        lambda: Call(
+            lambda b, x: _around_one(mx.npx.relu(b.one(x)), b),
+            one=nn.Conv2D(6, 3, in_channels=4),
+            two=nn.Conv2D(6, 1, in_channels=6),
+        ),
+        (4, 4, 8, 8),
+        0,
+    ),
+    "beside dense layers": (
+        lambda: Call(
+            lambda b, x: _beside(b.norm(x), b),
+            norm=nn.LayerNorm(in_channels=8),
+            one=nn.Dense(5, flatten=False, in_units=8),
+        ),
+        (4, 10, 8),
+        1,
+    ),
+    "normalized and summed up": (
+        lambda: Call(
+            lambda b, x: _summed(b.norm(x), b),
+            norm=nn.LayerNorm(in_channels=8),
+            one=nn.Dense(5, flatten=False, in_units=8),
+        ),
+        (4, 10, 8),
+        0,
+    ),
     "sigmoid between": (lambda: sequence(nn.Dense(12, activation="sigmoid", in_units=8), nn.Dense(5)), (40, 8), 0),
     "residual": (lambda: Residual(8), (4, 8, 6, 6), 1),
     "read by others": (
@@ -135,18 +199,19 @@ def folded(net: Any, x: Any) -> tuple[FusedNetwork, dict[str, tuple[str, str]]]:
     return FusedNetwork(Symbol(graph.outputs), fused.inputs, parameters, fused.structure), names
 
 
-def equalized(network: FusedNetwork, names: dict[str, tuple[str, str]], x: Any) -> tuple[dict[str, Array], list[str]]:
-    """New parameters, and the names of the layers that changed."""
+def equalized(network: FusedNetwork, names: dict[str, tuple[str, str]], x: Any) -> tuple[FusedNetwork, list[str]]:
+    """The network with channels scaled, and the names of the layers that changed."""
     equalizer = Equalizer(network.parameters, list(find_chains(network.symbol, network.parameters, names)))
     layers = [layer_output(n[i]) for n in network.symbol.operations() for i in range(n.num_outputs)]
     batch = [CalibrationData([x], ["data"]).first]
     predicted, collected = Seen(equalizer), Seen(None)
     collect_ranges(network, layers, batch, predicted)
-    new = FusedNetwork(network.symbol, network.inputs, equalizer.parameters, network.structure)
+    symbol = Symbol(equalizer.apply(network.symbol).outputs)
+    new = FusedNetwork(symbol, network.inputs, equalizer.parameters, network.structure)
     collect_ranges(new, layers, batch, collected)
     for name, array in collected.arrays.items():
         assert np.abs(predicted.arrays[name] - array).max() <= 1e-4 * np.abs(array).max(), name
-    return equalizer.parameters, [chain.entry.node.name for chain in equalizer.changed]
+    return new, [chain.entry.node.name for chain in equalizer.changed]
 
 
 class Seen(CheckedCollector):
@@ -179,11 +244,13 @@ def test_the_function_stays_the_same(name: str) -> None:
     net, x = uneven(make(), shape), mx.np.array(draw(*shape))
     network, names = folded(net, x)
     before = {key: value.copy() for key, value in network.parameters.items()}
-    values, changed = equalized(network, names, x)
+    new, changed = equalized(network, names, x)
+    values = new.parameters
     assert len(changed) == count
+    assert [node.name for node in new.symbol.operations()] == [node.name for node in network.symbol.operations()]
     assert all(np.array_equal(before[key], network.parameters[key]) for key in before)
-    for parameters, same in ((before, True), (values, not changed)):
-        got = make_block(network.symbol, network.inputs, parameters)(x).asnumpy()
+    for symbol, parameters, same in ((network.symbol, before, True), (new.symbol, values, not changed)):
+        got = make_block(symbol, network.inputs, parameters)(x).asnumpy()
         wanted = net(x).asnumpy()
         assert np.abs(got - wanted).max() <= 1e-5 * max(np.abs(wanted).max(), 1)
         assert same == all(np.array_equal(before[key], parameters[key]) for key in before)
@@ -193,7 +260,8 @@ def test_channels_become_alike_and_stay_within_a_clip() -> None:
     make, shape, _ = NETS["clip"]
     net, x = uneven(make(), shape), mx.np.array(draw(*shape))
     network, names = folded(net, x)
-    values, changed = equalized(network, names, x)
+    new, changed = equalized(network, names, x)
+    values = new.parameters
     seen: dict[str, Array] = {}
     for key, parameters in (("before", network.parameters), ("after", values)):
         block = make_block(network.symbol, network.inputs, parameters)
@@ -213,7 +281,7 @@ def test_dead_channels_are_left_alone() -> None:
     net, x = uneven(make(), shape), mx.np.array(draw(*shape))
     net[0].bias.set_data(mx.np.array(np.where(np.arange(12) == 3, -1e6, 0).astype(np.float32)))
     network, names = folded(net, x)
-    values, _ = equalized(network, names, x)
+    values = equalized(network, names, x)[0].parameters
     weight = names[next(iter(names))][0]
     assert np.array_equal(values[weight][3], network.parameters[weight][3])
     assert all(np.isfinite(value).all() for value in values.values())

@@ -198,11 +198,88 @@ def test_layers_that_share_weights_are_tuned_each_by_itself() -> None:
     assert sqnr(net(mx.np.array(x)), made(mx.np.array(x))) > 35
 
 
-def test_nan_in_the_data_is_an_error() -> None:
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_nan_or_infinity_in_the_data_is_an_error(value: float) -> None:
     x = draw(2, 3, 16, 16)
-    x[0, 0, 0, 0] = np.nan
-    with pytest.raises(DataError, match="NaN or infinity"):
-        tuned(small_net(), x)
+    x[0, 0, 0, 0] = value
+    with pytest.raises(DataError, match=r"batch 1.*NaN or infinity"):
+        tuned(small_net(), draw(2, 3, 16, 16), x)
+
+
+@pytest.mark.parametrize(
+    "batches", [[], iter(()), np.zeros((0, 3, 16, 16), np.float32)], ids=["list", "iterator", "array"]
+)
+def test_no_data_is_an_error(batches: Any) -> None:
+    with pytest.raises(DataError, match=r"empty|no batch|no sample"):
+        quantize_net(small_net(), calib_mode="tuned", calib_data=batches)
+
+
+def test_one_layer_and_inputs_that_depend_on_each_other() -> None:
+    dense = nn.Dense(4, in_units=9)
+    fill(dense, (1, 9))
+    one = draw(12, 3)
+    # Moments of rank 3, and a column that is always the same.
+    x = np.concatenate([one, one, 2 * one], 1)
+    x[:, 4] = 1
+    ours, theirs = compared(dense, x, x)
+    assert ours >= theirs
+
+
+def test_batches_of_other_heights_and_widths_are_tuned_on_together() -> None:
+    net = nn.HybridSequential()
+    net.add(nn.Conv2D(6, 3, padding=1, in_channels=3, activation="relu"), nn.Conv2D(4, 3, in_channels=6))
+    fill(net, (1, 3, 12, 12))
+    ours, theirs = compared(net, draw(4, 3, 9, 14, seed=5), draw(4, 3, 12, 12), draw(2, 3, 7, 20), draw(1, 3, 12, 12))
+    assert ours > theirs
+
+
+def test_around_layers_of_a_transformer_outliers_are_scaled_down(tmp_path: Any) -> None:
+    class Layer(gluon.HybridBlock):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm, self.norm2 = nn.LayerNorm(in_channels=32), nn.LayerNorm(in_channels=32)
+            self.wide, self.back = (nn.Dense(n, flatten=False, in_units=96 - n) for n in (64, 32))
+
+        def forward(self, x: Any) -> Any:
+            y = self.norm(x)
+            return self.norm2(self.back(mx.npx.gelu(self.wide(y))) + y)
+
+    net, x = fill(Layer(), (1, 4, 32)), draw(8, 16, 32)
+    gamma = np.ones(32, np.float32)
+    gamma[5] = 40
+    net.norm.gamma.set_data(mx.np.array(gamma))
+    made = tuned(net, x)
+    recipe = read_tuning(made)
+    assert recipe is not None and len(recipe.equalized) == 1 and len(recipe.shifted) == 1
+    other = mx.np.array(draw(8, 16, 32, seed=3))
+    wanted = net(other)
+    found = sqnr(wanted, made(other))
+    assert found > sqnr(wanted, naive(net, x)(other)) + 6
+    files = made.export(tmp_path / "net")
+    back = gluon.SymbolBlock.imports(files[0], ["data"], files[1])
+    assert back(other).asnumpy().tobytes() == made(other).asnumpy().tobytes()
+    # The layer that adds undoes the scales in its own kernel.
+    plain = quantize_net(net, quantize_granularity="channel-wise", data_shapes=[x.shape])
+    plain(other)
+    assert len(made.steps()) <= len(plain.steps())
+    assert not any(step.on_host for step in made.steps())
+
+
+def test_what_a_layer_also_adds_is_not_shifted() -> None:
+    class Around(gluon.HybridBlock):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two = nn.Dense(24, in_units=12), nn.Dense(24, in_units=24)
+
+        def forward(self, x: Any) -> Any:
+            y = mx.npx.gelu(self.one(x))
+            return self.two(y) + y
+
+    net, x = fill(Around(), (1, 12)), draw(40, 12)
+    ours, theirs = compared(net, x, x)
+    assert ours > theirs
+    recipe = read_tuning(tuned(net, x))
+    assert recipe is not None and not recipe.is_naive and not recipe.shifted
 
 
 def test_it_needs_data() -> None:

@@ -85,12 +85,13 @@ class Shifter:
         """The same function with the shifts.
 
         Args:
-            graph: each of its products with a weight and a bias of its own.
+            graph: each of its products with a weight and a bias of its own; with operations of the same names as the
+                one that the shifts are of.
             parameters: their values, by name.
             names: of weight and bias, by the product's name.
         """
         values = dict(parameters)
-        amounts = {shift.entry: shift.amount for shift in self.changed}
+        amounts = {shift.entry.node.name: shift.amount for shift in self.changed}
         for shift in self.changed:
             for reader in shift.readers:
                 weight, bias = (values[name] for name in names[reader])
@@ -98,10 +99,10 @@ class Shifter:
                 values[names[reader][1]] = (bias - shift.amount * sums).astype(np.float32)
 
         def change(node: Node, inputs: tuple[Entry, ...]) -> Sequence[Entry] | None:
-            if node.num_outputs != 1 or node[0] not in amounts:
+            if node.is_variable or node.name not in amounts:
                 return None
             made = make_like(node, inputs)
-            attrs = {"scalar": amounts[node[0]], "is_int": False}
+            attrs = {"scalar": amounts[node.name], "is_int": False}
             added = make_node("add_scalar", f"{node.name}_shift", [made[0]], attrs)
             # Nothing is below zero now; this says so.
             kept = make_node("relu", f"{node.name}_nonnegative", [added[0]])
@@ -173,7 +174,7 @@ def _lowest(node: Node) -> float | None:
 def _takes_shift(node: Node, value: Entry) -> bool:
     """Whether a product multiplies the tensor with all its weights, for every output, and reads it nowhere else."""
     parts = take_apart(node, None)
-    if node.inputs.count(value) != 1 or parts.outer[parts.anchor.inputs[0]] != value:
+    if not parts.only_multiplies(value):
         return False
     return "pad" not in parts.anchor.attrs or not any(parts.anchor.attrs.pad)
 

@@ -27,7 +27,8 @@ from minidnn.contrib.quantization.stages import (
     make_marks,
     needed_ranges,
 )
-from minidnn.contrib.quantization.tuning.equalize import Equalizer, find_chains
+from minidnn.contrib.quantization.tuning.chains import find_chains
+from minidnn.contrib.quantization.tuning.equalize import Equalizer
 from minidnn.contrib.quantization.tuning.goal import Goal, count_samples, sqnr
 from minidnn.contrib.quantization.tuning.report import Tuning, with_tuning
 from minidnn.contrib.quantization.tuning.shift import Shifter, find_shifts
@@ -148,7 +149,7 @@ class _Tuner:
         stages = finish_stages(network, inserted, naive.post_collect())
         if not marks.products:
             return stages, []
-        graph, parameters = shifter.apply(graph, equalizer.parameters, self._names)
+        graph, parameters = shifter.apply(equalizer.apply(graph), equalizer.parameters, self._names)
         self._folded = replace(self._folded, symbol=Symbol(graph.outputs), parameters=parameters)
         self.equalized = [chain.entry.node.name for chain in equalizer.changed]
         self.shifted = [shift.entry.node.name for shift in shifter.changed]

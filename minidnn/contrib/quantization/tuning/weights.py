@@ -174,27 +174,19 @@ class _Layer:
     def _lacking_sum(self, batch: int) -> Array | None:
         """What the tensor that the epilogue adds first lacks, for the weights can make up for that as well."""
         parts = self._parts
-        if not parts.tail or parts.tail[0].op_name != "add" or len(parts.tail[0].inputs) != 2:
+        add = next((n for n in parts.tail if parts.sums in n.inputs), None)
+        if add is None or add.op_name != "add":
             return None
-        add = parts.tail[0]
         others = [e for e in add.inputs if e != parts.sums]
         twin = next((n for n in self._inside if n.name == add.name), None)
-        if len(others) != 1 or parts.outer.get(others[0]) not in self._floats.values or twin is None:
+        if len(others) != 1 or twin is None:
             return None
-        exact = self._floats.of(parts.outer[others[0]], batch)
-        found = [value for e in twin.inputs if (value := self._value(e, batch)) is not None]
-        if len(found) != 1 or found[0].shape != exact.shape or not self._is_output(exact.shape):
+        exact = _inner_value(others[0], self._floats, parts.outer, batch)
+        bound = self._node.bind_inside(self._node.inputs)
+        found = [value for e in twin.inputs if (value := _inner_value(e, self._integers, bound, batch)) is not None]
+        if exact is None or len(found) != 1 or found[0].shape != exact.shape or not self._is_output(exact.shape):
             return None
         return np.asarray(exact - found[0])
-
-    def _value(self, entry: Entry, batch: int) -> Array | None:
-        """An operand of the epilogue that comes from outside, in float32."""
-        if entry.node.is_variable:
-            return self._integers.of(self._outer(entry), batch)
-        inputs = entry.node.inputs
-        if entry.node.op_name != "dequantize" or not all(e.node.is_variable for e in inputs):
-            return None
-        return entry.node.compute([self._integers.of(self._outer(e), batch) for e in inputs])[0]
 
     def _is_output(self, shape: Sequence[int]) -> bool:
         """Whether that is the shape of the layer's outputs, not of something that is broadcast to it."""
@@ -203,6 +195,24 @@ class _Layer:
         if self._reader.is_convolution:
             return len(shape) == data.ndim and shape[1] == channels and math.prod(shape[2:]) > 1
         return shape[-1] == channels and len(shape) == (2 if self._reader.anchor.attrs.flatten else data.ndim)
+
+
+def _inner_value(entry: Entry, run: StepwiseRun, outer: Mapping[Entry, Entry], batch: int) -> Array | None:
+    """What an operand in an epilogue is that hangs on no sums, in float32; None where it does.
+
+    Args:
+        entry: inside a fused node.
+        run: has what the node reads.
+        outer: what entries inside are outside.
+    """
+    if entry in outer:
+        return run.of(outer[entry], batch)
+    node = entry.node
+    if node.op is None or node.op.anchor is not None or node.subgraph is not None:
+        return None
+    inputs = [_inner_value(e, run, outer, batch) for e in node.inputs]
+    known = [value for value in inputs if value is not None]
+    return node.compute(known)[entry.index] if len(known) == len(inputs) else None
 
 
 def _solve(weight: Array, x: Array, lack: Array, mean: Array, independent: int) -> tuple[Array, Array, str]:
