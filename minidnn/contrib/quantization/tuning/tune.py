@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -74,9 +75,9 @@ def tune(
     if not naive.quantized.products:
         return naive
     best = tuner.attempt(())
-    if goal is not None and not goal.is_kept(best.weights.wanted, best.weights.outputs, batches):
+    if goal is not None and not goal.is_kept(tuner.wanted, best.weights.outputs, batches):
         best = tuner.keep(goal, best)
-    wanted = best.weights.wanted
+    wanted = tuner.wanted
     baseline, found = sqnr(wanted, outputs), sqnr(wanted, best.weights.outputs)
     made = Tuning(
         found,
@@ -123,6 +124,11 @@ class _Tuner:
         self._folded: FusedNetwork | None = None
         self._names: dict[str, tuple[str, str]] = {}
         self._ranges: Mapping[str, tuple[float, float]] = {}
+
+    @cached_property
+    def wanted(self) -> Outputs:
+        """What the float32 network gives on the calibration data, as it was before any step of tuning."""
+        return self._float_outputs(self._batches)
 
     def naive(self) -> tuple[Stages, Outputs]:
         """The network with ranges of minimum and maximum, and what it gives on the calibration data."""
@@ -192,8 +198,7 @@ class _Tuner:
             if count not in attempts:
                 self.logger.info("Trying with %d layers in float32", count)
                 attempts[count] = self.attempt(order[:count])
-            weights = attempts[count].weights
-            return goal.is_kept(weights.wanted, weights.outputs, self._batches)
+            return goal.is_kept(self.wanted, attempts[count].weights.outputs, self._batches)
 
         high = 1
         while high < len(order) and not is_kept(high):
@@ -208,8 +213,7 @@ class _Tuner:
     def _by_cost(self, all_int8: _Attempt) -> list[str]:
         """All products, those first that spoil the outputs most when they alone are int8."""
         batches = self._few_samples()
-        block = make_block(self._network.symbol, self._network.inputs, self._network.parameters)
-        wanted = _run(block, batches)
+        wanted = self._float_outputs(batches)
         products = list(self._names)
         costs: dict[str, float] = {}
         # No bar: collecting ranges in the loop may show its own.
@@ -254,6 +258,9 @@ class _Tuner:
 
     def _inputs(self) -> dict[str, list[Array]]:
         return {name: [np.asarray(b.arrays[i]) for b in self._batches] for i, name in enumerate(self._network.inputs)}
+
+    def _float_outputs(self, batches: Sequence[Batch]) -> Outputs:
+        return _run(make_block(self._network.symbol, self._network.inputs, self._network.parameters), batches)
 
     def _outputs(self, quantized: QuantizedGraph, batches: Sequence[Batch]) -> Outputs:
         block = make_block(Symbol(quantized.graph.outputs), self._network.inputs, quantized.parameters)

@@ -45,13 +45,11 @@ class TunedWeights:
 
     Args:
         parameters: those of the int8 graph.
-        wanted: for each output what the float32 network gives, one array a batch.
-        outputs: likewise, what the int8 network gives.
+        outputs: for each output what the int8 network gives, one array a batch.
         layers: what was done to each product.
     """
 
     parameters: dict[str, Array]
-    wanted: list[list[Array]]
     outputs: list[list[Array]]
     layers: list[LayerTuning]
 
@@ -92,10 +90,7 @@ def tune_weights(
             floats.run(wanted[node.name])
             integers.replace(node, [floats.values[wanted[node.name][i]] for i in range(node.num_outputs)])
         integers.run(node)
-    for entry in graph.outputs:
-        if not entry.node.is_variable:
-            floats.run(entry.node)
-    return TunedWeights(tuned, floats.outputs(), integers.outputs(), layers)
+    return TunedWeights(tuned, integers.outputs(), layers)
 
 
 class _Layer:
