@@ -99,6 +99,10 @@ INTENDED = {
 ANOTHER = {
     ("npx", "requantize"): "MXNet's, of a range instead of a scale",
     ("npx", "roi_align"): "MXNet's, of regions that begin with their sample",
+    **dict.fromkeys(
+        (("npx", "foreach"), ("npx", "while_loop"), ("npx", "cond")),
+        "of Python's functions; the record has the subgraphs that these were traced to, and where their inputs are",
+    ),
 }
 PLACES = {"npx": mx.npx, "np": mx.np, "ndarray": mx.np.ndarray}
 
