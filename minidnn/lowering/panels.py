@@ -69,6 +69,10 @@ def new_transformed_panels(
     return _fill(builder, spec, weights, panels, (0, panel_pitch, product_pitch, row_pitch), factors)
 
 
+def _address_of(array: Array) -> int:
+    return int(array.ctypes.data)
+
+
 def _is_outputs_first(weights: Array) -> bool:
     """Whether all taps of a channel, and all channels of an output, lie side by side."""
     (_, taps, depth, _), (_, tap, channel, _), item = weights.shape, weights.strides, weights.itemsize
@@ -101,9 +105,9 @@ def _fill(
     factors = None if factors is None else np.ascontiguousarray(factors)
     row = PANELS_ARGUMENTS.fill(
         kernel=Kernel(spec),
-        source=weights.ctypes.data,
-        target=panels.ctypes.data,
-        factors=0 if factors is None else factors.ctypes.data,
+        source=_address_of(weights),
+        target=_address_of(panels),
+        factors=0 if factors is None else _address_of(factors),
         source_group=weights.strides[0],
         column_pitch=weights.strides[3],
         channel_pitch=weights.strides[2],

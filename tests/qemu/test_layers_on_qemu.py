@@ -17,6 +17,7 @@ from microkernels import address
 from small_graphs import Array, check, node, normal, steps
 
 from minidnn.ir.graph import Graph, make_variable
+from minidnn.lowering import panels
 from minidnn.runtime import executor, memory, threads
 from minidnn.runtime.library import Library
 from minidnn.runtime.threads import ThreadPool
@@ -57,6 +58,7 @@ def layers(any_machine: GuestMachine) -> Iterator[GuestMachine]:
         patch.multiple(threads, aligned_words=words),
         patch.multiple(executor, aligned_words=words, address_of=address),
         patch.multiple(memory, address_of=address),
+        patch.multiple(panels, _address_of=address),
     ):
         pool = _pool(any_machine)
         with (
