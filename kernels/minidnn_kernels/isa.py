@@ -33,6 +33,7 @@ class Isa:
         bfloat16: how products of bfloat16 are summed into float32, one of `ElementType.dots`; empty: elements are
             widened and multiplied as float32.
         tall: rows of tiles that matrix registers hold, beside those up to `max_rows`.
+        on_request: whether the row is only used where it is named: its code was never run on such a CPU.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Isa:
     half: bool = True
     bfloat16: str = ""
     tall: tuple[int, ...] = ()
+    on_request: bool = False
 
     @property
     def heights(self) -> tuple[int, ...]:
@@ -73,7 +75,8 @@ _AVX512 = ("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512cd")
 _WIDE = "-prefer-256-bit"
 
 # From the least to the most capable, architecture by architecture.
-#     name, arch, triple, cpu, features, requires, lanes, registers, max_rows, fma, masked, dot, half, bfloat16, tall
+#     name, arch, triple, cpu, features, requires, lanes, registers, max_rows, fma, masked, dot, half, bfloat16, tall,
+#     on_request
 ISAS: tuple[Isa, ...] = (
     Isa("sse", "x86_64", _X86, "x86-64", "", ("sse2",), 4, 16, 6, False, False, "maddwd", False),
     Isa("avx2", "x86_64", _X86, "x86-64-v3", "", _AVX2, 8, 16, 6, True, True, "split"),
@@ -137,6 +140,7 @@ ISAS: tuple[Isa, ...] = (
         "amx",
         bfloat16="amx",
         tall=(16, 32),
+        on_request=True,
     ),
     Isa("neon", "aarch64", _ARM, "generic", "+neon", (), 4, 32, 12, True, False, "widen"),
     Isa("neondot", "aarch64", _ARM, "generic", "+neon,+dotprod", ("dotprod",), 4, 32, 12, True, False, "sdot"),
@@ -190,13 +194,13 @@ def get_isa(name: str) -> Isa:
 
 
 def best_isa() -> Isa:
-    """The most capable row this machine supports.
+    """The most capable row this machine supports, of those that are used unasked.
 
     Raises:
         RuntimeError: there is none.
     """
     for isa in reversed(ISAS):
-        if host_supports(isa):
+        if not isa.on_request and host_supports(isa):
             return isa
     least = next(
         (f" without {', '.join(missing_features(isa.requires))}" for isa in ISAS if isa.arch == host_arch()), ""

@@ -35,7 +35,7 @@ def with_matrices(isa: Isa) -> Isa:
 
 
 # Of vectors that this machine has.
-MATRIX_ISAS = tuple(with_matrices(get_isa(name)) for name in ("sse", "avx2") if host_supports(get_isa(name)))
+MATRIX_ISAS = tuple(with_matrices(get_isa(name)) for name in ("neon", "sse", "avx2") if host_supports(get_isa(name)))
 
 
 class MatrixRegisters(threading.local):

@@ -15,7 +15,7 @@ from tile_problem import Tail, Tile, TileProblem, tiles
 
 from minidnn_kernels.codegen import emit_asm
 from minidnn_kernels.dot import best_dot, dot_for
-from minidnn_kernels.isa import Isa, get_isa
+from minidnn_kernels.isa import Isa, best_isa, get_isa
 from minidnn_kernels.tile import TileSpec
 
 AMX = get_isa("amx")
@@ -160,3 +160,9 @@ def test_what_an_instruction_raises_comes_out_of_the_call(monkeypatch: pytest.Mo
     machine = WithMatrices(MATRIX_ISAS[-1])
     with pytest.raises(AssertionError, match="the palette"):
         solve(machine, TileProblem(machine.isa, Tile(1, 1, "u8")))
+
+
+def test_the_row_is_used_on_request_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("minidnn_kernels.isa.host_supports", lambda isa: isa.arch == "x86_64")
+    assert best_isa().name == "avx512bf16"
+    assert get_isa("amx").on_request
