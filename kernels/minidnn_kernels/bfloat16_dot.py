@@ -84,6 +84,7 @@ class Bfmmla(Mmla):
     signed: bool = True
 
     group = 4
+    by_vectors = "bfdot"
 
     def accumulate(self, s: Simd, a: Sequence[Value], b: Sequence[Value], accumulator: Value) -> Value:
         sums, eight = ir.VectorType(F32, 4), ir.VectorType(BF16, 8)

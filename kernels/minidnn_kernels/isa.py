@@ -58,6 +58,11 @@ class Isa:
         """Rows that a matmul tile may have, if it fits."""
         return *range(1, self.max_rows + 1), *self.tall
 
+    @property
+    def has_vnni(self) -> bool:
+        """Whether products of bytes and of int16 are summed by VNNI's instructions on vectors."""
+        return any(feature.endswith("vnni") for feature in self.requires)
+
     def tile_fits(self, rows: int, vectors: int) -> bool:
         """Whether a rows x vectors tile stays in registers: accumulators, one row of B, one broadcast.
 

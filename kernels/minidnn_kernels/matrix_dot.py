@@ -56,13 +56,12 @@ class Operands:
 
 
 class MatrixDot(Dot):
-    """A dot that sums whole tiles; it has no step of single vectors."""
+    """A dot that sums whole tiles; it has no step of single vectors. `by_vectors` takes the same panels."""
 
     step_bytes = LANE_BYTES
     column_bytes = LANE_BYTES
     offset = 0
-    # The dot that takes panels of the same form by vectors.
-    by_vectors: str
+    _sums_integers: bool
 
     def fits(self, isa: Isa, rows: int, vectors: int) -> bool:
         return -(-rows // _ROWS) * vectors <= _SUMS and (rows <= _ROWS or rows % _ROWS == 0)
@@ -122,8 +121,6 @@ class MatrixDot(Dot):
         load = s.load_words if self._sums_integers else s.load
         for r in range(rows):
             yield [load(s.add(written, const(r * row_bytes + j * s.vector_bytes))) for j in range(vectors)]
-
-    _sums_integers: bool
 
     def _instruction(self) -> str:
         raise NotImplementedError

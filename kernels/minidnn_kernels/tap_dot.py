@@ -256,16 +256,13 @@ def _parts(s: Simd, value: Value, count: int) -> list[Value]:
     return [s.builder.shuffle_vector(value, value, ir.Constant(kind, order)) for order in orders]
 
 
-# Of rows whose own dots take matrices, the dots that take vectors.
-_BY_VECTORS = {"mmla": "sdot", "amx": "vnni"}
-
-
 def tap_dot_for(isa: Isa, data: str) -> TapDot:
     """The dot for input of floats, or of type ``u8`` or ``s8``, on that ISA."""
     type = ELEMENT_TYPES[data]
     if not type.is_integer:
         return _Float(data)
-    dot = type.dot(isa, _BY_VECTORS.get(isa.dot, ""))
+    dot = type.dot(isa)
+    dot = type.dots.get(dot.by_vectors, dot)
     if isinstance(dot, FourBytes):
         return _Quads(dot)
     return _Pairs(data) if isa.arch == "x86_64" else _Singles(data)

@@ -44,7 +44,13 @@ _NO_STEP = "this dot has no step of single vectors"
 
 
 class Dot(Protocol):
-    """One way to do the inner step, and how weights are packed for it; `MatrixDot` does a tile's steps together."""
+    """One way to do the inner step, and how weights are packed for it; `MatrixDot` does a tile's steps together.
+
+    Attributes:
+        by_vectors: the dot of the same elements that takes vectors, by name, where this one takes matrices.
+    """
+
+    by_vectors: str = ""
 
     @property
     def group(self) -> int:
@@ -255,6 +261,7 @@ class Mmla(Dot):
     step_bytes = 8
     column_bytes = 8
     offset = 0
+    by_vectors = "sdot"
 
     def load_b(self, s: Simd, address: Value) -> Sequence[Value]:
         return [s.load_words(s.add(address, const(half * s.vector_bytes))) for half in range(2)]
@@ -423,7 +430,7 @@ class Int16(Dot):
         return [s.load_splat_i32(address)]
 
     def accumulate(self, s: Simd, a: Sequence[Value], b: Sequence[Value], accumulator: Value) -> Value:
-        if s.isa.dot not in ("vnni", "vnniint8", "amx"):
+        if not s.isa.has_vnni:
             return s.builder.add(accumulator, multiply_pairs(s, a[0], b[0]))
         name, kind = f"llvm.x86.avx512.vpdpwssd.{s.lanes * 32}", s.short_vector
         intrinsic = s.intrinsic(name, s.int_vector, [s.int_vector, kind, kind])
