@@ -31,12 +31,14 @@ def _target_machine(isa: Isa) -> Any:
     )
 
 
-def _optimized(ir_text: str, isa: Isa) -> tuple[Any, Any]:
+def _optimized(ir_text: str, isa: Isa, is_optimized: bool = False) -> tuple[Any, Any]:
     machine = _target_machine(isa)
     module = llvm.parse_assembly(ir_text)
     module.triple = isa.triple
     module.data_layout = str(machine.target_data)
     module.verify()
+    if is_optimized:
+        return module, machine
     tuning = llvm.create_pipeline_tuning_options(speed_level=3)
     # The generators place every register by hand: LLVM's own unrolling only spills them.
     tuning.loop_unrolling = False
@@ -47,14 +49,17 @@ def _optimized(ir_text: str, isa: Isa) -> tuple[Any, Any]:
     return module, machine
 
 
-def emit_object(ir_text: str, isa: Isa) -> bytes:
+def emit_object(ir_text: str, isa: Isa, is_optimized: bool = False) -> bytes:
     """Position-independent object code (ELF) for that ISA.
+
+    Args:
+        is_optimized: that LLVM's passes have been over it, as over the loops.
 
     Raises:
         RuntimeError: LLVM refuses the IR.
     """
     with FORK_LOCK:
-        return _emit_object(ir_text, isa)
+        return _emit_object(ir_text, isa, is_optimized)
 
 
 def emit_asm(ir_text: str, isa: Isa) -> str:
@@ -64,8 +69,8 @@ def emit_asm(ir_text: str, isa: Isa) -> str:
 
 
 # Functions of their own, so that LLVM's objects are also freed under the lock.
-def _emit_object(ir_text: str, isa: Isa) -> bytes:
-    module, machine = _optimized(ir_text, isa)
+def _emit_object(ir_text: str, isa: Isa, is_optimized: bool) -> bytes:
+    module, machine = _optimized(ir_text, isa, is_optimized)
     return bytes(machine.emit_object(module))
 
 

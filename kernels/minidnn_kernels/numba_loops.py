@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from minidnn_kernels.host import host_arch
@@ -30,6 +31,17 @@ _PAUSES = {
 }
 
 
+@cache
+def _compiled(function: Callable[..., Any], arguments: int) -> tuple[str, str]:
+    """What Numba makes of a function, for any architecture: LLVM IR, and the symbol of the function in it."""
+    from numba import cfunc, types
+
+    signature = types.void(*[types.intp] * arguments)
+    options: dict[str, Any] = {"nopython": True, "error_model": "numpy", "boundscheck": False}
+    compiled = cfunc(signature, **options)(function)
+    return str(compiled.inspect_llvm()), str(compiled.native_name.removeprefix("cfunc."))
+
+
 def loop_ir(
     function: Callable[..., Any], symbol: str, arguments: int = KERNEL_ARGUMENTS, arch: str | None = None
 ) -> str:
@@ -42,14 +54,10 @@ def loop_ir(
         RuntimeError: the function needs Python's runtime (it allocates, raises or prints).
     """
     import llvmlite.binding as llvm
-    from numba import cfunc, types
 
     from minidnn_kernels.loop_words import PAUSE  # deferred: it loads Numba
 
-    signature = types.void(*[types.intp] * arguments)
-    options: dict[str, Any] = {"nopython": True, "error_model": "numpy", "boundscheck": False}
-    compiled = cfunc(signature, **options)(function)
-    native = compiled.native_name.removeprefix("cfunc.")
+    compiled, native = _compiled(function, arguments)
     # Numba's own wrapper reports a failing status through Python. A loop has no failing status, so this
     # wrapper drops it, and with it every reference to the runtime.
     names = [f"%a{i}" for i in range(arguments)]
@@ -62,21 +70,25 @@ define void @{symbol}({typed}) null_pointer_is_valid {{
   ret void
 }}
 """
-    module = llvm.parse_assembly(compiled.inspect_llvm() + wrapper)
+    module = llvm.parse_assembly(compiled + wrapper)
     declaration, call = _PAUSES[arch or host_arch()]
     pause = f"{declaration}\ndefine void @{PAUSE}() alwaysinline {{\n  {call}\n  ret void\n}}"
     module.link_in(llvm.parse_assembly(pause))
     for other in module.functions:
         if not other.is_declaration and other.name != symbol:
             other.linkage = "internal"
-    passes = llvm.create_new_module_pass_manager()
-    passes.add_global_dead_code_eliminate_pass()
+    tuning = llvm.create_pipeline_tuning_options(speed_level=3)
+    tuning.loop_unrolling = tuning.loop_vectorization = tuning.slp_vectorization = False  # loops only call kernels
     machine = llvm.Target.from_default_triple().create_target_machine()
-    passes.run(module, llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options()))
+    builder = llvm.create_pass_builder(machine, tuning)
+    unused = llvm.create_new_module_pass_manager()
+    unused.add_global_dead_code_eliminate_pass()
+    unused.run(module, builder)
     for other in module.functions:
         if other.is_declaration and not _ALLOWED_EXTERNALS.fullmatch(other.name):
             raise RuntimeError(f"loop {symbol!r} needs {other.name!r} of a runtime that kernels do not have")
     # Numba keeps what a function may raise as pickled constants.
     if any("pickle" in constant.name for constant in module.global_variables):
         raise RuntimeError(f"loop {symbol!r} may raise, and has nobody to tell")
+    builder.getModulePassManager().run(module, builder)
     return str(module)

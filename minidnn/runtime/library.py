@@ -13,16 +13,15 @@ from typing import NamedTuple
 
 import llvmlite
 
-import minidnn_kernels
 from minidnn import settings
 from minidnn.errors import SettingError
-from minidnn.plan import layout
 from minidnn.plan.program import KernelSpec
 from minidnn.process_safe import ForkSafeLock, uninterrupted
 from minidnn.runtime.code_cache import CodeCache, default_folder
 from minidnn.runtime.counters import COUNTERS
 from minidnn.runtime.loops import compile_loops
 from minidnn.runtime.messages import announce_compilation
+from minidnn.runtime.ready_loops import read_loop, sources_digest
 from minidnn_kernels.fork_lock import FORK_LOCK
 from minidnn_kernels.host import host_arch, missing_features
 from minidnn_kernels.isa import ISAS, Isa, best_isa, get_isa, host_supports
@@ -64,17 +63,6 @@ def _toolchain() -> str:
     binding = Path(llvmlite.__file__).parent / "binding"
     libraries = sorted(f"{path.name}-{path.stat().st_size}" for path in binding.glob("*llvmlite.*"))
     return f"llvmlite-{llvmlite.__version__} {' '.join(libraries)}"
-
-
-@cache
-def _sources_digest() -> str:
-    """A hash over the generators' source: changed generators make other code."""
-    digest = hashlib.sha256()
-    folders = [Path(next(iter(minidnn_kernels.__path__))), Path(__file__).parent]
-    sources = [path for folder in folders for path in sorted(folder.glob("*.py"))]
-    for path in [*sources, Path(layout.__file__)]:
-        digest.update(path.name.encode() + path.read_bytes())
-    return digest.hexdigest()
 
 
 class Prepared(NamedTuple):
@@ -119,7 +107,7 @@ class Library:
 
     def loop(self, name: str) -> int:
         """The address of a loop of `loops.LOOPS`."""
-        return self._address(_loop_key(name), name, lambda: compile_loops([name], self.isa.arch)[name])
+        return self._address(_loop_key(name), name, lambda: self._loop_ir([name])[name], True)
 
     def prepare(self, loops: Iterable[str], specs: Iterable[KernelSpec]) -> Prepared:
         """Load these loops and microkernels, compiled if they have never been: `loop` and `microkernel` find them then.
@@ -153,26 +141,33 @@ class Library:
         unloaded = [name for name in sorted(set(names)) if _loop_key(name) not in self._addresses]
         missing = [name for name in unloaded if self.cache.read(self.entry(_loop_key(name))) is None]
         if len(missing) > 1:
-            for name, ir_text in uninterrupted(lambda: compile_loops(missing, self.isa.arch)).items():
-                self._address(_loop_key(name), name, lambda ir_text=ir_text: ir_text)  # type: ignore[misc]
+            for name, ir_text in uninterrupted(lambda: self._loop_ir(missing)).items():
+                self._address(_loop_key(name), name, lambda ir_text=ir_text: ir_text, True)  # type: ignore[misc]
+
+    def _loop_ir(self, names: Sequence[str]) -> dict[str, str]:
+        """LLVM IR of loops: what a build of the package has made, the others from Numba."""
+        arch = self.isa.arch
+        ready = {name: ir_text for name in names if (ir_text := read_loop(name, arch)) is not None}
+        missing = [name for name in names if name not in ready]
+        return ready | (compile_loops(missing, arch) if missing else {})
 
     def name_of(self, address: int) -> str:
         """The name of the kernel at `address`."""
         return self._names[address]
 
-    def _address(self, key: str, symbol: str, emit: Callable[[], str]) -> int:
+    def _address(self, key: str, symbol: str, emit: Callable[[], str], is_loop: bool = False) -> int:
         address = self._addresses.get(key)
-        return uninterrupted(lambda: self._load(key, symbol, emit)) if address is None else address
+        return uninterrupted(lambda: self._load(key, symbol, emit, is_loop)) if address is None else address
 
     def _load_microkernel(self, spec: KernelSpec) -> int:
         address = self._load(repr(spec), spec.name, lambda: spec.emit(self.isa))
         self._microkernels[spec] = address
         return address
 
-    def _load(self, key: str, symbol: str, emit: Callable[[], str]) -> int:
+    def _load(self, key: str, symbol: str, emit: Callable[[], str], is_loop: bool = False) -> int:
         with self._loading.here:
             if key not in self._addresses:
-                address = self._loader.load(self._object(key, emit, symbol), symbol)
+                address = self._loader.load(self._object(key, emit, symbol, is_loop), symbol)
                 if symbol in self._loader.by_llvm:
                     _log.info("kernel %s: loaded by LLVM: %s", symbol, self._loader.by_llvm[symbol])
                 self._names[address] = symbol
@@ -181,15 +176,15 @@ class Library:
 
     def entry(self, key: str) -> str:
         """The name of a cache entry: a hash of the key and of all that makes code what it is."""
-        content = f"{_toolchain()}\n{_sources_digest()}\n{self._isa_text}\n{key}"
+        content = f"{_toolchain()}\n{sources_digest()}\n{self._isa_text}\n{key}"
         return hashlib.sha256(content.encode()).hexdigest()
 
-    def _object(self, key: str, emit: Callable[[], str], symbol: str = "") -> bytes:
+    def _object(self, key: str, emit: Callable[[], str], symbol: str = "", is_loop: bool = False) -> bytes:
         name, begin = self.entry(key), time.perf_counter()
         found = self.cache.read(name)
         is_new = found is None
         if found is None:
-            found = _compile(emit(), self.isa)
+            found = _compile(emit(), self.isa, is_loop)
             self.compiled += 1
             self.cache.write(name, found)
         (COUNTERS.kernels_compiled if is_new else COUNTERS.kernels_from_cache).add()
@@ -200,11 +195,11 @@ class Library:
         return found
 
 
-def _compile(ir_text: str, isa: Isa) -> bytes:
+def _compile(ir_text: str, isa: Isa, is_optimized: bool) -> bytes:
     with FORK_LOCK:
         from minidnn_kernels.codegen import emit_object  # deferred: it loads LLVM
 
-        return emit_object(ir_text, isa)
+        return emit_object(ir_text, isa, is_optimized)
 
 
 def _loop_key(name: str) -> str:

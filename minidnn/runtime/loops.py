@@ -1,8 +1,9 @@
 """The loops, and their compilation by Numba in a process of its own.
 
-Numba takes half a second and some 100 MB to import, and only the very first program on a machine needs it:
-afterwards the loops come from the code cache. So a short-lived child process compiles them, and the process
-that runs networks stays small. Where no child can be started, this process compiles them itself.
+Numba takes half a second and some 100 MB to import, and only the very first program on a machine needs it, where no
+build of the package has compiled the loops (`ready_loops`): afterwards they come from the code cache. So a short-lived
+child process compiles them, and the process that runs networks stays small. Where no child can be started, this
+process compiles them itself.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from minidnn.child_interpreter import child_command, child_environment, has_inte
 from minidnn_kernels.fork_lock import FORK_LOCK
 from minidnn_kernels.host import host_arch
 
-__all__ = ["LOOPS", "compile_loops"]
+__all__ = ["LOOPS", "compile_here", "compile_loops"]
 
 # name: the module it stands in
 LOOPS = {
@@ -58,10 +59,11 @@ def compile_loops(names: Sequence[str], arch: str | None = None) -> dict[str, st
         RuntimeError: a loop is not one that kernels can be made of.
     """
     arch = arch or host_arch()
-    return _compile_in_child(names, arch) or _compile_here(names, arch)
+    return _compile_in_child(names, arch) or compile_here(names, arch)
 
 
-def _compile_here(names: Sequence[str], arch: str) -> dict[str, str]:
+def compile_here(names: Sequence[str], arch: str) -> dict[str, str]:
+    """LLVM IR of each loop, by name, made in this process, which imports Numba."""
     with FORK_LOCK:
         from minidnn_kernels.numba_loops import loop_ir  # deferred: it loads Numba
 
@@ -90,4 +92,4 @@ def _compile_in_child(names: Sequence[str], arch: str) -> dict[str, str] | None:
 
 
 if __name__ == "__main__":
-    json.dump(_compile_here(sys.argv[2:], sys.argv[1]), sys.stdout)
+    json.dump(compile_here(sys.argv[2:], sys.argv[1]), sys.stdout)
