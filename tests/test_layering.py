@@ -32,7 +32,7 @@ LAYERS = {
     "minidnn.passes": ["minidnn.ir"],
     "minidnn.interop": ["minidnn.ir", "minidnn.process_safe", "minidnn.replacing", "minidnn.serialization"],
     "minidnn.plan": ["minidnn_kernels", "minidnn.ops"],
-    "minidnn.lowering": ["minidnn.plan", "minidnn.passes"],
+    "minidnn.lowering": ["minidnn.plan", "minidnn.passes", "minidnn.deferred"],
     "minidnn.runtime": [
         *("minidnn.plan", "minidnn.scope", "minidnn.untrusted"),
         *("minidnn.settings", "minidnn.process_safe"),
