@@ -10,42 +10,62 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Any
+from typing import TYPE_CHECKING
+
+# Most programs use none of these. The table is of names, and of what they stand for.
+_DEFERRED = {
+    "amp": "minidnn.amp",
+    "contrib": "minidnn.contrib",
+    "image": "minidnn.image",
+    "onnx": "minidnn.onnx",
+    "profiler": "minidnn.profiler",
+    "pytorch": "minidnn.pytorch",
+    "recordio": "minidnn.recordio",
+    "visualization": "minidnn.viz",
+    "viz": "minidnn.viz",
+}
+# What `minidnn.interop` offers, by whom it stands on and by whom stands on it.
+_READERS = {
+    "load_torch": "minidnn.interop.torch_weights:load_torch",
+    "load_weights": "minidnn.interop.weights:load_weights",
+    "read_torch_checkpoint": "minidnn.interop.torch_checkpoint:read_torch_checkpoint",
+    "from_torch": "minidnn.pytorch:from_torch",
+    "register_torch_backend": "minidnn.pytorch:register_torch_backend",
+    "torch_backend": "minidnn.pytorch:torch_backend",
+}
+
+if TYPE_CHECKING:
+    from minidnn import amp, contrib, image, onnx, profiler, pytorch, recordio, viz
+    from minidnn import viz as visualization
+
+    __version__: str
 
 try:
     from minidnn import (
-        amp,
         attribute,
         autograd,
-        contrib,
         device,
         errors,
         gluon,
-        image,
         initializer,
         interop,
         npx,
         numpy,
-        onnx,
-        profiler,
-        pytorch,
         random,
-        recordio,
         runtime,
         symbol,
         util,
-        viz,
     )
     from minidnn import device as context
     from minidnn import initializer as init
     from minidnn import numpy as np
     from minidnn import symbol as sym
-    from minidnn import viz as visualization
     from minidnn.attribute import AttrScope
+    from minidnn.deferred import defer
     from minidnn.device import Context, Device, cpu, cpu_pinned, current_context, current_device, gpu, num_gpus
     from minidnn.engine import get_num_threads, set_num_threads
     from minidnn.errors import MXNetError
-    from minidnn.missing import raising
+    from minidnn.formats import version
     from minidnn.util import (
         is_np_array,
         is_np_default_dtype,
@@ -62,9 +82,9 @@ try:
         use_np_shape,
     )
 
-    interop.from_torch = pytorch.from_torch
-    interop.register_torch_backend = pytorch.register_torch_backend
-    interop.torch_backend = pytorch.torch_backend
+    defer(interop.__name__, _READERS)
+    # Not looked up at once: reading the metadata of an installation takes longer than all the rest.
+    defer(__name__, {**_DEFERRED, "__version__": version})
 except BaseException:
     # Where Ctrl-C or an error ends the import, the next one begins from nothing: modules that stay would hold
     # registries which those that are run again fill for the second time.
@@ -130,12 +150,3 @@ __all__ = [
 
 # Without a handler, Python itself would show warnings on standard error.
 logging.getLogger("minidnn").addHandler(logging.NullHandler())
-
-
-def __getattr__(name: str) -> Any:
-    # Looked up when asked for: reading the metadata of an installation takes longer than all the rest.
-    if name == "__version__":
-        from minidnn.formats import version  # deferred: nobody has asked before
-
-        return version()
-    return raising(__name__)(name)

@@ -6,7 +6,6 @@ Everything that reaches a kernel passes here, and is checked here: dtype, shape 
 from __future__ import annotations
 
 import contextlib
-import importlib
 import logging
 import math
 import time
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import numpy as np
 
 from minidnn import settings
+from minidnn.deferred import import_safely
 from minidnn.errors import OpError, ShapeError, TypeMismatchError
 from minidnn.ir.graph import Graph, make_node, make_variable
 from minidnn.ir.printing import debug_enabled, debug_print, format_graph
@@ -374,13 +374,7 @@ _COMPILER = ("minidnn.lowering", "minidnn.runtime.executor", "minidnn.runtime.li
 def _load_compiler() -> None:
     """Import what compiles and runs, at the first need: `import minidnn` needs none of it."""
     start_logging()
-    uninterrupted(_import_compiler)
-
-
-def _import_compiler() -> None:
-    with FORK_LOCK:
-        for name in _COMPILER:
-            importlib.import_module(name)
+    import_safely(_COMPILER)
 
 
 def _executor(

@@ -15,6 +15,7 @@ import _imp
 import _thread
 import contextlib
 import os
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -22,7 +23,7 @@ from functools import partial
 from queue import SimpleQueue
 from typing import NoReturn, TypeVar
 
-__all__ = ["ForkSafeLock", "uninterrupted"]
+__all__ = ["ForkSafeLock", "forget_modules", "uninterrupted"]
 
 
 class _Generation:
@@ -101,3 +102,12 @@ def _work(function: Callable[[], Result], outcome: SimpleQueue[Callable[[], Resu
 
 def _fail(error: BaseException) -> NoReturn:
     raise error
+
+
+def forget_modules(package: str) -> None:
+    """Have the next import of a package begin from nothing, where Ctrl-C or an error has ended one.
+
+    Modules that stayed would hold registries which those that are run again fill for the second time.
+    """
+    for name in [name for name in sys.modules if name.startswith(f"{package}.")]:
+        del sys.modules[name]

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, NamedTuple, Self, TextIO
 
 import numpy as np
 
-from minidnn import image
+import minidnn.image as image
 from minidnn.errors import DataError
 
 __all__ = ["IRHeader", "MXIndexedRecordIO", "MXRecordIO", "pack", "pack_img", "unpack", "unpack_img"]

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from html import escape
 
-__all__ = ["MAX_RANK", "html_table", "is_possible", "printable"]
+__all__ = ["MAX_RANK", "html_table", "html_text", "is_possible", "printable", "shorten"]
 
 
 def printable(text: str) -> str:
     """`text` without anything a terminal would obey."""
     return text if text.isprintable() else ascii(text)[1:-1]
+
+
+def shorten(text: str, limit: int = 80) -> str:
+    """A string of the file, fit for an error message."""
+    return ascii(text if len(text) <= limit else text[:limit] + "...")[1:-1]
+
+
+def html_text(text: str) -> str:
+    """`text` as a part of HTML."""
+    from html import escape  # it takes longer than all of this module
+
+    return escape(text)
 
 
 def html_table(headings: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[int] = ()) -> str:
@@ -26,7 +37,7 @@ def html_table(headings: Sequence[str], rows: Sequence[Sequence[str]], numbers: 
     def line(tag: str, cells: Sequence[str]) -> str:
         sides = ("right" if i in numbers else "left" for i in range(len(cells)))
         shown = (
-            f'<{tag} style="text-align: {side}">{escape(printable(cell))}</{tag}>'
+            f'<{tag} style="text-align: {side}">{html_text(printable(cell))}</{tag}>'
             for cell, side in zip(cells, sides, strict=True)
         )
         return f"<tr>{''.join(shown)}</tr>"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import sys
-import sysconfig
 from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
@@ -17,7 +17,7 @@ Function = TypeVar("Function", bound=Any)
 # This package, and what calls it on behalf of the user.
 _PACKAGE = str(Path(__file__).parent) + "/"
 _NUMPY = str(Path(np.__file__).parent) + "/"
-_STANDARD = sysconfig.get_path("stdlib") + "/"
+_STANDARD = str(Path(os.__file__).parent) + "/"
 
 
 def _is_users(file: str) -> bool:

@@ -14,12 +14,17 @@ import signal
 import threading
 import time
 
-__all__ = ["FORK_LOCK"]
+__all__ = ["FORK_LOCK", "is_held_here"]
 
 # Also keeps threads out of LLVM while one is in it. Reentrant: a signal handler may fork wherever it comes.
 FORK_LOCK = threading.RLock()
 
 _interrupted: list[bool] = []
+
+
+def is_held_here() -> bool:
+    """Whether this thread holds the lock, as the main thread does while a fork begins and when the process ends."""
+    return FORK_LOCK._is_owned()  # type: ignore[attr-defined,no-any-return]
 
 
 def _hold() -> None:

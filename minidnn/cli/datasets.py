@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 import minidnn as mx
-from minidnn import recordio
+import minidnn.recordio as recordio
 from minidnn.cli.photos import prepare
 from minidnn.errors import DataError
 from minidnn.gluon.data import RecordFileDataset

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from minidnn import image
+import minidnn.image as image
 from minidnn.cli.arguments import positive
 from minidnn.cli.console import make_progress
 from minidnn.errors import DataError

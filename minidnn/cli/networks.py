@@ -20,7 +20,7 @@ from minidnn.errors import DataError
 from minidnn.gluon import SymbolBlock
 from minidnn.gluon.model_zoo import vision
 from minidnn.gluon.model_zoo.vision.models import close_models
-from minidnn.interop import load_weights
+from minidnn.interop.weights import load_weights
 from minidnn.ir.roles import parameter_variables
 
 __all__ = [

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING
 
-from minidnn.gluon import data, metric, nn, rnn, utils
+from minidnn.deferred import defer
+from minidnn.gluon import nn, utils
 from minidnn.gluon.block import Block, HybridBlock, SymbolBlock
 from minidnn.gluon.parameter import Constant, DeferredInitializationError, Parameter
 from minidnn.gluon.parameter_dict import ParameterDict
-from minidnn.missing import raising
+
+if TYPE_CHECKING:
+    from minidnn.gluon import data, metric, model_zoo, rnn
 
 __all__ = [
     "Block",
@@ -27,9 +29,5 @@ __all__ = [
     "utils",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    # The zoo is large and most programs need one network of it or none.
-    if name == "model_zoo":
-        return import_module("minidnn.gluon.model_zoo")
-    return raising(__name__)(name)
+# A network needs none of these, unless it is recurrent or of the zoo.
+defer(__name__, {name: f"{__name__}.{name}" for name in ("data", "metric", "model_zoo", "rnn")})

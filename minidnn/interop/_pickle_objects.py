@@ -7,15 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from minidnn.errors import DataError
+from minidnn.untrusted import shorten
 
-__all__ = ["RECONSTRUCTORS", "ByIdentity", "Constructor", "Global", "Placeholder", "check_key", "shorten"]
+__all__ = ["RECONSTRUCTORS", "ByIdentity", "Constructor", "Global", "Placeholder", "check_key"]
 
 _INT64 = 1 << 63
-
-
-def shorten(text: str, limit: int = 80) -> str:
-    """A string of the file, fit for an error message."""
-    return ascii(text if len(text) <= limit else text[:limit] + "...")[1:-1]
 
 
 class ByIdentity:

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from minidnn.errors import DataError
-from minidnn.interop._pickle_objects import ByIdentity, Constructor, Global, Placeholder, check_key, shorten
+from minidnn.interop._pickle_objects import ByIdentity, Constructor, Global, Placeholder, check_key
+from minidnn.untrusted import shorten
 
 __all__ = ["GLOBALS", "ElementType", "Storage", "Storages", "Tensor", "Unreadable", "decode", "make_array"]
 

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 
 from minidnn.errors import DataError
-from minidnn.interop._torch_files import ZIP_ERRORS, Guarded, check_entries
+from minidnn.interop._zip_files import ZIP_ERRORS, Guarded, check_entries
 from minidnn.interop.mxnet_list import MAGIC, as_native, read_list, write_list
 from minidnn.replacing import replacing
 from minidnn.untrusted import MAX_RANK, is_possible

@@ -11,9 +11,10 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from minidnn.errors import DataError
-from minidnn.interop._pickle_objects import Global, Placeholder, shorten
+from minidnn.interop._pickle_objects import Global, Placeholder
 from minidnn.interop._torch_files import LegacyFile, ZipFile
 from minidnn.interop._torch_tensors import Tensor, Unreadable, decode, make_array
+from minidnn.untrusted import shorten
 
 __all__ = ["is_torch_file", "read_torch_checkpoint", "select"]
 

@@ -9,7 +9,8 @@ from typing import Any, BinaryIO, cast
 
 from minidnn import serialization
 from minidnn.errors import DataError
-from minidnn.interop._torch_files import ZIP_ERRORS, Guarded, archive_kind
+from minidnn.interop._torch_files import archive_kind
+from minidnn.interop._zip_files import ZIP_ERRORS, Guarded
 from minidnn.interop.torch_checkpoint import is_torch_file
 from minidnn.interop.torch_names import torch_names
 from minidnn.interop.torch_weights import load_torch

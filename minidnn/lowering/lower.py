@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,52 +12,14 @@ from minidnn.errors import GraphError
 from minidnn.ir.control_flow import is_control_flow, written_out
 from minidnn.ir.graph import Entry, Graph, Node, make_like, make_node, make_variable
 from minidnn.lowering.anchor import Anchor
-from minidnn.lowering.attention import lower_attention
-from minidnn.lowering.boxes import lower_box_nms, lower_mark_overlaps, lower_non_max_suppression
 from minidnn.lowering.builder import Builder
-from minidnn.lowering.constants import lower_full, lower_made
-from minidnn.lowering.constraints import lower_constraint, lower_depend, lower_expected
-from minidnn.lowering.deconvolution import lower_deconvolution
-from minidnn.lowering.dynamic import lower_dynamic_quantize, lower_dynamic_quantize_linear
 from minidnn.lowering.elementwise import lower_elementwise
 from minidnn.lowering.epilogue import is_float_instruction
 from minidnn.lowering.host import lower_host
-from minidnn.lowering.indexing import (
-    lower_embedding,
-    lower_gather_nd,
-    lower_index,
-    lower_index_write,
-    lower_pick,
-    lower_scatter_elements,
-    lower_scatter_points,
-    lower_take,
-    lower_take_along_axis,
-)
-from minidnn.lowering.matmul import (
-    lower_batch_dot,
-    lower_by_int8_weight,
-    lower_convolution,
-    lower_fully_connected,
-    lower_matmul,
-)
-from minidnn.lowering.normalization import lower_group_norm, lower_l2_normalization
-from minidnn.lowering.ordering import lower_cumulative, lower_one_hot, lower_sort, lower_topk
-from minidnn.lowering.picks import lower_pad, lower_repeat, lower_roll, lower_tile
-from minidnn.lowering.pooling import lower_dequantized_pooling, lower_pooling, lower_reduction
-from minidnn.lowering.quantized import lower_quantized_batch_dot
-from minidnn.lowering.recurrent import lower_recurrent, lower_rnn
-from minidnn.lowering.reductions import lower_any_reduction
-from minidnn.lowering.resampling import lower_pad_by_sums, lower_resample
-from minidnn.lowering.rows import lower_layer_norm, lower_masked_softmax, lower_softmax
-from minidnn.lowering.sampling import (
-    lower_deformable_sampling,
-    lower_grid_sample,
-    lower_max_roi_pool,
-    lower_roi_align,
-)
+from minidnn.lowering.pooling import lower_dequantized_pooling
+from minidnn.lowering.rules import ANCHORS, NETWORK_RULES, RULES, anchor_rule, rules_for
 from minidnn.lowering.steps import Measure
 from minidnn.lowering.values import Array, Value
-from minidnn.lowering.views import lower_concatenate, lower_stack, lower_view
 from minidnn.lowering.weight_store import WeightStore
 from minidnn.ops.quantization import calibrated_scale
 from minidnn.ops.registry import Attrs, TensorType, get_op
@@ -68,28 +30,10 @@ from minidnn_kernels.isa import Isa
 
 __all__ = ["has_kernel", "lower", "why_on_host"]
 
-# Operators whose kernel can carry an epilogue.
-_ANCHORS: dict[str, Callable[[Builder, Anchor], Value | None]] = {
-    "convolution": lower_convolution,
-    "deconvolution": lower_deconvolution,
-    "deformable_sampling": lower_deformable_sampling,
-    "fully_connected": lower_fully_connected,
-    "fully_connected_int8_weight": lower_by_int8_weight,
-    "batch_dot": lower_batch_dot,
-    "matmul": lower_matmul,
-    "dot": lower_matmul,
-    "convolution_bfloat16_weight": lower_convolution,
-    "deconvolution_bfloat16_weight": lower_deconvolution,
-    "fully_connected_bfloat16_weight": lower_fully_connected,
-    "quantized_batch_dot": lower_quantized_batch_dot,
-    "quantized_convolution": lower_convolution,
-    "quantized_fully_connected": lower_fully_connected,
-}
-
 # Those whose kernels take lengths or weights that are integers, or masks, which are bools: kinds of such dtypes.
 _OTHER_KINDS = {
     "attention": "iub",
-    **dict.fromkeys((name for name in _ANCHORS if name.endswith("_bfloat16_weight")), "u"),
+    **dict.fromkeys((name for name in ANCHORS if name.endswith("_bfloat16_weight")), "u"),
     "fully_connected_int8_weight": "i",
     "recurrent": "iu",
     "rnn": "iu",
@@ -97,68 +41,6 @@ _OTHER_KINDS = {
 
 _NONE = Attrs({})
 _NO_ELEMENTS = "there are no elements to compute"
-
-Rule = Callable[[Builder, Node, Sequence[Value], Sequence[TensorType]], list[Value] | None]
-
-# The others; a rule gives None for what its kernel cannot do.
-_RULES: dict[str, Rule] = {
-    "attention": lower_attention,
-    "pooling": lower_pooling,
-    "recurrent": lower_recurrent,
-    "rnn": lower_rnn,
-    "softmax": lower_softmax,
-    "log_softmax": lower_softmax,
-    "layer_norm": lower_layer_norm,
-    "concatenate": lower_concatenate,
-    "stack": lower_stack,
-    "pad": lower_pad,
-    "quantize": lower_dynamic_quantize,
-    "dynamic_quantize_linear": lower_dynamic_quantize_linear,
-    **dict.fromkeys(("sum", "mean", "max"), lower_reduction),
-    **dict.fromkeys(("reshape", "npx_reshape", "reshape_like", "flatten", "expand_dims", "squeeze"), lower_view),
-    **dict.fromkeys(("transpose", "swapaxes", "moveaxis", "broadcast_to", "broadcast_like", "flip"), lower_view),
-    **dict.fromkeys(("slice", "slice_axis", "slice_like", "split", "identity", "dropout"), lower_view),
-}
-
-# Rules that only networks follow: a single call of these operators takes NumPy less time than planning it.
-_NETWORK_RULES: dict[str, Rule] = {
-    "full": lower_full,
-    "expect_values": lower_expected,
-    "constraint_check": lower_constraint,
-    "depend": lower_depend,
-    **dict.fromkeys(("arange", "eye", "arange_like", "shape_array", "multibox_prior"), lower_made),
-    "resample": lower_resample,
-    "pad": lower_pad_by_sums,
-    "non_max_suppression": lower_non_max_suppression,
-    "box_nms": lower_box_nms,
-    "mark_overlaps": lower_mark_overlaps,
-    "grid_sample": lower_grid_sample,
-    "roi_align": lower_roi_align,
-    "max_roi_pool": lower_max_roi_pool,
-    **dict.fromkeys(("group_norm", "instance_norm"), lower_group_norm),
-    "l2_normalization": lower_l2_normalization,
-    **dict.fromkeys(("masked_softmax", "masked_log_softmax"), lower_masked_softmax),
-    "one_hot": lower_one_hot,
-    "topk": lower_topk,
-    **dict.fromkeys(("sort", "argsort"), lower_sort),
-    **dict.fromkeys(("cumsum", "cumprod"), lower_cumulative),
-    "repeat": lower_repeat,
-    "tile": lower_tile,
-    "roll": lower_roll,
-    "take": lower_take,
-    "embedding": lower_embedding,
-    "pick": lower_pick,
-    "gather_nd": lower_gather_nd,
-    "index": lower_index,
-    "take_along_axis": lower_take_along_axis,
-    "scatter_elements": lower_scatter_elements,
-    "scatter_points": lower_scatter_points,
-    **dict.fromkeys(("index_add", "index_update"), lower_index_write),
-    **dict.fromkeys(
-        ("sum", "mean", "max", "prod", "min", "var", "std", "any", "all", "argmax", "argmin"), lower_any_reduction
-    ),
-}
-
 
 # Those whose references compute float16 in float32: their kernels do the same.
 _HALF_IN_FLOAT32 = frozenset(
@@ -184,7 +66,7 @@ def has_kernel(op_name: str, types: Sequence[TensorType], attrs: Attrs = _NONE) 
     data = [t for t in types if t.dtype.kind not in _OTHER_KINDS.get(op_name, "")]
     if any(t.dtype != np.float32 for t in data) or not all(t.size for t in types):
         return False
-    return op_name in _ANCHORS or op_name in _RULES or is_float_instruction(get_op(op_name), attrs)
+    return op_name in ANCHORS or op_name in RULES or is_float_instruction(get_op(op_name), attrs)
 
 
 def why_on_host(op_name: str, types: Sequence[TensorType], is_alone: bool = False) -> str:
@@ -202,7 +84,7 @@ def why_on_host(op_name: str, types: Sequence[TensorType], is_alone: bool = Fals
         return _NO_ELEMENTS
     if is_alone and op.expansion is not None:
         return "it has kernels in networks alone"
-    if op_name not in _ANCHORS and not _rules(op_name) and op.epilogue is None and op.expansion is None:
+    if op_name not in {**ANCHORS, **RULES, **NETWORK_RULES} and op.epilogue is None and op.expansion is None:
         return "no kernel computes this operator"
     others = sorted({str(t.dtype) for t in types} - {"float32"})
     if others and "quantize" not in op_name:
@@ -304,13 +186,13 @@ def _lower_by_rules(
     builder: Builder, node: Node, inputs: Sequence[Value], types: Sequence[TensorType]
 ) -> list[Value] | None:
     """An operation by a rule for its operator; None where no rule can do it."""
-    if node.op_name in _ANCHORS:
-        lower_anchor = _ANCHORS[node.op_name]
+    lower_anchor = anchor_rule(node.op_name)
+    if lower_anchor is not None:
         anchor = Anchor(node.name, node.attrs, inputs, types[0], types[0], usual=builder.usual_shape(node.name))
         value = builder.attempt(lambda: lower_anchor(builder, anchor))
         if value is not None:
             return [value]
-    for rule in _rules(node.op_name):
+    for rule in rules_for(node.op_name):
         values = builder.attempt(partial(rule, builder, node, inputs, types))
         if values is not None:
             return values
@@ -367,10 +249,6 @@ def _lower_control_flow(builder: Builder, node: Node, inputs: Sequence[Value]) -
         made = _lower_node(builder, named, [values[e] for e in inner.inputs])
         values.update({inner[i]: value for i, value in enumerate(made)})
     return [values[e] for e in graph.outputs]
-
-
-def _rules(op_name: str) -> list[Rule]:
-    return [rules[op_name] for rules in (_RULES, _NETWORK_RULES) if op_name in rules]
 
 
 def _types_inside(builder: Builder, node: Node, inputs: Sequence[Value]) -> dict[Entry, TensorType]:
@@ -452,7 +330,7 @@ def _lower_longest(builder: Builder, name: str, rest: _Rest) -> tuple[int, list[
 def _lower_group(builder: Builder, name: str, nodes: Sequence[Node], rest: _Rest) -> Value | None:
     """One step for operations whose last one gives the result; None if no kernel can do them."""
     result, outside = rest.types[nodes[-1][0]], rest.values
-    anchors = [n for n in nodes if n.op_name in _ANCHORS]
+    anchors = [n for n in nodes if n.op_name in ANCHORS]
     others = tuple(n for n in nodes if n not in anchors)
     if not anchors:
         value = lower_dequantized_pooling(builder, name, nodes, outside)
@@ -466,7 +344,9 @@ def _lower_group(builder: Builder, name: str, nodes: Sequence[Node], rest: _Rest
         return None
     inputs, usual = [outside[e] for e in node.inputs], builder.usual_shape(node.name)
     anchor = Anchor(name, node.attrs, inputs, type, result, node[0], others, outside, usual)
-    return _ANCHORS[node.op_name](builder, anchor)
+    lower_anchor = anchor_rule(node.op_name)
+    assert lower_anchor is not None
+    return lower_anchor(builder, anchor)
 
 
 def _known_scales(builder: Builder, node: Node, types: Sequence[TensorType]) -> list[Value]:

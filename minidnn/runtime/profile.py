@@ -5,18 +5,18 @@ from __future__ import annotations
 import itertools
 import json
 import math
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from html import escape
 from typing import Any
+
+import numpy as np
 
 from minidnn.ops.registry import TensorType
 from minidnn.plan.program import Cost, HostStep, NativeStep, describe_step
 from minidnn.process_safe import uninterrupted
 from minidnn.runtime.recording import Run
-from minidnn.untrusted import html_table, printable
+from minidnn.untrusted import html_table, html_text, printable
 
 __all__ = ["EXCESSES", "Peaks", "Profile", "StepProfile", "measure_peaks"]
 
@@ -108,7 +108,7 @@ class StepProfile:
 
     @property
     def median(self) -> float:
-        return statistics.median(self.seconds)
+        return float(np.median(self.seconds))
 
     @property
     def operations_per_second(self) -> float:
@@ -228,7 +228,7 @@ class Profile:
             for runs in _by_program(self.runs).values()
             for i, step in enumerate(runs[0].program.steps)
         ]
-        weights = [statistics.median(seconds) * len(seconds) for _, _, seconds in timed]
+        weights = [float(np.median(seconds)) * len(seconds) for _, _, seconds in timed]
         total = math.fsum(weights) or 1.0
         made = [
             StepProfile(
@@ -288,8 +288,8 @@ class Profile:
     def _repr_html_(self) -> str:
         rows = [step.row for step in self.steps()]
         numbers = [i for i, heading in enumerate(self.HEADINGS) if heading not in self.TEXT_COLUMNS]
-        below = "".join(f"<p>{escape(text)}</p>" for text in ([*self.footnotes(), self.summary] if rows else ()))
-        return f"<p>{escape(printable(self.title))}</p>\n{html_table(self.HEADINGS, rows, numbers)}\n{below}"
+        below = "".join(f"<p>{html_text(text)}</p>" for text in ([*self.footnotes(), self.summary] if rows else ()))
+        return f"<p>{html_text(printable(self.title))}</p>\n{html_table(self.HEADINGS, rows, numbers)}\n{below}"
 
     def to_dict(self, sort: bool = False) -> dict[str, Any]:
         """Everything as plain data."""

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minidnn.errors import DataError
-from minidnn.interop import _pickle_machine, _torch_files, read_torch_checkpoint
+from minidnn.interop import _pickle_machine, _zip_files, read_torch_checkpoint
 
 PROTO, STOP = b"\x80\x02", b"."
 INT32_MAX = struct.pack("<i", 2**31 - 1)
@@ -403,7 +403,7 @@ def test_a_directory_of_millions_of_entries_is_refused_before_it_is_read(
 ) -> None:
     path = zip_file(tmp_path / "t.pt", state(tensor((4,), (1,))), {f"data/{i}": bytes(16) for i in range(1000)})
     assert len(read_torch_checkpoint(path)) == 1
-    monkeypatch.setattr(_torch_files, "_MAX_READ", 40_000)
+    monkeypatch.setattr(_zip_files, "_MAX_READ", 40_000)
     with pytest.raises(DataError, match="a part of it has more than 40000 bytes"):
         read_torch_checkpoint(path)
 

@@ -12,22 +12,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from minidnn.gluon.metric.base import EvalMetric, alias, check_label_shapes, register
-from minidnn.gluon.metric.classification import F1, MCC, PCC, Accuracy, BinaryAccuracy, Fbeta, TopKAccuracy
-from minidnn.gluon.metric.composed import CompositeEvalMetric, CustomMetric, create, np
-from minidnn.gluon.metric.values import (
-    MAE,
-    MSE,
-    RMSE,
-    CrossEntropy,
-    Loss,
-    MeanCosineSimilarity,
-    MeanPairwiseDistance,
-    NegativeLogLikelihood,
-    PearsonCorrelation,
-    Perplexity,
-)
 from minidnn.missing import raising
+from minidnn.process_safe import forget_modules
+
+try:
+    from minidnn.gluon.metric.base import EvalMetric, alias, check_label_shapes, register
+    from minidnn.gluon.metric.classification import F1, MCC, PCC, Accuracy, BinaryAccuracy, Fbeta, TopKAccuracy
+    from minidnn.gluon.metric.composed import CompositeEvalMetric, CustomMetric, create, np
+    from minidnn.gluon.metric.values import (
+        MAE,
+        MSE,
+        RMSE,
+        CrossEntropy,
+        Loss,
+        MeanCosineSimilarity,
+        MeanPairwiseDistance,
+        NegativeLogLikelihood,
+        PearsonCorrelation,
+        Perplexity,
+    )
+except BaseException:
+    forget_modules(__name__)
+    raise
 
 __all__ = [
     "F1",

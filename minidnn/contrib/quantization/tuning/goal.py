@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+import minidnn.gluon.metric as metrics
 from minidnn.contrib.quantization.data import Batch
 from minidnn.errors import DataError
-from minidnn.gluon import metric as metrics
 from minidnn.numpy.multiarray import ndarray
 
 __all__ = ["Goal", "sqnr"]

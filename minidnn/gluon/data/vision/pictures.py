@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from minidnn import image, recordio, settings
+import minidnn.image as image
+import minidnn.recordio as recordio
+from minidnn import settings
 from minidnn.errors import DataError
 from minidnn.gluon.data.dataset import Dataset, RecordFileDataset
 from minidnn.numpy.multiarray import ndarray

@@ -14,7 +14,7 @@ from minidnn import npx
 from minidnn.errors import DataError, ShapeError
 from minidnn.gluon._hybrid_block import HybridBlock
 from minidnn.gluon.model_zoo.text.bert import BertConfig, BertModel, first_tokens
-from minidnn.interop import load_weights
+from minidnn.interop.weights import load_weights
 from minidnn.numpy import array, zeros
 
 __all__ = ["SentenceEncoder"]

@@ -16,7 +16,7 @@ from minidnn.gluon import nn
 from minidnn.gluon.block import HybridBlock
 from minidnn.gluon.model_zoo.vision._layers import RELU6, round_channels
 from minidnn.gluon.model_zoo.vision.pretrained import check_classes, find_checkpoint
-from minidnn.interop import load_weights
+from minidnn.interop.weights import load_weights
 
 __all__ = [
     "EfficientNetLite",

@@ -11,7 +11,7 @@ from typing import Any
 from minidnn.gluon import nn
 from minidnn.gluon.block import HybridBlock
 from minidnn.gluon.model_zoo.vision.pretrained import find_weights
-from minidnn.interop import load_weights
+from minidnn.interop.weights import load_weights
 
 __all__ = ["Inception3", "inception_v3"]
 

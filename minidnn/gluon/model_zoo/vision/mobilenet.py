@@ -14,7 +14,7 @@ from minidnn.gluon import nn
 from minidnn.gluon.block import HybridBlock
 from minidnn.gluon.model_zoo.vision._layers import RELU6, round_channels
 from minidnn.gluon.model_zoo.vision.pretrained import find_weights, is_mxnets
-from minidnn.interop import load_weights
+from minidnn.interop.weights import load_weights
 
 __all__ = [
     "LinearBottleneck",

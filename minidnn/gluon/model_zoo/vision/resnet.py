@@ -14,7 +14,7 @@ from minidnn import npx
 from minidnn.gluon import nn
 from minidnn.gluon.block import HybridBlock
 from minidnn.gluon.model_zoo.vision.pretrained import find_weights
-from minidnn.interop import load_weights
+from minidnn.interop.weights import load_weights
 
 __all__ = [
     "BasicBlockV1",

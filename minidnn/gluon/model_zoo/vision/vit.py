@@ -11,7 +11,7 @@ from minidnn.gluon._hybrid_block import HybridBlock
 from minidnn.gluon.model_zoo.vision.pretrained import find_weights
 from minidnn.gluon.parameter import Parameter
 from minidnn.initializer import Zero
-from minidnn.interop import load_weights
+from minidnn.interop.weights import load_weights
 from minidnn.numpy import broadcast_to, concatenate
 
 __all__ = ["VisionTransformer", "get_vit", "vit_base_patch16_224", "vit_small_patch16_224", "vit_tiny_patch16_224"]

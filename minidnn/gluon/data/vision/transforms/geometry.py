@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from minidnn import image, random
+import minidnn.image as image
+from minidnn import random
 from minidnn.errors import ShapeError
 from minidnn.gluon.data.vision.transforms.base import Pixels, Transform, check_image, size_pair
 
