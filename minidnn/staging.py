@@ -39,7 +39,7 @@ class Recorder(Protocol):
 
 
 class Compiled(Protocol):
-    """What is compiled of a stage; see `minidnn.engine.CompiledGraph`."""
+    """What is compiled of a stage; see `minidnn.engine.networks.CompiledGraph`."""
 
     @property
     def program(self) -> Program: ...

@@ -12,7 +12,7 @@ import pytest
 
 import minidnn as mx
 from minidnn import engine
-from minidnn.engine import CompiledGraph, compile_graph, contiguous
+from minidnn.engine import CompiledGraph, compile_graph, contiguous, eager
 from minidnn.errors import GraphError, OpError, ShapeError, TypeMismatchError
 from minidnn.ir.graph import Graph, evaluate, make_node, make_variable
 from minidnn.lowering import lower
@@ -240,8 +240,8 @@ def lowered(monkeypatch: pytest.MonkeyPatch) -> list[Program]:
         return made[-1]
 
     monkeypatch.setattr("minidnn.lowering.lower", note)
-    monkeypatch.setattr(engine, "_programs", ProgramCache(8, 1 << 20))
-    monkeypatch.setattr(engine, "_without_weights", Owner())
+    monkeypatch.setattr(eager, "_programs", ProgramCache(8, 1 << 20))
+    monkeypatch.setattr(eager, "_without_weights", Owner())
     return made
 
 
@@ -251,7 +251,7 @@ def test_programs_are_kept_within_bounds(lowered: list[Program]) -> None:
         mx.npx.relu(mx.np.ones((n,)))
         np.testing.assert_array_equal(_dense(mx.np.ones((n, 3)), w, b), 3)
     assert len(lowered) == 38
-    assert len(engine._programs) <= 8
+    assert len(eager._programs) <= 8
 
 
 def test_tables_of_programs_are_kept_within_bounds(lowered: list[Program]) -> None:
@@ -266,7 +266,7 @@ def test_tables_of_programs_are_kept_within_bounds(lowered: list[Program]) -> No
 
 
 def _kept_programs() -> list[Program]:
-    return [entry.executor.program for entry in engine._programs._alive().values()]
+    return [entry.executor.program for entry in eager._programs._alive().values()]
 
 
 def _dot_of(x: mx.np.ndarray, w: mx.np.ndarray) -> mx.np.ndarray:
@@ -327,13 +327,13 @@ def test_packed_weights_follow_what_is_written_to_them() -> None:
 
 
 def test_weights_that_are_computed_for_each_call_are_let_go() -> None:
-    x, before = mx.np.ones((3, 70)), len(engine._programs)
+    x, before = mx.np.ones((3, 70)), len(eager._programs)
     for i in range(30):
         w = mx.np.full((40, 70), float(i))
         np.testing.assert_array_equal(_dot_of(x, w).asnumpy(), 70 * i)
     del w
     gc.collect()
-    assert len(engine._programs) <= before + 1
+    assert len(eager._programs) <= before + 1
 
 
 def test_many_biases_of_one_weight_are_let_go() -> None:
@@ -359,14 +359,14 @@ def test_attributes_tell_programs_apart() -> None:
 def test_an_operator_without_a_kernel_is_its_reference() -> None:
     op = get_op("arctan")
     x = mx.np.array([0.5, 1.5])
-    (result,) = engine.run_op(op, op.make_attrs({}), [x])
+    (result,) = eager.run_op(op, op.make_attrs({}), [x])
     np.testing.assert_array_equal(result, np.arctan(x.asnumpy()))
 
 
 def test_an_operator_that_does_not_fit_is_refused() -> None:
     op = get_op("add")
     with pytest.raises(OpError, match=r"add: shapes \(2,\) and \(3,\)"):
-        engine.run_op(op, op.make_attrs({}), [mx.np.ones((2,)), mx.np.ones((3,))])
+        eager.run_op(op, op.make_attrs({}), [mx.np.ones((2,)), mx.np.ones((3,))])
 
 
 def test_info_tells_what_runs() -> None:

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 import minidnn as mx
-from minidnn import engine
+from minidnn.engine import compiling
 from minidnn.gluon import nn
 from minidnn.plan.program import Program
 from minidnn.runtime import messages
@@ -45,7 +45,7 @@ class Odd(nn.HybridBlock):
 
 @pytest.fixture
 def log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
-    engine._log_on_host.cache_clear()
+    compiling.log_on_host.cache_clear()
     with caplog.at_level(logging.INFO, logger="minidnn"):
         yield caplog
 
@@ -67,14 +67,14 @@ def test_a_compilation_is_logged_once_with_its_signature(log: pytest.LogCaptureF
     net, x = odd(), mx.np.ones((2, 4))
     net.hybridize()
     net(x)
-    compiled = [line for line in told(log, "minidnn.engine") if line.startswith("Odd(")]
+    compiled = [line for line in told(log, "minidnn.engine.compiling") if line.startswith("Odd(")]
     assert len(compiled) == 1
     assert "data float32[2, 4]" in compiled[0]
     assert f"for {library().isa.name} in " in compiled[0]
     assert "compiled, " in compiled[0]
     log.clear()
     net(x)
-    assert told(log, "minidnn.engine") == []
+    assert told(log, "minidnn.engine.compiling") == []
 
 
 @pytest.mark.parametrize("hybrid", [False, True])
@@ -84,7 +84,7 @@ def test_a_step_on_numpy_is_logged_at_its_first_use(hybrid: bool, log: pytest.Lo
         net.hybridize()
     for _ in range(3):
         net(x)
-    lines = [line for line in told(log, "minidnn.engine") if "runs on NumPy" in line]
+    lines = [line for line in told(log, "minidnn.engine.compiling") if "runs on NumPy" in line]
     assert len(lines) == 1
     assert lines[0].startswith("turned")
     assert "operator unwrap" in lines[0]
@@ -93,7 +93,7 @@ def test_a_step_on_numpy_is_logged_at_its_first_use(hybrid: bool, log: pytest.Lo
 
 def test_a_dtype_without_kernels_is_the_reason(log: pytest.LogCaptureFixture) -> None:
     mx.npx.relu(mx.np.array([1, -2], dtype="int64"))
-    (line,) = (line for line in told(log, "minidnn.engine") if "runs on NumPy" in line)
+    (line,) = (line for line in told(log, "minidnn.engine.compiling") if "runs on NumPy" in line)
     assert "got int64" in line
 
 
@@ -197,7 +197,7 @@ def test_nothing_is_shown_unless_the_environment_asks_for_it(level: str) -> None
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "MINIDNN_LOG": level}
     done = subprocess.run([sys.executable, "-c", _PROGRAM], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout == ""
-    assert ("INFO minidnn.engine: arctan (operator arctan) runs on NumPy" in done.stderr) == (level == "info")
+    assert ("INFO minidnn.engine.compiling: arctan (operator arctan) runs on NumPy" in done.stderr) == (level == "info")
     assert level == "info" or done.stderr == ""
 
 
