@@ -79,9 +79,9 @@ class CodeCache:
         """The entry of that key (hexadecimal), or None if there is none, or it is damaged or not ours alone."""
         if self.folder is None:
             return None
-        path = self.folder / f"{key}.o"
+        path = f"{self.folder}{os.sep}{key}.o"
         try:
-            content, why = _read_private(path, self.limit)
+            content, status, why = _read_private(path, self.limit)
         except OSError:
             return None
         if why:
@@ -91,12 +91,8 @@ class CodeCache:
         if _digest(key, payload) != digest:
             _log.warning("%s: an invalid cache entry, damaged or renamed; it is compiled again", path)
             return None
-        _note_use(path)
+        _note_use(path, status)
         return payload
-
-    def has(self, key: str) -> bool:
-        """Whether there is an entry of that key, damaged or not."""
-        return self.folder is not None and (self.folder / f"{key}.o").is_file()
 
     def write(self, key: str, payload: bytes) -> None:
         """Store an entry; a full or read-only disk costs the next process its time, not this one its life."""
@@ -142,7 +138,9 @@ class CodeCache:
 
 def _digest(key: str, payload: bytes) -> bytes:
     """What an entry begins with: another one's content under its name is noticed as well."""
-    return hashlib.sha256(key.encode() + b"\n" + payload).digest()
+    digest = hashlib.sha256(key.encode() + b"\n")
+    digest.update(payload)
+    return digest.digest()
 
 
 def _entries(folder: Path) -> Iterator[tuple[float, int, Path]]:
@@ -159,9 +157,9 @@ def _entries(folder: Path) -> Iterator[tuple[float, int, Path]]:
                     Path(file.path).unlink(missing_ok=True)
 
 
-def _note_use(path: Path) -> None:
-    with contextlib.suppress(OSError):  # a folder that can only be read is never evicted from either
-        if abs(time.time() - path.stat().st_mtime) > _NOTE_INTERVAL:
+def _note_use(path: str, status: os.stat_result) -> None:
+    if abs(time.time() - status.st_mtime) > _NOTE_INTERVAL:
+        with contextlib.suppress(OSError):  # a folder that can only be read is never evicted from either
             os.utime(path)
 
 
@@ -174,15 +172,21 @@ def _not_ours(status: os.stat_result) -> str:
     return ""
 
 
-def _read_private(path: Path, most: int) -> tuple[bytes, str]:
-    """A file of at most so many bytes, and why it is not to be read: of the very file that is looked at."""
-    flags = (getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"))
-    with os.fdopen(os.open(path, sum(flags, os.O_RDONLY)), "rb") as file:
-        status = os.fstat(file.fileno())
+_READING = sum(getattr(os, name, 0) for name in ("O_RDONLY", "O_NOFOLLOW", "O_NONBLOCK", "O_BINARY", "O_CLOEXEC"))
+
+
+def _read_private(path: str, most: int) -> tuple[bytes, os.stat_result, str]:
+    """A file of at most so many bytes, its status, and why it is not to be read: of the very file that is looked at."""
+    file = os.open(path, _READING)
+    try:
+        status = os.fstat(file)
         why = _not_ours(status)
         if not why and not (stat.S_ISREG(status.st_mode) and status.st_size <= most):
             why = "it is no file, or larger than all entries may be"
-        return (b"", why) if why else (file.read(most), "")
+        # What is shorter than it was, or could not be read in one piece, does not have its hash.
+        return (b"" if why else os.read(file, status.st_size)), status, why
+    finally:
+        os.close(file)
 
 
 def _private(folder: Path) -> tuple[Path | None, str]:

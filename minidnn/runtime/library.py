@@ -6,10 +6,10 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
-from functools import cache
+from functools import cache, cached_property, partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import llvmlite
 
@@ -107,7 +107,8 @@ class Library:
 
     def loop(self, name: str) -> int:
         """The address of a loop of `loops.LOOPS`."""
-        return self._address(_loop_key(name), name, lambda: self._loop_ir([name])[name], True)
+        address = self._addresses.get(_loop_key(name))
+        return uninterrupted(lambda: self._load_loop(name)) if address is None else address
 
     def prepare(self, loops: Iterable[str], specs: Iterable[KernelSpec]) -> Prepared:
         """Load these loops and microkernels, compiled if they have never been: `loop` and `microkernel` find them then.
@@ -117,32 +118,37 @@ class Library:
         Returns:
             Where they came from.
         """
-        loops, specs = list(dict.fromkeys(loops)), list(dict.fromkeys(specs))
-        new = [spec for spec in specs if spec not in self._microkernels]
-        keys = [key for key in map(_loop_key, loops) if key not in self._addresses]
-        keys += uninterrupted(lambda: [*map(repr, new)]) if new else []
-        known = len(loops) + len(specs) - len(keys)
-        if not keys:
+        loops, specs = [*dict.fromkeys(loops)], [*dict.fromkeys(specs)]
+        new_loops = [name for name in loops if _loop_key(name) not in self._addresses]
+        new_specs = [spec for spec in specs if spec not in self._microkernels]
+        new, known = len(new_loops) + len(new_specs), len(loops) + len(specs)
+        if not new:
             return Prepared(0, 0, known)
-        missing = sum(not self.cache.has(self.entry(key)) for key in keys)
+        new_loops, new_specs = uninterrupted(partial(self._load_cached, new_loops, new_specs))
+        missing = len(new_loops) + len(new_specs)
         if missing >= _WORTH_SAYING:
             folder = self.cache.folder
             later = f"later runs take them from {folder}" if folder else f"the cache is off ({self.cache.why_off})"
             announce_compilation(missing, self.isa.name, later)
-        self._compile_loops(loops)
-        for name in loops:
-            self.loop(name)
-        for spec in specs:
-            self.microkernel(spec)
-        return Prepared(missing, len(keys) - missing, known)
+        # Together they take less time than one after the other.
+        if new_loops:
+            for name, ir_text in uninterrupted(partial(self._loop_ir, sorted(new_loops))).items():
+                uninterrupted(partial(self._compile, _loop_key(name), name, partial(str, ir_text), True))
+        for spec in new_specs:
+            uninterrupted(partial(self._compile_microkernel, spec))
+        return Prepared(missing, new - missing, known - new)
 
-    def _compile_loops(self, names: Sequence[str]) -> None:
-        """Compile those loops that were never compiled, together, which takes less time than one after the other."""
-        unloaded = [name for name in sorted(set(names)) if _loop_key(name) not in self._addresses]
-        missing = [name for name in unloaded if self.cache.read(self.entry(_loop_key(name))) is None]
-        if len(missing) > 1:
-            for name, ir_text in uninterrupted(lambda: self._loop_ir(missing)).items():
-                self._address(_loop_key(name), name, lambda ir_text=ir_text: ir_text, True)  # type: ignore[misc]
+    def _load_cached(self, loops: Sequence[str], specs: Sequence[KernelSpec]) -> tuple[list[str], list[KernelSpec]]:
+        """Load what is in the cache; what is not, and is to be compiled."""
+        missing_loops = [name for name in loops if self._load_entry(_loop_key(name), name) is None]
+        missing_specs = []
+        for spec in specs:
+            address = self._load_entry(repr(spec), spec.name)
+            if address is None:
+                missing_specs.append(spec)
+            else:
+                self._microkernels[spec] = address
+        return missing_loops, missing_specs
 
     def _loop_ir(self, names: Sequence[str]) -> dict[str, str]:
         """LLVM IR of loops: what a build of the package has made, the others from Numba."""
@@ -155,44 +161,67 @@ class Library:
         """The name of the kernel at `address`."""
         return self._names[address]
 
-    def _address(self, key: str, symbol: str, emit: Callable[[], str], is_loop: bool = False) -> int:
-        address = self._addresses.get(key)
-        return uninterrupted(lambda: self._load(key, symbol, emit, is_loop)) if address is None else address
-
     def _load_microkernel(self, spec: KernelSpec) -> int:
-        address = self._load(repr(spec), spec.name, lambda: spec.emit(self.isa))
+        address = self._load_entry(repr(spec), spec.name)
+        if address is None:
+            return self._compile_microkernel(spec)
         self._microkernels[spec] = address
         return address
 
-    def _load(self, key: str, symbol: str, emit: Callable[[], str], is_loop: bool = False) -> int:
+    def _compile_microkernel(self, spec: KernelSpec) -> int:
+        address = self._microkernels[spec] = self._compile(repr(spec), spec.name, lambda: spec.emit(self.isa))
+        return address
+
+    def _load_loop(self, name: str) -> int:
+        address = self._load_entry(_loop_key(name), name)
+        if address is None:
+            return self._compile(_loop_key(name), name, lambda: self._loop_ir([name])[name], True)
+        return address
+
+    def _load_entry(self, key: str, symbol: str) -> int | None:
+        """The address of code that is loaded or in the cache."""
         with self._loading.here:
             if key not in self._addresses:
-                address = self._loader.load(self._object(key, emit, symbol, is_loop), symbol)
-                if symbol in self._loader.by_llvm:
-                    _log.info("kernel %s: loaded by LLVM: %s", symbol, self._loader.by_llvm[symbol])
-                self._names[address] = symbol
-                self._addresses[key] = address
+                begin = time.perf_counter()
+                code = self.cache.read(self.entry(key))
+                if code is None:
+                    return None
+                COUNTERS.kernels_from_cache.add()
+                self._load(key, symbol, code, "from the cache", begin)
             return self._addresses[key]
+
+    def _compile(self, key: str, symbol: str, emit: Callable[[], str], is_loop: bool = False) -> int:
+        with self._loading.here:
+            if key not in self._addresses:
+                begin = time.perf_counter()
+                code = _compile(emit(), self.isa, is_loop)
+                self.compiled += 1
+                self.cache.write(self.entry(key), code)
+                COUNTERS.kernels_compiled.add()
+                self._load(key, symbol, code, "compiled", begin)
+            return self._addresses[key]
+
+    def _load(self, key: str, symbol: str, code: bytes, how: str, begin: float) -> None:
+        COUNTERS.code_bytes.add(len(code))
+        if _log.isEnabledFor(logging.DEBUG):
+            _log.debug("kernel %s: %s, %d bytes, %.3f s", symbol, how, len(code), time.perf_counter() - begin)
+        address = self._loader.load(code, symbol)
+        if symbol in self._loader.by_llvm:
+            _log.info("kernel %s: loaded by LLVM: %s", symbol, self._loader.by_llvm[symbol])
+        self._names[address] = symbol
+        self._addresses[key] = address
 
     def entry(self, key: str) -> str:
         """The name of a cache entry: a hash of the key and of all that makes code what it is."""
-        content = f"{_toolchain()}\n{sources_digest()}\n{self._isa_text}\n{key}"
-        return hashlib.sha256(content.encode()).hexdigest()
+        digest = self._digest.copy()
+        digest.update(key.encode())
+        name: str = digest.hexdigest()
+        return name
 
-    def _object(self, key: str, emit: Callable[[], str], symbol: str = "", is_loop: bool = False) -> bytes:
-        name, begin = self.entry(key), time.perf_counter()
-        found = self.cache.read(name)
-        is_new = found is None
-        if found is None:
-            found = _compile(emit(), self.isa, is_loop)
-            self.compiled += 1
-            self.cache.write(name, found)
-        (COUNTERS.kernels_compiled if is_new else COUNTERS.kernels_from_cache).add()
-        COUNTERS.code_bytes.add(len(found))
-        if _log.isEnabledFor(logging.DEBUG):
-            how = "compiled" if is_new else "from the cache"
-            _log.debug("kernel %s: %s, %d bytes, %.3f s", symbol, how, len(found), time.perf_counter() - begin)
-        return found
+    @cached_property
+    def _digest(self) -> Any:
+        """The hash of what is the same for all keys."""
+        return hashlib.sha256(f"{_toolchain()}\n{sources_digest()}\n{self._isa_text}\n".encode())
 
 
 def _compile(ir_text: str, isa: Isa, is_optimized: bool) -> bytes:

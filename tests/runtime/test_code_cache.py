@@ -12,7 +12,6 @@ import sys
 import threading
 import time
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,6 +20,7 @@ from processes import environment, python
 from minidnn.runtime.code_cache import CodeCache, default_folder
 from minidnn.runtime.library import Library
 from minidnn_kernels.isa import Isa, best_isa, get_isa
+from minidnn_kernels.loader import Loader
 from minidnn_kernels.pooling import PoolSpec
 
 KEY = "0" * 64
@@ -262,13 +262,39 @@ def test_a_damaged_kernel_is_compiled_anew(cache: CodeCache) -> None:
     assert entry.read_bytes() == content, "and stored again"
 
 
+class Unused(Loader):
+    """Loads nothing: code of other machines is compiled here, and does not run."""
+
+    def load(self, object_code: bytes, symbol: str) -> int:
+        return id(self)
+
+
 def test_entries_are_named_by_all_that_determines_them(cache: CodeCache) -> None:
     for isa in (get_isa("sse"), get_isa("avx2"), get_isa("neon")):
         for spec in (PoolSpec("max"), PoolSpec("sum")):
-            Library(isa, cache)._object(repr(spec), partial(spec.emit, isa))
+            Library(isa, cache, Unused()).microkernel(spec)
     assert cache.folder is not None
     entries = [p.read_bytes() for p in cache.folder.iterdir()]
     assert len(entries) == len(set(entries)) == 6
+
+
+def test_what_is_in_the_cache_is_read_once_and_the_rest_is_compiled(
+    cache: CodeCache, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    specs = [PoolSpec("max"), PoolSpec("sum"), Pool()]
+    Library(best_isa(), cache).prepare([], specs[:2])
+    assert cache.folder is not None
+    damaged = sorted(cache.folder.iterdir())[0]
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    read: list[str] = []
+    true_read = cache.read
+    monkeypatch.setattr(cache, "read", lambda key: read.append(key) or true_read(key))
+    again = Library(best_isa(), cache)
+    assert again.prepare([], specs) == (2, 1, 0)
+    assert len(read) == len({*read}) == 3
+    assert caplog.text.count("invalid cache entry") == 1
+    assert again.prepare([], specs) == (0, 0, 3)
+    assert len({again.microkernel(spec) for spec in specs}) == len(read) == 3
 
 
 def test_without_a_folder_everything_is_compiled() -> None:
