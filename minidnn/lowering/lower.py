@@ -46,6 +46,7 @@ _NO_ELEMENTS = "there are no elements to compute"
 _HALF_IN_FLOAT32 = frozenset(
     {
         *("grid_sample", "roi_align", "max_roi_pool", "deformable_sampling"),
+        *("max_pool_indices", "columns_to_image"),
         *("softmax", "log_softmax", "masked_softmax", "masked_log_softmax"),
     }
 )

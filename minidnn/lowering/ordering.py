@@ -9,7 +9,7 @@ import numpy as np
 
 from minidnn.ir.graph import Node
 from minidnn.lowering.builder import Builder
-from minidnn.lowering.copy import lower_copy
+from minidnn.lowering.copy import transposed
 from minidnn.lowering.gather import can_move
 from minidnn.lowering.tiling import PARTS
 from minidnn.lowering.values import PLAIN, Value
@@ -76,7 +76,7 @@ def _sorted(
     if count > _MOST_SORTED:
         return None
     order = [d for d in range(plain.type.ndim) if d != axis] + [axis]
-    source = _transposed(builder, plain, order)
+    source = transposed(builder, plain, order)
     kept = count if kept is None else kept
     shape = (*source.shape[:-1], kept)
     rows, item = math.prod(source.shape[:-1]), data.type.dtype.itemsize
@@ -100,17 +100,7 @@ def _sorted(
     scratch = SORT_WORDS * WORD_BYTES * count
     builder.native(node.name, "sort_loop", row, _parts(rows, size), cost, scratch=scratch)
     back = [order.index(d) for d in range(len(order))]
-    return [_transposed(builder, v, back) for v in (values, places) if v is not None]
-
-
-def _transposed(builder: Builder, value: Value, order: Sequence[int]) -> Value:
-    """A value in C order with its dimensions in another one."""
-    if list(order) == sorted(order):
-        return value
-    result = builder.new(TensorType(tuple(value.shape[d] for d in order), value.type.dtype))
-    strides = tuple(value.strides[d] for d in order)
-    lower_copy(builder, "reorder", value, strides, result.address, result.strides, result.shape)
-    return result
+    return [transposed(builder, v, back) for v in (values, places) if v is not None]
 
 
 def lower_cumulative(
