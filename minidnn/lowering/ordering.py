@@ -1,4 +1,4 @@
-"""Sorting, running sums and products, and ones at given places, along any axis."""
+"""Sorting, searching, running sums and products, and ones at given places, along any axis."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from minidnn.ops.registry import TensorType
 from minidnn.plan.program import Cost
 from minidnn_kernels.arguments import WORD_BYTES
 from minidnn_kernels.elements import element_code
-from minidnn_kernels.order import CUMULATE_ARGUMENTS, ONE_HOT_ARGUMENTS, SORT_ARGUMENTS, SORT_WORDS
+from minidnn_kernels.order import CUMULATE_ARGUMENTS, ONE_HOT_ARGUMENTS, SEARCH_ARGUMENTS, SORT_ARGUMENTS, SORT_WORDS
 
-__all__ = ["lower_cumulative", "lower_one_hot", "lower_sort", "lower_topk"]
+__all__ = ["lower_cumulative", "lower_one_hot", "lower_searchsorted", "lower_sort", "lower_topk"]
 
 _PART_ELEMENTS = 4 * 1024
 # Of a row that is sorted: each thread has scratch memory for one.
@@ -101,6 +101,31 @@ def _sorted(
     builder.native(node.name, "sort_loop", row, _parts(rows, size), cost, scratch=scratch)
     back = [order.index(d) for d in range(len(order))]
     return [transposed(builder, v, back) for v in (values, places) if v is not None]
+
+
+def lower_searchsorted(
+    builder: Builder, node: Node, inputs: Sequence[Value], types: Sequence[TensorType]
+) -> list[Value] | None:
+    """``searchsorted`` of elements of one type."""
+    some, values = (builder.as_layout(v, PLAIN) for v in inputs)
+    code = element_code(some.type.dtype)
+    if code is None or values.type.dtype != some.type.dtype:
+        return None
+    result = builder.new(types[0])
+    row = SEARCH_ARGUMENTS.fill(
+        sorted=builder.address(some),
+        count=some.type.size,
+        values=builder.address(values),
+        total=values.type.size,
+        code=code,
+        item=some.type.dtype.itemsize,
+        right=int(node.attrs.side == "right"),
+        target=result.address,
+    )
+    operations = values.type.size * max(1, some.type.size.bit_length())
+    cost = Cost(operations, some.nbytes + values.nbytes + result.nbytes)
+    builder.native(node.name, "search_loop", row, _parts(values.type.size, operations), cost)
+    return [result]
 
 
 def lower_cumulative(
