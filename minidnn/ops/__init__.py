@@ -39,6 +39,7 @@ from minidnn.ops import (
     shape,
     slicing,
     sorting,
+    trees,
     triples,
 )
 from minidnn.ops.registry import Attr, Attrs, Op, TensorType, get_op, list_ops, register
@@ -87,5 +88,6 @@ __all__ = [
     "shape",
     "slicing",
     "sorting",
+    "trees",
     "triples",
 ]

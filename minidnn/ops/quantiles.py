@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -70,10 +70,10 @@ def _nan_kept(rows: Operand, result: Operand) -> Operand:
 
 def _at_levels(rows: Operand, levels: Array, method: str) -> list[Operand]:
     """For each level an array whose last axis has one element."""
-    n, made = rows.shape[-1], []
+    n, made, find = rows.shape[-1], [], cast(Any, np.quantile)
     for level in levels.reshape(-1):
         # What a method makes of the numbers 0, 1, ... is where it looks.
-        place = float(np.quantile(np.arange(n, dtype=np.float64), level, method=method))
+        place = float(find(np.arange(n, dtype=np.float64), level, method=method))
         first = min(int(place), n - 1)
         low = rows.cut(-1, first, first + 1)
         if method not in _CHOOSING:

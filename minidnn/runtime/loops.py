@@ -47,6 +47,7 @@ LOOPS = {
     "scales_loop": "minidnn_kernels.loops",
     "recurrent_loop": "minidnn_kernels.recurrent_loop",
     "rows_loop": "minidnn_kernels.loops",
+    "tree_loop": "minidnn_kernels.tree_loop",
     "transposed_loop": "minidnn_kernels.transposed_loop",
     "winograd_loop": "minidnn_kernels.loops",
 }
