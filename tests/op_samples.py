@@ -268,6 +268,11 @@ _OTHERS += [
     Sample("truncate_divide", _PAIR, dtypes=("int32", "int32")),
     Sample("truncate_divide_scalar", attrs={"scalar": 2}, dtypes=("int32",)),
 ]
+_TREE_TYPES = ("float32", *("int64",) * 3, "float32", *("int64",) * 4, "float32")
+_OTHERS += [
+    # Without trees: numbers that are drawn make none.
+    Sample("tree_ensemble", ((3,),), ((0,), *((0,),) * 6, (0,), (0,)), {"targets": 2}, _TREE_TYPES),
+]
 _DEFORMED: dict[str, Any] = {**_CONVOLUTION, "no_bias": True}
 _OTHERS += [
     Sample("box_iou", (), ((3, 4), (5, 4))),

@@ -5,16 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 from minidnn_kernels.arguments import WORD_BYTES
-from minidnn_kernels.boxes import BOX_ROWS_ARGUMENTS, SUPPRESSED_ARGUMENTS, SUPPRESSION_ARGUMENTS
+from minidnn_kernels.boxes import BOX_ROWS_ARGUMENTS, MATCH_ARGUMENTS, SUPPRESSED_ARGUMENTS, SUPPRESSION_ARGUMENTS
 from minidnn_kernels.element_words import larger, load_double, load_float, load_key, smaller, store_double, store_float
 from minidnn_kernels.elements import ELEMENTS
 from minidnn_kernels.loop_words import copy_bytes, inlined, load, store
 from minidnn_kernels.order import SORT_WORDS
 from minidnn_kernels.order_loops import sorted_pairs
 
-__all__ = ["box_rows_loop", "suppressed_loop", "suppression_loop"]
+__all__ = ["box_rows_loop", "match_loop", "suppressed_loop", "suppression_loop"]
 
 _B, _N, _R = BOX_ROWS_ARGUMENTS.offsets, SUPPRESSION_ARGUMENTS.offsets, SUPPRESSED_ARGUMENTS.offsets
+_M = MATCH_ARGUMENTS.offsets
 _WORD, _PAIR = WORD_BYTES, 2 * WORD_BYTES
 _SINGLE = ELEMENTS.index("float32")
 _NAN_KEY = (1 << 63) - 1
@@ -216,3 +217,36 @@ def suppressed_loop(args: int, part: int, parts: int, memory: int) -> None:
     for word in range(total * 3, pairs * most * 3):
         store(rows + word * _WORD, 0)
     store(load(args + _R.total), total)
+
+
+def match_loop(args: int, part: int, parts: int, memory: int) -> None:
+    """One part is an equal share of the batch. The best pair goes first, of a row and a column that are both free."""
+    batch, rows, columns = load(args + _M.batch), load(args + _M.rows), load(args + _M.columns)
+    code, item, ascending = load(args + _M.code), load(args + _M.item), load(args + _M.ascending) != 0
+    threshold, count = load_double(args + _M.threshold), rows * columns
+    for sample in range(batch * part // parts, batch * (part + 1) // parts):
+        scores = load(args + _M.scores) + sample * count * item
+        by_row = load(args + _M.by_row) + sample * rows * item
+        by_column = load(args + _M.by_column) + sample * columns * item
+        for i in range(rows):
+            store_float(by_row + i * item, code, -1.0)
+        for i in range(columns):
+            store_float(by_column + i * item, code, -1.0)
+        found = 0
+        for i in range(count):
+            score = load_float(scores + i * item, code)
+            if score < threshold if ascending else score > threshold:
+                key = load_key(scores + i * item, code)
+                store(memory + found * _PAIR, key if ascending else ~key)
+                store(memory + found * _PAIR + _WORD, i)
+                found += 1
+        pairs, left = sorted_pairs(memory, memory + count * _PAIR, found), load(args + _M.most)
+        for i in range(found):
+            if left == 0:
+                break
+            place = load(pairs + i * _PAIR + _WORD)
+            row, column = by_row + place // columns * item, by_column + place % columns * item
+            if load_float(row, code) < 0 and load_float(column, code) < 0:
+                store_float(row, code, float(place % columns))
+                store_float(column, code, float(place // columns))
+                left -= 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from minidnn_kernels.arguments import ArgumentRow, Field
 from minidnn_kernels.order import SORT_WORDS
 
-__all__ = ["BOX_ROWS_ARGUMENTS", "BOX_WORDS", "SUPPRESSED_ARGUMENTS", "SUPPRESSION_ARGUMENTS"]
+__all__ = ["BOX_ROWS_ARGUMENTS", "BOX_WORDS", "MATCH_ARGUMENTS", "SUPPRESSED_ARGUMENTS", "SUPPRESSION_ARGUMENTS"]
 
 # Of scratch memory for each box: those of sorting, the sides, the area and the class.
 BOX_WORDS = SORT_WORDS + 6
@@ -62,4 +62,19 @@ SUPPRESSED_ARGUMENTS = ArgumentRow(
     Field("most", "room for boxes of a pair"),
     Field("rows", "int64 [samples * kinds * most][3]: sample, class and box; those behind the last one are 0"),
     Field("total", "int64: how many rows"),
+)
+
+# Of `match_loop`. Scratch memory is that of sorting all scores of a sample.
+MATCH_ARGUMENTS = ArgumentRow(
+    Field("scores", "[batch][rows][columns]"),
+    Field("batch", "how many"),
+    Field("rows", "how many"),
+    Field("columns", "how many"),
+    Field("code", "float32 or float64, of scores and results"),
+    Field("item", "bytes of an element"),
+    Field("ascending", "whether small scores are good ones"),
+    Field("threshold", "a float64: good scores are beyond it"),
+    Field("most", "pairs of a sample"),
+    Field("by_row", "[batch][rows]: the column of each row; -1: none"),
+    Field("by_column", "[batch][columns]: the row of each column; -1: none"),
 )

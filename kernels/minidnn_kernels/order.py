@@ -1,10 +1,10 @@
-"""Along one axis of elements of any type: sorting, running sums and products, ones at given places."""
+"""Along one axis of elements of any type: sorting, searching, running sums and products, ones at given places."""
 
 from __future__ import annotations
 
 from minidnn_kernels.arguments import ArgumentRow, Field
 
-__all__ = ["CUMULATE_ARGUMENTS", "ONE_HOT_ARGUMENTS", "SORT_ARGUMENTS", "SORT_WORDS"]
+__all__ = ["CUMULATE_ARGUMENTS", "ONE_HOT_ARGUMENTS", "SEARCH_ARGUMENTS", "SORT_ARGUMENTS", "SORT_WORDS"]
 
 # Of `sort_loop`. Scratch memory has `SORT_WORDS` for each element of a row.
 SORT_ARGUMENTS = ArgumentRow(
@@ -22,6 +22,18 @@ SORT_ARGUMENTS = ArgumentRow(
 )
 # Keys and places, twice: each round merges from one into the other.
 SORT_WORDS = 4
+
+# Of `search_loop`.
+SEARCH_ARGUMENTS = ArgumentRow(
+    Field("sorted", "[count]: what is searched in, the smallest first"),
+    Field("count", "how many"),
+    Field("values", "[total]: what is searched for"),
+    Field("total", "how many"),
+    Field("code", "the type of both"),
+    Field("item", "bytes of an element"),
+    Field("right", "whether places are behind equal elements; else in front of them"),
+    Field("target", "int64 [total]: how many elements lie in front"),
+)
 
 # Of `cumulate_loop`.
 CUMULATE_ARGUMENTS = ArgumentRow(

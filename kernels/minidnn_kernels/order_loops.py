@@ -8,11 +8,12 @@ from minidnn_kernels.arguments import WORD_BYTES
 from minidnn_kernels.element_words import load_key, load_real, load_whole, store_real, store_whole
 from minidnn_kernels.elements import FIRST_FLOAT
 from minidnn_kernels.loop_words import copy_item, inlined, load, store
-from minidnn_kernels.order import CUMULATE_ARGUMENTS, ONE_HOT_ARGUMENTS, SORT_ARGUMENTS
+from minidnn_kernels.order import CUMULATE_ARGUMENTS, ONE_HOT_ARGUMENTS, SEARCH_ARGUMENTS, SORT_ARGUMENTS
 
-__all__ = ["cumulate_loop", "one_hot_loop", "sort_loop", "sorted_pairs"]
+__all__ = ["cumulate_loop", "one_hot_loop", "search_loop", "sort_loop", "sorted_pairs"]
 
 _S, _C, _H = SORT_ARGUMENTS.offsets, CUMULATE_ARGUMENTS.offsets, ONE_HOT_ARGUMENTS.offsets
+_F = SEARCH_ARGUMENTS.offsets
 _WORD = WORD_BYTES
 _PAIR = 2 * WORD_BYTES
 
@@ -70,6 +71,22 @@ def _merge(here: int, there: int, begin: int, middle: int, end: int) -> None:
             right += 1
         store(there + i * _PAIR, load(here + chosen * _PAIR))
         store(there + i * _PAIR + _WORD, load(here + chosen * _PAIR + _WORD))
+
+
+def search_loop(args: int, part: int, parts: int, memory: int) -> None:
+    """One part is an equal share of what is searched for."""
+    total, count, code, item = load(args + _F.total), load(args + _F.count), load(args + _F.code), load(args + _F.item)
+    elements, values, right = load(args + _F.sorted), load(args + _F.values), load(args + _F.right)
+    for i in range(total * part // parts, total * (part + 1) // parts):
+        key, low, high = load_key(values + i * item, code), 0, count
+        while low < high:
+            middle = (low + high) // 2
+            other = load_key(elements + middle * item, code)
+            if other < key or (right != 0 and other == key):
+                low = middle + 1
+            else:
+                high = middle
+        store(load(args + _F.target) + i * _WORD, low)
 
 
 def cumulate_loop(args: int, part: int, parts: int, memory: int) -> None:

@@ -18,6 +18,7 @@ __all__ = [
     "FOLD_ARGUMENTS",
     "MAX_KEPT",
     "MAX_REDUCED",
+    "POOL_PLACES_ARGUMENTS",
     "REDUCE_ARGUMENTS",
     "FoldSpec",
     "ResultSpec",
@@ -57,6 +58,23 @@ REDUCE_ARGUMENTS = ArgumentRow(
     Field("target_strides", "bytes, in the target", words=MAX_KEPT),
     Field("reduced", "extents of the other reduced dimensions, the outermost first", words=MAX_REDUCED),
     Field("reduced_strides", "bytes", words=MAX_REDUCED),
+)
+
+# Of `pool_places_loop`. Scratch memory has two words for each channel.
+POOL_PLACES_ARGUMENTS = ArgumentRow(
+    Field("fold", "microkernel of the places of maxima, across"),
+    Field("finish", "microkernel that writes places as int64"),
+    Field("source", "[images][input pixels][channels]"),
+    Field("target", "int64 [images][pixels][channels]: places, counted over all images and channels"),
+    Field("images", "how many"),
+    Field("pixels", "windows of an image"),
+    Field("area", "input pixels of an image"),
+    Field("channels", "how many"),
+    Field("item", "bytes of an element of the source"),
+    Field("taps", "of the window"),
+    Field("table", "int32 [pixels][taps]: the input pixel of each tap; -1: padding"),
+    Field("numbers", "int32 [area]: what a pixel is called in places"),
+    Field("start", "word that accumulators begin with"),
 )
 
 _PLACES = {"argmax": "max", "argmin": "min"}

@@ -1,15 +1,16 @@
-"""The loop function of `minidnn_kernels.reduce`, compiled by Numba."""
+"""The loop functions of `minidnn_kernels.reduce`, compiled by Numba."""
 
 from __future__ import annotations
 
 from minidnn_kernels.arguments import WORD_BYTES
-from minidnn_kernels.loop_words import call4, inlined, load, store
-from minidnn_kernels.reduce import MAX_KEPT, MAX_REDUCED, REDUCE_ARGUMENTS
+from minidnn_kernels.element_type import INT32
+from minidnn_kernels.loop_words import call4, inlined, load, load_i32, store
+from minidnn_kernels.reduce import MAX_KEPT, MAX_REDUCED, POOL_PLACES_ARGUMENTS, REDUCE_ARGUMENTS
 
-__all__ = ["reduce_loop"]
+__all__ = ["pool_places_loop", "reduce_loop"]
 
-_R = REDUCE_ARGUMENTS.offsets
-_WORD = WORD_BYTES
+_R, _P = REDUCE_ARGUMENTS.offsets, POOL_PLACES_ARGUMENTS.offsets
+_WORD, _INDEX_BYTES = WORD_BYTES, INT32.bytes
 
 
 def reduce_loop(args: int, part: int, parts: int, memory: int) -> None:
@@ -89,3 +90,31 @@ def _fold(args: int, kernel: int, accumulators: int, source: int, count: int, me
             address += rest % extent * load(args + _R.reduced_strides + d * _WORD)
             rest = rest // extent
         call4(kernel, accumulators, address, count, number * step if has_places else means)
+
+
+def pool_places_loop(args: int, part: int, parts: int, memory: int) -> None:
+    """One part is an equal share of the windows of all images."""
+    pixels, area, channels = load(args + _P.pixels), load(args + _P.area), load(args + _P.channels)
+    taps, pitch, numbers = load(args + _P.taps), channels * load(args + _P.item), load(args + _P.numbers)
+    total = load(args + _P.images) * pixels
+    for window in range(total * part // parts, total * (part + 1) // parts):
+        image, pixel = window // pixels, window % pixels
+        source = load(args + _P.source) + image * area * pitch
+        table = load(args + _P.table) + pixel * taps * _INDEX_BYTES
+        is_first = True
+        for tap in range(taps):
+            seen = load_i32(table + tap * _INDEX_BYTES)
+            if seen < 0:
+                continue
+            number = load_i32(numbers + seen * _INDEX_BYTES)
+            if is_first:
+                # Where nothing is greater than the start, the first one is the place.
+                for c in range(channels):
+                    store(memory + c * _WORD, load(args + _P.start))
+                    store(memory + (channels + c) * _WORD, number)
+                is_first = False
+            call4(load(args + _P.fold), memory, source + seen * pitch, channels, number)
+        target = load(args + _P.target) + window * channels * _WORD
+        call4(load(args + _P.finish), target, memory + channels * _WORD, channels, 0)
+        for c in range(channels):
+            store(target + c * _WORD, load(target + c * _WORD) + (image * channels + c) * area)

@@ -1,4 +1,4 @@
-"""Boxes by falling score, without those that overlap a better one."""
+"""Boxes by falling score, without those that overlap a better one; and pairs of boxes that match best."""
 
 from __future__ import annotations
 
@@ -15,14 +15,21 @@ from minidnn.lowering.values import PLAIN, Value
 from minidnn.ops.registry import TensorType
 from minidnn.plan.program import Cost
 from minidnn_kernels.arguments import WORD_BYTES
-from minidnn_kernels.boxes import BOX_ROWS_ARGUMENTS, BOX_WORDS, SUPPRESSED_ARGUMENTS, SUPPRESSION_ARGUMENTS
+from minidnn_kernels.boxes import (
+    BOX_ROWS_ARGUMENTS,
+    BOX_WORDS,
+    MATCH_ARGUMENTS,
+    SUPPRESSED_ARGUMENTS,
+    SUPPRESSION_ARGUMENTS,
+)
 from minidnn_kernels.elements import element_code
+from minidnn_kernels.order import SORT_WORDS
 
-__all__ = ["lower_box_nms", "lower_mark_overlaps", "lower_non_max_suppression"]
+__all__ = ["lower_bipartite_matching", "lower_box_nms", "lower_mark_overlaps", "lower_non_max_suppression"]
 
 _FLOATS = ("float32", "float64")
 _INDEX = np.dtype(np.int64)
-# Of a sample that is looked at: each thread has scratch memory for one.
+# Of a sample that is looked at, or of its pairs: each thread has scratch memory for one.
 _MOST_BOXES = 1 << 20
 # Operations that a box costs, for the profiler: it is compared with some others.
 _BOX_OPERATIONS = 500
@@ -148,3 +155,32 @@ def lower_non_max_suppression(
     )
     builder.native(node.name, "suppressed_loop", row, 1, Cost(0, rows.nbytes))
     return [rows, total]
+
+
+def lower_bipartite_matching(
+    builder: Builder, node: Node, inputs: Sequence[Value], types: Sequence[TensorType]
+) -> list[Value] | None:
+    """``bipartite_matching``."""
+    a, data = node.attrs, inputs[0]
+    dtype, (rows, columns) = data.type.dtype, data.shape[-2:]
+    if dtype.name not in _FLOATS or data.array is not None or rows * columns > _MOST_BOXES:
+        return None
+    source, results = builder.as_layout(data, PLAIN), [builder.new(t) for t in types]
+    batch = data.type.size // (rows * columns)
+    row = MATCH_ARGUMENTS.fill(
+        scores=builder.address(source),
+        batch=batch,
+        rows=rows,
+        columns=columns,
+        code=element_code(dtype),
+        item=dtype.itemsize,
+        ascending=int(a.is_ascend),
+        threshold=_number(a.threshold, dtype),
+        most=a.topk if a.topk > 0 else rows * columns,
+        by_row=results[0].address,
+        by_column=results[1].address,
+    )
+    cost = Cost(_BOX_OPERATIONS * data.type.size, source.nbytes + sum(v.nbytes for v in results))
+    scratch = SORT_WORDS * WORD_BYTES * rows * columns
+    builder.native(node.name, "match_loop", row, min(batch, PARTS), cost, scratch)
+    return results

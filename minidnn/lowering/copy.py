@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from minidnn.lowering.steps import Steps
 from minidnn.lowering.tiling import PARTS
@@ -12,7 +13,7 @@ from minidnn.plan.program import Address, Cost, Kernel
 from minidnn_kernels.copy import COPY_ARGUMENTS, MAX_DIMENSIONS, MOST_INTERLEAVED, InterleaveSpec, TransposeSpec
 from minidnn_kernels.simd import LANE_BYTES
 
-__all__ = ["lower_copy"]
+__all__ = ["lower_copy", "transposed"]
 
 _PART_BYTES = 64 * 1024
 
@@ -85,6 +86,16 @@ def lower_copy(
     )
     result = TensorType(tuple(shape), value.type.dtype)
     builder.native(name, "copy_loop", row, outer * row_parts, Cost(0, 2 * nbytes), result=result)
+
+
+def transposed(builder: Steps, value: Value, order: Sequence[int]) -> Value:
+    """A value in C order with its dimensions in another one."""
+    if list(order) == sorted(order):
+        return value
+    result = builder.new(TensorType(tuple(value.shape[d] for d in order), value.type.dtype))
+    strides = tuple(value.strides[d] for d in order)
+    lower_copy(builder, "reorder", value, strides, result.address, result.strides, result.shape)
+    return result
 
 
 def _kernel(rows: tuple[int, int, int], columns: tuple[int, int, int], item: int) -> Kernel | None:

@@ -23,6 +23,7 @@ from minidnn.lowering.values import Array, Value
 from minidnn.lowering.weight_store import WeightStore
 from minidnn.ops.quantization import calibrated_scale
 from minidnn.ops.registry import Attrs, TensorType, get_op
+from minidnn.ops.traits import Part
 from minidnn.passes import run_passes
 from minidnn.passes.legality import can_be_epilogue, is_epilogue_group
 from minidnn.plan.program import Program
@@ -46,6 +47,7 @@ _NO_ELEMENTS = "there are no elements to compute"
 _HALF_IN_FLOAT32 = frozenset(
     {
         *("grid_sample", "roi_align", "max_roi_pool", "deformable_sampling"),
+        *("max_pool_indices", "columns_to_image", "bipartite_matching"),
         *("softmax", "log_softmax", "masked_softmax", "masked_log_softmax"),
     }
 )
@@ -178,7 +180,9 @@ def _lower_node(builder: Builder, node: Node, inputs: Sequence[Value]) -> list[V
     if is_control_flow(node):
         return _lower_control_flow(builder, node, inputs)
     if node.op is not None and node.op.expansion is not None:
-        return _lower_expanded(builder, node, inputs)
+        expanded = node.op.expansion(node.attrs, [v.type for v in inputs])
+        if expanded is not None:
+            return _lower_expanded(builder, node, inputs, *expanded)
     return lower_host(builder, node, inputs, types, why_on_host(node.op_name, [v.type for v in inputs]))
 
 
@@ -226,15 +230,20 @@ def _cast(builder: Builder, name: str, value: Value, dtype: np.dtype[Any]) -> Va
     return made
 
 
-def _lower_expanded(builder: Builder, node: Node, inputs: Sequence[Value]) -> list[Value]:
-    """An operation by those that it is made of for inputs of these types."""
-    assert node.op is not None and node.op.expansion is not None
-    parts, outputs = node.op.expansion(node.attrs, [v.type for v in inputs])
+def _lower_expanded(
+    builder: Builder, node: Node, inputs: Sequence[Value], parts: Sequence[Part], outputs: Sequence[int]
+) -> list[Value]:
+    """An operation by those that it is made of for inputs of these types; what constants make is computed here."""
     values = list(inputs)
     for part in parts:
         variables = [make_variable(f"input{i}") for i in part.inputs]
         made = make_node(part.op, f"{node.name}/{part.suffix}", variables, part.attrs)
-        values += _lower_node(builder, made, [values[i] for i in part.inputs])
+        given = [values[i] for i in part.inputs]
+        arrays = [v.array for v in given if v.array is not None]
+        if given and len(arrays) == len(given):
+            values += [builder.parameter(a) for a in made.compute(arrays)]
+        else:
+            values += _lower_node(builder, made, given)
     return [values[i] for i in outputs]
 
 

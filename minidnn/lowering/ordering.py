@@ -1,4 +1,4 @@
-"""Sorting, running sums and products, and ones at given places, along any axis."""
+"""Sorting, searching, running sums and products, and ones at given places, along any axis."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from minidnn.ir.graph import Node
 from minidnn.lowering.builder import Builder
-from minidnn.lowering.copy import lower_copy
+from minidnn.lowering.copy import transposed
 from minidnn.lowering.gather import can_move
 from minidnn.lowering.tiling import PARTS
 from minidnn.lowering.values import PLAIN, Value
@@ -17,9 +17,9 @@ from minidnn.ops.registry import TensorType
 from minidnn.plan.program import Cost
 from minidnn_kernels.arguments import WORD_BYTES
 from minidnn_kernels.elements import element_code
-from minidnn_kernels.order import CUMULATE_ARGUMENTS, ONE_HOT_ARGUMENTS, SORT_ARGUMENTS, SORT_WORDS
+from minidnn_kernels.order import CUMULATE_ARGUMENTS, ONE_HOT_ARGUMENTS, SEARCH_ARGUMENTS, SORT_ARGUMENTS, SORT_WORDS
 
-__all__ = ["lower_cumulative", "lower_one_hot", "lower_sort", "lower_topk"]
+__all__ = ["lower_cumulative", "lower_one_hot", "lower_searchsorted", "lower_sort", "lower_topk"]
 
 _PART_ELEMENTS = 4 * 1024
 # Of a row that is sorted: each thread has scratch memory for one.
@@ -76,7 +76,7 @@ def _sorted(
     if count > _MOST_SORTED:
         return None
     order = [d for d in range(plain.type.ndim) if d != axis] + [axis]
-    source = _transposed(builder, plain, order)
+    source = transposed(builder, plain, order)
     kept = count if kept is None else kept
     shape = (*source.shape[:-1], kept)
     rows, item = math.prod(source.shape[:-1]), data.type.dtype.itemsize
@@ -100,17 +100,32 @@ def _sorted(
     scratch = SORT_WORDS * WORD_BYTES * count
     builder.native(node.name, "sort_loop", row, _parts(rows, size), cost, scratch=scratch)
     back = [order.index(d) for d in range(len(order))]
-    return [_transposed(builder, v, back) for v in (values, places) if v is not None]
+    return [transposed(builder, v, back) for v in (values, places) if v is not None]
 
 
-def _transposed(builder: Builder, value: Value, order: Sequence[int]) -> Value:
-    """A value in C order with its dimensions in another one."""
-    if list(order) == sorted(order):
-        return value
-    result = builder.new(TensorType(tuple(value.shape[d] for d in order), value.type.dtype))
-    strides = tuple(value.strides[d] for d in order)
-    lower_copy(builder, "reorder", value, strides, result.address, result.strides, result.shape)
-    return result
+def lower_searchsorted(
+    builder: Builder, node: Node, inputs: Sequence[Value], types: Sequence[TensorType]
+) -> list[Value] | None:
+    """``searchsorted`` of elements of one type."""
+    some, values = (builder.as_layout(v, PLAIN) for v in inputs)
+    code = element_code(some.type.dtype)
+    if code is None or values.type.dtype != some.type.dtype:
+        return None
+    result = builder.new(types[0])
+    row = SEARCH_ARGUMENTS.fill(
+        sorted=builder.address(some),
+        count=some.type.size,
+        values=builder.address(values),
+        total=values.type.size,
+        code=code,
+        item=some.type.dtype.itemsize,
+        right=int(node.attrs.side == "right"),
+        target=result.address,
+    )
+    operations = values.type.size * max(1, some.type.size.bit_length())
+    cost = Cost(operations, some.nbytes + values.nbytes + result.nbytes)
+    builder.native(node.name, "search_loop", row, _parts(values.type.size, operations), cost)
+    return [result]
 
 
 def lower_cumulative(

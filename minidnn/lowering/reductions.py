@@ -1,4 +1,4 @@
-"""Reductions of elements of any type over any dimensions."""
+"""Reductions of elements of any type over any dimensions, and the places of maxima in windows."""
 
 from __future__ import annotations
 
@@ -12,19 +12,30 @@ import numpy as np
 from minidnn.ir.graph import Node
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.copy import lower_copy
+from minidnn.lowering.geometry import TABLES, Window, tap_pixels
 from minidnn.lowering.tiling import PARTS
-from minidnn.lowering.values import PLAIN, Value, physical_order
+from minidnn.lowering.values import CHANNELS_LAST, PLAIN, Value, physical_order
 from minidnn.ops.registry import TensorType
 from minidnn.plan.program import Argument, Cost, Kernel
 from minidnn_kernels.elements import REAL, WHOLE, WORD, element_code
-from minidnn_kernels.reduce import MAX_KEPT, MAX_REDUCED, REDUCE_ARGUMENTS, FoldSpec, ResultSpec, start_word
+from minidnn_kernels.reduce import (
+    MAX_KEPT,
+    MAX_REDUCED,
+    POOL_PLACES_ARGUMENTS,
+    REDUCE_ARGUMENTS,
+    FoldSpec,
+    ResultSpec,
+    start_word,
+)
 
-__all__ = ["Reduction", "add_reduction", "lower_any_reduction"]
+__all__ = ["Reduction", "add_reduction", "lower_any_reduction", "lower_max_pool_indices"]
 
 _PART_ELEMENTS = 32 * 1024
 # Accumulators that are held at once: with the rows that go into them they fit the first-level cache.
 _CHUNK = 1024
 _PLACES = ("argmax", "argmin")
+# What an int32 can number.
+_MOST_PIXELS = 1 << 31
 # Rows that short cost less where they are transposed first, if there are some: a row is a call, a column a lane.
 _SHORT_ROW, _MANY_ROWS = 16, 128
 
@@ -241,3 +252,41 @@ def _columns(
 def _word(number: float) -> int:
     """The bits of a float64."""
     return int(np.float64(number).view(np.int64))
+
+
+def lower_max_pool_indices(
+    builder: Builder, node: Node, inputs: Sequence[Value], types: Sequence[TensorType]
+) -> list[Value] | None:
+    """``max_pool_indices``: the channels of each window together."""
+    data, a = inputs[0], node.attrs
+    images, channels, *spatial = data.shape
+    code, area = element_code(data.type.dtype), math.prod(spatial)
+    if data.array is not None or code is None or area >= _MOST_PIXELS:
+        return None
+    window = Window(tuple(spatial), types[0].shape[2:], a.kernel, a.stride, a.dilate, a.pad[::2])
+    (table,) = TABLES.share(("taps", window), (), lambda: (tap_pixels(window),))
+    if (table < 0).all(1).any():
+        return None
+    source, result = builder.as_layout(data, CHANNELS_LAST), builder.new(types[0], CHANNELS_LAST)
+    held = REAL if data.type.dtype.kind == "f" else WHOLE
+    numbers = np.arange(area, dtype=np.int32).reshape(spatial, order="F" if a.column_major else "C")
+    row = POOL_PLACES_ARGUMENTS.fill(
+        fold=Kernel(FoldSpec("argmax", data.type.dtype.name, held, across=True)),
+        finish=Kernel(ResultSpec("int64", WHOLE)),
+        source=builder.address(source),
+        target=result.address,
+        images=images,
+        pixels=window.pixels,
+        area=area,
+        channels=channels,
+        item=data.type.dtype.itemsize,
+        taps=window.taps,
+        table=builder.table(table),
+        numbers=builder.table(np.ascontiguousarray(numbers).reshape(-1)),
+        start=start_word("max", data.type.dtype, held),
+    )
+    elements = images * window.pixels * window.taps * channels
+    parts = max(1, min(PARTS, images * window.pixels, elements // _PART_ELEMENTS))
+    cost = Cost(elements, data.nbytes + result.nbytes)
+    builder.native(node.name, "pool_places_loop", row, parts, cost, scratch=2 * WORD * channels)
+    return [result]

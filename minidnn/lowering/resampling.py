@@ -12,17 +12,17 @@ import numpy as np
 
 from minidnn.ir.graph import Node
 from minidnn.lowering.builder import Builder
-from minidnn.lowering.copy import lower_copy
+from minidnn.lowering.copy import lower_copy, transposed
 from minidnn.lowering.geometry import TABLES
 from minidnn.lowering.picks import pick
 from minidnn.lowering.tiling import PARTS
 from minidnn.lowering.values import CHANNELS_LAST, PLAIN, Array, Value, physical_order
 from minidnn.ops.registry import TensorType
-from minidnn.ops.sampling import only_moves, resample_taps
+from minidnn.ops.sampling import columns_windows, only_moves, resample_taps
 from minidnn.plan.program import Cost, Kernel
 from minidnn_kernels.blend import MAX_TAPS, RESAMPLE_ARGUMENTS, TAP, BlendSpec
 
-__all__ = ["Taps", "lower_pad_by_sums", "lower_resample", "lower_taps"]
+__all__ = ["Taps", "lower_columns_to_image", "lower_pad_by_sums", "lower_resample", "lower_taps"]
 
 _FLOAT = np.dtype(np.float32)
 _CHUNK = 4096
@@ -179,3 +179,53 @@ def _pad_taps(n: int, pair: tuple[int, int], mode: Any, kind: Any) -> tuple[Arra
     most = max(1, int(np.count_nonzero(matrix, axis=1).max()))
     places = np.argsort(matrix == 0, axis=1, kind="stable")[:, :most]
     return places, np.take_along_axis(matrix, places, 1), np.zeros(len(matrix), np.bool_)
+
+
+def lower_columns_to_image(
+    builder: Builder, node: Node, inputs: Sequence[Value], types: Sequence[TensorType]
+) -> list[Value] | None:
+    """``columns_to_image``: along each axis an element of the image is a sum over pairs of a tap and a window."""
+    a, type = node.attrs, types[0]
+    data = builder.as_layout(inputs[0], PLAIN)
+    if data.type.dtype != _FLOAT:
+        return None
+    rank, images, windows = len(a.image), math.prod(type.shape[:2]), columns_windows(a)
+    value = Value(TensorType((images, *a.kernel, *windows), _FLOAT), builder.address(data))
+    for axis in range(rank):
+        # In front of an axis of taps lie the image's axes that are made, behind it the other taps and the windows.
+        left = rank - axis
+        front, taps, rest = [*range(axis + 1)], axis + 1, [*range(axis + 2, axis + 1 + left)]
+        others = [*rest, *range(axis + 2 + left, axis + 1 + 2 * left)]
+        value = transposed(builder, value, [*front, taps, axis + 1 + left, *others])
+        n, kernel, count = a.image[axis], a.kernel[axis], windows[axis]
+        outer, inner = images * math.prod(a.image[:axis]), math.prod(value.shape[axis + 3 :])
+        shape = (outer, kernel * count) if left == 1 else (outer, kernel * count, inner)
+        columns = Value(TensorType(shape, _FLOAT), builder.address(value))
+        geometry = (n, kernel, count, a.stride[axis], a.dilate[axis], a.pad[axis])
+        made = lower_taps(
+            builder,
+            node.name,
+            columns,
+            TensorType((outer, n, *shape[2:]), _FLOAT),
+            1,
+            Taps(("columns", geometry), partial(_column_taps, *geometry)),
+        )
+        if made is None:
+            return None
+        rest_shape = tuple(value.shape[axis + 3 :])
+        value = Value(TensorType((images, *a.image[: axis + 1], *rest_shape), _FLOAT), builder.address(made))
+    return [Value(type, builder.address(value))]
+
+
+def _column_taps(n: int, kernel: int, count: int, stride: int, dilate: int, pad: int) -> tuple[Array, Array, Array]:
+    """Tap t of window w adds to element ``w * stride + t * dilate - pad``, where there is one."""
+    position = np.arange(count) * stride + np.arange(kernel)[:, None] * dilate - pad
+    pairs = np.flatnonzero((position >= 0) & (position < n))
+    goals = position.reshape(-1)[pairs]
+    order = np.argsort(goals, kind="stable")
+    goals, pairs = goals[order], pairs[order]
+    rank = np.arange(len(goals)) - np.searchsorted(goals, goals)
+    places = np.zeros((n, int(rank.max(initial=0)) + 1), np.int64)
+    weights = np.zeros(places.shape)
+    places[goals, rank], weights[goals, rank] = pairs, 1.0
+    return places, weights, np.zeros(n, np.bool_)

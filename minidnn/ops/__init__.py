@@ -29,6 +29,7 @@ from minidnn.ops import (
     numeric,
     polynomials,
     pooling,
+    quantiles,
     quantization,
     random,
     recurrent,
@@ -38,6 +39,7 @@ from minidnn.ops import (
     shape,
     slicing,
     sorting,
+    trees,
     triples,
 )
 from minidnn.ops.registry import Attr, Attrs, Op, TensorType, get_op, list_ops, register
@@ -75,6 +77,7 @@ __all__ = [
     "numeric",
     "polynomials",
     "pooling",
+    "quantiles",
     "quantization",
     "random",
     "recurrent",
@@ -85,5 +88,6 @@ __all__ = [
     "shape",
     "slicing",
     "sorting",
+    "trees",
     "triples",
 ]

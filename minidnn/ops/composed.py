@@ -13,7 +13,7 @@ import numpy as np
 from minidnn.ops.registry import Attr, Attrs, Op, TensorType, get_op, register
 from minidnn.ops.traits import Part
 
-__all__ = ["Operand", "expansion_of", "register_composed"]
+__all__ = ["Compose", "Operand", "expansion_of", "register_composed"]
 
 Array = np.ndarray[Any, Any]
 
@@ -102,15 +102,17 @@ class Operand:
         return self.apply("concatenate", *others, num_args=1 + len(others), axis=axis)
 
 
-Compose = Callable[..., Operand | Sequence[Operand]]
+Compose = Callable[..., Operand | Sequence[Operand] | None]
 
 
-def expansion_of(compose: Compose) -> Callable[[Attrs, Sequence[TensorType]], tuple[list[Part], list[int]]]:
-    """The field ``expansion`` of a record, by what makes the outputs of attributes and operands."""
+def expansion_of(compose: Compose) -> Callable[[Attrs, Sequence[TensorType]], tuple[list[Part], list[int]] | None]:
+    """The field ``expansion`` of a record, by what makes the outputs of attributes and operands, or None."""
 
-    def expansion(values: Attrs, types: Sequence[TensorType]) -> tuple[list[Part], list[int]]:
+    def expansion(values: Attrs, types: Sequence[TensorType]) -> tuple[list[Part], list[int]] | None:
         parts = _Parts(types)
         made = compose(values, *(Operand(parts, i) for i in range(len(types))))
+        if made is None:
+            return None
         return parts.parts, [x.number for x in ([made] if isinstance(made, Operand) else made)]
 
     return expansion
@@ -138,10 +140,13 @@ def register_composed(
     def infer(values: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
         parts = _Parts(types)
         made = compose(values, *(Operand(parts, i) for i in range(len(types))))
+        assert made is not None
         return [x.type for x in ([made] if isinstance(made, Operand) else made)]
 
     def reference(values: Attrs, *arrays: Array) -> tuple[Array, ...]:
-        parts, outputs = expansion(values, list(map(TensorType.of, arrays)))
+        expanded = expansion(values, list(map(TensorType.of, arrays)))
+        assert expanded is not None
+        parts, outputs = expanded
         made = list(arrays)
         for part in parts:
             made += get_op(part.op).compute(get_op(part.op).make_attrs(part.attrs), *(made[i] for i in part.inputs))

@@ -175,7 +175,10 @@ def _infer_indices(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType
 
 
 def _max_pool_indices(attrs: Attrs, x: Array) -> Array:
-    """Of each window the place of its largest element, the first of several, counted over all samples and channels."""
+    """Of each window the place of its largest element, counted over all samples and channels.
+
+    It is the first of several; NaN is larger than all numbers, as in the maximum itself.
+    """
     spatial = x.shape[2:]
     room = [(0, 0), (0, 0), *zip(attrs.pad[::2], attrs.pad[1::2], strict=True)]
     order = np.arange(math.prod(spatial), dtype=np.int64).reshape(spatial, order="F" if attrs.column_major else "C")
@@ -191,7 +194,8 @@ def _max_pool_indices(attrs: Attrs, x: Array) -> Array:
             for t, d, o, s in zip(tap, attrs.dilate, counts[2:], attrs.stride, strict=True)
         )
         value, place = padded[(slice(None), slice(None), *window)], places[window]
-        better = ((value > best) | (where < 0)) & ~outside[window]
+        wins = (value > best) | ((value != value) & (best == best))
+        better = (wins | (where < 0)) & ~outside[window]
         best, where = np.where(better, value, best), np.where(better, place, where)
     first = np.arange(math.prod(x.shape[:2]), dtype=np.int64).reshape(*x.shape[:2], *(1,) * len(spatial))
     return np.asarray(where + first * math.prod(spatial))

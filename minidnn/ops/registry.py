@@ -343,7 +343,8 @@ class Op:
         auxiliary: those parameters that hold running statistics.
         decomposition: the operations that together compute the same, for formats that lack this one.
         expansion: the same where the operations depend on the types of the inputs: what they are, and which of the
-            values (inputs, then results) are the outputs; see `minidnn.ops.composed`.
+            values (inputs, then results) are the outputs; None where it is not made of others. See
+            `minidnn.ops.composed`.
     """
 
     name: str
@@ -376,7 +377,7 @@ class Op:
     table: str = ""
     auxiliary: frozenset[str] = frozenset()
     decomposition: Callable[[Attrs], tuple[Part, ...]] | None = None
-    expansion: Callable[[Attrs, Sequence[TensorType]], tuple[Sequence[Part], Sequence[int]]] | None = None
+    expansion: Callable[[Attrs, Sequence[TensorType]], tuple[Sequence[Part], Sequence[int]] | None] | None = None
     _attr_by_name: dict[str, Attr] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -18,7 +18,7 @@ from minidnn.ops.elementwise import want_supported
 from minidnn.ops.registry import Attr, Attrs, Op, TensorType, register
 from minidnn.ops.traits import AnchorTraits
 
-__all__ = ["COORDINATES", "ROUNDINGS", "only_moves", "resample_indices", "resample_taps"]
+__all__ = ["COORDINATES", "ROUNDINGS", "columns_windows", "only_moves", "resample_indices", "resample_taps"]
 
 Array = np.ndarray[Any, Any]
 
@@ -388,8 +388,8 @@ register(
 # ---- columns to an image ---------------------------------------------------------------------------------
 
 
-def _windows(attrs: Attrs) -> list[int]:
-    """How many windows there are along each axis of the image."""
+def columns_windows(attrs: Attrs) -> list[int]:
+    """How many windows of ``columns_to_image`` there are along each axis of the image."""
     rank = len(attrs.image)
     return [
         (n + attrs.pad[i] + attrs.pad[i + rank] - d * (k - 1) - 1) // s + 1
@@ -403,7 +403,7 @@ def _infer_columns(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType
     want_float(op, "data", data)
     rank = len(attrs.image)
     _want_numbers(op, attrs, rank, {"image": 1, "kernel": 1, "stride": 1, "dilate": 1, "pad": 2})
-    taps, windows = math.prod(attrs.kernel), _windows(attrs)
+    taps, windows = math.prod(attrs.kernel), columns_windows(attrs)
     if data.shape[1] % taps or data.shape[2] != math.prod(windows) or min(windows, default=1) < 1:
         raise ShapeError(f"{op}: {taps} taps at {windows} places of an image of {attrs.image} do not fit data {data}")
     return [TensorType((data.shape[0], data.shape[1] // taps, *attrs.image), data.dtype)]
@@ -411,7 +411,7 @@ def _infer_columns(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType
 
 def _columns_to_image(attrs: Attrs, x: Array) -> Array:
     """Each tap of the kernel adds its columns at the places that it covers."""
-    rank, windows = len(attrs.image), _windows(attrs)
+    rank, windows = len(attrs.image), columns_windows(attrs)
     padded = [n + attrs.pad[i] + attrs.pad[i + rank] for i, n in enumerate(attrs.image)]
     taps = math.prod(attrs.kernel)
     parts = x.reshape(x.shape[0], x.shape[1] // taps, taps, *windows)

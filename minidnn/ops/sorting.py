@@ -1,20 +1,20 @@
-"""Operators about order: sort, partition, search in sorted arrays, quantiles. NumPy computes them."""
+"""Operators about order: sort, partition, search in sorted arrays."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from minidnn.errors import OpError
-from minidnn.ops.checks import normalize_axes, normalize_axis, want_filled, want_min_rank, want_rank, want_shape
+from minidnn.ops.checks import normalize_axis, want_min_rank, want_rank, want_shape
+from minidnn.ops.composed import Compose, Operand, expansion_of
 from minidnn.ops.elementwise import BOOL, INT64, want_supported
-from minidnn.ops.numpy_dtypes import defaulted, probed_dtype
 from minidnn.ops.registry import Attr, Attrs, Op, TensorType, register
-from minidnn.ops.traits import ALWAYS, IF_ALL, IF_FIRST
+from minidnn.ops.traits import ALWAYS, IF_ALL
 
-__all__: list[str] = []
+__all__ = ["widened"]
 
 Array = np.ndarray[Any, Any]
 _AXIS = Attr("axis", "int", -1, optional=True)
@@ -28,6 +28,11 @@ def _along(op: str, attrs: Attrs, data: TensorType) -> tuple[int, ...]:
     want_min_rank(op, "data", data, 1)
     normalize_axis(op, attrs.axis, data.ndim)
     return data.shape
+
+
+def widened(x: Operand) -> Operand:
+    """float16 in float32, which kernels for elements of any type have."""
+    return x.cast(np.float32) if x.type.dtype == np.float16 else x
 
 
 # ---- sort and partition --------------------------------------------------------------------------------
@@ -79,6 +84,11 @@ def _infer_partition(op: str, attrs: Attrs, data: TensorType) -> tuple[int, ...]
     return shape
 
 
+def _compose_partition(op: str) -> Compose:
+    """What is sorted is a partition at every place."""
+    return lambda attrs, x: widened(x).apply(op, axis=attrs.axis).cast(x.type.dtype if op == "sort" else INT64)
+
+
 _PARTITION_ATTRS = (Attr("kth", "ints"), _AXIS)
 register(
     Op(
@@ -89,6 +99,7 @@ register(
         attrs=_PARTITION_ATTRS,
         nonnegative=IF_ALL,
         scale_transparent=True,
+        expansion=expansion_of(_compose_partition("sort")),
     )
 )
 register(
@@ -99,6 +110,7 @@ register(
         ("data",),
         attrs=_PARTITION_ATTRS,
         nonnegative=ALWAYS,
+        expansion=expansion_of(_compose_partition("argsort")),
     )
 )
 
@@ -113,6 +125,15 @@ def _infer_lexsort(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType
     return [TensorType(types[0].shape, INT64)]
 
 
+def _compose_lexsort(attrs: Attrs, *keys: Operand) -> Operand:
+    """One stable sort a key, that of the last key last."""
+    places = widened(keys[0]).apply("argsort", axis=attrs.axis)
+    for key in keys[1:]:
+        order = widened(key).apply("take_along_axis", places, axis=attrs.axis).apply("argsort", axis=attrs.axis)
+        places = places.apply("take_along_axis", order, axis=attrs.axis)
+    return places
+
+
 register(
     Op(
         "lexsort",
@@ -121,6 +142,7 @@ register(
         lambda attrs: tuple(f"key{i}" for i in range(attrs.num_args)),
         attrs=(Attr("num_args", "int", low=1), Attr("axis", "int", -1)),
         nonnegative=ALWAYS,
+        expansion=expansion_of(_compose_lexsort),
     )
 )
 
@@ -134,6 +156,15 @@ def _infer_searchsorted(attrs: Attrs, types: Sequence[TensorType]) -> list[Tenso
     return [TensorType(types[1].shape, INT64)]
 
 
+def _compose_searchsorted(attrs: Attrs, a: Operand, v: Operand) -> Operand | None:
+    """The same in one dtype, where there are two; kernels have none for float16."""
+    dtype = np.result_type(a.type.dtype, v.type.dtype)
+    dtype = np.dtype(np.float32) if dtype == np.float16 else dtype
+    if a.type.dtype == v.type.dtype == dtype:
+        return None
+    return a.cast(dtype).apply("searchsorted", v.cast(dtype), side=attrs.side)
+
+
 register(
     Op(
         "searchsorted",
@@ -142,6 +173,7 @@ register(
         ("a", "v"),
         attrs=(Attr("side", "str", "left", choices=("left", "right")),),
         nonnegative=ALWAYS,
+        expansion=expansion_of(_compose_searchsorted),
     )
 )
 
@@ -169,6 +201,15 @@ def _infer_isin(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
     return [TensorType(types[0].shape, BOOL)]
 
 
+def _compose_isin(attrs: Attrs, element: Operand, test: Operand) -> Operand:
+    """Whether what a search among the sorted ones finds is the element itself."""
+    dtype = np.result_type(element.type.dtype, test.type.dtype)
+    wanted = widened(element.cast(dtype))
+    some = widened(test.cast(dtype)).reshape(-1).apply("sort", axis=0)
+    found = some.apply("take", some.apply("searchsorted", wanted), axis=0, mode="clip")
+    return found.apply("not_equal" if attrs.invert else "equal", wanted)
+
+
 register(
     Op(
         "isin",
@@ -177,90 +218,6 @@ register(
         ("element", "test_elements"),
         attrs=(Attr("invert", "bool", False),),
         nonnegative=ALWAYS,
+        expansion=expansion_of(_compose_isin),
     )
 )
-
-
-# ---- quantiles -----------------------------------------------------------------------------------------
-
-_METHODS = (
-    *("inverted_cdf", "averaged_inverted_cdf", "closest_observation", "interpolated_inverted_cdf", "hazen", "weibull"),
-    *("linear", "median_unbiased", "normal_unbiased", "lower", "higher", "midpoint", "nearest"),
-)
-_REDUCED = (Attr("axis", "ints", None), Attr("keepdims", "bool", False))
-
-
-def _reduced(op: str, attrs: Attrs, data: TensorType) -> tuple[int, ...]:
-    want_supported(op, [data])
-    if attrs.axis is not None and None in attrs.axis:
-        raise OpError(f"{op}: axis must be all integers, got {attrs.axis}")
-    axes = normalize_axes(op, attrs.axis, data.ndim)
-    want_filled(op, "data", data, axes)
-    if attrs.keepdims:
-        return tuple(1 if i in axes else n for i, n in enumerate(data.shape))
-    return tuple(n for i, n in enumerate(data.shape) if i not in axes)
-
-
-def _register_quantile(name: str, function: Callable[..., Any], highest: int) -> None:
-    """The levels are an attribute, or an input where the attribute is None."""
-
-    def infer(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
-        shape = types[1].shape if attrs.q is None else _levels(attrs.q).shape
-        level = np.zeros((1,) * len(shape), types[1].dtype) if attrs.q is None else attrs.q
-        dtype = np.asarray(function(np.ones(2, types[0].dtype), level, method=attrs.method)).dtype
-        return [TensorType(shape + _reduced(name, attrs, types[0]), defaulted(dtype, types))]
-
-    def _levels(q: Any) -> Array:
-        try:
-            levels = np.asarray(q, np.float64)
-        except (ValueError, TypeError):
-            raise OpError(f"{name}: q must be a number or numbers, got {q!r}") from None
-        if not ((levels >= 0) & (levels <= highest)).all():
-            raise OpError(f"{name}: q must lie in [0, {highest}], got {q}")
-        return levels
-
-    def reference(attrs: Attrs, x: Array, q: Array | None = None) -> Any:
-        if q is not None:
-            _levels(q)
-        return function(x, attrs.q if q is None else q, attrs.axis, method=attrs.method, keepdims=attrs.keepdims)
-
-    register(
-        Op(
-            name,
-            infer,
-            reference,
-            lambda attrs: ("data", "q") if attrs.q is None else ("data",),
-            attrs=(
-                Attr("q", "tree", optional=True),
-                *_REDUCED,
-                Attr("method", "str", "linear", choices=_METHODS),
-            ),
-            nonnegative=IF_FIRST,
-        )
-    )
-
-
-_register_quantile("percentile", np.percentile, 100)
-_register_quantile("quantile", np.quantile, 1)
-_register_quantile("nanpercentile", np.nanpercentile, 100)
-_register_quantile("nanquantile", np.nanquantile, 1)
-
-
-def _register_median(name: str, function: Callable[..., Any]) -> None:
-    def infer(attrs: Attrs, types: Sequence[TensorType]) -> list[TensorType]:
-        return [TensorType(_reduced(name, attrs, types[0]), probed_dtype(function, types))]
-
-    register(
-        Op(
-            name,
-            infer,
-            lambda attrs, x: function(x, attrs.axis, keepdims=attrs.keepdims),
-            ("data",),
-            attrs=_REDUCED,
-            nonnegative=IF_ALL,
-        )
-    )
-
-
-_register_median("median", np.median)
-_register_median("nanmedian", np.nanmedian)

@@ -39,12 +39,15 @@ LOOPS = {
     "resample_loop": "minidnn_kernels.blend_loops",
     **dict.fromkeys(("grid_sample_loop", "deform_loop"), "minidnn_kernels.sampling_loops"),
     **dict.fromkeys(("roi_align_loop", "max_roi_pool_loop"), "minidnn_kernels.region_loops"),
-    **dict.fromkeys(("sort_loop", "cumulate_loop", "one_hot_loop"), "minidnn_kernels.order_loops"),
-    **dict.fromkeys(("box_rows_loop", "suppression_loop", "suppressed_loop"), "minidnn_kernels.box_loops"),
-    "reduce_loop": "minidnn_kernels.reduce_loop",
+    **dict.fromkeys(("sort_loop", "search_loop", "cumulate_loop", "one_hot_loop"), "minidnn_kernels.order_loops"),
+    **dict.fromkeys(
+        ("box_rows_loop", "match_loop", "suppression_loop", "suppressed_loop"), "minidnn_kernels.box_loops"
+    ),
+    **dict.fromkeys(("reduce_loop", "pool_places_loop"), "minidnn_kernels.reduce_loop"),
     "scales_loop": "minidnn_kernels.loops",
     "recurrent_loop": "minidnn_kernels.recurrent_loop",
     "rows_loop": "minidnn_kernels.loops",
+    "tree_loop": "minidnn_kernels.tree_loop",
     "transposed_loop": "minidnn_kernels.transposed_loop",
     "winograd_loop": "minidnn_kernels.loops",
 }

@@ -97,3 +97,15 @@ def test_marks_of_boxes_that_overlap_better_ones(dtype: str) -> None:
     rows[0, 5, 1] = np.nan
     for attrs in ({}, {"nms_topk": 4}, {"threshold": 0.5, "nms_threshold": 0.1}):
         compared("mark_overlaps", {"x": rows.astype(dtype)}, tolerance=0, **attrs)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+@pytest.mark.parametrize(
+    "attrs", [{"threshold": 0.0}, {"threshold": 0.55, "is_ascend": True}, {"threshold": 0.1, "topk": 3}]
+)
+def test_pairs_that_match_best(dtype: str, attrs: dict[str, Any]) -> None:
+    for shape in ((3, 5, 9), (2, 2, 7, 4), (1, 6)):
+        # Rounded, so that there are equals.
+        x = RNG.uniform(size=shape).round(1).astype(dtype)
+        x[..., 0, 2], x[..., 0, 1] = np.nan, np.inf
+        compared("bipartite_matching", {"data": x}, tolerance=0, **attrs)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_graphs import check, compiled, node, normal, run, steps
+from small_graphs import check, compared, compiled, node, normal, run, steps
 
 from minidnn.ir.graph import Graph, make_variable
 from minidnn.lowering.values import CHANNELS_LAST, PLAIN
@@ -115,3 +115,36 @@ def test_other_dtypes_go_to_numpy(op: str, dtype: str) -> None:
     program = compiled(Graph([node(op, var("x"), **attrs.get(op, {}))]), {"x": x})
     assert "host" in steps(program)
     assert run(program, [x])[0].dtype == dtype
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "int8", "uint8", "int64", "uint64"])
+@pytest.mark.parametrize("layout", [PLAIN, CHANNELS_LAST])
+def test_places_of_the_largest_elements(dtype: str, layout: str) -> None:
+    # Many equal elements, so that the first of several shows.
+    x = (
+        np.rint(2 * normal(2, 19, 7, 6)).astype(dtype)
+        if dtype[0] != "u"
+        else np.abs(3 * normal(2, 19, 7, 6)).astype(dtype)
+    )
+    for column_major in (False, True):
+        attrs = {"kernel": (3, 2), "stride": (2, 1), "dilate": (1, 2), "pad": (1, 2, 1, 0)}
+        (places,) = compared("max_pool_indices", {"x": x}, (), {"x": layout}, column_major=column_major, **attrs)
+        assert places.dtype == np.int64
+
+
+@pytest.mark.parametrize("shape", [(3, 2, 9), (1, 3, 4, 5, 6)])
+def test_places_along_one_and_three_axes(shape: tuple[int, ...]) -> None:
+    rank = len(shape) - 2
+    attrs = {"kernel": (2,) * rank, "stride": (2,) * rank, "dilate": (1,) * rank, "pad": (0, 1) * rank}
+    compared("max_pool_indices", {"x": normal(*shape)}, **attrs)
+
+
+def test_places_of_nan_and_infinity_are_those_of_torch() -> None:
+    torch = pytest.importorskip("torch")
+    x = np.full((1, 1, 4, 4), -np.inf, np.float32)
+    x[0, 0, 1, 3] = np.nan
+    x[0, 0, 2, 1] = -1
+    attrs = {"kernel": (2, 2), "stride": (2, 2), "dilate": (1, 1), "pad": (0,) * 4}
+    (got,) = compared("max_pool_indices", {"x": x}, **attrs)
+    wanted = torch.nn.functional.max_pool2d(torch.from_numpy(x), 2, return_indices=True)[1]
+    np.testing.assert_array_equal(got, wanted.numpy())

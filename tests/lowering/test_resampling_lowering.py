@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small_graphs import channels_last, check, compiled, node, normal, run, steps
+from small_graphs import channels_last, check, compared, compiled, node, normal, run, steps
 
 from minidnn.ir.graph import Graph, make_variable
 from minidnn.lowering.values import CHANNELS_LAST, PLAIN
@@ -84,3 +84,24 @@ def test_odd_reflections(mode: Any) -> None:
         assert "host" not in steps(program)
         (got,) = run(program, [channels_last(x) if layout == CHANNELS_LAST else x])
         np.testing.assert_allclose(got, np.pad(x, pairs, mode, reflect_type="odd"), 1e-5, 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("image", "kernel", "stride", "dilate", "pad"),
+    [
+        ((9,), (3,), (2,), (1,), (1, 1)),
+        ((5, 6), (2, 3), (1, 1), (2, 1), (1, 0, 1, 0)),
+        # Some elements are under no window.
+        ((7, 9), (2, 2), (3, 4), (1, 1), (0, 0, 0, 0)),
+        ((4, 5, 3), (2, 2, 3), (1, 2, 1), (1, 1, 1), (0, 1, 2, 0, 0, 2)),
+    ],
+)
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_columns_become_an_image(image: Any, kernel: Any, stride: Any, dilate: Any, pad: Any, dtype: str) -> None:
+    rank = len(image)
+    counts = [
+        (n + pad[i] + pad[i + rank] - dilate[i] * (kernel[i] - 1) - 1) // stride[i] + 1 for i, n in enumerate(image)
+    ]
+    x = normal(2, 5 * int(np.prod(kernel)), int(np.prod(counts))).astype(dtype)
+    attrs = {"image": image, "kernel": kernel, "stride": stride, "dilate": dilate, "pad": pad}
+    compared("columns_to_image", {"x": x}, tolerance=1e-6 if dtype == "float32" else 1e-3, **attrs)

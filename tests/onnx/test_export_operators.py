@@ -39,7 +39,7 @@ REFUSED = {
 
 def is_refused(sample: Sample) -> bool:
     said = any(sample.attrs.get(name) for name in REFUSED.get(sample.op, ()))
-    return said or sample.attrs.get("ret_typ") == "mask"
+    return said or sample.attrs.get("ret_typ") == "mask" or sample.attrs.get("q", ()) is None
 
 
 def with_batch(value: object, batch: Size) -> object:
@@ -63,6 +63,8 @@ def test_an_operator_is_what_its_reference_is(sample: Sample) -> None:
         pytest.skip("its weights must be constants: see tests/amp")
     if sample.op == "truncate_divide":
         pytest.skip("the sample divides integers by zero, which ONNX does not define")
+    if sample.op == "searchsorted":
+        pytest.skip("the sample is in no order: isin has it search in what is sorted")
     batch = Size.symbol("batch", 3)
     arrays = sample.arrays(3)
     count = len(sample.data)

@@ -28,7 +28,6 @@ LEFT_OUT = {
     r"bernoulli.*": "random; the type alone is compared, see below",
     r"image_decoder_.*": "decodes files",
     r"tfidfvectorizer_.*": "text",
-    r"ai_onnx_ml_.*": "trees and features of another domain",
     r"dft_inverse(_opset19)?": "expects float32's rounding noise around zero, within 1e-7",
 }
 # Elements that are no numbers, or that NumPy has no numbers for.

@@ -259,6 +259,29 @@ def test_products_with_blocks_of_few_bits(bits: int, with_zeros: bool) -> None:
     np.testing.assert_allclose(got, x @ weights.T, 1e-4, 1e-4)
 
 
+@pytest.mark.parametrize("dtype", ["int8", "uint8"])
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("with_zeros", [False, True])
+def test_weights_with_a_scale_for_each_block_are_exact(dtype: str, axis: int, with_zeros: bool) -> None:
+    """The reference is float64: ONNX Runtime's optimizer has the data rounded to int8 before such a product."""
+    rows, columns, block = 40, 24, 8
+    q, blocks = integers(dtype, rows, columns), (rows // block, columns) if axis == 0 else (rows, columns // block)
+    scale, zeros = RNG.uniform(0.01, 0.1, blocks).astype(np.float32), integers(dtype, *blocks)
+    x = RNG.normal(size=(5, rows)).astype(np.float32)
+    constants = {"q": q, "s": scale, **({"z": zeros} if with_zeros else {})}
+    nodes = [
+        node("DequantizeLinear", [*constants], ["w"], axis=axis, block_size=block),
+        node("MatMul", ["x", "w"], ["y"]),
+    ]
+    model = make_model(nodes, [tensor("x", ["n", rows])], ["y"], constants, opset=21)
+    net = mx.onnx.import_model(model)
+    net.hybridize(backend="MINIDNN")
+    (got,) = run(net, x)
+    spread = [np.repeat(a.astype(np.float64), block, axis) for a in (zeros, scale)]
+    wanted = x.astype(np.float64) @ ((q - spread[0] * with_zeros) * spread[1])
+    np.testing.assert_allclose(got, wanted, 0, 1e-5 * np.abs(wanted).max())
+
+
 def layer_norm(x: Array, scale: Array, shift: Array, eps: float) -> Array:
     centered = x - x.mean(-1, keepdims=True)
     return centered / np.sqrt((centered**2).mean(-1, keepdims=True) + eps) * scale + shift

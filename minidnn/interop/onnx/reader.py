@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -167,7 +167,7 @@ class _Reader:
         outputs = tuple(map(_port, proto.output))
         known = {*names, *constants}
         nodes = self._nodes(proto.node, outer, known, {port.name for port in outputs}, nesting, label)
-        return ModelGraph(_name(proto.name), inputs, outputs, nodes, constants)
+        return ModelGraph(_name(proto.name), inputs, _unzipped(outputs, nodes), nodes, constants)
 
     def _nodes(
         self, protos: Iterable[Any], outer: Names, known: set[str], wanted: set[str], nesting: int, label: str
@@ -285,6 +285,12 @@ def _define(constants: dict[str, Constant], name: str, constant: Constant, label
     if not name or name in constants:
         raise GraphError(f"{label}: each constant needs a name of its own, got {shown(name)}")
     constants[name] = constant
+
+
+def _unzipped(outputs: Sequence[Port], nodes: Sequence[ModelNode]) -> tuple[Port, ...]:
+    """The outputs; a sequence of probabilities by label is given as the array of them."""
+    zipped = {name for node in nodes if (node.domain, node.op) == ("ai.onnx.ml", "ZipMap") for name in node.outputs}
+    return tuple(Port(port.name, None, None) if port.name in zipped else port for port in outputs)
 
 
 def _port(proto: Any) -> Port:

@@ -112,9 +112,10 @@ def _node(w: Writer, label: str, op_name: str, attrs: Attrs, inputs: Sequence[Te
         if op.decomposition is not None:
             return _parts(w, label, op.decomposition(attrs), inputs)[-1:]
         if op.expansion is not None:
-            parts, outputs = by_example(op.expansion, attrs, [x.type for x in inputs])
-            values = [*inputs, *_parts(w, label, parts, inputs)]
-            return [values[i] for i in outputs]
+            expanded = by_example(op.expansion, attrs, [x.type for x in inputs])
+            if expanded is not None:
+                values = [*inputs, *_parts(w, label, expanded[0], inputs)]
+                return [values[i] for i in expanded[1]]
         w.fail("ONNX has no such operator, or it is not supported")
     assert rule is not None
     made = rule(w, attrs, inputs, types)

@@ -251,6 +251,15 @@ def _sorted(w: Writer, attrs: Attrs, x: Sequence[Tensor], out: Sequence[TensorTy
     return [values, places] if kind == "both" else values if kind == "value" else places
 
 
+@export_rule("searchsorted")
+def _searchsorted(w: Writer, attrs: Attrs, x: Sequence[Tensor], out: Sequence[TensorType]) -> Any:
+    """How many elements lie in front of each value: all are compared."""
+    dtype = np.result_type(x[0].dtype, x[1].dtype)
+    values = w.node("Unsqueeze", w.cast(x[1], dtype), w.ints([-1]))
+    smaller = w.node("LessOrEqual" if attrs.side == "right" else "Less", w.cast(x[0], dtype), values)
+    return w.node("ReduceSum", w.node("Cast", smaller, to=w.element(np.int64)), w.ints([-1]), keepdims=0)
+
+
 # ---- gathers
 
 

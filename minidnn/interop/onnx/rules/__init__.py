@@ -6,6 +6,7 @@ from minidnn.interop.onnx.rules import (
     control,
     convolution,
     elementwise,
+    features,
     gathering,
     images,
     linear,
@@ -20,12 +21,14 @@ from minidnn.interop.onnx.rules import (
     shapes,
     signals,
     slicing,
+    trees,
 )
 
 __all__ = [
     "control",
     "convolution",
     "elementwise",
+    "features",
     "gathering",
     "images",
     "linear",
@@ -40,4 +43,5 @@ __all__ = [
     "shapes",
     "signals",
     "slicing",
+    "trees",
 ]
