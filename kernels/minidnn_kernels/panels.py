@@ -162,11 +162,16 @@ class PanelSpec:
                         with contextlib.nullcontext() if is_whole else b.if_then(b.icmp_signed("<", const(i), left)):
                             s.store_elements(part.scaled(vector, factors), s.add(places[i], offset), mask)
 
-            with b.if_else(b.icmp_signed(">=", left, const(span))) as (whole, partial):
-                with whole:
-                    s.each_vector(part.columns, lambda first, mask: block(first, mask, True))
-                with partial:
-                    s.each_vector(part.columns, lambda first, mask: block(first, mask, False))
+            with s.loop(const(0), part.columns, s.lanes, []) as vectors:
+                first, remaining = vectors.index, b.sub(part.columns, vectors.index)
+                is_whole = b.and_(
+                    b.icmp_signed(">=", left, const(span)), b.icmp_signed(">=", remaining, const(s.lanes))
+                )
+                with b.if_else(is_whole) as (whole, partial):
+                    with whole:
+                        block(first, None, True)
+                    with partial:
+                        block(first, s.first_lanes(remaining), False)
 
 
 @dataclass(frozen=True)
