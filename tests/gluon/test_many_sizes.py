@@ -13,8 +13,9 @@ import numpy as onp
 import pytest
 
 import minidnn as mx
-from minidnn import engine, np, npx
+from minidnn import np, npx
 from minidnn.contrib.quantization import quantize_net
+from minidnn.engine import networks
 from minidnn.errors import DataError, GraphError, OpError, ShapeError
 from minidnn.gluon import HybridBlock, SymbolBlock, nn
 from minidnn.gluon.model_zoo import vision
@@ -387,7 +388,7 @@ def test_files_of_mxnet_hold_the_numbers_of_the_call(tmp_path: Path) -> None:
 
 def test_plans_are_few_and_share_weights(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     plans: ProgramCache[Any] = ProgramCache(6, 1 << 30, "plans")
-    monkeypatch.setattr(engine, "_plans", plans)
+    monkeypatch.setattr(networks, "_plans", plans)
     net = nn.HybridSequential()
     net.add(nn.Dense(64, activation="relu"), nn.Dense(64))
     net.initialize()
