@@ -6,10 +6,10 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
-from functools import cache, cached_property, partial
+from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import llvmlite
 
@@ -93,7 +93,8 @@ class Library:
         self.cache = cache
         self.compiled = 0
         # Interrupted, `repr` of a dataclass would say ``...`` from then on: keys are made where no interrupt comes.
-        self._isa_text = uninterrupted(lambda: repr(isa))
+        text = uninterrupted(lambda: repr(isa))
+        self._digest = hashlib.sha256(f"{_toolchain()}\n{sources_digest()}\n{text}\n".encode())
         self._addresses: dict[str, int] = {}
         self._microkernels: dict[KernelSpec, int] = {}
         self._names: dict[int, str] = {}
@@ -215,13 +216,7 @@ class Library:
         """The name of a cache entry: a hash of the key and of all that makes code what it is."""
         digest = self._digest.copy()
         digest.update(key.encode())
-        name: str = digest.hexdigest()
-        return name
-
-    @cached_property
-    def _digest(self) -> Any:
-        """The hash of what is the same for all keys."""
-        return hashlib.sha256(f"{_toolchain()}\n{sources_digest()}\n{self._isa_text}\n".encode())
+        return digest.hexdigest()
 
 
 def _compile(ir_text: str, isa: Isa, is_optimized: bool) -> bytes:

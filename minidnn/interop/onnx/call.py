@@ -68,7 +68,7 @@ class Call(Maker):
         builder: Builder,
         graphs: Graphs,
     ) -> None:
-        super().__init__(str(node), builder)
+        super().__init__(node, builder)
         self.node, self.opset, self.graphs = node, opset, graphs
         self.inputs = list(inputs)
         while self.inputs and self.inputs[-1] is None:

@@ -37,7 +37,7 @@ class Element:
     @property
     def is_narrow(self) -> bool:
         """Whether the carrier has more values than the type."""
-        return self.carrier.name != self.name
+        return self.name != _BY_DTYPE[self.carrier].name
 
     @property
     def outside(self) -> np.dtype[np.generic]:
@@ -88,6 +88,8 @@ BY_NUMBER: Mapping[int, Element] = {
 }
 
 _BY_NAME = {element.name: element for element in BY_NUMBER.values()}
+# Those that arrays have: a dtype takes some time to say its name.
+_BY_DTYPE = {e.carrier: e for e in BY_NUMBER.values() if e.name == e.carrier.name}
 
 
 def element_of(dtype: np.dtype[np.generic] | str) -> Element:
@@ -96,4 +98,6 @@ def element_of(dtype: np.dtype[np.generic] | str) -> Element:
     Raises:
         KeyError: there is none.
     """
-    return _BY_NAME[dtype if isinstance(dtype, str) else dtype.name]
+    if isinstance(dtype, str):
+        return _BY_NAME[dtype]
+    return _BY_DTYPE.get(dtype) or _BY_NAME[dtype.name]

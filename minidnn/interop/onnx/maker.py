@@ -23,11 +23,11 @@ class Maker:
     """Makes nodes of ours for a node that is being read.
 
     Args:
-        label: what errors call the node.
+        label: what errors call the node; text, or what becomes it.
         builder: makes the nodes.
     """
 
-    def __init__(self, label: str, builder: Builder) -> None:
+    def __init__(self, label: Any, builder: Builder) -> None:
         self.label, self.builder = label, builder
 
     def wants(self, index: int) -> bool:

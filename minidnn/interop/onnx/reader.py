@@ -114,6 +114,7 @@ def read_function(proto: Any) -> Function:
 
 # The names that are defined in each of several graphs, one inside of the other.
 Names = tuple[Collection[str], ...]
+Readers = Mapping[int, tuple[str, Callable[[Any], Any]]]
 
 
 class _Reader:
@@ -145,7 +146,8 @@ class _Reader:
         label = f"function {shown(_name(proto.name))}"
         # Bodies that ONNX makes for a node may lack outputs that the node does not have.
         nodes = self._nodes(proto.node, (), {*inputs}, set(), 0, label)
-        defaults = {_name(a.name): self._attribute(a, (), 0, label) for a in proto.attribute_proto}
+        readers = self._readers((), 0)
+        defaults = {_name(a.name): self._attribute(a, readers, lambda: label) for a in proto.attribute_proto}
         attributes = (*map(_name, proto.attribute), *defaults)
         name, domain = _name(proto.name), _domain(proto.domain)
         return Function(name, domain, inputs, outputs, attributes, defaults, nodes, _opsets(proto.opset_import))
@@ -181,21 +183,21 @@ class _Reader:
                     raise GraphError(f"{_named(proto)}: its output {shown(name)} is defined twice in {label}")
                 defined.add(name)
         visible = (*outer, defined)
-        nodes = [self._node(proto, visible, nesting) for proto in protos]
+        readers = self._readers(visible, nesting)
+        nodes = [self._node(proto, readers) for proto in protos]
         ordered = _ordered(nodes, known, visible, label)
         for name in wanted:
             if not _is_in(name, visible):
                 raise GraphError(f"{label}: its output {shown(name)} is defined nowhere")
         return ordered
 
-    def _node(self, proto: Any, visible: Names, nesting: int) -> ModelNode:
-        where = _named(proto)
+    def _node(self, proto: Any, readers: Readers) -> ModelNode:
         attributes: dict[str, Attribute] = {}
         for attribute in proto.attribute:
             name = _name(attribute.name)
             if name in attributes:
-                raise GraphError(f"{where}: attribute {shown(name)} is given twice")
-            attributes[name] = self._attribute(attribute, visible, nesting, where)
+                raise GraphError(f"{_named(proto)}: attribute {shown(name)} is given twice")
+            attributes[name] = self._attribute(attribute, readers, lambda: _named(proto))
         return ModelNode(
             _name(proto.op_type),
             _domain(proto.domain),
@@ -206,20 +208,22 @@ class _Reader:
             attributes,
         )
 
-    def _attribute(self, proto: Any, visible: Names, nesting: int, where: str) -> Attribute:
+    def _attribute(self, proto: Any, readers: Readers, where: Callable[[], str]) -> Attribute:
         if proto.ref_attr_name:
             return Attribute("reference", _name(proto.ref_attr_name))
         kind = int(proto.type) or _guessed_kind(proto)
-        read = self._readers(visible, nesting).get(kind)
+        read = readers.get(kind)
         if read is None:
             return Attribute(f"of kind {kind}", None)
         name, value = read
         try:
             return Attribute(name, value(proto))
         except (DataError, GraphError) as error:
-            raise type(error)(f"{where}: attribute {shown(_name(proto.name))}: {error}") from None
+            raise type(error)(f"{where()}: attribute {shown(_name(proto.name))}: {error}") from None
 
-    def _readers(self, visible: Names, nesting: int) -> Mapping[int, tuple[str, Callable[[Any], Any]]]:
+    def _readers(self, visible: Names, nesting: int) -> Readers:
+        """By kind, what an attribute is called and how its value is read, in a graph that sees those names."""
+
         def tensor(proto: Any) -> Constant:
             return read_tensor(proto, self._folder)
 
