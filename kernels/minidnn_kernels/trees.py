@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from minidnn_kernels.arguments import ArgumentRow, Field
 
-__all__ = ["AGGREGATES", "COMPARISONS", "TREE_ARGUMENTS", "TREE_NODE"]
+__all__ = ["AGGREGATES", "BLOCK", "COMPARISONS", "TREE_ARGUMENTS", "TREE_NODE"]
 
 # By their places.
 COMPARISONS = ("<=", "<", ">=", ">", "==", "!=")
 AGGREGATES = ("sum", "mean", "min", "max")
 
-# Of `tree_loop`. Scratch memory has two words for each target: its number, and whether a leaf had one.
+# Rows that fall through a tree one after the other, while it is in the cache.
+BLOCK = 64
+
+# Of `tree_loop`. Scratch memory has two words for each target of a block: its number, and whether a leaf had one.
 TREE_ARGUMENTS = ArgumentRow(
     Field("source", "[rows][width]"),
     Field("rows", "how many"),

@@ -87,6 +87,7 @@ NETWORK_RULES: dict[str, str] = {
     "columns_to_image": "resampling.lower_columns_to_image",
     "max_pool_indices": "reductions.lower_max_pool_indices",
     "diagonal": "views.lower_view",
+    "view_bits": "views.lower_view_bits",
     "tree_ensemble": "trees.lower_tree_ensemble",
     "one_hot": "ordering.lower_one_hot",
     "searchsorted": "ordering.lower_searchsorted",

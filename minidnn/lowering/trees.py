@@ -15,7 +15,7 @@ from minidnn.ops.trees import check_trees
 from minidnn.plan.program import Cost
 from minidnn_kernels.arguments import WORD_BYTES
 from minidnn_kernels.elements import element_code
-from minidnn_kernels.trees import AGGREGATES, TREE_ARGUMENTS, TREE_NODE
+from minidnn_kernels.trees import AGGREGATES, BLOCK, TREE_ARGUMENTS, TREE_NODE
 
 __all__ = ["lower_tree_ensemble"]
 
@@ -53,7 +53,8 @@ def lower_tree_ensemble(
     visits = rows * len(roots) * max(1, (len(tables[1]) // max(len(roots), 1)).bit_length())
     cost = Cost(visits, data.nbytes + result.nbytes)
     parts = max(1, min(PARTS, rows, visits // _PART_VISITS))
-    builder.native(node.name, "tree_loop", row, parts, cost, scratch=2 * WORD_BYTES * a.targets)
+    scratch = 2 * WORD_BYTES * a.targets * BLOCK
+    builder.native(node.name, "tree_loop", row, parts, cost, scratch)
     return [result]
 
 

@@ -17,7 +17,7 @@ from minidnn.lowering.copy import lower_copy
 from minidnn.lowering.values import CHANNELS_LAST, PLAIN, Array, Value, View, physical_order, strides_of
 from minidnn.ops.registry import TensorType
 
-__all__ = ["lower_concatenate", "lower_stack", "lower_view"]
+__all__ = ["lower_concatenate", "lower_stack", "lower_view", "lower_view_bits"]
 
 
 def lower_view(
@@ -41,6 +41,15 @@ def lower_view(
             source = builder.as_layout(value, layout) if view is None else view.source
             return [_placed(builder, node, source, memory, v, t) for v, t in zip(views, types, strict=True)]
     return None
+
+
+def lower_view_bits(
+    builder: Builder, node: Node, inputs: Sequence[Value], types: Sequence[TensorType]
+) -> list[Value] | None:
+    """``view_bits``: the same memory."""
+    if inputs[0].array is not None:
+        return None
+    return [Value(types[0], builder.address(builder.as_layout(inputs[0], PLAIN)))]
 
 
 def _known_views(builder: Builder, node: Node, inputs: Sequence[Value]) -> list[Value] | None:

@@ -17,6 +17,7 @@ from minidnn.ops.checks import (
     want_rank,
     want_shape,
 )
+from minidnn.ops.composed import Operand, expansion_of
 from minidnn.ops.elementwise import BOOL, quiet, want_supported
 from minidnn.ops.numpy_dtypes import defaulted, probed_dtype
 from minidnn.ops.registry import Attr, Attrs, Op, TensorType, register
@@ -261,6 +262,19 @@ def _infer_round_float(attrs: Attrs, types: Sequence[TensorType]) -> list[Tensor
     return [types[0]]
 
 
+def _compose_round_float(attrs: Attrs, x: Operand) -> Operand | None:
+    """float32 as float16 and back; to bfloat16 by its bits: half of the last one that stays is added, less for even."""
+    if x.type.dtype != np.float32 or attrs.kind not in ("float16", "bfloat16"):
+        return None
+    if attrs.kind == "float16":
+        return x.cast(np.float16).cast(np.float32)
+    bits = x.apply("view_bits", dtype=np.int32)
+    last = bits.apply("bitwise_right_shift_scalar", scalar=16).apply("bitwise_and_scalar", scalar=1)
+    half = bits.apply("add_scalar", scalar=0x7FFF, is_int=True)
+    rounded = half.apply("add", last).apply("bitwise_and_scalar", scalar=-0x10000).apply("view_bits", dtype=np.float32)
+    return x.apply("isnan").apply("where", x, rounded)
+
+
 register(
     Op(
         "round_float",
@@ -269,6 +283,7 @@ register(
         ("data",),
         attrs=(Attr("kind", "str", choices=tuple(_NARROW)), Attr("saturate", "bool", True)),
         nonnegative=IF_ALL,
+        expansion=expansion_of(_compose_round_float),
     )
 )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 from small_graphs import compiled, fuse, inner, node, normal, run, steps
@@ -130,3 +131,23 @@ def test_networks_have_no_steps_on_numpy() -> None:
     assert (values.dtype, mask.dtype) == (np.float64, np.bool_)
     assert (mask == wanted[1]).mean() > 0.9
     assert not any(step.on_host for step in quantized.steps())
+
+
+@pytest.mark.parametrize("kind", ["float16", "bfloat16"])
+def test_narrow_floats_are_rounded_by_kernels(kind: str) -> None:
+    rng = np.random.default_rng(4)
+    bits = rng.integers(0, 1 << 32, 4000, np.uint32)
+    # Halves between two numbers of the narrow type, beside numbers of any size, NaN and infinity.
+    bits[::3] = (bits[::3] & 0xFFFFE000) | 0x1000
+    bits[1::3] = (bits[1::3] & 0xFFFF0000) | 0x8000
+    x = np.concatenate(
+        [bits.view(np.float32), np.float32([0, -0.0, np.inf, -np.inf, np.nan, 65504, 65519, 65520, 1e-8])]
+    )
+    program = compiled(Graph([node("round_float", var("x"), kind=kind)]), {"x": x})
+    assert "host" not in steps(program)
+    with np.errstate(all="ignore"):
+        wanted = x.astype(np.float16 if kind == "float16" else ml_dtypes.bfloat16).astype(np.float32)
+    np.testing.assert_array_equal(run(program, [x])[0], wanted)
+    as_bits = compiled(Graph([node("view_bits", var("x"), dtype="int32")]), {"x": x})
+    assert "host" not in steps(as_bits)
+    np.testing.assert_array_equal(run(as_bits, [x])[0], x.view(np.int32))

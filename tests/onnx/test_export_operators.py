@@ -27,7 +27,10 @@ PRODUCTS = (
 
 
 # Of composed operators, parts that ONNX does not have.
-WITHOUT_PARTS = ("deformable_convolution", "modulated_deformable_convolution", "multibox_detection")
+WITHOUT_PARTS = (
+    *("deformable_convolution", "modulated_deformable_convolution", "multibox_detection"),
+    "round_float",
+)
 # Values of attributes that ONNX cannot say, and sizes that no input of the sample has.
 REFUSED = {
     "softmax": ("use_length",),
