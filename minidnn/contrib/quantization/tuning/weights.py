@@ -32,7 +32,7 @@ _PRECISION = 1e-6
 _DEPTH = 2304
 # Rows on which signal and noise are measured for the report.
 _REPORTED = 2048
-# Rows of one sample are alike: they count as no more than so many.
+# Patches of one image are alike: they count as no more than so many rows. Those of dense layers, tokens, are not.
 _ROWS_OF_A_SAMPLE = 2
 # What int32 holds the sum of whatever the weights; deeper layers have coarser weights than rounding knows of.
 _DEEPEST = ((1 << 30) - 1) // (255 * 127)
@@ -124,8 +124,10 @@ class _Layer:
         mean, offset = x.mean(1, dtype=np.float64), lack.mean(1, dtype=np.float64)
         x -= mean[:, None, :].astype(np.float32)
         lack -= offset[:, None, :].astype(np.float32)
-        samples = sum(len(batch) for batch in self._floats.values[self._real])
-        q, steps, how = _solve(grouped, x, lack, mean, min(x.shape[1], _ROWS_OF_A_SAMPLE * samples))
+        rows = x.shape[1]
+        if reader.is_convolution:
+            rows = min(rows, _ROWS_OF_A_SAMPLE * sum(len(batch) for batch in self._floats.values[self._real]))
+        q, steps, how = _solve(grouped, x, lack, mean, rows)
         change = grouped - q * steps[:, :, None]
         shift = np.einsum("gpk,gk->gp", change, mean, dtype=np.float64)
         corrected = bias.astype(np.float64) + (offset + shift).reshape(-1)
