@@ -23,7 +23,7 @@ from minidnn.contrib.ocr.reader import TextReader
 from minidnn.contrib.ocr.reader import _batch as line_batch
 from minidnn.contrib.quantization import quantize_net, read_tuning
 from minidnn.gluon.model_zoo import text, vision
-from tests.accuracy.crops import LABELS, Crops, agreement, make_crops, make_many_crops, run_batches
+from tests.accuracy.crops import LABELS, Crops, agreement, make_crops, make_labelled, make_many_crops, run_batches
 from tests.accuracy.digits import read_digits
 from tests.accuracy.mobile_digits import load_mobile
 
@@ -135,6 +135,19 @@ def test_int8_on_many_crops(number: int, capsys: pytest.CaptureFixture[str]) -> 
                 f"of {len(labelled)} labelled crops {right[0]} right in float32, {right[1]} in int8"
             )
     assert found["tuned"].sqnr > found["naive"].sqnr + 3
+
+
+def test_int8_on_labelled_photos(crops: Crops, capsys: pytest.CaptureFixture[str]) -> None:
+    names, photos = make_labelled()
+    net = vision.get_model(MODEL, pretrained=True)
+    batches = [mx.np.array(batch) for batch in np.split(crops.calibration, len(crops.calibration) // BATCH)]
+    tuned = quantize_net(net, calib_mode="tuned", calib_data=batches)
+    wanted, got = (run_batches(made, photos, 1).argmax(1) for made in (net, tuned))
+    right, kept = ([name for name, c in zip(names, found, strict=True) if c in LABELS[name]] for found in (wanted, got))
+    with capsys.disabled():
+        print(f"\n{MODEL}, {len(names)} labelled photos: {len(right)} right in float32, {len(kept)} tuned")
+        print(f"the same class: {(wanted == got).sum()}; differ: {sorted(set(right) ^ set(kept))}")
+    assert len(kept) >= len(right)
 
 
 def _draw_words(words: Sequence[str]) -> list[Any]:

@@ -12,7 +12,17 @@ import numpy as np
 
 import minidnn as mx
 
-__all__ = ["LABELS", "Agreement", "Crops", "agreement", "make_crops", "make_many_crops", "read_photos", "run_batches"]
+__all__ = [
+    "LABELS",
+    "Agreement",
+    "Crops",
+    "agreement",
+    "make_crops",
+    "make_labelled",
+    "make_many_crops",
+    "read_photos",
+    "run_batches",
+]
 
 # In the public domain, CC0 or CC BY, and shipped in the wheels of these packages.
 _PHOTOS = {
@@ -42,8 +52,21 @@ _MORE_PHOTOS = {
     ),
     "matplotlib": ("mpl-data/sample_data/grace_hopper.jpg",),
 }
+# Photos of packages that no test needs: those that are installed are looked at.
+_FURTHER_PHOTOS = {
+    "skimage": ("data/motorcycle_right.png",),
+    "gradio": (
+        "media_assets/images/cheetah.jpg",
+        "media_assets/images/cheetah1.jpg",
+        "test_data/cheetah2.jpg",
+        "media_assets/images/lion.jpg",
+    ),
+    "ultralytics": ("assets/bus.jpg", "assets/zidane.jpg"),
+    "imgaug": ("quokka.jpg",),
+}
 # Classes of ImageNet that some of the photos show: cats, cups, missiles and shuttles, motor scooters, palaces and
-# monasteries, tripods and cameras, clocks, uniforms, stone walls.
+# monasteries, tripods and cameras, clocks, uniforms, stone walls, cheetahs, a lion, buses, suits and ties,
+# a wallaby's kin.
 LABELS = {
     "chelsea": (281, 282, 285),
     "coffee": (504, 967, 968),
@@ -54,6 +77,14 @@ LABELS = {
     "clock_motion": (409, 892),
     "grace_hopper": (457, 652),
     "brick": (825,),
+    "motorcycle_right": (665, 670),
+    "cheetah": (293,),
+    "cheetah1": (293,),
+    "cheetah2": (293,),
+    "lion": (291,),
+    "bus": (654, 779, 874),
+    "zidane": (834, 906),
+    "quokka": (104,),
 }
 _SIZE = 224
 _CROPS = 40  # of each photo
@@ -98,6 +129,23 @@ def make_many_crops(size: int = _SIZE) -> tuple[Crops, list[str]]:
     return Crops(shuffled[:_CALIBRATION], shuffled[_CALIBRATION:]), [names[i] for i in order[_CALIBRATION:]]
 
 
+def make_labelled(size: int = _SIZE) -> tuple[list[str], np.ndarray[Any, Any]]:
+    """The names of all labelled photos that are installed, and the square in the middle of each: (N, 3, size, size).
+
+    Raises:
+        ImportError: scikit-image or scikit-learn is not installed.
+    """
+    found = {}
+    for photos in (_PHOTOS, _MORE_PHOTOS, _FURTHER_PHOTOS):
+        there = {package: names for package, names in photos.items() if importlib.util.find_spec(package)}
+        chosen = {package: [n for n in names if Path(n).stem in LABELS] for package, names in there.items()}
+        for name, photo in zip(_names(chosen), read_photos(chosen), strict=True):
+            side = min(photo.size)
+            left, top = ((n - side) // 2 for n in photo.size)
+            found[name] = _resized(photo, (left, top, left + side, top + side), size)
+    return list(found), np.stack(list(found.values()))
+
+
 def _names(photos: Mapping[str, Sequence[str]]) -> list[str]:
     return [Path(name).stem for names in photos.values() for name in names]
 
@@ -127,16 +175,20 @@ def _folder(package: str) -> Path:
 
 def _crop(image: Any, random: np.random.Generator, size: int = _SIZE) -> np.ndarray[Any, Any]:
     """A square of 35 to 100 % of the shorter side, anywhere, every second one mirrored."""
-    from PIL import Image
-
     width, height = image.size
     side = random.uniform(0.35, 1.0) * min(width, height)
     left, top = random.uniform(0, width - side), random.uniform(0, height - side)
     box = (int(left), int(top), int(left + side), int(top + side))
-    image = image.crop(box).resize((size, size), Image.Resampling.BICUBIC)
-    if random.random() < 0.5:
-        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    return ((np.asarray(image, np.float32) - 127) / 128).transpose(2, 0, 1)
+    crop = _resized(image, box, size)
+    return crop[:, :, ::-1] if random.random() < 0.5 else crop
+
+
+def _resized(image: Any, box: tuple[int, int, int, int], size: int) -> np.ndarray[Any, Any]:
+    """A part of a photo as EfficientNet-Lite takes it, ``(3, size, size)``."""
+    from PIL import Image
+
+    part = image.crop(box).resize((size, size), Image.Resampling.BICUBIC)
+    return ((np.asarray(part, np.float32) - 127) / 128).transpose(2, 0, 1)
 
 
 def run_batches(net: Any, images: np.ndarray[Any, Any], batch: int) -> np.ndarray[Any, Any]:

@@ -285,3 +285,21 @@ def test_dead_channels_are_left_alone() -> None:
     weight = names[next(iter(names))][0]
     assert np.array_equal(values[weight][3], network.parameters[weight][3])
     assert all(np.isfinite(value).all() for value in values.values())
+
+
+def test_channels_to_one_side_of_zero_are_centered_behind_a_normalization() -> None:
+    make, shape, _ = NETS["around dense layers"]
+    net, x = uneven(make(), shape), mx.np.array(draw(*shape))
+    net.norm.gamma.set_data(mx.np.ones(8))
+    net.norm.beta.set_data(mx.np.array(np.where(np.arange(8) == 5, 30, 0).astype(np.float32)))
+    network, names = folded(net, x)
+    new, (name, *_) = equalized(network, names, x)
+    rows: dict[str, Array] = {}
+    for key, of in (("before", network), ("after", new)):
+        block = make_block(of.symbol, of.inputs, of.parameters)
+        block.register_op_hook(lambda name, op, array, key=key: rows.setdefault(f"{key} {name}", np.asarray(array)))
+        block(x)
+    before, after = (rows[f"{key} {name}_output"] for key in ("before", "after"))
+    assert np.abs(before[..., 5] - 30).max() < 4
+    assert np.abs(after.max(axis=(0, 1)) + after.min(axis=(0, 1))).max() < 1e-4
+    assert np.abs(after).max(-1).mean() * 4 < np.abs(before).max(-1).mean()

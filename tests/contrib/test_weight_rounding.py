@@ -7,7 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from minidnn.contrib.quantization.tuning.rounding import damp, output_error, round_weights, solve_moments
+from minidnn.contrib.quantization.tuning.rounding import (
+    confirmed_share,
+    damp,
+    output_error,
+    round_weights,
+    solve_moments,
+)
 from minidnn.contrib.quantization.tuning.rows import RowReader
 from minidnn.ir.graph import make_node, make_variable
 
@@ -156,3 +162,21 @@ def test_rows_times_weights_are_the_outputs(shape: tuple[int, ...], attrs: dict[
         rows = reader.read(x, places)
         got = rows @ np.swapaxes(reader.grouped(w), 1, 2)
         assert np.allclose(got, reader.outputs_at(wanted, places), atol=1e-4)
+
+
+def test_what_is_lacking_counts_as_far_as_other_rows_confirm_it() -> None:
+    rng = np.random.default_rng(3)
+    x = rng.standard_normal((2, 600, 40)).astype(np.float32)
+    noise = rng.standard_normal((2, 600, 5)).astype(np.float32)
+    exact = x @ rng.standard_normal((2, 40, 5)).astype(np.float32)
+    shares = [confirmed_share(x, exact * a + noise, 0.9, 0.01) for a in (1, 0.1, 0)]
+    assert shares[0] > 0.95 > shares[1] > 0.1 > shares[2] >= 0
+    assert confirmed_share(x, exact * 0, 0.9, 0.01) == 0
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3])
+def test_few_rows_confirm_nothing_and_are_no_trouble(rows: int) -> None:
+    x, lack = np.zeros((1, rows, 4), np.float32), np.ones((1, rows, 2), np.float32)
+    assert confirmed_share(x, lack, 0.5, 0.01) == 0
+    share = confirmed_share(x + np.arange(rows, dtype=np.float32)[:, None], lack, 0.5, 0.01)
+    assert 0 <= share <= 1

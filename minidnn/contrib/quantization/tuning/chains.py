@@ -25,13 +25,14 @@ class Reader:
     """A product that reads a tensor: how it multiplies its channels.
 
     Args:
-        weight: the name of its weights.
+        weight, bias: names of its parameters.
         shape: as which the weights are (outputs, channels, rest), for one group after the other.
         groups: of a convolution.
         by_rows: whether it is a dense layer that works on rows.
     """
 
     weight: str
+    bias: str
     shape: tuple[int, int, int]
     groups: int
     by_rows: bool = False
@@ -60,6 +61,8 @@ class Chain:
         layers: its name as collectors see it, and those of what carries its channels to the readers.
         bound: beyond which it is clipped; None if it is not.
         signed: whether it has negative numbers.
+        added: which of `scaled` is added to the channels, where constants can be moved into all that reads them; None
+            where they cannot.
     """
 
     entry: Entry
@@ -71,6 +74,7 @@ class Chain:
     layers: tuple[str, ...]
     bound: float | None
     signed: bool
+    added: str | None = None
 
 
 def find_chains(graph: Graph, parameters: Mapping[str, Array], names: Mapping[str, tuple[str, str]]) -> Iterator[Chain]:
@@ -101,13 +105,16 @@ def find_chains(graph: Graph, parameters: Mapping[str, Array], names: Mapping[st
             products = [r for r in readers if isinstance(r, Reader)]
             adders = [r for r in readers if isinstance(r, Node)]
             rows = types[entry].ndim > 2 and layers == [layer_output(entry)] and all(r.by_rows for r in products)
-            yield Chain(entry, axis, scaled, tuple(products), tuple(adders), rows, tuple(layers), bound, signed)
+            added = scaled[-1] if rows and signed and len(scaled) == 2 else None
+            yield Chain(entry, axis, scaled, tuple(products), tuple(adders), rows, tuple(layers), bound, signed, added)
 
 
 def _source(
     node: Node, ndim: int, names: Mapping[str, tuple[str, str]]
 ) -> tuple[tuple[str, ...], int, float | None, bool] | None:
-    """What scales the channels of a result, their axis, where it is clipped, and whether it may be negative."""
+    """What scales the channels of a result, last what is added to them; their axis, where it is clipped, and whether it
+    may be negative.
+    """
     if node.op_name == "layer_norm":
         axis = node.attrs.axis % ndim
         own = [e.node for e, role in zip(node.inputs, input_roles(node), strict=True) if role.is_parameter]
@@ -210,12 +217,12 @@ def _reader(
     parts = take_apart(node, None)
     if not parts.only_multiplies(value):
         return None
-    weight = names[node.name][0]
+    weight, bias = names[node.name]
     shape, attrs = parameters[weight].shape, parts.anchor.attrs
     if "kernel" in attrs:
         size = int(np.prod(shape[2:]))
         fits = axis == 1 and shape[1] * attrs.num_group == channels
-        return Reader(weight, (shape[0], shape[1], size), int(attrs.num_group)) if fits else None
+        return Reader(weight, bias, (shape[0], shape[1], size), int(attrs.num_group)) if fits else None
     if axis != (1 if attrs.flatten else ndim - 1) or shape[1] % channels:
         return None
-    return Reader(weight, (shape[0], channels, shape[1] // channels), 1, by_rows=not attrs.flatten)
+    return Reader(weight, bias, (shape[0], channels, shape[1] // channels), 1, by_rows=not attrs.flatten)

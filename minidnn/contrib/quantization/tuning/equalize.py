@@ -5,14 +5,17 @@ a tensor can be scaled channel by channel and all that read it can undo that, no
 convolution or dense layer through a ReLU or another function that scales with its argument (Nagel et al., 2019,
 "Data-Free Quantization", arXiv:1906.04721), a layer normalization in front of dense layers (Xiao et al., 2022,
 "SmoothQuant", arXiv:2211.10438). What adds the normalized tensor to something else, as the layers of BERT do around
-them, multiplies it by what undoes the scales, in the same kernel. Through ``clip(x, 0, b)`` a channel is scaled up no
-further than to b: within the range that calibration has seen the clip does the same as before, and beyond it saturates,
-as any calibrated range does.
+them, multiplies it by what undoes the scales, in the same kernel. Where every output of a reader sees all channels of
+a row, constants are moved as well: channels that lie to one side of zero, as outliers of layer normalizations do, are
+centered (Wei et al., 2023, "Outlier Suppression+", arXiv:2304.09145). Through ``clip(x, 0, b)`` a channel is scaled up
+no further than to b: within the range that calibration has seen the clip does the same as before, and beyond it
+saturates, as any calibrated range does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -60,8 +63,8 @@ class Equalizer:
         self.changed: list[Chain] = []
         self._chains = {layer_output(chain.entry): chain for chain in chains}
         self.layers = tuple(self._chains)
-        self._factors: dict[str, tuple[int, Array]] = {}
-        self._restore: dict[Entry, str] = {}
+        self._changes: dict[str, tuple[int, _Change]] = {}
+        self._restore: dict[Entry, tuple[str, str | None]] = {}
 
     def scaled(self, name: str, arrays: Sequence[Array]) -> Iterable[Array]:
         """What the equalized network has for a layer.
@@ -73,30 +76,37 @@ class Equalizer:
         chain = self._chains.get(name)
         if chain is not None:
             self._decide(chain, arrays)
-        if name not in self._factors:
+        if name not in self._changes:
             return arrays
-        axis, factors = self._factors[name]
-        return (_scaled(array, _along(factors, array, axis)) for array in arrays)
+        axis, change = self._changes[name]
+        return (change.of(array, axis) for array in arrays)
 
     def _decide(self, chain: Chain, arrays: Sequence[Array]) -> None:
-        factors = _choose(chain, self.parameters, arrays)
-        if factors is None:
+        change = _choose(chain, self.parameters, arrays)
+        if change is None:
             return
         values = self.parameters
         self.changed.append(chain)
-        self._factors.update((layer, (chain.axis, factors)) for layer in chain.layers)
+        self._changes.update((layer, (chain.axis, change)) for layer in chain.layers)
         for name in chain.scaled:
-            values[name] = _scaled(values[name], factors.reshape(-1, *(1,) * (values[name].ndim - 1)))
+            value = values[name]
+            values[name] = change.of(value, 0) if name == chain.added else change.scaled(value, 0)
         for reader in chain.readers:
             weight = values[reader.weight]
-            columns = reader.columns(weight) / reader.per_group(factors)
+            if change.centers.any():
+                values[reader.bias] = (values[reader.bias] + weight @ change.centers).astype(np.float32)
+            columns = reader.columns(weight) / reader.per_group(change.factors)
             values[reader.weight] = columns.astype(np.float32).reshape(weight.shape)
         if chain.adders:
-            name = f"{chain.entry.node.name}_restore"
-            while name in values:
-                name += "_"
-            values[name] = np.reciprocal(factors).astype(np.float32)
-            self._restore[chain.entry] = name
+            factors = self._add(f"{chain.entry.node.name}_restore", np.reciprocal(change.factors))
+            centers = self._add(f"{chain.entry.node.name}_center", change.centers) if change.centers.any() else None
+            self._restore[chain.entry] = factors, centers
+
+    def _add(self, name: str, value: Array) -> str:
+        while name in self.parameters:
+            name += "_"
+        self.parameters[name] = value.astype(np.float32)
+        return name
 
     def apply(self, graph: Graph) -> Graph:
         """The graph to `parameters`: what adds a tensor that has been scaled undoes that.
@@ -113,10 +123,14 @@ class Equalizer:
                 chain = chains.get(entry.node.name)
                 if chain is None or node.name not in [adder.name for adder in chain.adders]:
                     continue
-                value = self.parameters[self._restore[chain.entry]]
-                factors = make_variable(self._restore[chain.entry], shape=value.shape, dtype=value.dtype)
-                region.append(make_node("multiply", f"{node.name}_restored", (inputs[number], factors)))
-                operands[number] = region[-1][0]
+                factors, centers = self._restore[chain.entry]
+                operands[number] = inputs[number]
+                for op, name in (("multiply", factors), ("add", centers)):
+                    if name is not None:
+                        value = self.parameters[name]
+                        variable = make_variable(name, shape=value.shape, dtype=value.dtype)
+                        region.append(make_node(op, f"{node.name}_{op}_restored", (operands[number], variable)))
+                        operands[number] = region[-1][0]
             if not region:
                 return None
             region.append(make_like(node, tuple(operands)))
@@ -128,41 +142,86 @@ class Equalizer:
         return graph.rewrite(change) if chains else graph
 
 
-def _along(factors: Array, array: Array, axis: int) -> Array:
-    """The channels' factors, as they are multiplied with an array; where it is flat, each for several elements."""
+@dataclass(frozen=True)
+class _Change:
+    """What is done to the channels of a tensor: the centers are taken away, then they are multiplied by the factors.
+
+    Args:
+        factors: (C,).
+        centers: (C,).
+    """
+
+    factors: Array
+    centers: Array
+
+    def of(self, array: Array, axis: int) -> Array:
+        """A tensor with its channels along an axis; where it is flat, each is several elements."""
+        if not self.centers.any():
+            return self.scaled(array, axis)
+        return self.scaled(array - _along(self.centers, array, axis), axis)
+
+    def scaled(self, array: Array, axis: int) -> Array:
+        return np.asarray((array * _along(self.factors, array, axis)).astype(np.float32))
+
+
+def _along(values: Array, array: Array, axis: int) -> Array:
+    """Numbers of the channels, as they are used with an array; where it is flat, each for several elements."""
     size = array.shape[axis]
-    return np.repeat(factors, size // len(factors)).reshape(size, *(1,) * (array.ndim - 1 - axis))
-
-
-def _scaled(value: Array, factors: Array) -> Array:
-    return np.asarray((value * factors).astype(np.float32))
+    return np.repeat(values, size // len(values)).reshape(size, *(1,) * (array.ndim - 1 - axis))
 
 
 # ---- how much ----------------------------------------------------------------------------------------
 
 
-def _channels(arrays: Sequence[Array], axis: int) -> tuple[Array, Array]:
-    """The largest magnitude and the mean square of every channel."""
-    largest, squares, count = np.zeros(()), np.zeros(()), 0
-    for array in arrays:
-        rest = tuple(i for i in range(array.ndim) if i != axis)
-        largest = np.maximum(largest, np.maximum(array.max(axis=rest), -array.min(axis=rest)))
-        squares = squares + np.square(array).sum(axis=rest, dtype=np.float64)
-        count += array.size // array.shape[axis]
-    return largest.astype(np.float64), squares / count
+@dataclass(frozen=True)
+class _Channels:
+    """Least and largest number, mean and mean square of every channel, each (C,)."""
+
+    low: Array
+    high: Array
+    mean: Array
+    square: Array
+
+    @property
+    def middle(self) -> Array:
+        return (self.low + self.high) / 2
+
+    def largest(self, centers: Array) -> Array:
+        """The largest magnitudes without the centers."""
+        return np.asarray(np.maximum(self.high - centers, centers - self.low))
+
+    def power(self, centers: Array) -> Array:
+        """The mean squares without the centers."""
+        return np.asarray(self.square - 2 * centers * self.mean + np.square(centers))
 
 
-def _choose(chain: Chain, values: Mapping[str, Array], arrays: Sequence[Array]) -> Array | None:
-    """A factor for each channel; None if it is best to leave them."""
-    largest, squares = _channels(arrays, chain.axis)
+def _channels(arrays: Sequence[Array], axis: int) -> _Channels:
+    rest = tuple(i for i in range(arrays[0].ndim) if i != axis)
+    low = np.min([array.min(axis=rest) for array in arrays], axis=0).astype(np.float64)
+    high = np.max([array.max(axis=rest) for array in arrays], axis=0).astype(np.float64)
+    count = sum(array.size // array.shape[axis] for array in arrays)
+    mean = sum(array.sum(axis=rest, dtype=np.float64) for array in arrays) / count
+    square = sum(np.square(array).sum(axis=rest, dtype=np.float64) for array in arrays) / count
+    return _Channels(low, high, np.asarray(mean), np.asarray(square))
+
+
+def _choose(chain: Chain, values: Mapping[str, Array], arrays: Sequence[Array]) -> _Change | None:
+    """What to do to the channels; None if it is best to leave them."""
+    channels = _channels(arrays, chain.axis)
+    nothing = np.zeros(len(channels.low))
+    largest = channels.largest(nothing)
     top = chain.bound if chain.bound is not None else float(largest.max(initial=0))
-    if top <= 0 or not np.isfinite(squares).all():
+    if top <= 0 or not np.isfinite(channels.square).all():
         return None
-    rows = _some_rows(arrays) if chain.by_rows else largest[None]
-    candidates = _factors_of_rows(chain, values, largest) if chain.by_rows else _factors_of_tensor(largest, top)
-    noises = [_noise(chain, values, rows, squares, factors) for factors in candidates]
+    if chain.by_rows:
+        centers = [nothing] if chain.added is None else [nothing, channels.middle]
+        tried = [_Change(f, c) for c in centers for f in _factors_of_rows(chain, values, channels.largest(c))]
+        rows = _some_rows(arrays)
+    else:
+        tried, rows = [_Change(f, nothing) for f in _factors_of_tensor(largest, top)], largest[None]
+    noises = [_noise(chain, values, change.of(rows, 1), channels, change) for change in tried]
     best = int(np.argmin(noises))
-    return candidates[best] if noises[best] < _WORTHWHILE * noises[0] else None
+    return tried[best] if noises[best] < _WORTHWHILE * noises[0] else None
 
 
 def _factors_of_tensor(largest: Array, top: float) -> list[Array]:
@@ -193,30 +252,32 @@ def _factors_of_rows(chain: Chain, values: Mapping[str, Array], largest: Array) 
 
 
 def _some_rows(arrays: Sequence[Array]) -> Array:
-    """Magnitudes of rows, evenly spread over all."""
+    """Rows, evenly spread over all."""
     count = sum(array.size // array.shape[-1] for array in arrays)
     step = max(1, count // _ROWS)
-    return np.asarray(np.abs(np.concatenate([array.reshape(-1, array.shape[-1])[::step] for array in arrays])))
+    return np.concatenate([array.reshape(-1, array.shape[-1])[::step] for array in arrays])
 
 
-def _noise(chain: Chain, values: Mapping[str, Array], rows: Array, square: Array, factors: Array) -> float:
+def _noise(chain: Chain, values: Mapping[str, Array], rows: Array, channels: _Channels, change: _Change) -> float:
     """About how much noise there is at the readers' outputs, as shares of their signals.
 
     Args:
-        rows: (R, C), magnitudes; what has one range has a step for each.
+        rows: (R, C), after the change; what has one range has a step for each.
+        channels: before it.
     """
-    steps_of_rows = (rows * factors).max(axis=1) / (_LEVELS if chain.signed else _UNSIGNED)
-    step = float(np.square(steps_of_rows).mean())
+    steps_of_rows = np.abs(rows).max(axis=1) / (_LEVELS if chain.signed else _UNSIGNED)
+    step = float(np.square(steps_of_rows, dtype=np.float64).mean())
     total = 0.0
     for reader in chain.readers:
-        scale, power = reader.per_group(factors), reader.per_group(square)
+        scale, square = reader.per_group(change.factors), reader.per_group(channels.square)
         weight = reader.columns(values[reader.weight]).astype(np.float64)
-        signal = (np.square(weight) * power).sum()
+        signal = (np.square(weight) * square).sum()
         if not signal > 0:
             continue
         inputs = step * (np.square(weight / scale)).sum()
         steps = np.abs(weight / scale).max(axis=(2, 3)) / _LEVELS
         taps = weight.shape[3]
-        weights = (np.square(steps) * (power * np.square(scale)).sum(axis=(2, 3)) * taps).sum()
+        power = reader.per_group(channels.power(change.centers)) * np.square(scale)
+        weights = (np.square(steps) * power.sum(axis=(2, 3)) * taps).sum()
         total += float((inputs + _ROUNDING * weights) / 12 / signal)
     return total

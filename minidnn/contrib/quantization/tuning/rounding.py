@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["damp", "output_error", "round_weights", "solve_moments"]
+__all__ = ["confirmed_share", "damp", "output_error", "round_weights", "solve_moments", "upper_factor"]
 
 Array = np.ndarray[Any, Any]
 
@@ -55,8 +55,7 @@ def round_weights(
     order = np.argsort(-np.einsum("gkk->gk", moments), axis=1, kind="stable")
     groups = np.arange(len(moments))[:, None]
     moments = moments[groups[:, :, None], order[:, :, None], order[:, None, :]]
-    # With its order reversed the lower factor of a matrix is an upper one.
-    factor = np.linalg.cholesky(moments[:, ::-1, ::-1])[:, ::-1, ::-1]
+    factor = upper_factor(moments)
     # Columns are rows here, each of numbers that lie side by side.
     target = np.swapaxes(weight, 1, 2)[groups, order].astype(moments.dtype, copy=False)
     if missing is not None:
@@ -94,6 +93,16 @@ def _round_columns(target: Array, steps: Array, factor: Array) -> Array:
     return q
 
 
+def upper_factor(moments: Array) -> Array:
+    """Upper triangles V (G, K, K) with ``V V^T = moments``.
+
+    Raises:
+        numpy.linalg.LinAlgError: the moments are not positive definite, or not finite.
+    """
+    # With its order reversed the lower factor of a matrix is an upper one.
+    return np.asarray(np.linalg.cholesky(moments[:, ::-1, ::-1])[:, ::-1, ::-1])
+
+
 def solve_moments(factor: Array, right: Array) -> Array:
     """X (G, K, P) with ``V V^T X = right``, for upper triangles V (G, K, K)."""
     found = np.array(right, factor.dtype)
@@ -122,6 +131,33 @@ def solve_moments(factor: Array, right: Array) -> Array:
     solve(0, found.shape[1], False)
     solve(0, found.shape[1], True)
     return found
+
+
+def confirmed_share(x: Array, lack: Array, trust: float, damping: float) -> float:
+    """The share of what least squares find in one half of the rows that the other half confirms.
+
+    What is lacking is rounding errors for the most part, chance, to which many weights can be fitted.
+
+    Args:
+        x: (G, R, K), the inputs without their means.
+        lack: (G, R, P).
+        trust: in moments of two inputs together.
+        damping: see `round_weights`.
+
+    Raises:
+        numpy.linalg.LinAlgError: see `round_weights`.
+    """
+    half = x.shape[1] // 2
+    fitted, other = slice(None, half), slice(half, None)
+    moments = [np.swapaxes(x[:, part], 1, 2) @ x[:, part] / max(half, 1) for part in (fitted, other)]
+    missing = [np.swapaxes(x[:, part], 1, 2) @ lack[:, part] / max(half, 1) for part in (fitted, other)]
+    diagonal = np.einsum("gkk->gk", moments[0]).copy()
+    moments[0] *= np.float32(trust)
+    np.einsum("gkk->gk", moments[0])[...] = diagonal
+    found = solve_moments(upper_factor(damp(moments[0], damping)), missing[0])
+    power = float((found * (moments[1] @ found)).sum(dtype=np.float64))
+    share = float((found * missing[1]).sum(dtype=np.float64)) / power if power > 0 else 0.0
+    return min(max(share, 0.0), 1.0) if np.isfinite(share) else 0.0
 
 
 def output_error(difference: Array, moments: Array) -> Array:

@@ -12,7 +12,7 @@ import numpy as np
 
 from minidnn.contrib.quantization.data import with_progress
 from minidnn.contrib.quantization.tuning.report import LayerTuning
-from minidnn.contrib.quantization.tuning.rounding import round_weights
+from minidnn.contrib.quantization.tuning.rounding import confirmed_share, round_weights
 from minidnn.contrib.quantization.tuning.rows import RowReader
 from minidnn.contrib.quantization.tuning.stepwise import StepwiseRun
 from minidnn.ir.graph import Entry, Graph, Node
@@ -32,7 +32,7 @@ _PRECISION = 1e-6
 _DEPTH = 2304
 # Rows on which signal and noise are measured for the report.
 _REPORTED = 2048
-# Rows of one sample are alike: they count as no more than so many.
+# Patches of one image are alike: they count as no more than so many rows. Those of dense layers, tokens, are not.
 _ROWS_OF_A_SAMPLE = 2
 # What int32 holds the sum of whatever the weights; deeper layers have coarser weights than rounding knows of.
 _DEEPEST = ((1 << 30) - 1) // (255 * 127)
@@ -124,8 +124,11 @@ class _Layer:
         mean, offset = x.mean(1, dtype=np.float64), lack.mean(1, dtype=np.float64)
         x -= mean[:, None, :].astype(np.float32)
         lack -= offset[:, None, :].astype(np.float32)
-        samples = sum(len(batch) for batch in self._floats.values[self._real])
-        q, steps, how = _solve(grouped, x, lack, mean, min(x.shape[1], _ROWS_OF_A_SAMPLE * samples))
+        independent = None
+        if reader.is_convolution:
+            samples = sum(len(batch) for batch in self._floats.values[self._real])
+            independent = min(x.shape[1], _ROWS_OF_A_SAMPLE * samples)
+        q, steps, how = _solve(grouped, x, lack, mean, independent)
         change = grouped - q * steps[:, :, None]
         shift = np.einsum("gpk,gk->gp", change, mean, dtype=np.float64)
         corrected = bias.astype(np.float64) + (offset + shift).reshape(-1)
@@ -210,7 +213,7 @@ def _inner_value(entry: Entry, run: StepwiseRun, outer: Mapping[Entry, Entry], b
     return node.compute(known)[entry.index] if len(known) == len(inputs) else None
 
 
-def _solve(weight: Array, x: Array, lack: Array, mean: Array, independent: int) -> tuple[Array, Array, str]:
+def _solve(weight: Array, x: Array, lack: Array, mean: Array, independent: int | None) -> tuple[Array, Array, str]:
     """Integers (G, P, K) and scales (G, P), and how they were found.
 
     Args:
@@ -218,14 +221,15 @@ def _solve(weight: Array, x: Array, lack: Array, mean: Array, independent: int) 
         x: (G, R, K), the inputs without their means.
         lack: (G, R, P), what the outputs lack, without their means.
         mean: (G, K), of the inputs.
-        independent: how many of the rows count as independent of each other.
+        independent: how many of the rows count as independent of each other; None: all.
     """
     groups, outputs, depth = weight.shape
     rows = x.shape[1]
     if depth > _DEEPEST:
         return (*_nearest(weight), "nearest, too deep")
     # What few rows show of two inputs together is chance for a part.
-    trust = independent / (independent + min(depth, _DEPTH))
+    known = rows if independent is None else independent
+    trust = known / (known + min(depth, _DEPTH))
     parts = [slice(start, min(start + _DEPTH, depth)) for start in range(0, depth, _DEPTH)]
     # Of several blocks none may choose for the others.
     scale = None if len(parts) == 1 else quantize_weight(weight.reshape(-1, depth))[1].reshape(groups, outputs)
@@ -241,6 +245,8 @@ def _solve(weight: Array, x: Array, lack: Array, mean: Array, independent: int) 
         missing = np.swapaxes(some, 1, 2) @ lack
         missing *= np.float32(trust / rows)
         try:
+            if independent is None:
+                missing *= np.float32(confirmed_share(some, lack, trust, _DAMPING))
             q[:, :, part], scale = round_weights(own, moments, missing, _DAMPING, scale)
         except np.linalg.LinAlgError:
             return (*_nearest(weight), "nearest, singular")
