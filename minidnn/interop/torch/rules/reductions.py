@@ -198,3 +198,58 @@ for _op, _skips in (("median", False), ("nanmedian", True)):
     _along, _of_all = _median_rule(_skips)
     aten(f"{_op}.dim")(_along)
     aten(_op)(_of_all)
+
+
+# ---- places in order
+
+
+@aten("bucketize.Tensor")
+def _bucketize(call: Call, x: Value, boundaries: Value, *, out_int32: bool = False, right: bool = False) -> Value:
+    return _places_in(call, boundaries, call.expand_dims(x, (x.ndim,)), right)
+
+
+@aten("searchsorted.Tensor")
+def _searchsorted(
+    call: Call,
+    ordered: Value,
+    x: Value,
+    *,
+    out_int32: bool = False,
+    right: bool = False,
+    side: str | None = None,
+    sorter: Value | None = None,
+) -> Value:
+    if sorter is not None:
+        call.refuse("argument 'sorter' is not supported")
+    lines = ordered if ordered.ndim == 1 else call.expand_dims(ordered, (ordered.ndim - 1,))
+    return _places_in(call, lines, call.expand_dims(x, (x.ndim,)), right or side == "right")
+
+
+def _places_in(call: Call, ordered: Value, x: Value, right: bool) -> Value:
+    """How many of the boundaries along the last axis are smaller, or not larger, than each number."""
+    dtype = call.common(ordered, x)
+    behind = call.emit("greater_equal" if right else "greater", call.cast(x, dtype), call.cast(ordered, dtype))
+    return call.emit("sum", call.cast(behind, call.dtype), axis=(behind.ndim - 1,))
+
+
+def _running_rule(op: str) -> Rule:
+    def read(call: Call, x: Value, dim: int) -> list[Value | None]:
+        """The extremes so far: each step looks at twice as many elements as the one before."""
+        if call.wants(1):
+            call.refuse("places of the elements are not supported")
+        if x.ndim == 0:
+            return [x, None]
+        axis = call.axis(dim, x.ndim)
+        size, step = int(x.dim(axis)), 1
+        while step < size:
+            first = call.emit("slice_axis", x, axis=axis, begin=0, end=step)
+            before = call.emit("slice_axis", x, axis=axis, begin=0, end=size - step)
+            behind = call.emit("slice_axis", x, axis=axis, begin=step, end=None)
+            x, step = call.concatenate([first, call.emit(op, before, behind)], axis), 2 * step
+        return [x, None]
+
+    return read
+
+
+aten("cummax")(_running_rule("maximum"))
+aten("cummin")(_running_rule("minimum"))
