@@ -112,6 +112,21 @@ def test_attention_with_masks_and_a_past(mask: str, causal: str | None) -> None:
     np.testing.assert_allclose(made, wanted, rtol=2e-5, atol=2e-6)
 
 
+def test_numbers_that_depend_on_sizes() -> None:
+    batch = Size.symbol("batch", 3)
+    types = {"x": TensorType((batch, 2), np.dtype("float32"))}
+    x = make_variable("x", shape=(batch, 2), dtype="float32")
+    scaled = make_node("multiply_scalar", "scaled", [x], {"scalar": 1 / (batch + 1) ** 0.5})
+    filled = make_node("full", "filled", [], {"shape": (2,), "value": batch * 1.5 - 2, "dtype": "float32"})
+    model = make_model(Graph([scaled[0], filled[0]]), types, {}, "net")
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    for size in (3, 5):
+        data = np.ones((size, 2), np.float32)
+        one, other = session.run(None, {"x": data})
+        np.testing.assert_allclose(one, data / np.sqrt(size + 1), rtol=1e-6)
+        np.testing.assert_allclose(other, [size * 1.5 - 2] * 2, rtol=1e-6)
+
+
 @pytest.mark.parametrize("op_name", ["bitwise_and", "bitwise_or", "bitwise_xor"])
 def test_bits_of_bools(op_name: str) -> None:
     types = {name: TensorType((2, 2), np.dtype("bool")) for name in ("a", "b")}
