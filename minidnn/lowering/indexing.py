@@ -115,8 +115,6 @@ def lower_gather_nd(
     """``gather_nd``: row i of the indices is the position along axis i."""
     data, indices = (builder.as_layout(v, PLAIN) for v in inputs)
     depth, found = indices.shape[0], indices.shape[1:]
-    if indices.array is not None:
-        return None
     each = math.prod(found) * indices.type.dtype.itemsize
     arrays = [Indices(indices, data.shape[d], data.strides[d], "check", offset=d * each) for d in range(depth)]
     error = _must_lie("gather_nd: row {axis} of indices must lie in [{low}, {high})")
@@ -235,7 +233,7 @@ def lower_scatter_points(
     """``scatter_points``: a row for each position along the first axes."""
     data, indices, updates = (builder.as_layout(v, PLAIN) for v in inputs)
     depth, rows = indices.shape[-1], math.prod(indices.shape[:-1])
-    if not depth or indices.array is not None:
+    if not depth:
         return None
     # The numbers of a position lie side by side: each axis has its own array.
     columns = builder.new(TensorType((depth, rows), indices.type.dtype))
@@ -274,7 +272,7 @@ def lower_index_write(
 ) -> list[Value] | None:
     """``index_add`` and ``index_update``: rows at positions along the first axes."""
     data, indices, value = (builder.as_layout(v, PLAIN) for v in inputs)
-    if value.type.dtype != data.type.dtype or indices.array is not None:
+    if value.type.dtype != data.type.dtype:
         return None
     depth = indices.shape[0] if indices.type.ndim == 2 else 1
     rows = indices.shape[-1] if indices.type.ndim else 1

@@ -11,6 +11,7 @@ from minidnn.lowering.algorithms import lower_product
 from minidnn.lowering.anchor import Anchor, Weights, fold, make_epilogue
 from minidnn.lowering.builder import Builder
 from minidnn.lowering.copy import lower_copy
+from minidnn.lowering.gather import broadcast_to
 from minidnn.lowering.geometry import Window
 from minidnn.lowering.matmul_step import Panels, Shape, add_matmul_step
 from minidnn.lowering.tiling import Tiling, choose_tiling
@@ -24,6 +25,7 @@ __all__ = [
     "lower_batch_dot",
     "lower_by_int8_weight",
     "lower_convolution",
+    "lower_dot",
     "lower_fully_connected",
     "lower_matmul",
     "lower_window",
@@ -127,22 +129,31 @@ def lower_batch_dot(builder: Builder, anchor: Anchor) -> Value | None:
 
 
 def lower_matmul(builder: Builder, anchor: Anchor) -> Value | None:
-    """``matmul`` and ``dot`` of operands with the same leading dimensions, or with a matrix on the right."""
+    """``matmul`` of matrices, and of stacks of them whose leading dimensions broadcast."""
+    return _lower_product(builder, anchor, False, False)
+
+
+def lower_dot(builder: Builder, anchor: Anchor) -> Value | None:
+    """``dot`` with a single matrix on the right."""
+    if math.prod(anchor.inputs[1].shape[:-2]) != 1:
+        return None
     return _lower_product(builder, anchor, False, False)
 
 
 def _lower_product(builder: Builder, anchor: Anchor, transpose_a: bool, transpose_b: bool) -> Value | None:
     """A product of two tensors. The right one is packed into panels on the way, or now if it is a known matrix."""
     left, right = anchor.inputs
-    if {left.type.dtype, right.type.dtype} != {np.dtype(np.float32)} or left.array is not None:
+    if {left.type.dtype, right.type.dtype} != {np.dtype(np.float32)} or min(left.type.ndim, right.type.ndim) < 2:
         return None
-    if right.type.ndim == 2 and left.type.ndim >= 2:
+    if math.prod(right.shape[:-2]) == 1 and not transpose_a and not transpose_b:
         # One matrix for all rows of the left operand, however many dimensions they fill.
-        images, rows = 1, math.prod(left.shape[:-1])
-    elif left.type.ndim == right.type.ndim > 2 and left.shape[:-2] == right.shape[:-2] == anchor.type.shape[:-2]:
-        images, rows = math.prod(left.shape[:-2]), anchor.type.shape[-2]
+        right, images, rows = _as_matrix(builder, right), 1, math.prod(left.shape[:-1])
     else:
-        return None
+        front = anchor.type.shape[:-2]
+        left, right = (_spread_over(builder, anchor.name, v, front) for v in (left, right))
+        images, rows = math.prod(front), anchor.type.shape[-2]
+    if left.array is not None:
+        left = Value(left.type, builder.address(left))
     columns = anchor.type.shape[-1]
     depth = left.shape[-2] if transpose_a else left.shape[-1]
     if right.type.ndim == 2 and right.array is not None:
@@ -165,6 +176,22 @@ def _lower_product(builder: Builder, anchor: Anchor, transpose_a: bool, transpos
     window = Window((rows,), (rows,), (1,), (1,), (1,), (0,))
     shape = Shape(images, 1, 1, depth, columns, depth)
     return add_matmul_step(builder, anchor, bound, tiling, source, panels, window, shape, PLAIN)
+
+
+def _as_matrix(builder: Builder, value: Value) -> Value:
+    """A tensor whose leading dimensions have one element each as a matrix."""
+    if value.type.ndim == 2:
+        return value
+    type = TensorType(value.shape[-2:], value.type.dtype)
+    if value.array is not None:
+        return replace(value, type=type, array=value.array.reshape(type.shape))
+    return Value(type, builder.address(builder.as_layout(value, PLAIN)))
+
+
+def _spread_over(builder: Builder, name: str, value: Value, front: tuple[int, ...]) -> Value:
+    """A stack of matrices with these leading dimensions: itself, or a copy."""
+    shape = (*front, *value.shape[-2:])
+    return value if value.shape == shape else broadcast_to(builder, name, builder.as_layout(value, PLAIN), shape)
 
 
 def _swapped(builder: Builder, name: str, value: Value) -> Value:

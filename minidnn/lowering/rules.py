@@ -32,7 +32,7 @@ ANCHORS: dict[str, str] = {
     "fully_connected_int8_weight": "matmul.lower_by_int8_weight",
     "batch_dot": "matmul.lower_batch_dot",
     "matmul": "matmul.lower_matmul",
-    "dot": "matmul.lower_matmul",
+    "dot": "matmul.lower_dot",
     "convolution_bfloat16_weight": "matmul.lower_convolution",
     "deconvolution_bfloat16_weight": "deconvolution.lower_deconvolution",
     "fully_connected_bfloat16_weight": "matmul.lower_fully_connected",

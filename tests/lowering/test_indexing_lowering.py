@@ -119,7 +119,8 @@ def test_indices_that_count_from_both_ends(layout: str, dtype: str) -> None:
     equal(computed("index", {"x": X, "i": i, "j": j}, layout, axes=(1, 3)), X[:, i, :, j].reshape(4, 3, 2, 4))
     equal(computed("index", {"x": X, "i": i, "j": j}, layout, axes=(1, 2)), X[:, i, j])
     rows = RNG.integers(-2, 2, (3, 6)).astype(dtype)
-    equal(computed("gather_nd", {"x": X, "i": rows}, layout), X[tuple(rows)])
+    for known in ((), ("i",)):
+        equal(computed("gather_nd", {"x": X, "i": rows}, layout, known), X[tuple(rows)])
 
 
 @pytest.mark.parametrize("dtype", ["float32", "int32", "uint64", "float16"])
@@ -135,8 +136,10 @@ def test_scatters(dtype: str, reduction: str) -> None:
         wanted[tuple(points.T)] = updates
     else:
         ufunc.at(wanted, tuple(points.T), updates)
-    got = computed("scatter_points", {"x": x, "i": points, "u": updates}, reduction=reduction)
-    np.testing.assert_allclose(got, wanted, 1e-6)
+    for known in ((), ("i",), ("i", "u")):
+        feed = {"x": x, "i": points, "u": updates}
+        got = computed("scatter_points", feed, PLAIN, known, reduction=reduction)
+        np.testing.assert_allclose(got, wanted, 1e-6)
     index = RNG.integers(-7, 7, (2, 4, 3, 5))
     small = (abs(3 * normal(*index.shape, seed=2)) + 1).astype(dtype)
     places = [*np.indices(index.shape, sparse=True)]
@@ -154,7 +157,9 @@ def test_writes_at_positions() -> None:
     rows, value = RNG.integers(-2, 2, (2, 3)), normal(1, 4, 7)
     wanted = X.copy()
     np.add.at(wanted, tuple(rows), value)
-    np.testing.assert_allclose(computed("index_add", {"x": X, "i": rows, "v": value}), wanted, 1e-6)
+    for known in ((), ("i",)):
+        made = computed("index_add", {"x": X, "i": rows, "v": value}, PLAIN, known)
+        np.testing.assert_allclose(made, wanted, 1e-6)
     wanted = X.copy()
     wanted[np.array([1, 0])] = X
     equal(computed("index_update", {"x": X, "i": np.array([1, 0]), "v": X}), wanted)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from small_graphs import compiled, normal, run
+from small_graphs import compiled, normal, run, steps
 
 from minidnn.ir.graph import evaluate
 from minidnn.symbol import var
@@ -42,6 +42,29 @@ def test_products_with_an_epilogue(
         assert len(graph.operations()) == 1
         assert {s.name for s in program.steps} == {graph.operations()[0].name}
         assert not is_known or len(program.steps) == 1
+
+
+@pytest.mark.parametrize("known", [(), ("a",), ("b",)])
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        ((5, 6), (3, 6, 7)),
+        ((3, 4, 6), (1, 6, 5)),
+        ((2, 1, 5, 6), (3, 6, 9)),
+        ((1, 3, 4, 6), (2, 3, 6, 33)),
+        ((1, 1, 5, 6), (1, 1, 6, 2)),
+        ((5, 6), (1, 1, 6, 2)),
+    ],
+)
+def test_leading_dimensions_broadcast(left: tuple[int, ...], right: tuple[int, ...], known: tuple[str, ...]) -> None:
+    product = apply_op("matmul", [var("a", shape=left), var("b", shape=right)], "product")
+    graph = (apply_op("relu", [product], "act") * 2.0).optimize_for()
+    feed = {"a": normal(*left), "b": normal(*right, seed=1)}
+    program = compiled(graph, feed, list(known))
+    assert "host" not in steps(program)
+    (result,) = run(program, [a for name, a in feed.items() if name not in known])
+    wanted = 2 * np.maximum(feed["a"].astype(np.float64) @ feed["b"].astype(np.float64), 0)
+    np.testing.assert_allclose(result, wanted, rtol=1e-5, atol=1e-5)
 
 
 def test_batch_norm_folds_into_a_known_matrix() -> None:

@@ -33,6 +33,7 @@ WITHOUT_PARTS = (
 )
 # Values of attributes that ONNX cannot say, and sizes that no input of the sample has.
 REFUSED = {
+    "attention": ("use_length",),
     "softmax": ("use_length",),
     "log_softmax": ("use_length",),
     "full": ("shape",),
@@ -90,6 +91,53 @@ def test_an_operator_is_what_its_reference_is(sample: Sample) -> None:
         for one, other in zip(made, wanted, strict=True):
             assert (one.dtype, one.shape) == (other.dtype, other.shape)
             np.testing.assert_allclose(one, other, rtol=2e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("mask", ["bool", "float32"])
+@pytest.mark.parametrize("causal", [None, "first", "last"])
+def test_attention_with_masks_and_a_past(mask: str, causal: str | None) -> None:
+    batch, rng = Size.symbol("batch", 3), np.random.default_rng(0)
+    shapes = [(4, 3, 6), (2, 5, 6), (2, 5, 7), (2, 2, 6), (2, 2, 7), (1, 3, 7)]
+    names = ("query", "key", "value", "past_key", "past_value", "mask")
+    attrs = {"causal": causal, "use_mask": True, "use_past": True, "softcap": 2.0, "scale": 0.7}
+    types = {n: TensorType((batch, *s), np.dtype("float32")) for n, s in zip(names, shapes, strict=True)}
+    types["mask"] = TensorType((batch, *shapes[-1]), np.dtype(mask))
+    variables = [make_variable(name, shape=t.shape, dtype=t.dtype) for name, t in types.items()]
+    model = make_model(Graph([make_node("attention", "layer", variables, attrs)[0]]), types, {}, "net")
+    arrays = [rng.normal(size=(2, *s)).astype(np.float32) for s in shapes]
+    seen = arrays[-1] > -0.5
+    seen[0, 0, 1] = False  # a query that sees no key
+    arrays[-1] = seen if mask == "bool" else np.where(seen, arrays[-1], -np.inf).astype(np.float32)
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    op = get_op("attention")
+    (wanted,) = op.compute(op.make_attrs(attrs), *arrays)
+    (made,) = session.run(None, dict(zip(names, arrays, strict=True)))
+    np.testing.assert_allclose(made, wanted, rtol=2e-5, atol=2e-6)
+
+
+def test_numbers_that_depend_on_sizes() -> None:
+    batch = Size.symbol("batch", 3)
+    types = {"x": TensorType((batch, 2), np.dtype("float32"))}
+    x = make_variable("x", shape=(batch, 2), dtype="float32")
+    scaled = make_node("multiply_scalar", "scaled", [x], {"scalar": 1 / (batch + 1) ** 0.5})
+    filled = make_node("full", "filled", [], {"shape": (2,), "value": batch * 1.5 - 2, "dtype": "float32"})
+    model = make_model(Graph([scaled[0], filled[0]]), types, {}, "net")
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    for size in (3, 5):
+        data = np.ones((size, 2), np.float32)
+        one, other = session.run(None, {"x": data})
+        np.testing.assert_allclose(one, data / np.sqrt(size + 1), rtol=1e-6)
+        np.testing.assert_allclose(other, [size * 1.5 - 2] * 2, rtol=1e-6)
+
+
+@pytest.mark.parametrize("op_name", ["bitwise_and", "bitwise_or", "bitwise_xor"])
+def test_bits_of_bools(op_name: str) -> None:
+    types = {name: TensorType((2, 2), np.dtype("bool")) for name in ("a", "b")}
+    variables = [make_variable(name, shape=t.shape, dtype=t.dtype) for name, t in types.items()]
+    model = make_model(Graph([make_node(op_name, "layer", variables, {})[0]]), types, {}, "net")
+    a, b = np.array([[True, True], [False, False]]), np.array([[True, False], [True, False]])
+    (made,) = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"a": a, "b": b})
+    np.testing.assert_array_equal(made, getattr(np, op_name)(a, b))
 
 
 def test_what_onnx_cannot_say_is_refused_by_layer_and_operator() -> None:

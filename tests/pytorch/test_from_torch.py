@@ -95,13 +95,13 @@ def test_compiled_modules_follow_sizes_and_weights_and_leave_the_rest_to_pytorch
 
         def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             y = self.first(x).relu()
-            return self.last(torch.fft.rfft(y).real), y.t()
+            return self.last(torch.mode(y, 1, keepdim=True).values.expand(3, 3)), y.t()
 
     torch.manual_seed(2)
     module = Mixed().eval()
     fast = torch.compile(module, backend="minidnn")
     x = torch.randn(3, 4)
-    with torch.no_grad(), pytest.warns(UserWarning, match=r"PyTorch computes .*_fft_r2c"):
+    with torch.no_grad(), pytest.warns(UserWarning, match=r"PyTorch computes .*mode"):
         made = fast(x)
     for one, other in zip(flat(made), flat(module(x)), strict=True):
         close(one, other, 1e-5)

@@ -228,6 +228,9 @@ def test_products() -> None:
             "baddbmm": lambda x, w, b: torch.baddbmm(x[:, :, :3], x, x.transpose(1, 2), alpha=0.5),
             "einsum": lambda x, w, b: torch.einsum("bij,kj->bki", x, w),
             "bilinear": lambda x, w, b: F.bilinear(x, x, w[:, None] * w[:, :, None], b),
+            "vector on the left": lambda x, w, b: b @ w,
+            "cdist": lambda x, w, b: (torch.cdist(x, w[:3]), torch.cdist(x, w, 1.0)),
+            "cdist by a product": lambda x, w, b: torch.cdist(x, w, compute_mode="use_mm_for_euclid_dist"),
             "attention": lambda x, w, b: F.scaled_dot_product_attention(x, x * 2, x + 1),
             "causal": lambda x, w, b: F.scaled_dot_product_attention(x, x, x, is_causal=True),
             "masked": lambda x, w, b: F.scaled_dot_product_attention(x, x, x, attn_mask=x[:, :, :3] > -1, scale=0.3),
@@ -304,10 +307,118 @@ def test_indices() -> None:
             "full": lambda x, i: torch.full((2, 2), 3) + i[0],
             "linspace": lambda x, i: torch.linspace(0, 1, 5) + x[0, 0, 0],
             "eye": lambda x, i: torch.eye(3) + x[0],
+            "put apart": lambda x, i: put(x, (i[:2] % 2, slice(None), i[:2]), 7.0),
+            "put behind": lambda x, i: put(x, (slice(None), i[1:3]), x[:, :2] * 2),
+            "put every other": lambda x, i: put(x, (slice(None), slice(None, None, 2)), x[:, :2] * 2),
+            "masked_scatter": lambda x, i: x.masked_scatter(x > 0, x * 3),
+            "scatter mean": lambda x, i: reduced(x, i, "mean", True),
+            "scatter amax": lambda x, i: reduced(x, i, "amax", True),
+            "scatter prod": lambda x, i: reduced(x, i, "prod", False),
+            "scatter mean alone": lambda x, i: reduced(x, i, "mean", False),
+            "scatter amin alone": lambda x, i: reduced(x, i, "amin", False),
+            "scatter mean of ints": lambda x, i: i.scatter_reduce(0, i % 2, i * 3, "mean"),
             "bucketize": lambda x, i: (x[..., None] > torch.tensor([0.0, 0.5])).sum(-1),
         },
         normal(2, 3, 3),
         torch.tensor([0, 2, 1, 1]),
+    )
+
+
+def reduced(x: torch.Tensor, i: torch.Tensor, how: str, include_self: bool) -> torch.Tensor:
+    index = i[None, :, None].expand(2, 4, 3) % 2
+    return x.scatter_reduce(1, index, torch.cat([x, x], 1), how, include_self=include_self)
+
+
+def put(x: torch.Tensor, where: tuple[object, ...], value: object) -> torch.Tensor:
+    copied = x.clone()
+    copied[where] = value
+    return copied
+
+
+def test_bags_of_embeddings() -> None:
+    starts = torch.tensor([0, 2, 2, 5])
+
+    def all_modes(w: torch.Tensor, i: torch.Tensor) -> list[torch.Tensor]:
+        modes = [(mode, padding) for mode in ("sum", "mean", "max") for padding in (None, 1)]
+        return [F.embedding_bag(i, w, starts, mode=mode, padding_idx=padding) for mode, padding in modes]
+
+    functions: dict[str, Function] = {
+        "modes": all_modes,
+        "rows": lambda w, i: F.embedding_bag(i.view(2, 3), w, mode="sum", per_sample_weights=w[:2, :3]),
+        "last offset": lambda w, i: F.embedding_bag(i, w, torch.tensor([0, 4, 6]), include_last_offset=True),
+    }
+    check(functions, normal(5, 4), torch.tensor([3, 1, 3, 2, 1, 0]))
+
+
+def test_elements_in_order() -> None:
+    check(
+        {
+            "median": lambda x, i: tuple(x.median(1)),
+            "median of even": lambda x, i: x.median(2, keepdim=True).values,
+            "median of all": lambda x, i: x.median(),
+            "median with NaN": lambda x, i: with_nan(x).median(1).values,
+            "nanmedian": lambda x, i: (with_nan(x).nanmedian(1).values, with_nan(x).nanmedian()),
+            "median of ints": lambda x, i: i.median(),
+            "kthvalue": lambda x, i: tuple(x.kthvalue(2, 1)),
+            "bucketize": lambda x, i: torch.bucketize(x, x[:, 0, 0].sort().values, right=True),
+            "searchsorted": lambda x, i: torch.searchsorted(x.sort(1).values.mT.contiguous(), x.mT.contiguous()),
+            "searchsorted of ints": lambda x, i: torch.searchsorted(i.sort().values, i, out_int32=True),
+            "cummax": lambda x, i: x.cummax(1).values,
+            "cummin": lambda x, i: i.cummin(0).values,
+            "triangle": lambda x, i: torch.tril_indices(3, 4, 1) + torch.triu_indices(4, 3, -1) + i[:1],
+        },
+        normal(3, 5, 2),
+        integers(5, 6),
+    )
+
+
+def with_nan(x: torch.Tensor) -> torch.Tensor:
+    return torch.where(x > 1, torch.nan, x)
+
+
+def test_complex_numbers() -> None:
+    turn = torch.polar(torch.ones(3, 4), normal(3, 4))
+
+    def several(x: torch.Tensor, y: torch.Tensor) -> list[torch.Tensor]:
+        z = torch.complex(x, y)
+        made = [z + 1, z * (2 + 1j), z / (z + 3), z.conj() * z, torch.exp(z * 0.1j), z - x, x * z, 2 - z, z**2, x + z]
+        made += [z.sum(1), z.mean(0), z.transpose(0, 1)[1:], torch.cat([z, z], 1), x.to(torch.complex64), z / 2, -z]
+        return [torch.view_as_real(v.resolve_conj()) for v in made]
+
+    check(
+        {
+            "arithmetic": several,
+            "abs": lambda x, y: torch.complex(x, y).abs(),
+            "angle": lambda x, y: (torch.complex(x, y[:1]).angle(), x.angle()),
+            "parts": lambda x, y: (torch.complex(x, y).real, torch.complex(x, y).imag),
+            "rotary": lambda x, y: torch.view_as_real(torch.view_as_complex(x.reshape(3, 4, 2)) * turn).flatten(1),
+        },
+        normal(3, 8),
+        normal(3, 8),
+        tolerance=1e-5,
+    )
+
+
+def test_fourier_transforms() -> None:
+    fft, window = torch.fft, torch.hann_window(8)
+
+    def spectrum(s: torch.Tensor) -> torch.Tensor:
+        return torch.stft(s, 8, 3, window=window, return_complex=True)
+
+    check(
+        {
+            "rfft": lambda x, s: (fft.rfft(x).imag, fft.rfft(x, n=9, dim=1, norm="ortho").real),
+            "irfft": lambda x, s: (fft.irfft(fft.rfft(x)), fft.irfft(fft.rfft(x), n=11, norm="forward")),
+            "fft": lambda x, s: torch.view_as_real(fft.fftshift(fft.fft(x, dim=1), dim=1)),
+            "ifft": lambda x, s: fft.ifft(fft.fft(x) * 1j).imag,
+            "fft2": lambda x, s: (fft.fft2(x).abs(), fft.irfft2(fft.rfft2(x))),
+            "phase": lambda x, s: fft.rfft(s[:, :8] * 0 + torch.arange(8)).angle(),
+            "stft": lambda x, s: torch.view_as_real(spectrum(s)),
+            "istft": lambda x, s: torch.istft(spectrum(s) * 2, 8, 3, window=window),
+        },
+        normal(2, 6, 10),
+        normal(2, 40),
+        tolerance=1e-5,
     )
 
 
@@ -338,6 +449,7 @@ def test_convolutions_and_poolings() -> None:
             "halves": lambda x, y: F.adaptive_avg_pool2d(x, (None, 3)),
             "uneven": lambda x, y: F.adaptive_avg_pool2d(x, (4, 4)),
             "uneven 1d": lambda x, y: F.adaptive_avg_pool1d(y, 4),
+            "adaptive max places": lambda x, y: F.adaptive_max_pool2d(x, (3, 4), return_indices=True),
             "adaptive max": lambda x, y: F.adaptive_max_pool2d(x, (3, 4)),
         },
         normal(2, 4, 7, 6),

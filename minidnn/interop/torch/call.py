@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -13,13 +14,16 @@ from minidnn.interop.onnx.maker import Maker
 from minidnn.interop.onnx.values import Value, known
 from minidnn.sizes import has_sizes
 
-__all__ = ["ATEN", "Call", "aten"]
+__all__ = ["ATEN", "COMPLEX", "Call", "Complex", "aten", "complex_aten", "has_rule"]
 
 Rule = Callable[..., Any]
 Named = TypeVar("Named", bound=Rule)
 
 # By ATen's name with its overload: ``add.Tensor``.
 ATEN: dict[str, Rule] = {}
+
+# The same for tensors of complex numbers.
+COMPLEX: dict[str, Rule] = {}
 
 # In the order in which one decides over another.
 _KINDS = {"b": 0, "u": 1, "i": 1, "f": 2}
@@ -33,14 +37,36 @@ def aten(*names: str) -> Callable[[Named], Named]:
     None among them for those that nobody may read.
     """
 
+    return _entering(ATEN, names)
+
+
+def complex_aten(*names: str) -> Callable[[Named], Named]:
+    """Enter a rule for operators of which an argument or a result is a tensor of complex numbers, a `Complex`."""
+    return _entering(COMPLEX, names)
+
+
+def _entering(table: dict[str, Rule], names: Sequence[str]) -> Callable[[Named], Named]:
     def enter(function: Named) -> Named:
         for name in names:
             full = name if "." in name else f"{name}.default"
-            assert full not in ATEN, full
-            ATEN[full] = function
+            assert full not in table, full
+            table[full] = function
         return function
 
     return enter
+
+
+def has_rule(name: str) -> bool:
+    """Whether an operator of ATen can be read, by its name with its overload."""
+    return name in ATEN or name in COMPLEX
+
+
+@dataclass(frozen=True, eq=False)
+class Complex:
+    """A tensor of complex numbers: two of real ones, of one shape."""
+
+    real: Value
+    imaginary: Value
 
 
 class Call(Maker):

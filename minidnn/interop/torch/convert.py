@@ -16,18 +16,19 @@ from minidnn.interop.onnx.elements import Element
 from minidnn.interop.onnx.maker import UnsupportedNodeError
 from minidnn.interop.onnx.values import Value
 from minidnn.interop.torch import rules
-from minidnn.interop.torch.call import ATEN, Call
+from minidnn.interop.torch.call import ATEN, COMPLEX, Call, Complex, Rule
 from minidnn.interop.torch.program import (
     TorchModel,
     check_nodes,
     constant_of,
-    element_of_dtype,
     is_aten,
     is_skipped,
     module_path,
     node_label,
     operator_of,
+    parts_of_dtype,
 )
+from minidnn.interop.torch.rules.complex_numbers import complex_of_pairs
 from minidnn.ir.trace import Trace
 from minidnn.ops.registry import TensorType
 from minidnn.scope import run_in_scope
@@ -130,6 +131,8 @@ class TorchConversion:
     def _result(self, node: Any) -> Value:
         found = self._found[node.name]
         if not isinstance(found, Value):
+            if isinstance(found, Complex):
+                raise UnsupportedNodeError(f"{node_label(node)}: complex numbers are not supported as results")
             raise UnsupportedNodeError(f"{node_label(node)}: results must be tensors, got {type(found).__name__}")
         return found
 
@@ -140,7 +143,7 @@ class TorchConversion:
             held = node.graph.owning_module
             for part in node.target.split("."):
                 held = getattr(held, part)
-            self._found[node.name] = self._constant(node.target, held)
+            self._found[node.name] = self._constant(node, node.target, held)
         elif not is_skipped(node):
             scope = module_path(node).replace(".", "_").replace("\n", " ") or "net"
             self._found[node.name] = run_in_scope(scope, self._apply, node)
@@ -151,12 +154,20 @@ class TorchConversion:
         if node.name not in self._model.constants:
             raise UnsupportedNodeError(f"{node_label(node)}: inputs must be tensors")
         name, constant = self._model.constants[node.name]
-        self._found[node.name] = self._builder.constant(constant, name)
+        self._found[node.name] = self._as_complex(node, self._builder.constant(constant, name))
 
-    def _constant(self, name: str, tensor: Any) -> Value:
+    def _constant(self, node: Any, name: str, tensor: Any) -> Value | Complex:
         if not hasattr(tensor, "detach"):
             raise UnsupportedNodeError(f"{name}: graphs inside of a graph are not supported")
-        return self._builder.constant(constant_of(tensor), name)
+        return self._as_complex(node, self._builder.constant(constant_of(tensor), name), tensor.dtype)
+
+    def _as_complex(self, node: Any, value: Value, dtype: Any = None) -> Value | Complex:
+        """A constant as what it is, see `constant_of`."""
+        dtype = node.meta["val"].dtype if dtype is None else dtype
+        return complex_of_pairs(self._maker(node), value) if dtype.is_complex else value
+
+    def _maker(self, node: Any) -> Call:
+        return Call(node_label(node), self._builder, (), None, self._transposed)
 
     def _apply(self, node: Any) -> Any:
         args, kwargs = self._argument(node.args), self._argument(node.kwargs)
@@ -166,12 +177,11 @@ class TorchConversion:
             if function is None:
                 raise UnsupportedNodeError(f"{node_label(node)}: the operator is not supported")
             return function(*args, **kwargs)
-        rule = ATEN.get(name)
-        if rule is None:
-            raise UnsupportedNodeError(f"{node_label(node)}: the operator is not supported")
         made = node.meta.get("val")
         several = isinstance(made, (tuple, list))
-        elements = [_element(v) for v in (made if several else [made])]
+        listed = made if several else [made]
+        rule = _rule_of(node, name, _has_complex([*args, *kwargs.values()]) or any(map(_is_complex, listed)))
+        elements = [_element(v) for v in listed]
         call = Call(node_label(node), self._builder, elements, _read_results(node, several), self._transposed)
         try:
             result = rule(call, *args, **kwargs)
@@ -198,12 +208,34 @@ class TorchConversion:
             return {name: self._argument(item) for name, item in argument.items()}
         kind = type(argument).__name__
         if kind == "dtype":
-            return element_of_dtype(argument)
+            return parts_of_dtype(argument)
         return None if kind in ("device", "layout", "memory_format") else argument
 
 
 def _element(value: Any) -> Element | None:
-    return element_of_dtype(value.dtype) if hasattr(value, "dtype") and hasattr(value, "shape") else None
+    return parts_of_dtype(value.dtype) if hasattr(value, "dtype") and hasattr(value, "shape") else None
+
+
+def _is_complex(value: Any) -> bool:
+    return hasattr(value, "dtype") and hasattr(value, "shape") and bool(value.dtype.is_complex)
+
+
+def _has_complex(arguments: Any) -> bool:
+    return any(
+        _has_complex(item) if isinstance(item, (tuple, list)) else isinstance(item, Complex) for item in arguments
+    )
+
+
+def _rule_of(node: Any, name: str, is_complex: bool) -> Rule:
+    rule = COMPLEX.get(name) if is_complex else ATEN.get(name)
+    if rule is None:
+        what = (
+            "complex numbers are not supported by it"
+            if is_complex and name in ATEN
+            else "the operator is not supported"
+        )
+        raise UnsupportedNodeError(f"{node_label(node)}: {what}")
+    return rule
 
 
 def _read_results(node: Any, several: bool) -> frozenset[int] | None:
@@ -218,6 +250,8 @@ def _read_results(node: Any, several: bool) -> frozenset[int] | None:
 
 def _as_result(call: Call, result: Any, element: Element | None) -> Any:
     """The result as PyTorch's type says."""
+    if isinstance(result, Complex):
+        return Complex(_as_result(call, result.real, element), _as_result(call, result.imaginary, element))
     if element is None or not isinstance(result, Value):
         return result
     if result.dtype != element.carrier:

@@ -12,7 +12,7 @@ from minidnn.errors import GraphError
 from minidnn.interop.onnx.elements import Element, element_of
 from minidnn.interop.onnx.maker import UnsupportedNodeError
 from minidnn.interop.onnx.model import Constant, Port, shown
-from minidnn.interop.torch.call import ATEN
+from minidnn.interop.torch.call import has_rule
 
 __all__ = [
     "TorchModel",
@@ -26,6 +26,7 @@ __all__ = [
     "live_nodes",
     "node_label",
     "operator_of",
+    "parts_of_dtype",
     "port_of",
     "read_graph",
     "read_program",
@@ -104,10 +105,17 @@ def element_of_dtype(dtype: Any) -> Element:
         raise GraphError(f"tensors of dtype {name} are not supported") from None
 
 
+def parts_of_dtype(dtype: Any) -> Element:
+    """The same; of complex numbers, what their parts are."""
+    return element_of_dtype(dtype.to_real()) if dtype.is_complex else element_of_dtype(dtype)
+
+
 def constant_of(tensor: Any) -> Constant:
-    """The elements of a tensor, which share its memory where they can."""
-    element = element_of_dtype(tensor.dtype)
+    """The elements of a tensor, which share its memory where they can; of complex ones pairs along a last axis."""
     plain = tensor.detach().cpu()
+    if plain.is_complex():
+        plain = import_torch().view_as_real(plain.resolve_conj())
+    element = element_of_dtype(plain.dtype)
     if element.is_narrow:
         plain = plain.float()
     return Constant(np.asarray(plain.contiguous().numpy()), element)
@@ -206,7 +214,7 @@ def check_nodes(model: TorchModel, functions: Mapping[str, Any]) -> None:
     for node in model.nodes:
         if node.op == "call_function":
             name = operator_of(node)
-            if name not in (ATEN if is_aten(node) else functions):
+            if not (has_rule(name) if is_aten(node) else name in functions):
                 unknown.setdefault(name, node)
         elif node.op not in ("placeholder", "get_attr"):
             unknown.setdefault(operator_of(node), node)
@@ -218,7 +226,7 @@ def check_nodes(model: TorchModel, functions: Mapping[str, Any]) -> None:
 
 def is_preserved(operator: Any) -> bool:
     """Whether there is a rule for an operator of PyTorch, so that it need not be decomposed."""
-    return str(operator).removeprefix("aten.") in ATEN
+    return has_rule(str(operator).removeprefix("aten."))
 
 
 def decompositions(table: Mapping[Any, Any]) -> dict[Any, Any]:

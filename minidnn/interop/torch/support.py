@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from minidnn.errors import GraphError, OpError
+from minidnn.interop.torch.call import Complex
 from minidnn.interop.torch.convert import TorchConversion
-from minidnn.interop.torch.program import TorchModel, element_of_dtype, example_shape, is_aten, is_skipped
+from minidnn.interop.torch.program import TorchModel, example_shape, is_aten, is_skipped, parts_of_dtype
 from minidnn.ops.registry import TensorType
 
 __all__ = ["why_unsupported"]
@@ -26,7 +27,7 @@ def why_unsupported(node: Any) -> str | None:
             conversion.suppose(read.name, _stand_in(conversion, read.name, read.meta["val"]))
         conversion.read(node)
         for value in _flat(node.meta.get("val")):
-            element_of_dtype(value.dtype)
+            parts_of_dtype(value.dtype)
     except (GraphError, OpError) as error:
         return str(error)
     return None
@@ -37,7 +38,10 @@ def _stand_in(conversion: TorchConversion, name: str, value: Any) -> Any:
         return [_stand_in(conversion, f"{name}_{i}", item) for i, item in enumerate(value)]
     if not hasattr(value, "shape"):
         return int(value.node.hint) if hasattr(value, "node") and isinstance(value.node.hint, int) else value
-    element = element_of_dtype(value.dtype)
+    element = parts_of_dtype(value.dtype)
+    if value.dtype.is_complex:
+        type_ = TensorType(example_shape(value), element.outside)
+        return Complex(*(conversion.stand_in(f"{name}_{part}", type_, element) for part in ("real", "imaginary")))
     return conversion.stand_in(name, TensorType(example_shape(value), element.outside), element)
 
 

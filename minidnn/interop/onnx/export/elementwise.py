@@ -64,6 +64,8 @@ _COMPARISONS = {
     "less_equal": "LessOrEqual",
 }
 _LOGIC = {"logical_and": "And", "logical_or": "Or", "logical_xor": "Xor"}
+# Those that ONNX calls something else where the elements are bools.
+_OF_BOOLS = {"BitwiseAnd": "And", "BitwiseOr": "Or", "BitwiseXor": "Xor"}
 
 
 def _operands(w: Writer, attrs: Attrs, x: Sequence[Tensor], dtype: Any) -> tuple[str, str]:
@@ -92,7 +94,8 @@ def _unary(op: str) -> Rule:
 def _binary(op: str, swapped: bool = False) -> Rule:
     def write(w: Writer, attrs: Attrs, x: Sequence[Tensor], out: Sequence[TensorType]) -> Any:
         a, b = _operands(w, attrs, x, out[0].dtype)
-        return w.node(op, b, a) if swapped else w.node(op, a, b)
+        name = _OF_BOOLS.get(op, op) if out[0].dtype == np.bool_ else op
+        return w.node(name, b, a) if swapped else w.node(name, a, b)
 
     return write
 

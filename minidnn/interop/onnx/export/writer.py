@@ -69,6 +69,9 @@ class Tensor:
         return self.type.dtype
 
 
+# By the signs of `Number`.
+_REAL_ARITHMETIC = {"+": "Add", "-": "Sub", "*": "Mul", "/": "Div", "**": "Pow"}
+
 Rule = Callable[["Writer", Attrs, Sequence[Tensor], Sequence[TensorType]], Any]
 
 # By our operators' names.
@@ -163,7 +166,15 @@ class Writer:
         """A number without axes; one that depends on sizes is computed."""
         if not has_sizes(value):
             return self.constant(np.asarray(value).astype(dtype))
-        return self._cast(self._scalar(value), dtype)
+        return self._cast(self._real(value) if isinstance(value, Number) else self._scalar(value), dtype)
+
+    def _real(self, value: Any) -> str:
+        """A number that depends on sizes, as float64."""
+        if isinstance(value, Number):
+            return self.node(_REAL_ARITHMETIC[value.sign], *map(self._real, value.operands))
+        if isinstance(value, Size):
+            return self._cast(self._scalar(value), np.float64)
+        return self.constant(float(value), np.float64)
 
     def ints(self, values: Sequence[Any]) -> str:
         """A vector of integers and sizes."""

@@ -17,7 +17,20 @@ def matmul(call: Maker, a: Value, b: Value) -> Value:
     if a.ndim >= 2 and b.ndim == 2 and b.name and a.element.is_float and b.array is not None and b.array.size:
         weight = call.emit("transpose", b, axes=(1, 0))
         return call.emit("fully_connected", a, weight, num_hidden=b.array.shape[1], no_bias=True, flatten=False)
+    if 1 in (a.ndim, b.ndim) and a.element.is_float:
+        return _matmul_of_vector(call, a, b)
     return call.emit("matmul", a, b)
+
+
+def _matmul_of_vector(call: Maker, a: Value, b: Value) -> Value:
+    """A product with a vector on either side, as one of matrices: these have kernels."""
+    made = matmul(
+        call,
+        call.expand_dims(a, (0,)) if a.ndim == 1 else a,
+        call.expand_dims(b, (1,)) if b.ndim == 1 else b,
+    )
+    axes = [made.ndim - 2] if a.ndim == 1 else []
+    return call.emit("squeeze", made, axis=(*axes, made.ndim - 1) if b.ndim == 1 else tuple(axes))
 
 
 @rule("MatMul")

@@ -9,9 +9,10 @@ import numpy as np
 
 from minidnn.interop.onnx.call import Call, rule
 from minidnn.interop.onnx.elements import element_of
+from minidnn.interop.onnx.maker import Maker
 from minidnn.interop.onnx.values import Value, known
 
-__all__: list[str] = []
+__all__ = ["fourier"]
 
 # A cosine matrix of this many points has 2 ** 24 elements.
 _MAX_POINTS = 4096
@@ -59,42 +60,63 @@ def _dft(call: Call) -> Value:
 
 def _transform(call: Call, x: Value, axis: int, length: int, inverse: bool, one_sided: bool) -> Value:
     """Complex numbers are pairs along the last axis; real ones have no second."""
-    if not 0 < length <= _MAX_POINTS:
-        call.refuse(f"a transform of {length} points is not supported, at most {_MAX_POINTS} are")
     parts = int(x.dim(-1))
     if parts not in (1, 2):
         call.misfit(f"the last axis must have 1 or 2 numbers, real and imaginary, got {parts}")
     last = x.ndim - 1
     order = [i for i in range(last) if i != axis]
     moved = call.transpose(x, (*order, last, axis))
-    # Of the spectrum of a real signal, one half says what the other one is.
-    half = length // 2 + 1
-    moved = _to_length(call, moved, half if inverse and one_sided else length)
-    cosines, sines = _matrices(x, length, inverse, one_sided)
-    real = _part(call, moved, 0)
-    sums = [call.emit("matmul", real, cosines), call.emit("matmul", real, sines)]
-    if parts == 2:
-        imaginary = _part(call, moved, 1)
-        sums[0] = call.emit("subtract", sums[0], call.emit("matmul", imaginary, sines))
-        sums[1] = call.emit("add", sums[1], call.emit("matmul", imaginary, cosines))
-    if inverse and one_sided:
-        sums = sums[:1]
+    real, imaginary = _part(call, moved, 0), _part(call, moved, 1) if parts == 2 else None
+    sums = fourier(call, real, imaginary, length, inverse, one_sided, 1 / length if inverse else 1)
     pair = call.emit("stack", *sums, num_args=len(sums), axis=sums[0].ndim)
     back = [*order, axis, last]
     return call.transpose(pair, [back.index(i) for i in range(x.ndim)])
 
 
-def _matrices(x: Value, length: int, inverse: bool, one_sided: bool) -> tuple[Value, Value]:
+def fourier(
+    call: Maker, real: Value, imaginary: Value | None, length: int, inverse: bool, one_sided: bool, scale: float
+) -> list[Value]:
+    """A Fourier transform along the last axis, by products with cosines and sines.
+
+    Args:
+        real: the real parts.
+        imaginary: the imaginary parts; None: zeros.
+        length: the number of points; what is longer is cut off, what is shorter has zeros behind.
+        inverse: whether the sign of the exponent is positive.
+        one_sided: of the spectrum of a real signal one half says what the other one is. It is the half that there is:
+            of the result, or of the input of the inverse, whose result then is real.
+        scale: a factor.
+
+    Returns:
+        The real parts and, where the result is complex, the imaginary ones.
+    """
+    if not 0 < length <= _MAX_POINTS:
+        call.refuse(f"a transform of {length} points is not supported, at most {_MAX_POINTS} are")
+    half = length // 2 + 1
+    given = half if inverse and one_sided else length
+    cosines, sines = _matrices(real.dtype, length, inverse, one_sided, scale)
+    real = _to_length(call, real, given)
+    sums = [call.emit("matmul", real, cosines), call.emit("matmul", real, sines)]
+    if imaginary is not None:
+        imaginary = _to_length(call, imaginary, given)
+        sums[0] = call.emit("subtract", sums[0], call.emit("matmul", imaginary, sines))
+        sums[1] = call.emit("add", sums[1], call.emit("matmul", imaginary, cosines))
+    return sums[:1] if inverse and one_sided else sums
+
+
+def _matrices(dtype: Any, length: int, inverse: bool, one_sided: bool, scale: float) -> tuple[Value, Value]:
     """Cosines and sines, from the points of the input to those of the result."""
     half = length // 2 + 1
     rows = np.arange(half if inverse and one_sided else length)
     columns = np.arange(half if one_sided and not inverse else length)
-    angles = 2 * np.pi * np.outer(rows, columns) / length
-    scale = np.full((len(rows), 1), 1 / length if inverse else 1.0)
+    # Whole turns make no difference, and cost digits; half ones have no sine at all.
+    turns = np.outer(rows, columns) % length
+    angles = 2 * np.pi * turns / length
+    scales = np.full((len(rows), 1), scale)
     if inverse and one_sided:
-        scale[1 : (length + 1) // 2] *= 2
-    sign = 1.0 if inverse else -1.0
-    return known((np.cos(angles) * scale).astype(x.dtype)), known((np.sin(angles) * sign * scale).astype(x.dtype))
+        scales[1 : (length + 1) // 2] *= 2
+    sines = np.where(2 * turns % length == 0, 0.0, np.sin(angles) * (scales if inverse else -scales))
+    return known((np.cos(angles) * scales).astype(dtype)), known(sines.astype(dtype))
 
 
 def _part(call: Call, x: Value, index: int) -> Value:
@@ -104,7 +126,7 @@ def _part(call: Call, x: Value, index: int) -> Value:
     return call.emit("squeeze", part, axis=(axis,))
 
 
-def _to_length(call: Call, x: Value, length: int) -> Value:
+def _to_length(call: Maker, x: Value, length: int) -> Value:
     """Cut off, or zeros added, at the end."""
     size = x.dim(-1)
     if size > length:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from minidnn.interop.torch.rules import (
     attention,
+    complex_numbers,
     convolution,
     creation,
     elementwise,
@@ -19,6 +20,7 @@ from minidnn.interop.torch.rules import (
 
 __all__ = [
     "attention",
+    "complex_numbers",
     "convolution",
     "creation",
     "elementwise",

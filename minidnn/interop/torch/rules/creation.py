@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from minidnn.interop.onnx.values import Value
+from minidnn.interop.onnx.values import Value, known
 from minidnn.interop.torch.call import Call, aten
 from minidnn.sizes import has_sizes
 
@@ -111,3 +111,13 @@ def _sym_numel(call: Call, x: Value) -> Any:
 @aten("item", "_local_scalar_dense")
 def _item(call: Call, x: Value) -> Any:
     return call.one_of(x, "its value")
+
+
+@aten("tril_indices")
+def _lower_places(call: Call, row: int, col: int, offset: int = 0, **_: Any) -> Value:
+    return known(np.stack(np.tril_indices(row, offset, col)).astype(call.dtype))
+
+
+@aten("triu_indices")
+def _upper_places(call: Call, row: int, col: int, offset: int = 0, **_: Any) -> Value:
+    return known(np.stack(np.triu_indices(row, offset, col)).astype(call.dtype))

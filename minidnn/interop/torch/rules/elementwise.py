@@ -43,7 +43,12 @@ _COMPARISONS = {
 }
 _LOGIC = {"logical_and": "logical_and", "logical_or": "logical_or", "logical_xor": "logical_xor"}
 _BITWISE = {"bitwise_and": "bitwise_and", "bitwise_or": "bitwise_or", "bitwise_xor": "bitwise_xor"}
-_ARITHMETIC = {"maximum": "maximum", "minimum": "minimum", "fmod": "fmod", "remainder": "mod", "atan2": "arctan2"}
+_ARITHMETIC = {
+    **{name: name for name in ("maximum", "minimum", "hypot", "copysign", "gcd")},
+    "fmod": "fmod",
+    "remainder": "mod",
+    "atan2": "arctan2",
+}
 
 
 def _unary_rule(op: str) -> Rule:
@@ -95,9 +100,10 @@ for _name, _op in _LOGIC.items():
     aten(_name)(_logic_rule(_op))
 for _name, _op in _BITWISE.items():
     aten(f"{_name}.Tensor", f"{_name}.Scalar")(_binary_rule(_op))
-for _name in ("maximum", "minimum", "atan2"):
+for _name in ("maximum", "minimum", "atan2", "hypot", "gcd"):
     aten(_name)(_binary_rule(_ARITHMETIC[_name]))
-for _name in ("fmod", "remainder"):
+aten("ldexp.Tensor")(_binary_rule("ldexp"))
+for _name in ("fmod", "remainder", "copysign"):
     aten(f"{_name}.Tensor", f"{_name}.Scalar")(_binary_rule(_ARITHMETIC[_name]))
 
 
@@ -209,6 +215,36 @@ def _clamp_max(call: Call, x: Value, max: Any) -> Value:
 @aten("nan_to_num")
 def _nan_to_num(call: Call, x: Value, nan: Any = None, posinf: Any = None, neginf: Any = None) -> Value:
     return call.emit("nan_to_num", x, nan=0.0 if nan is None else nan, posinf=posinf, neginf=neginf)
+
+
+@aten("angle")
+def _angle(call: Call, x: Value) -> Value:
+    """Zero, or half a turn where a number is negative."""
+    x = call.cast(x, call.dtype)
+    below = call.emit("less_scalar", x, scalar=0.0)
+    angle = call.emit("where", below, call.like(np.pi, x), call.like(0, x))
+    return call.emit("where", call.emit("isnan", x), x, angle)
+
+
+@aten("round.decimals")
+def _round_decimals(call: Call, x: Value, decimals: int) -> Value:
+    factor = 10.0**decimals
+    return call.binary("true_divide", call.emit("rint", call.binary("multiply", x, factor)), factor)
+
+
+@aten("erfc")
+def _erfc(call: Call, x: Value) -> Value:
+    return call.emit("rsubtract_scalar", call.emit("erf", call.cast(x, call.dtype)), scalar=1.0)
+
+
+@aten("__lshift__.Scalar", "__lshift__.Tensor", "bitwise_left_shift.Tensor", "bitwise_left_shift.Tensor_Scalar")
+def _left_shift(call: Call, x: Value, count: Any) -> Value:
+    return call.arithmetic("bitwise_left_shift", x, count)
+
+
+@aten("__rshift__.Scalar", "__rshift__.Tensor", "bitwise_right_shift.Tensor", "bitwise_right_shift.Tensor_Scalar")
+def _right_shift(call: Call, x: Value, count: Any) -> Value:
+    return call.arithmetic("bitwise_right_shift", x, count)
 
 
 # ---- activations

@@ -79,6 +79,8 @@ _enter("_upsample_bicubic2d_aa", _smooth_rules("cubic", True))
 
 _MODES = ("linear", "nearest", "cubic")
 _PADDINGS = ("zeros", "border", "reflection")
+# More than there are.
+_ALL_BOXES = (1 << 31) - 1
 
 
 @aten("grid_sampler_2d", "grid_sampler_3d", "grid_sampler")
@@ -95,7 +97,7 @@ def _grid_sampler(
     )
 
 
-@aten("torchvision.roi_align")
+@aten("torchvision.roi_align.default")
 def _roi_align(
     call: Call, x: Value, rois: Value, scale: float, height: int, width: int, sampling_ratio: int, aligned: bool
 ) -> Value:
@@ -112,3 +114,18 @@ def _roi_align(
         mode="avg",
         aligned=bool(aligned),
     )
+
+
+@aten("torchvision.nms.default")
+def _suppressed(call: Call, boxes: Value, scores: Value, iou_threshold: float) -> Value:
+    """Places of the boxes that overlap no better one, the best first."""
+    count = boxes.dim(0)
+    rows, kept = call.emit_all(
+        "non_max_suppression",
+        call.reshape(boxes, (1, count, 4)),
+        call.reshape(scores, (1, 1, count)),
+        max_boxes=_ALL_BOXES,
+        iou_threshold=float(iou_threshold),
+    )
+    found = call.emit("first_rows", rows, kept)
+    return call.emit("squeeze", call.emit("slice_axis", found, axis=1, begin=2, end=3), axis=(1,))

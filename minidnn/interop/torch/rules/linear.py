@@ -7,6 +7,7 @@ from typing import Any
 from minidnn.interop.onnx.rules.linear import einsum, matmul
 from minidnn.interop.onnx.values import Value
 from minidnn.interop.torch.call import Call, aten
+from minidnn.interop.torch.rules.normalization import vector_norm
 
 __all__ = ["dense"]
 
@@ -80,3 +81,21 @@ def _trilinear(
     first, second, third = (call.expand_dims(x, axes) for x, axes in ((a, new_a), (b, new_b), (c, new_c)))
     product = call.emit("multiply", call.emit("multiply", first, second), third)
     return call.emit("sum", product, axis=tuple(summed)) if summed else product
+
+
+# ---- distances
+
+
+@aten("_cdist_forward")
+def _distances(call: Call, a: Value, b: Value, p: float, compute_mode: int | None) -> Value:
+    """The distance of each row (..., P, M) to each row (..., R, M)."""
+    rows, others = a.dim(-2), b.dim(-2)
+    # As PyTorch does it: many distances by a product.
+    if p == 2 and compute_mode != 2 and (compute_mode == 1 or rows > 25 or others > 25):
+        squares = [call.emit("sum", call.emit("square", x), axis=(x.ndim - 1,), keepdims=True) for x in (a, b)]
+        order = [*range(b.ndim - 2), b.ndim - 1, b.ndim - 2]
+        product = call.binary("multiply", matmul(call, a, call.transpose(b, order)), -2.0)
+        total = call.emit("add", call.emit("add", product, squares[0]), call.transpose(squares[1], order))
+        return call.emit("sqrt", call.emit("maximum_scalar", total, scalar=0.0))
+    apart = call.emit("subtract", call.expand_dims(a, (a.ndim - 1,)), call.expand_dims(b, (b.ndim - 2,)))
+    return vector_norm(call, apart, p, -1)

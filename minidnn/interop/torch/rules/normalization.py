@@ -12,7 +12,7 @@ from minidnn.interop.onnx.rules.normalization import layer_norm, rms_norm
 from minidnn.interop.onnx.values import Value, known
 from minidnn.interop.torch.call import Call, aten
 
-__all__: list[str] = []
+__all__ = ["vector_norm"]
 
 
 def _or_filled(value: Value | None, shape: Sequence[Any], number: float, dtype: Any) -> Value:
@@ -138,9 +138,8 @@ def _fused_rms_norm(
 
 
 @aten("linalg_vector_norm")
-def _vector_norm(
-    call: Call, x: Value, ord: Any = 2, dim: Any = None, keepdim: bool = False, dtype: Any = None
-) -> Value:
+def vector_norm(call: Call, x: Value, ord: Any = 2, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Value:
+    """The p-norm along axes, p being `ord`."""
     where: dict[str, Any] = {"axis": call.dims(dim, x.ndim), "keepdims": keepdim}
     x = call.cast(x, call.dtype)
     if ord == 2:

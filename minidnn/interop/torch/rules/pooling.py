@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -156,14 +157,30 @@ def _adaptive(call: Call, x: Value, output_size: Any, rank: int, kind: str) -> V
     return x
 
 
+def _adaptive_places(call: Call, x: Value, output_size: Any, rank: int) -> Value:
+    """Where the largest elements of windows lie, counted within a channel."""
+    spatial = [int(n) for n in x.shape[-rank:]]
+    counts = [n if c is None else int(c) for n, c in zip(spatial, spread(output_size, rank), strict=True)]
+    front = x.ndim - rank
+    flat = known(np.arange(math.prod(spatial)).reshape(spatial))
+    found = []
+    for window in itertools.product(*map(_ranges, spatial, counts)):
+        part, places = x, flat
+        for i, (begin, end) in enumerate(window):
+            part = call.emit("slice_axis", part, axis=front + i, begin=begin, end=end)
+            places = call.emit("slice_axis", places, axis=i, begin=begin, end=end)
+        area = math.prod(b - a for a, b in window)
+        best = call.emit("argmax", call.reshape(part, (*x.shape[:front], area)), axis=front, keepdims=True)
+        found.append(call.emit("index", call.reshape(places, (area,)), call.cast(best, np.int64), axes=(0,)))
+    return call.reshape(call.concatenate(found, front), (*x.shape[:front], *counts))
+
+
 def _adaptive_rule(rank: int, kind: str) -> Any:
     def read(call: Call, x: Value, output_size: Sequence[Any]) -> Any:
         result = _adaptive(call, x, output_size, rank, kind)
         if kind == "avg":
             return result
-        if call.wants(1):
-            call.refuse("places of the largest elements are not supported")
-        return [result, None]
+        return [result, _adaptive_places(call, x, output_size, rank) if call.wants(1) else None]
 
     return read
 
