@@ -37,23 +37,29 @@ def aten(*names: str) -> Callable[[Named], Named]:
     None among them for those that nobody may read.
     """
 
-    return _entering(ATEN, names)
+    def enter(function: Named) -> Named:
+        for name in map(_full_name, names):
+            assert name not in ATEN, name
+            ATEN[name] = function
+        return function
+
+    return enter
 
 
 def complex_aten(*names: str) -> Callable[[Named], Named]:
     """Enter a rule for operators of which an argument or a result is a tensor of complex numbers, a `Complex`."""
-    return _entering(COMPLEX, names)
 
-
-def _entering(table: dict[str, Rule], names: Sequence[str]) -> Callable[[Named], Named]:
     def enter(function: Named) -> Named:
-        for name in names:
-            full = name if "." in name else f"{name}.default"
-            assert full not in table, full
-            table[full] = function
+        for name in map(_full_name, names):
+            assert name not in COMPLEX, name
+            COMPLEX[name] = function
         return function
 
     return enter
+
+
+def _full_name(name: str) -> str:
+    return name if "." in name else f"{name}.default"
 
 
 def has_rule(name: str) -> bool:
