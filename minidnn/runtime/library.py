@@ -158,6 +158,10 @@ class Library:
         missing = [name for name in names if name not in ready]
         return ready | (compile_loops(missing, arch) if missing else {})
 
+    def emit(self, spec: KernelSpec) -> str:
+        """LLVM IR of a microkernel."""
+        return spec.emit(self.isa)
+
     def name_of(self, address: int) -> str:
         """The name of the kernel at `address`."""
         return self._names[address]
@@ -170,7 +174,7 @@ class Library:
         return address
 
     def _compile_microkernel(self, spec: KernelSpec) -> int:
-        address = self._microkernels[spec] = self._compile(repr(spec), spec.name, lambda: spec.emit(self.isa))
+        address = self._microkernels[spec] = self._compile(repr(spec), spec.name, partial(self.emit, spec))
         return address
 
     def _load_loop(self, name: str) -> int:

@@ -188,5 +188,5 @@ define internal void @{name}({named}) noinline {{
 class _Library(Library):
     translate: Callable[[str], str]
 
-    def microkernel(self, spec: KernelSpec) -> int:
-        return self._address(repr(spec), spec.name, lambda: self.translate(spec.emit(self.isa)))
+    def emit(self, spec: KernelSpec) -> str:
+        return self.translate(super().emit(spec))
