@@ -121,11 +121,11 @@ def test_dropped_programs_are_logged(log: pytest.LogCaptureFixture) -> None:
     before = mx.runtime.stats().evictions
     for rows in (1, 2, 3):
         net(mx.np.ones((rows, 4)))
-    (line,) = told(log, "minidnn.gluon._hybrid_block")
+    (line,) = told(log, "minidnn.gluon._traced_block")
     assert "Counting: a graph dropped: there are more than 2" in line
     net.dense.weight.set_data(mx.np.ones((3, 4)))
     net(mx.np.ones((3, 4)))
-    assert "2 graphs dropped: parameters or blocks have changed" in told(log, "minidnn.gluon._hybrid_block")[-1]
+    assert "2 graphs dropped: parameters or blocks have changed" in told(log, "minidnn.gluon._traced_block")[-1]
     cache, owner = ProgramCache(4, 1000), Owner()
     for i in range(5):
         cache.keep(owner, i, type("Executor", (), {"program": Program((), (), 0, (), ())})())

@@ -125,8 +125,8 @@ class _Layer:
         x -= mean[:, None, :].astype(np.float32)
         lack -= offset[:, None, :].astype(np.float32)
         independent = None
-        if reader.is_convolution:
-            samples = sum(len(batch) for batch in self._floats.values[self._real])
+        samples = sum(len(batch) for batch in self._floats.values[self._real])
+        if reader.is_convolution or x.shape[1] <= samples:
             independent = min(x.shape[1], _ROWS_OF_A_SAMPLE * samples)
         q, steps, how = _solve(grouped, x, lack, mean, independent)
         change = grouped - q * steps[:, :, None]
