@@ -9,8 +9,9 @@ from minidnn.gluon import nn
 from __future__ import annotations
 
 import logging
-import sys
 from typing import TYPE_CHECKING
+
+from minidnn.process_safe import forget_modules
 
 # Most programs use none of these. The table is of names, and of what they stand for.
 _DEFERRED = {
@@ -86,10 +87,7 @@ try:
     # Not looked up at once: reading the metadata of an installation takes longer than all the rest.
     defer(__name__, {**_DEFERRED, "__version__": version})
 except BaseException:
-    # Where Ctrl-C or an error ends the import, the next one begins from nothing: modules that stay would hold
-    # registries which those that are run again fill for the second time.
-    for _name in [name for name in sys.modules if name.startswith("minidnn.")]:
-        del sys.modules[_name]
+    forget_modules(__name__)
     raise
 
 __all__ = [

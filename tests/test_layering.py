@@ -35,7 +35,7 @@ LAYERS = {
     "minidnn.lowering": ["minidnn.plan", "minidnn.passes", "minidnn.deferred"],
     "minidnn.runtime": [
         *("minidnn.plan", "minidnn.scope", "minidnn.untrusted"),
-        *("minidnn.settings", "minidnn.process_safe"),
+        *("minidnn.settings", "minidnn.process_safe", "minidnn.replacing"),
     ],
     "minidnn.deferred": ["minidnn_kernels", "minidnn.process_safe"],
     "minidnn.engine": ["minidnn.lowering", "minidnn.runtime", "minidnn.deferred"],

@@ -31,14 +31,17 @@ def _target_machine(isa: Isa) -> Any:
     )
 
 
-def _optimized(ir_text: str, isa: Isa, is_optimized: bool = False) -> tuple[Any, Any]:
+def _parsed(ir_text: str, isa: Isa) -> tuple[Any, Any]:
+    """A module for that ISA, and the machine that makes code of it."""
     machine = _target_machine(isa)
     module = llvm.parse_assembly(ir_text)
     module.triple = isa.triple
     module.data_layout = str(machine.target_data)
     module.verify()
-    if is_optimized:
-        return module, machine
+    return module, machine
+
+
+def _optimize(module: Any, machine: Any) -> None:
     tuning = llvm.create_pipeline_tuning_options(speed_level=3)
     # The generators place every register by hand: LLVM's own unrolling only spills them.
     tuning.loop_unrolling = False
@@ -46,7 +49,6 @@ def _optimized(ir_text: str, isa: Isa, is_optimized: bool = False) -> tuple[Any,
     tuning.loop_vectorization = False
     builder = llvm.create_pass_builder(machine, tuning)
     builder.getModulePassManager().run(module, builder)
-    return module, machine
 
 
 def emit_object(ir_text: str, isa: Isa, is_optimized: bool = False) -> bytes:
@@ -70,12 +72,15 @@ def emit_asm(ir_text: str, isa: Isa) -> str:
 
 # Functions of their own, so that LLVM's objects are also freed under the lock.
 def _emit_object(ir_text: str, isa: Isa, is_optimized: bool) -> bytes:
-    module, machine = _optimized(ir_text, isa, is_optimized)
+    module, machine = _parsed(ir_text, isa)
+    if not is_optimized:
+        _optimize(module, machine)
     return bytes(machine.emit_object(module))
 
 
 def _emit_asm(ir_text: str, isa: Isa) -> str:
-    module, machine = _optimized(ir_text, isa)
+    module, machine = _parsed(ir_text, isa)
+    _optimize(module, machine)
     return str(machine.emit_assembly(module))
 
 

@@ -15,6 +15,7 @@ import llvmlite
 
 import minidnn_kernels
 from minidnn.plan import layout
+from minidnn.replacing import replacing
 from minidnn.runtime.loops import LOOPS, compile_here
 from minidnn_kernels.isa import ISAS
 
@@ -59,4 +60,5 @@ def write_loops(names: Sequence[str] = tuple(LOOPS), folder: Path = FOLDER) -> N
         missing = [name for name in names if read_loop(name, arch, folder) is None]
         (folder / arch).mkdir(parents=True, exist_ok=True)
         for name, ir_text in compile_here(missing, arch).items():
-            (folder / arch / f"{name}.ll").write_text(_origin() + ir_text, encoding="ascii")
+            with replacing(folder / arch / f"{name}.ll") as file:
+                file.write_text(_origin() + ir_text, encoding="ascii")
