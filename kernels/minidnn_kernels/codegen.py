@@ -13,7 +13,7 @@ import llvmlite.binding as llvm
 from minidnn_kernels.fork_lock import FORK_LOCK
 from minidnn_kernels.isa import Isa
 
-__all__ = ["emit_asm", "emit_object", "load_object"]
+__all__ = ["emit_asm", "emit_object", "load_object", "optimize"]
 
 
 @cache
@@ -41,7 +41,8 @@ def _parsed(ir_text: str, isa: Isa) -> tuple[Any, Any]:
     return module, machine
 
 
-def _optimize(module: Any, machine: Any) -> None:
+def optimize(module: Any, machine: Any) -> None:
+    """Have LLVM's passes go over a module, without those that make loops longer; the caller holds `FORK_LOCK`."""
     tuning = llvm.create_pipeline_tuning_options(speed_level=3)
     # The generators place every register by hand: LLVM's own unrolling only spills them.
     tuning.loop_unrolling = False
@@ -74,13 +75,13 @@ def emit_asm(ir_text: str, isa: Isa) -> str:
 def _emit_object(ir_text: str, isa: Isa, is_optimized: bool) -> bytes:
     module, machine = _parsed(ir_text, isa)
     if not is_optimized:
-        _optimize(module, machine)
+        optimize(module, machine)
     return bytes(machine.emit_object(module))
 
 
 def _emit_asm(ir_text: str, isa: Isa) -> str:
     module, machine = _parsed(ir_text, isa)
-    _optimize(module, machine)
+    optimize(module, machine)
     return str(machine.emit_assembly(module))
 
 

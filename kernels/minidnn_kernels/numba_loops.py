@@ -55,6 +55,7 @@ def loop_ir(
     """
     import llvmlite.binding as llvm
 
+    from minidnn_kernels.codegen import optimize  # deferred: it loads LLVM
     from minidnn_kernels.loop_words import PAUSE  # deferred: it loads Numba
 
     compiled, native = _compiled(function, arguments)
@@ -77,18 +78,15 @@ define void @{symbol}({typed}) null_pointer_is_valid {{
     for other in module.functions:
         if not other.is_declaration and other.name != symbol:
             other.linkage = "internal"
-    tuning = llvm.create_pipeline_tuning_options(speed_level=3)
-    tuning.loop_unrolling = tuning.loop_vectorization = tuning.slp_vectorization = False  # loops only call kernels
+    passes = llvm.create_new_module_pass_manager()
+    passes.add_global_dead_code_eliminate_pass()
     machine = llvm.Target.from_default_triple().create_target_machine()
-    builder = llvm.create_pass_builder(machine, tuning)
-    unused = llvm.create_new_module_pass_manager()
-    unused.add_global_dead_code_eliminate_pass()
-    unused.run(module, builder)
+    passes.run(module, llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options()))
     for other in module.functions:
         if other.is_declaration and not _ALLOWED_EXTERNALS.fullmatch(other.name):
             raise RuntimeError(f"loop {symbol!r} needs {other.name!r} of a runtime that kernels do not have")
     # Numba keeps what a function may raise as pickled constants.
     if any("pickle" in constant.name for constant in module.global_variables):
         raise RuntimeError(f"loop {symbol!r} may raise, and has nobody to tell")
-    builder.getModulePassManager().run(module, builder)
+    optimize(module, machine)
     return str(module)

@@ -50,6 +50,13 @@ def test_every_loop_is_built_by_default(tmp_path: Path, monkeypatch: pytest.Monk
     assert {path.stem for path in tmp_path.rglob("*.ll")} == set(LOOPS)
 
 
+def test_a_build_that_ends_early_leaves_no_half_loops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ready_loops, "compile_here", lambda names, _: dict.fromkeys(names, "text that is no ASCII: ×"))
+    with pytest.raises(UnicodeEncodeError):
+        ready_loops.write_loops(["rows_loop"], tmp_path)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
 @pytest.mark.parametrize("change", ["sources", "llvmlite", "text", "nothing", "letters"])
 def test_a_loop_of_other_sources_is_not_used(change: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (path,) = folder.glob(f"{best_isa().arch}/*.ll")
